@@ -1,0 +1,52 @@
+"""The command line's shell: it knows no command; each room declares its own as an entry point."""
+
+import sys
+from importlib.metadata import entry_points
+from typing import Any
+
+import click
+
+from tidemark.errors import ConfigurationError, TidemarkError
+
+GROUP = "tidemark.commands"
+
+
+class RoomCommands(click.Group):
+    """A group whose commands are the installed entry points; a room's module is imported when its command is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(point.name for point in entry_points(group=GROUP))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for point in entry_points(group=GROUP, name=cmd_name):
+            command: click.Command = point.load()
+            return command
+        return None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TidemarkError as error:
+            click.echo(f"tidemark: {error}", err=True)
+            ctx.exit(2 if isinstance(error, ConfigurationError) else 1)
+
+
+@click.command(cls=RoomCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tidemark", prog_name="tidemark")
+def main() -> None:
+    """Tidemark: market and economic data, live and historical, in one governed place.
+
+    \b
+    Examples:
+      tidemark up                      start the local stack
+      eval "$(tidemark env)"           let psql, dbt and BI tools find it
+      tidemark stream run              run all streaming sources and destinations
+      tidemark ingest run ecb          load one batch source
+      tidemark account                 show where every record is
+
+    Exit codes: 0 done; 1 it failed, and a sentence says why; 2 wrong usage or configuration.
+    """
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Every setting, read once from the environment (`TIDEMARK_*`) into one frozen object. docs/configuration.md is its table."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tidemark.errors import ConfigurationError
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """Working defaults for a local stack; a `*_url` or `kafka_bootstrap` that is set replaces the local server."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEMARK_", frozen=True, env_ignore_empty=True)
+
+    home: Path = Field(PROJECT / ".tidemark", description="State of the local stack: data, passwords, logs, cursors")
+
+    postgres_port: Port = Field(15432, description="Port of the local Postgres")
+    kafka_port: Port = Field(19092, description="Port of the local Kafka broker")
+    kafka_controller_port: Port = Field(19093, description="Port of the local Kafka controller")
+    prefect_port: Port = Field(14200, description="Port of the local Prefect server and its UI")
+
+    realtime_url: SecretStr | None = Field(
+        None, description="Postgres URL of an administrator on the server of `realtime`; replaces the local Postgres"
+    )
+    warehouse_url: SecretStr | None = Field(
+        None, description="Postgres URL of an administrator on the server of `warehouse`; replaces the local Postgres"
+    )
+    kafka_bootstrap: str | None = Field(None, description="host:port of a Kafka cluster; replaces the local broker")
+    lake_url: str | None = Field(None, description="fsspec URL of the lake; default: the folder `lake` in the home")
+    prefect_url: str | None = Field(None, description="Prefect API URL (ends in /api); replaces the local server")
+    openmetadata_url: str | None = Field(None, description="OpenMetadata API URL (ends in /api)")
+    openmetadata_token: SecretStr | None = Field(None, description="Token of OpenMetadata's ingestion-bot")
+    alert_webhook: SecretStr | None = Field(None, description="URL that receives a POST for every alert")
+
+    keep_days: Annotated[int, Field(ge=1)] = Field(3, description="x: how many whole days `realtime` keeps before today")
+    close_grace_minutes: Annotated[int, Field(ge=0)] = Field(
+        10, description="Minutes after a day's end before its end offsets are read and the day may leave"
+    )
+
+    sources_file: Path = Field(PROJECT / "stream_shim" / "sources.yml", description="The streaming sources")
+    topics_file: Path = Field(PROJECT / "stream_shim" / "topics.yml", description="Topic settings and mappings")
+    destinations_file: Path = Field(PROJECT / "stream_shim" / "destinations.yml", description="The destinations")
+
+    ecb_url: str = Field("https://www.ecb.europa.eu", description="Base URL of the ECB")
+    fred_url: str = Field("https://api.stlouisfed.org", description="Base URL of FRED")
+    fred_api_key: SecretStr | None = Field(None, description="FRED API key (free: fred.stlouisfed.org)")
+    user_agent: str | None = Field(None, description="Who calls, with a mail address: SEC EDGAR requires it")
+    retry_seconds: Annotated[tuple[float, ...], Field(min_length=1)] = Field(
+        (1, 2, 4, 8), description="Delays between tries of an HTTP request, as a JSON list"
+    )
+
+    recordings: Path | None = Field(None, description="Folder of recorded sessions that the demo and the tests replay")
+
+
+def load() -> Settings:
+    """Read the environment; a wrong value raises ConfigurationError naming the variable and what was expected."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "TIDEMARK_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"{name}: {first['msg']}; docs/configuration.md lists every variable") from None
