@@ -66,6 +66,15 @@ create table if not exists realtime.trimmed (
     trimmed_at timestamptz not null default now()
 );
 
+-- Every feed ever seen: a source and one of its symbols or publishers. Views over the latest of each start here.
+create table if not exists realtime.feed (
+    topic text not null,
+    source_system text not null,
+    name text not null,                  -- the symbol, or the event's publisher
+    first_seen_at timestamptz not null default now(),
+    primary key (topic, source_system, name)
+);
+
 -- Makes the partition of one day: created, then attached, so that no reader is waited for; one creator at a time.
 create or replace function realtime.ensure_partition(topic text, day date) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -102,6 +111,7 @@ revoke all on function realtime.ensure_partition(text, date) from public;
 grant usage on schema realtime to stream_writer, transformer, catalog_reader;
 grant execute on function realtime.ensure_partition(text, date) to stream_writer;
 grant select on realtime.log_epoch, realtime.consumer_offset, realtime.quarantine, realtime.lost to stream_writer;
+grant select, insert on realtime.feed to stream_writer;
 grant insert on realtime.log_epoch, realtime.consumer_offset, realtime.quarantine, realtime.lost to stream_writer;
 grant update on realtime.consumer_offset to stream_writer;
 grant update (dropped_at, dropped_by), delete on realtime.quarantine to stream_writer;
