@@ -1,0 +1,118 @@
+"""dbt in this process: runs of `dbt_project/` over the databases of the settings, and its docs as one file."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tidemark.connections import Database, passwords, postgres_server
+from tidemark.errors import TidemarkError
+from tidemark.settings import PROJECT, Settings
+
+DBT_PROJECT = PROJECT / "dbt_project"
+ROLE = "transformer"
+FAILED = ("error", "fail", "runtime error", "partial success")
+
+
+class DbtError(TidemarkError):
+    """dbt failed; the message names the failed nodes, or says what dbt said."""
+
+
+def artifacts(settings: Settings, target: Database = "warehouse") -> Path:
+    """Folder of manifest.json, run_results.json and catalog.json; one per target, so neither overwrites the other's."""
+    return settings.home.resolve() / "dbt" / target
+
+
+def _server_environment(settings: Settings, database: Database, prefix: str) -> dict[str, str]:
+    server = postgres_server(settings, database)
+    values = {
+        "HOST": server.host,
+        "PORT": str(server.port),
+        "USER": ROLE,
+        "PASSWORD": passwords(settings)[ROLE],
+        "SSLMODE": dict(server.options).get("sslmode", "prefer"),
+    }
+    return {prefix + name: value for name, value in values.items()}
+
+
+def dbt_environment(settings: Settings) -> dict[str, str]:
+    """What dbt needs to run by hand, from any folder: the variables of profiles.yml, and dbt's own folders.
+
+    Both databases are entered as the transformer. It holds a password: never log it.
+    """
+    folder = artifacts(settings)
+    return {
+        "DBT_PROJECT_DIR": str(DBT_PROJECT),
+        "DBT_PROFILES_DIR": str(DBT_PROJECT),
+        "DBT_TARGET_PATH": str(folder),
+        "DBT_LOG_PATH": str(folder / "logs"),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        **_server_environment(settings, "warehouse", "DBT_"),
+        **_server_environment(settings, "realtime", "DBT_REALTIME_"),
+    }
+
+
+@contextmanager
+def _alone(settings: Settings, target: Database) -> Iterator[None]:
+    """dbt's environment for one call; a second call on the same target, of any process, waits for its turn."""
+    folder = artifacts(settings, target)
+    folder.mkdir(parents=True, exist_ok=True)
+    before = dict(os.environ)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.environ.update(dbt_environment(settings))
+        os.environ.update({"DBT_TARGET": target})
+        os.environ.update({"DBT_TARGET_PATH": str(folder), "DBT_LOG_PATH": str(folder / "logs")})
+        try:
+            yield
+        finally:
+            for name in set(os.environ) - set(before):
+                del os.environ[name]
+            os.environ.update(before)
+
+
+def _failure(args: Sequence[str], results: Sequence[Any], exception: BaseException | None) -> str:
+    """The sentence that names what failed, from dbt's results."""
+    command = f"dbt {' '.join(args)}"
+    failed = [result for result in results if str(result.status) in FAILED]
+    if not failed:
+        return f"{command}: expected success, dbt said: {exception or 'nothing'}"
+    named = [f"{node.node.name} ({node.status}: {' '.join(str(node.message).split())})" for node in failed]
+    return f"{command}: {len(failed)} of {len(results)} nodes failed: {'; '.join(named)}"
+
+
+def run(settings: Settings, args: Sequence[str], target: Database = "warehouse") -> list[Any]:
+    """Run one dbt command, such as `["build", "--select", "+fct_market_ticks"]`, and give its node results.
+
+    Nothing is printed: the log is in `artifacts(..)/logs`. DbtError when a node failed, when dbt could not start,
+    or when the selection matched nothing (dbt itself calls that a success).
+    """
+    from dbt.cli.main import dbtRunner
+
+    with _alone(settings, target):
+        outcome = dbtRunner().invoke(["--log-level", "none", "--log-level-file", "info", *args])
+    results = list(getattr(outcome.result, "results", None) or [])
+    if not outcome.success:
+        raise DbtError(_failure(args, results, outcome.exception))
+    if not results and any(word in args for word in ("--select", "-s")):
+        raise DbtError(f"dbt {' '.join(args)}: expected nodes that the selection names, found none")
+    return results
+
+
+def build_docs(settings: Settings) -> Path:
+    """The documentation of the warehouse's models as one HTML file that needs no server; its path.
+
+    A warehouse that was never built is built first: the file shows the tests' results and the columns' types.
+    """
+    folder = artifacts(settings)
+    if not (folder / "run_results.json").exists():
+        run(settings, ["build"])
+    # Without --no-compile, dbt would overwrite run_results.json with entries that hold no test result.
+    run(settings, ["docs", "generate", "--no-compile", "--static"])
+    page = settings.home / "docs" / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / "static_index.html", page)
+    return page
