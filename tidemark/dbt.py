@@ -1,4 +1,4 @@
-"""dbt in this process: runs of `dbt_project/` over the databases of the settings, and its docs as one file."""
+"""dbt in this process: runs of `dbt_project/` over the databases of the settings, and its docs as a file."""
 
 import fcntl
 import os
@@ -22,7 +22,7 @@ class DbtError(TidemarkError):
 
 
 def artifacts(settings: Settings, target: Database = "warehouse") -> Path:
-    """Folder of manifest.json, run_results.json and catalog.json; one per target, so neither overwrites the other's."""
+    """Folder of manifest.json, run_results.json and catalog.json; one per target: they never mix."""
     return settings.home.resolve() / "dbt" / target
 
 
@@ -57,7 +57,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
 
 @contextmanager
 def _alone(settings: Settings, target: Database) -> Iterator[None]:
-    """dbt's environment for one call; a second call on the same target, of any process, waits for its turn."""
+    """dbt's environment for one call; a second call on the same target, of any process, waits."""
     folder = artifacts(settings, target)
     folder.mkdir(parents=True, exist_ok=True)
     before = dict(os.environ)
@@ -87,8 +87,8 @@ def _failure(args: Sequence[str], results: Sequence[Any], exception: BaseExcepti
 def run(settings: Settings, args: Sequence[str], target: Database = "warehouse") -> list[Any]:
     """Run one dbt command, such as `["build", "--select", "+fct_market_ticks"]`, and give its node results.
 
-    Nothing is printed: the log is in `artifacts(..)/logs`. DbtError when a node failed, when dbt could not start,
-    or when the selection matched nothing (dbt itself calls that a success).
+    Nothing is printed: the log is in `artifacts(..)/logs`. DbtError when a node failed, when dbt could not
+    start, or when the selection matched nothing (dbt itself calls that a success).
     """
     from dbt.cli.main import dbtRunner
 
