@@ -20,6 +20,9 @@ class Settings(BaseSettings):
 
     home: Path = Field(PROJECT / ".tidemark", description="State of the local stack: data, passwords, logs, cursors")
 
+    cache: Path = Field(Path("~/.cache/tidemark"), description="Downloaded jars, shared by all state folders")
+    maven_url: str | None = Field(None, description="Maven repository of Kafka's jars; default: Maven Central")
+
     postgres_port: Port = Field(15432, description="Port of the local Postgres")
     kafka_port: Port = Field(19092, description="Port of the local Kafka broker")
     kafka_controller_port: Port = Field(19093, description="Port of the local Kafka controller")

@@ -38,6 +38,7 @@ create table if not exists quality.check_result (
     column_name text,
     outcome text not null,               -- passed, failed, not evaluated
     failing_rows bigint,
+    measured double precision,           -- what was compared with the check's limit
     detail text,
     checked_at timestamptz not null
 );

@@ -1,0 +1,129 @@
+"""`tidemark up`, `down`, `status`, `env`."""
+
+import json
+import signal
+from dataclasses import asdict
+from types import FrameType
+
+import click
+
+from tidemark.settings import load
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@click.command()
+def up() -> None:
+    """Start the local stack, and set up databases, roles and tables. Running it again changes nothing.
+
+    A server that a variable names (TIDEMARK_REALTIME_URL, TIDEMARK_WAREHOUSE_URL, TIDEMARK_KAFKA_BOOTSTRAP,
+    TIDEMARK_PREFECT_URL, TIDEMARK_LAKE_URL) is used instead of a local one.
+
+    \b
+    Examples:
+      tidemark up
+      TIDEMARK_HOME=~/market TIDEMARK_POSTGRES_PORT=25432 tidemark up
+    """
+    from rich.console import Console
+
+    from tidemark.access.apply import apply
+    from tidemark.access.secrets import ensure_passwords
+    from tidemark.stack import local
+
+    settings = load()
+    signal.signal(signal.SIGTERM, _interrupt)  # ends what was started, as Ctrl-C does
+    doing: dict[str, str] = {}
+    with Console(stderr=True).status("starting") as line:
+
+        def report(server: str, what: str) -> None:
+            doing[server] = what
+            line.update(", ".join(f"{name}: {state}" for name, state in doing.items()))
+
+        local.up(settings, lambda: ensure_passwords(settings), lambda: apply(settings), report)
+    _print_status(local.status(settings))
+
+
+@click.command()
+def down() -> None:
+    """End the local servers; what they hold stays in the state folder."""
+    from tidemark.stack import local
+
+    ended = local.down(load())
+    click.echo(f"ended {', '.join(ended)}" if ended else "nothing ran")
+
+
+@click.command()
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="A JSON list of name, state, address, pid, resident_bytes, uptime_seconds.",
+)
+def status(as_json: bool) -> None:
+    """Show each server: state, address, pid, resident memory, uptime."""
+    from tidemark.stack import local
+
+    found = local.status(load())
+    if as_json:
+        click.echo(json.dumps([asdict(server) for server in found], indent=2))
+    else:
+        _print_status(found)
+
+
+def _print_status(found: "list[local.Status]") -> None:  # noqa: F821
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("server", "state", "address")
+    for name in ("pid", "resident MB", "uptime"):
+        table.add_column(name, justify="right")
+    for server in found:
+        table.add_row(
+            server.name,
+            server.state,
+            server.address,
+            str(server.pid or ""),
+            f"{server.resident_bytes / 1e6:,.0f}" if server.resident_bytes is not None else "",
+            f"{server.uptime_seconds:,.0f} s" if server.uptime_seconds is not None else "",
+        )
+    table.add_row("all", "", "", "", f"{sum(server.resident_bytes or 0 for server in found) / 1e6:,.0f}", "")
+    Console().print(table)
+
+
+@click.command()
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="A JSON object: realtime_dsn, warehouse_dsn, kafka_bootstrap, lake_url, prefect_url.",
+)
+@click.option(
+    "--role",
+    default=None,
+    metavar="NAME",
+    help="With --json: whose DSNs (default: owner, the administrator).",
+)
+def env(as_json: bool, role: str | None) -> None:
+    """Print what psql, dbt and BI tools need to find the servers, as lines for a shell.
+
+    PG* are the BI reader's on the warehouse, DBT_* the transformer's. The lines hold passwords.
+
+    \b
+    Examples:
+      eval "$(tidemark env)"
+      tidemark env --json --role stream_writer
+    """
+    from tidemark.connections import OWNER
+    from tidemark.stack import environment
+
+    settings = load()
+    if as_json:
+        click.echo(json.dumps(environment.addresses(settings, role or OWNER), indent=2))
+    elif role is not None:
+        raise click.UsageError(
+            "--role goes with --json: the shell's lines are the BI reader's and the transformer's"
+        )
+    else:
+        click.echo(environment.shell(settings))

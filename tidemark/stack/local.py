@@ -1,0 +1,180 @@
+"""Start, find and end the servers of a state folder, side by side; what one failed `up` started, it ends again."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Protocol
+
+import psutil
+
+from tidemark.errors import StackError
+from tidemark.settings import Settings
+from tidemark.stack import checks, kafka, postgres, prefect, process
+
+START_TIMEOUT = 90.0  # seconds; a cold disk and two busy cores take 20
+
+
+class Server(Protocol):
+    """A module of this package that knows one server."""
+
+    NAME: str
+    TITLE: str
+    STOP_SIGNAL: signal.Signals
+
+    def ports(self, settings: Settings) -> dict[str, int]:
+        """The settings that hold the ports, and the ports; the first is the server's address."""
+
+    def wanted(self, settings: Settings) -> bool:
+        """Whether it is to run here: no variable names another."""
+
+    def address(self, settings: Settings) -> str:
+        """Where it is, without a password."""
+
+    def prepare(self, settings: Settings) -> process.Launch:
+        """Make its state where there is none; how to start it."""
+
+    def ready(self, settings: Settings) -> bool:
+        """Whether it answers."""
+
+
+SERVERS: tuple[Server, ...] = (postgres, kafka, prefect)
+
+
+class Report(Protocol):
+    """Told what an `up` is doing, for a progress line."""
+
+    def __call__(self, server: str, doing: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Status:
+    """One server: `state` is running, stopped, or external (named by a variable); resident bytes of all its processes."""
+
+    name: str
+    state: str
+    address: str
+    pid: int | None = None
+    resident_bytes: int | None = None
+    uptime_seconds: float | None = None
+
+
+def variable(setting: str) -> str:
+    """The environment variable of a setting."""
+    return f"TIDEMARK_{setting.upper()}"
+
+
+def up(settings: Settings, before: Callable[[], object], after: Callable[[], object], report: Report) -> None:
+    """Do `before`, start what no variable names and what does not run yet, do `after`; on failure end what was started."""
+    checks.make_home(settings.home)
+    with process.exclusive(settings.home):
+        wanted = [server for server in SERVERS if server.wanted(settings)]
+        if wanted:
+            checks.require_space(settings.home)
+        before()
+        started: list[Server] = []
+        try:
+            _start_all(settings, wanted, started, report)
+            after()
+        except BaseException:
+            for server in started:
+                process.stop(settings.home, server.NAME, server.STOP_SIGNAL)
+            raise
+
+
+def _start_all(settings: Settings, wanted: list[Server], started: list[Server], report: Report) -> None:
+    for server in wanted:
+        _require_ports(settings, server)
+    given_up = threading.Event()
+    with ThreadPoolExecutor(max(1, len(wanted))) as pool:
+        tasks: list[Future[None]] = []
+        try:
+            tasks += [pool.submit(_start, settings, server, started, given_up, report) for server in wanted]
+            wait(tasks, return_when=FIRST_EXCEPTION)
+        finally:  # also on an interrupt: the others stop waiting
+            if not all(task.done() and task.exception() is None for task in tasks):
+                given_up.set()
+    for task in tasks:
+        task.result()
+
+
+def _require_ports(settings: Settings, server: Server) -> None:
+    """The ports are free, or a server of this state folder already has them."""
+    running = process.find(settings.home, server.NAME)
+    record = process.read_record(settings.home, server.NAME)
+    for setting, port in server.ports(settings).items():
+        if running is None:
+            checks.require_free_port(server.TITLE, variable(setting), port)
+        elif record is not None and record.ports[setting] != port:
+            raise StackError(
+                f"expected {server.TITLE} of {settings.home} on port {port}, it already runs on {record.ports[setting]}: "
+                f"set {variable(setting)} to {record.ports[setting]}, or run `tidemark down` first"
+            )
+
+
+def _start(
+    settings: Settings, server: Server, started: list[Server], given_up: threading.Event, report: Report
+) -> None:
+    running = process.find(settings.home, server.NAME)
+    if running is None:
+        report(server.TITLE, "preparing")
+        launch = server.prepare(settings)
+        if given_up.is_set():
+            return
+        started.append(server)
+        running = process.spawn(settings.home, server.NAME, launch, server.ports(settings))
+    report(server.TITLE, "starting")
+    _wait_until_ready(settings, server, running, given_up)
+    report(server.TITLE, "ready")
+
+
+def _wait_until_ready(
+    settings: Settings, server: Server, running: psutil.Process, given_up: threading.Event
+) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while not given_up.wait(0.05):
+        if not running.is_running() or running.status() == psutil.STATUS_ZOMBIE:
+            failure = "it ended"
+        elif server.ready(settings):
+            return
+        elif time.monotonic() > deadline:
+            failure = f"it did not answer within {START_TIMEOUT:.0f} s"
+        else:
+            continue
+        log = process.log_path(settings.home, server.NAME)
+        said = process.last_lines(settings.home, server.NAME)
+        raise StackError(f"expected {server.TITLE} to start, {failure}: {said} (all of it in {log})")
+
+
+def down(settings: Settings) -> list[str]:
+    """End every server of the state folder that runs, also one that a variable has replaced since; their titles."""
+    if not (settings.home / "run").exists():
+        return []
+    with process.exclusive(settings.home), ThreadPoolExecutor(len(SERVERS)) as pool:
+        ended = pool.map(lambda server: process.stop(settings.home, server.NAME, server.STOP_SIGNAL), SERVERS)
+        return [server.TITLE for server, did in zip(SERVERS, ended, strict=True) if did]
+
+
+def status(settings: Settings) -> list[Status]:
+    """Every server: where it is and what it takes."""
+    return [_status(settings, server) for server in SERVERS]
+
+
+def _status(settings: Settings, server: Server) -> Status:
+    running = process.find(settings.home, server.NAME)
+    record = process.read_record(settings.home, server.NAME)
+    if running is None or record is None:
+        state = "stopped" if server.wanted(settings) else "external"
+        return Status(server.NAME, state, server.address(settings))
+    address = f"127.0.0.1:{next(iter(record.ports.values()))}"
+    resident = sum(_resident(each) for each in (running, *running.children(recursive=True)))
+    return Status(server.NAME, "running", address, running.pid, resident, time.time() - running.create_time())
+
+
+def _resident(each: psutil.Process) -> int:
+    try:
+        return int(each.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0

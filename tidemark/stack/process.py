@@ -1,0 +1,133 @@
+"""Detached processes of a state folder: started, found again by pid and start time, and ended; never somebody else's."""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from tidemark.errors import StackError
+
+# A start time is computed from the boot time, which a stepped clock moves a little.
+START_TIME_TOLERANCE = 2.0
+LOG_LIMIT = 5_000_000  # bytes; a longer log begins anew when its server starts
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to start: the program, its whole environment, its folder, and the uid and gid to become (None: the caller's)."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    folder: Path
+    user: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """The pid file: a process is the recorded one only where its start time (seconds since 1970) agrees."""
+
+    pid: int
+    started_at: float
+    ports: dict[str, int]  # name of the setting to port, as they were when it started
+
+
+def record_path(home: Path, name: str) -> Path:
+    """The pid file of one server."""
+    return home / "run" / f"{name}.json"
+
+
+def log_path(home: Path, name: str) -> Path:
+    """What one server wrote to its standard output and error."""
+    return home / "logs" / f"{name}.log"
+
+
+def read_record(home: Path, name: str) -> Record | None:
+    """The record as written, whether or not its process still runs; None where there is none, or half of one."""
+    try:
+        return Record(**json.loads(record_path(home, name).read_text()))
+    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        return None
+
+
+def find(home: Path, name: str) -> psutil.Process | None:
+    """The running process of the record; None where it ended, or where its pid now belongs to another process."""
+    record = read_record(home, name)
+    if record is None:
+        return None
+    try:
+        process = psutil.Process(record.pid)
+        same = abs(process.create_time() - record.started_at) < START_TIME_TOLERANCE
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def spawn(home: Path, name: str, launch: Launch, ports: dict[str, int]) -> psutil.Process:
+    """Start a process in a session of its own, its output in the log, and record it."""
+    log = log_path(home, name)
+    mode = "ab" if log.exists() and log.stat().st_size < LOG_LIMIT else "wb"
+    with log.open(mode) as output:
+        child = subprocess.Popen(
+            launch.argv, env=dict(launch.env), cwd=launch.folder, stdin=subprocess.DEVNULL, stdout=output,
+            stderr=subprocess.STDOUT, start_new_session=True, **become(launch.user),
+        )  # fmt: skip
+    process = psutil.Process(child.pid)
+    record = Record(child.pid, process.create_time(), ports)
+    record_path(home, name).write_text(json.dumps(asdict(record)))
+    return process
+
+
+def become(user: tuple[int, int] | None) -> dict[str, object]:
+    """subprocess's arguments that give up root for another uid and gid, and every further group."""
+    return {} if user is None else {"user": user[0], "group": user[1], "extra_groups": []}
+
+
+def stop(home: Path, name: str, stop_signal: signal.Signals, timeout: float = 30.0) -> bool:
+    """End the recorded process, by force where it does not end in time; False where it did not run."""
+    process = find(home, name)
+    if process is not None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(stop_signal)
+        if not _gone(process, timeout):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(
+                    process.pid, signal.SIGKILL
+                )  # it leads a session of its own, so this is its group alone
+            _gone(process, 5)
+    record_path(home, name).unlink(missing_ok=True)
+    return process is not None
+
+
+def _gone(process: psutil.Process, timeout: float) -> bool:
+    try:
+        process.wait(timeout)
+    except psutil.TimeoutExpired:
+        return False
+    return True
+
+
+def last_lines(home: Path, name: str, count: int = 3) -> str:
+    """The end of a server's log, on one line, for a message."""
+    path = log_path(home, name)
+    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+    return " | ".join(line.strip() for line in lines[-count:]) or "it wrote nothing"
+
+
+@contextlib.contextmanager
+def exclusive(home: Path) -> Iterator[None]:
+    """One `up` or `down` of a state folder at a time; StackError where another runs."""
+    with (home / "run" / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(
+                f"expected to be the only `tidemark up` or `down` of {home}, another one runs: wait until it is done"
+            ) from None
+        yield
