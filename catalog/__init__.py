@@ -1,0 +1,1 @@
+"""Quality and catalog: Soda contracts over what dbt does not build, and what is published to OpenMetadata."""

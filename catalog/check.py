@@ -1,0 +1,218 @@
+"""Runs the contracts with Soda, as the role catalog_reader; keeps what they find in quality.check_result."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
+
+from catalog.contracts import Contract, failing_rows_query, find
+from tidemark.connections import DATABASES, Database, dsn, mark
+from tidemark.errors import StackError
+from tidemark.settings import Settings
+
+ROLE = "catalog_reader"
+SAMPLE_ROWS = 5
+TABLE_EXISTS = "the table exists"
+REPLAY_IS_OLD = "the rows of a replay are as old as its recording"
+Outcome = Literal["passed", "failed", "not evaluated"]
+Connections = dict[Database, psycopg.Connection[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check of one contract found. `sample`: at most five failing rows, as JSON text."""
+
+    contract: str  # schema.table
+    dataset: str  # database.schema.table
+    check: str
+    column: str | None
+    outcome: Outcome
+    failing_rows: int | None = None
+    detail: str | None = None
+    sample: tuple[str, ...] = ()
+    measured: float | None = None  # the number that Soda compared with its threshold
+
+
+def run(
+    settings: Settings, only: Sequence[str] | None = None, progress: Callable[[str], None] | None = None
+) -> list[CheckResult]:
+    """Verify every contract (or those named schema.table) and keep the results; a failure stops no other.
+
+    `progress` is called with each contract's name before it runs. A table that does not exist yet is
+    "not evaluated"; one that earlier results know is "failed". Raises ConfigurationError for an unknown name,
+    StackError where a database does not answer.
+    """
+    contracts = find(tuple(only or ()))
+    checked_at = datetime.now(UTC)
+    results: list[CheckResult] = []
+    with _connections(settings) as connections, _soda_sources(settings) as sources:
+        for contract in contracts:
+            if progress:
+                progress(contract.name)
+            results += _verify(contract, connections, sources[contract.database], mark(settings) == "replay")
+        _keep(connections["warehouse"], results, checked_at)
+    return results
+
+
+def failures(results: Sequence[CheckResult]) -> list[CheckResult]:
+    """The results that make `tidemark check` exit 1."""
+    return [result for result in results if result.outcome == "failed"]
+
+
+def sentence(result: CheckResult) -> str:
+    """One failed check as a sentence that names the table, the column, the count and the rows."""
+    where = result.dataset + (f", column {result.column}" if result.column else "")
+    count = "" if result.failing_rows is None else f": {result.failing_rows} failing rows"
+    rows = f", among them {'; '.join(result.sample)}" if result.sample else ""
+    return f"{where}: expected {result.check}{count}{rows}{f' ({result.detail})' if result.detail else ''}"
+
+
+@contextmanager
+def _connections(settings: Settings) -> Iterator[Connections]:
+    opened: Connections = {}
+    try:
+        for database in DATABASES:
+            address = dsn(settings, database, ROLE)
+            opened[database] = psycopg.connect(address, autocommit=True, row_factory=dict_row)
+        yield opened
+    except psycopg.OperationalError as error:
+        raise StackError(
+            f"expected the databases {' and '.join(DATABASES)} to answer as {ROLE}, received: {error}; "
+            "`tidemark up` starts the local stack, `tidemark status` says what runs"
+        ) from error
+    finally:
+        for connection in opened.values():
+            connection.close()
+
+
+@contextmanager
+def _soda_sources(settings: Settings) -> Iterator[dict[Database, Any]]:
+    """Soda's data source of each database, named like it; its settings are in memory, never in a file."""
+    os.environ["SODA_CORE_TELEMETRY_ENABLED"] = "false"  # read at import
+    from soda_core.common.data_source_impl import DataSourceImpl
+    from soda_core.common.yaml import DataSourceYamlSource
+
+    sources: dict[Database, Any] = {}
+    try:
+        for database in DATABASES:
+            text = json.dumps(_soda_source(database, dsn(settings, database, ROLE)))
+            sources[database] = DataSourceImpl.from_yaml_source(DataSourceYamlSource.from_str(text))
+            sources[database].open_connection()
+        yield sources
+    finally:
+        for source in sources.values():
+            source.close_connection()
+
+
+def _soda_source(database: str, address: str) -> dict[str, Any]:
+    parts = conninfo_to_dict(address)
+    wanted = ("host", "port", "user", "password", "sslmode", "sslcert", "sslkey", "sslrootcert")
+    connection = {key: parts[key] for key in wanted if key in parts}
+    return {"type": "postgres", "name": database, "connection": {**connection, "database": database}}
+
+
+def _verify(contract: Contract, connections: Connections, source: Any, replay: bool) -> list[CheckResult]:
+    from soda_core.contracts import verify_contract_locally
+    from soda_core.contracts.impl.check_selector import CheckSelector
+
+    if absent := _absent(contract, connections):
+        return [absent]
+    # The rows of a replay are as old as their recording, so freshness is asked of a live stack only.
+    selectors = CheckSelector.parse_all(["type!=freshness"] if replay else [])
+    session = verify_contract_locally(
+        data_sources=[source], contract_file_path=str(contract.path), check_selectors=selectors
+    )
+    (verified,) = session.contract_verification_results
+    results = [_result(contract, connections[contract.database], found) for found in verified.check_results]
+    if not session.is_ok and not failures(results):
+        results.append(_of_contract(contract, "the contract runs", "failed", session.get_errors_str()))
+    return results
+
+
+def _absent(contract: Contract, connections: Connections) -> CheckResult | None:
+    """What to say of a table that is not there: nothing has filled it yet, or it was there and is gone."""
+    table = sql.Identifier(contract.schema, contract.table).as_string()
+    found = connections[contract.database].execute("select to_regclass(%s) as found", (table,)).fetchone()
+    if found and found["found"]:
+        return None
+    known = connections["warehouse"].execute(
+        "select max(checked_at) as at from quality.check_result"
+        " where contract = %s and outcome <> 'not evaluated'",
+        (contract.name,),
+    )
+    if (last := known.fetchone()) and last["at"]:
+        return _of_contract(contract, TABLE_EXISTS, "failed", f"it is gone; it was checked at {last['at']}")
+    return _of_contract(
+        contract, TABLE_EXISTS, "not evaluated", "it does not exist yet: nothing has filled it"
+    )
+
+
+def _of_contract(contract: Contract, check: str, outcome: Outcome, detail: str) -> CheckResult:
+    return CheckResult(contract.name, contract.dataset, check, None, outcome, detail=detail)
+
+
+def _result(contract: Contract, connection: psycopg.Connection[dict[str, Any]], found: Any) -> CheckResult:
+    """Soda's result of one check as ours; a failed one with the rows that it means."""
+    outcome: Outcome = "passed" if found.is_passed else "failed" if found.is_failed else "not evaluated"
+    column: str | None = found.check.column_name
+    result = CheckResult(
+        contract.name, contract.dataset, found.check.name, column, outcome, measured=found.threshold_value
+    )
+    if outcome == "passed":
+        return result
+    if outcome == "not evaluated":
+        return replace(result, detail=REPLAY_IS_OLD if found.is_excluded else "Soda could not measure it")
+    query = failing_rows_query(contract, found.check.definition, column)
+    if query is None:
+        return replace(result, detail=_detail(found))
+    count, sample = _failing_rows(connection, query)
+    return replace(result, failing_rows=count, sample=sample, column=column or _named_column(sample))
+
+
+def _named_column(sample: tuple[str, ...]) -> str | None:
+    """The columns that a query over a wide table names in its own output, as `column_name`."""
+    names = {name for row in sample if (name := json.loads(row).get("column_name"))}
+    return ", ".join(sorted(names)) or None
+
+
+def _detail(found: Any) -> str:
+    """What a check without failing rows measured: a schema's differences, an age, a count."""
+    if found.check.type == "schema":
+        return str(found.log_table_row_diagnostics(verbose=False)).replace("\n", "; ")
+    if found.threshold_value is None:
+        return "the table is empty"
+    limit = str(found.check.threshold).replace("level: fail\n", "")
+    return f"measured {found.threshold_value:g}, {limit}"
+
+
+def _failing_rows(
+    connection: psycopg.Connection[dict[str, Any]], query: sql.Composed
+) -> tuple[int, tuple[str, ...]]:
+    """How many rows fail now, and the first few as JSON text: of one query, so that they agree."""
+    statement = sql.SQL(
+        "select count(*) over () as failing_count, to_jsonb(failing)::text as failing_row"
+        " from ({}) as failing limit {}"
+    ).format(query, SAMPLE_ROWS)
+    rows = connection.execute(statement).fetchall()
+    return (rows[0]["failing_count"] if rows else 0), tuple(row["failing_row"] for row in rows)
+
+
+def _keep(connection: psycopg.Connection[Any], results: Sequence[CheckResult], checked_at: datetime) -> None:
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into quality.check_result (contract, dataset, check_name, column_name, outcome,"
+            " failing_rows, measured, detail, checked_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            [
+                (r.contract, r.dataset, r.check, r.column, r.outcome, r.failing_rows, r.measured,
+                 "; ".join(filter(None, (r.detail, *r.sample))) or None, checked_at)
+                for r in results
+            ],
+        )  # fmt: skip

@@ -1,0 +1,138 @@
+"""Publishes to OpenMetadata: the workflows of catalog/openmetadata, each in a process of its own.
+
+One process a workflow, because the ingestion package dies in a thread and doubles lineage when it runs twice
+in one process. Secrets reach it in its environment, which it puts into a file's text as it reads it: no file
+holds one.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import httpx
+
+from tidemark.connections import (
+    DATABASES,
+    Database,
+    kafka_bootstrap,
+    passwords,
+    postgres_server,
+    prefect_url,
+)
+from tidemark.dbt import artifacts
+from tidemark.dbt import run as run_dbt
+from tidemark.errors import ConfigurationError, TidemarkError
+from tidemark.settings import Settings
+
+FOLDER = Path(__file__).parent / "openmetadata"
+ROLE = "catalog_reader"
+# The order counts: dbt and lineage add to tables that are there already.
+WORKFLOWS = (
+    "postgres_realtime", "postgres_warehouse", "lineage_realtime", "lineage_warehouse",
+    "dbt_realtime", "dbt_warehouse", "kafka", "prefect",
+)  # fmt: skip
+
+
+class CatalogError(TidemarkError):
+    """OpenMetadata does not answer, or a workflow did not end well; the message names it and its log."""
+
+
+def publish(
+    settings: Settings, names: Sequence[str] = (), progress: Callable[[str], None] | None = None
+) -> list[str]:
+    """Run the named workflows (all by default) against the server of the settings; those that ran.
+
+    The first that fails stops the rest. ConfigurationError where no server, no token or no such workflow is.
+    """
+    url = _server(settings)
+    chosen = [name for name in WORKFLOWS if not names or name in names]
+    if unknown := set(names) - set(WORKFLOWS):
+        expected = ", ".join(WORKFLOWS)
+        raise ConfigurationError(f"expected a workflow of {expected}, received {', '.join(sorted(unknown))}")
+    _reach(url)
+    environment = {**os.environ, **variables(settings)}
+    for name in chosen:
+        if progress:
+            progress(name)
+        if name.startswith("dbt_"):
+            _describe(settings, "realtime" if name == "dbt_realtime" else "warehouse")
+        _ingest(name, environment, settings.home / "logs" / f"catalog_{name}.log")
+    return chosen
+
+
+def _server(settings: Settings) -> str:
+    if settings.openmetadata_url is None or settings.openmetadata_token is None:
+        variable, what = (
+            ("URL", "the API URL of an OpenMetadata server (it ends in /api)")
+            if settings.openmetadata_url is None
+            else ("TOKEN", "the token of the server's ingestion-bot (Settings, Bots)")
+        )
+        raise ConfigurationError(
+            f"TIDEMARK_OPENMETADATA_{variable}: expected {what}, found none; "
+            "without a server, `tidemark catalog docs` builds static pages"
+        )
+    return settings.openmetadata_url.rstrip("/")
+
+
+def _reach(url: str) -> None:
+    """One request, so that a wrong address is a sentence at once and not a stack trace a minute later."""
+    try:
+        httpx.get(f"{url}/v1/system/version", timeout=10).raise_for_status().json()["version"]
+    except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise CatalogError(
+            f"TIDEMARK_OPENMETADATA_URL: expected an OpenMetadata server at {url}, received: {error}; "
+            "start it, or correct the URL (it ends in /api)"
+        ) from error
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """What the workflow files name with `$`, as it may stand between the quotes of a YAML string."""
+    token = settings.openmetadata_token
+    values = {
+        "TIDEMARK_OPENMETADATA_URL": (settings.openmetadata_url or "").rstrip("/"),
+        "TIDEMARK_OPENMETADATA_TOKEN": token.get_secret_value() if token else "",
+        "CATALOG_KAFKA_BOOTSTRAP": kafka_bootstrap(settings),
+        "CATALOG_PREFECT_URL": prefect_url(settings),
+    }
+    for database in DATABASES:
+        values |= _database_variables(settings, database)
+    return {name: json.dumps(value)[1:-1] for name, value in values.items()}
+
+
+def _database_variables(settings: Settings, database: Database) -> dict[str, str]:
+    server = postgres_server(settings, database)
+    prefix = f"CATALOG_{database.upper()}_"
+    return {
+        prefix + "HOST_PORT": f"{server.host}:{server.port}",
+        prefix + "PASSWORD": passwords(settings)[ROLE],
+        prefix + "SSLMODE": dict(server.options).get("sslmode", "prefer"),
+        f"CATALOG_DBT_{database.upper()}": str(artifacts(settings, database)),
+    }
+
+
+def _describe(settings: Settings, database: Database) -> None:
+    """dbt's catalog.json, made anew beside the manifest and the results of the last build."""
+    folder = artifacts(settings, database)
+    for artifact in ("manifest.json", "run_results.json"):
+        if not (folder / artifact).exists():
+            raise CatalogError(
+                f"workflow dbt_{database}: expected {artifact} of a dbt build in {folder}, found none; "
+                f"run a flow that builds {database}, or `make demo`, first"
+            )
+    # Compiling would overwrite the tests' results.
+    run_dbt(settings, ["docs", "generate", "--no-compile"], database)
+
+
+def _ingest(name: str, environment: Mapping[str, str], log: Path) -> None:
+    """One workflow to its end; what it prints is its log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "metadata", "ingest", "-c", str(FOLDER / f"{name}.yml")]
+    with log.open("w") as output:
+        done = subprocess.run(command, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        lines = [line.strip() for line in log.read_text().splitlines() if "error" in line.lower()]
+        last = lines[-1][:300] if lines else f"exit code {done.returncode}"
+        raise CatalogError(f"workflow {name}: expected it to publish everything, received: {last}; see {log}")

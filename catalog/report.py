@@ -1,0 +1,44 @@
+"""What the commands of this room print: a table of checks, and progress."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from catalog.check import CheckResult
+
+_STYLES = {"passed": "green", "failed": "bold red", "not evaluated": "yellow"}
+PIPED_WIDTH = 160  # a file or a log has no width of its own; no cell of the table is cut at this one
+
+
+def print_results(results: Sequence[CheckResult]) -> None:
+    """One row a check, in the order they ran, and a line of sums."""
+    table = Table("contract", "check", "column", "outcome", "failing rows", box=SIMPLE_HEAD, highlight=False)
+    table.columns[-1].justify = "right"
+    for result in results:
+        count = "" if result.failing_rows is None else f"{result.failing_rows:,}"
+        outcome = f"[{_STYLES[result.outcome]}]{result.outcome}[/]"
+        table.add_row(result.contract, result.check, result.column or "", outcome, count)
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    console.print(table)
+    sums = ", ".join(f"{sum(r.outcome == outcome for r in results)} {outcome}" for outcome in _STYLES)
+    contracts = len({r.contract for r in results})
+    console.print(f"{len(results)} checks of {contracts} contracts: {sums}", highlight=False)
+    for r in results:
+        if r.outcome == "not evaluated":
+            reason = f"not evaluated: {r.contract}, {r.check}: {r.detail}"
+            console.print(reason, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[str], None]]:
+    """A line on the terminal's error stream that says which one runs; nothing where that is no terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda name: bar.update(task, description=f"{what}: {name}")
