@@ -1,0 +1,171 @@
+"""The stack that the whole suite shares, started once on free ports in a folder of its own, and the recordings' marker."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from tidemark.access.apply import apply
+from tidemark.access.secrets import ensure_passwords
+from tidemark.categories import CATEGORIES
+from tidemark.connections import OWNER, dsn
+from tidemark.settings import Settings
+from tidemark.stack import local
+
+RECORDINGS = os.environ.get("TIDEMARK_RECORDINGS")
+PORTS = ("postgres_port", "kafka_port", "kafka_controller_port", "prefect_port")
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nothing held a moment ago, all different."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack, or the settings of one that is yet to run."""
+
+    settings: Settings
+
+    def dsn(self, database: str, role: str = OWNER) -> str:
+        """The URL of one database for one role."""
+        return dsn(self.settings, database, role)
+
+    def with_settings(self, **changes: Any) -> Settings:
+        """The settings with some changed; the servers stay the same."""
+        return self.settings.model_copy(update=changes)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment in which a command finds this stack, and no setting of whoever runs the tests."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("TIDEMARK_")}
+        ports = {f"TIDEMARK_{name.upper()}": str(getattr(self.settings, name)) for name in PORTS}
+        return {**kept, **ports, "TIDEMARK_HOME": str(self.settings.home), "NO_COLOR": "1", "COLUMNS": "200"}
+
+    def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run `tidemark` with these arguments on this stack, more variables set; never raises on its exit code."""
+        return subprocess.run(
+            [sys.executable, "-m", "tidemark.cli", *arguments],
+            env=self.environ | environ, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def new_home() -> Iterator[Path]:
+    """A state folder that also an unprivileged server can reach, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="tidemark-"))
+    folder.chmod(0o711)
+    try:
+        yield folder / "home"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_settings(home: Path, **changes: Any) -> Settings:
+    """Settings of a stack on free ports with its state in `home`."""
+    return Settings(home=home, **dict(zip(PORTS, free_ports(len(PORTS)), strict=True)) | changes)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_the_caller() -> None:
+    """A TIDEMARK_* variable of whoever runs the tests must not reach them."""
+    for name in [name for name in os.environ if name.startswith("TIDEMARK_") and name != "TIDEMARK_RECORDINGS"]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def stack(no_settings_of_the_caller: None) -> Iterator[Stack]:
+    """Postgres, Kafka and Prefect, running for the whole session."""
+    with new_home() as home:
+        settings = new_settings(home)
+        try:
+            local.up(
+                settings, lambda: ensure_passwords(settings), lambda: apply(settings), lambda server, doing: None
+            )
+            yield Stack(settings)
+        finally:
+            local.down(settings)
+
+
+@pytest.fixture
+def new_stack() -> Iterator[Stack]:
+    """Settings of a stack of the test's own, not yet started; ended afterwards, whatever the test did."""
+    with new_home() as home:
+        settings = new_settings(home)
+        try:
+            yield Stack(settings)
+        finally:
+            local.down(settings)
+
+
+@pytest.fixture
+def clean_realtime(stack: Stack) -> Stack:
+    """The stack with an empty `realtime`: no row in a topic's table, no offset, epoch, quarantine, loss, trim or feed."""
+    tables = [*CATEGORIES, "consumer_offset", "log_epoch", "quarantine", "lost", "trimmed", "feed"]
+    names = SQL(", ").join(SQL("realtime.{}").format(Identifier(table)) for table in tables)
+    with psycopg.connect(stack.dsn("realtime")) as connection:
+        connection.execute(SQL("truncate {} cascade").format(names))
+    return stack
+
+
+@pytest.fixture
+def clean_warehouse(stack: Stack) -> Stack:
+    """The stack with an empty `warehouse`: no table or view in any schema but the ledger and results, and those empty."""
+    with psycopg.connect(stack.dsn("warehouse")) as connection:
+        found = connection.execute(
+            "select table_schema, table_name, table_type from information_schema.tables "
+            "where table_schema !~ '^(pg_|information_schema$)'"
+        ).fetchall()
+        for schema, table, kind in found:
+            name = Identifier(schema, table)
+            if schema in ("ops", "quality"):
+                connection.execute(SQL("truncate {} cascade").format(name))
+            else:
+                what = SQL("view" if kind == "VIEW" else "table")
+                connection.execute(SQL("drop {} if exists {} cascade").format(what, name))
+    return stack
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """The folder of recorded sessions."""
+    assert RECORDINGS is not None
+    return Path(RECORDINGS)
+
+
+_left_out = 0
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that need recordings where there are none, and long fault loops unless asked for."""
+    global _left_out  # noqa: PLW0603
+    out = [item for item in items if RECORDINGS is None and item.get_closest_marker("recordings")]
+    _left_out = len(out)
+    if not config.option.markexpr:
+        out += [item for item in items if item.get_closest_marker("faults") and item not in out]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many tests need recordings that are not there."""
+    if _left_out:
+        terminalreporter.write_line(
+            f"{_left_out} tests left out: they need the folder of recordings that TIDEMARK_RECORDINGS names"
+        )
