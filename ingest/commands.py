@@ -1,0 +1,102 @@
+"""`tidemark ingest`: run, list and rebuild the batch sources."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from ingest import sources
+from tidemark import settings
+
+if TYPE_CHECKING:
+    from ingest.pipeline import IngestReport
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+@click.group()
+def ingest() -> None:
+    """Batch sources: source, lake, ingestion tables.
+
+    \b
+    Examples:
+      tidemark ingest list
+      tidemark ingest run ecb
+      tidemark ingest rebuild ecb     the tables again, from the lake alone
+    """
+
+
+@ingest.command("list")
+@as_json
+def list_sources(as_json: bool) -> None:
+    """List the batch sources, their ingestion tables and categories."""
+    found = [
+        {"source": name, "resource": resource.name, "category": resource.category}
+        for name in sources.names()
+        for resource in sources.resources(name)
+    ]
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        _print_table(
+            "Batch sources", ("source", "resource", "category"), [tuple(row.values()) for row in found]
+        )
+
+
+@ingest.command()
+@click.argument("name", type=click.Choice(sources.names()))
+@as_json
+def run(name: str, as_json: bool) -> None:
+    """Ask a source, store what is new in the lake, and load it into its ingestion tables.
+
+    \b
+    Example:
+      tidemark ingest run ecb --json
+    """
+    from rich.console import Console
+
+    from ingest import pipeline
+
+    with Console(stderr=True).status(f"{name}: asking") as status:
+        report = pipeline.run(
+            settings.load(), name, lambda resource, rows: status.update(f"{name}: {resource}, {rows:,} rows")
+        )
+    _print_report(report, as_json)
+
+
+@ingest.command()
+@click.argument("name", type=click.Choice(sources.names()))
+@as_json
+def rebuild(name: str, as_json: bool) -> None:
+    """Empty a source's ingestion tables and load them from the lake alone; the source is not asked.
+
+    \b
+    Example:
+      tidemark ingest rebuild fred
+    """
+    from ingest import pipeline
+
+    _print_report(pipeline.rebuild(settings.load(), name), as_json)
+
+
+def _print_report(report: "IngestReport", as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(asdict(report)))
+        return
+    rows = [
+        (resource.table, f"{resource.rows_in:,}", f"{resource.rows_loaded:,}", str(len(resource.files)))
+        for resource in report.resources
+    ]
+    title = f"{report.source}, {report.seconds} s"
+    _print_table(title, ("table", "rows from the source", "rows loaded", "lake files loaded"), rows)
+
+
+def _print_table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,69 @@
+"""What the lake holds: raw files, append-only, and a manifest that is written last.
+
+<lake>/<source>/<resource>/<load id>.<file id>.jsonl.gz holds rows of one load; a file whose load is not in
+<lake>/<source>/_dlt_loads/ is not there yet.
+"""
+
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+import msgspec
+from msgspec import Raw
+
+from ingest.sources import Row
+from ingest.values import text_row
+from tidemark.connections import lake_url
+from tidemark.settings import Settings
+
+_LINE = msgspec.json.Decoder(dict[str, Raw])
+
+
+@dataclass(frozen=True)
+class LakeFile:
+    """One file of one complete load; `name` is its path below the lake's root."""
+
+    name: str
+    load_id: str
+
+
+def complete_loads(settings: Settings, source: str) -> set[str]:
+    """The ids of the loads that are in the manifest."""
+    return {
+        name.rsplit("__", 1)[1].removesuffix(".jsonl") for name in names(settings, f"{source}/_dlt_loads")
+    }
+
+
+def files(settings: Settings, source: str, resource: str) -> list[LakeFile]:
+    """The files of a resource whose loads are complete, oldest first."""
+    complete = complete_loads(settings, source)
+    return [
+        LakeFile(f"{source}/{resource}/{name}", load_id)
+        for name in sorted(names(settings, f"{source}/{resource}"))
+        if (load_id := name.rsplit(".", 3)[0]) in complete
+    ]
+
+
+def names(settings: Settings, folder: str) -> list[str]:
+    """The names of what is in a folder of the lake; none where there is no such folder."""
+    system, root = file_system(settings)
+    path = f"{root}/{folder}"
+    return [found.rsplit("/", 1)[1] for found in system.ls(path, detail=False)] if system.exists(path) else []
+
+
+def file_system(settings: Settings) -> tuple[Any, str]:
+    """The lake's fsspec file system, with nothing remembered of it, and the root's path in it."""
+    system, root = fsspec.core.url_to_fs(lake_url(settings))
+    system.invalidate_cache()
+    return system, root.rstrip("/")
+
+
+def read(settings: Settings, file: LakeFile) -> Iterator[Row]:
+    """The rows of one file, without dlt's own columns."""
+    system, root = file_system(settings)
+    with system.open(f"{root}/{file.name}", "rb") as raw, gzip.open(raw) as lines:
+        for line in lines:
+            row = text_row(_LINE.decode(line))
+            yield {name: value for name, value in row.items() if not name.startswith("_dlt_")}

@@ -1,0 +1,70 @@
+"""The ingestion tables: every data column text, then load id, lake file's name and time of loading.
+
+What is loaded is what the table says: a file whose name is in it is in it whole.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from tidemark.connections import dsn
+from tidemark.errors import TidemarkError
+from tidemark.settings import Settings
+
+SCHEMA = "ingestion"
+LOAD_COLUMNS = ("load_id", "file_name")  # and loaded_at, which the database fills
+WAIT = "60s"  # for another run of the same source, or for the last statement of a killed one
+
+
+def table_name(source: str, resource: str) -> str:
+    """The ingestion table of a resource."""
+    return f"{source}__{resource}"
+
+
+def qualified(table: str) -> sql.Identifier:
+    """The table for composing SQL."""
+    return sql.Identifier(SCHEMA, table)
+
+
+@contextmanager
+def only_run(settings: Settings, source: str) -> Iterator[psycopg.Connection[Any]]:
+    """The warehouse as ingest_writer, with no other run of the source anywhere; TidemarkError after WAIT."""
+    with psycopg.connect(dsn(settings, "warehouse", "ingest_writer"), autocommit=True) as warehouse:
+        try:
+            with warehouse.transaction():
+                warehouse.execute(sql.SQL("set local lock_timeout = {}").format(WAIT))
+                warehouse.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [f"ingest.{source}"])
+        except psycopg.errors.LockNotAvailable:
+            raise TidemarkError(
+                f"source {source}: expected no other run of it, one has not ended within {WAIT}: wait for it"
+            ) from None
+        yield warehouse
+
+
+def ensure_table(warehouse: psycopg.Connection[Any], table: str, columns: Sequence[str]) -> None:
+    """Make the table, or add the columns that it lacks. Waits for a killed run's last statement to end."""
+    columns = [*columns, *LOAD_COLUMNS]
+    text = sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(column)) for column in columns)
+    create = sql.SQL("create table if not exists {} ({}, loaded_at timestamptz not null default now())")
+    with warehouse.transaction():
+        warehouse.execute(create.format(qualified(table), text))
+        warehouse.execute(sql.SQL("lock table {} in share row exclusive mode").format(qualified(table)))
+        known = {name for (name,) in warehouse.execute(_COLUMNS, [SCHEMA, table]).fetchall()}
+        for column in columns:
+            if column not in known:
+                add = sql.SQL("alter table {} add column {} text")
+                warehouse.execute(add.format(qualified(table), sql.Identifier(column)))
+        index = sql.SQL("create index if not exists {} on {} (file_name)")
+        warehouse.execute(index.format(sql.Identifier(f"{table}_file_name"), qualified(table)))
+
+
+_COLUMNS = "select column_name from information_schema.columns where table_schema = %s and table_name = %s"
+
+
+def rows_by_file(warehouse: psycopg.Connection[Any], table: str) -> dict[str, int]:
+    """How many rows of each lake file the table holds, counted in it."""
+    query = sql.SQL("select file_name, count(*) from {} group by file_name").format(qualified(table))
+    return dict(warehouse.execute(query).fetchall())
