@@ -1,0 +1,1 @@
+"""The streaming lane: connectors → topics → processor → destinations. Read the files in that order."""

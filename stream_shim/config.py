@@ -1,0 +1,185 @@
+"""The three files of the lane, read into typed entries; a wrong entry is refused with its line, its key and what was expected."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+from msgspec import Struct
+
+from tidemark.categories import CATEGORIES, required_fields
+from tidemark.errors import ConfigurationError
+
+
+class OrderBook(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which books a source gives, how deep, and the least interval between two snapshots by the book's own time."""
+
+    symbols: list[str]
+    depth: int = 10
+    every_seconds: float = 1.0
+
+
+class Source(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", kw_only=True):
+    """What every source has. `name` is its key in the file."""
+
+    name: str = ""
+    source_system: str = ""
+
+
+class CcxtSource(Source, frozen=True, forbid_unknown_fields=True, tag="ccxt", kw_only=True):
+    """An exchange by its ccxt id. `urls` points its REST and web socket elsewhere; `options` and `credentials` are ccxt's."""
+
+    exchange: str
+    trades: list[str] = []
+    order_book: OrderBook | None = None
+    urls: dict[str, str] = {}
+    options: dict[str, Any] = {}
+    credentials: dict[str, str] = {}
+    silence_seconds: float = 60.0
+
+
+class FeedSource(Source, frozen=True, forbid_unknown_fields=True, tag="feed", kw_only=True):
+    """An RSS or Atom feed, polled; every entry that was not there before is a text event."""
+
+    url: str
+    event_publisher: str
+    unit: str
+    headers: dict[str, str] = {}
+    every_seconds: float = 60.0
+
+
+class PollSource(Source, frozen=True, forbid_unknown_fields=True, tag="poll", kw_only=True):
+    """A list of records over HTTP, polled; a record that is new or revised is a numeric event, or text if it is no number."""
+
+    url: str
+    identity: list[str]
+    requests: list[dict[str, str]] = [{}]
+    records: str = ""
+    rename: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    every_seconds: float = 3600.0
+
+
+SourceEntry = CcxtSource | FeedSource | PollSource
+
+
+class TopicEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of one topic, and its mapping: column of the table ← field on the wire."""
+
+    mapping: dict[str, str]
+    partitions: int = 1
+    replication: int = 1
+    grace_days: int = 4
+
+
+class DestinationEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One destination and the topics that it wants."""
+
+    kind: str
+    topics: list[str]
+
+
+Entry = TypeVar("Entry")
+
+
+def _line_of(node: yaml.Node | None, path: list[str | int]) -> int:
+    """The line (from 1) of the deepest part of `path` that the file has."""
+    line = 1
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == part]
+            if not found:
+                break
+            line, node = found[0][0].start_mark.line + 1, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _read(path: Path, entry_type: type[Entry] | Any) -> dict[str, Entry]:
+    try:
+        text = path.read_text()
+        raw, node = yaml.safe_load(text) or {}, yaml.compose(text, Loader=yaml.SafeLoader)
+    except FileNotFoundError:
+        raise ConfigurationError(f"expected a file at {path}, found none") from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: expected YAML, received {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigurationError(f"{path}, line 1: expected entries by name, received {type(raw).__name__}")
+    entries = {}
+    for name, body in raw.items():
+        try:
+            entries[str(name)] = msgspec.convert(body, entry_type)
+        except msgspec.ValidationError as error:
+            message, _, where = str(error).partition(" - at ")
+            steps = [int(step) if step.isdigit() else step for step in re.findall(r"[\w-]+", where)]
+            unknown = re.search(r"unknown field `(.+)`", message)
+            line = _line_of(node, [str(name), *steps, *([unknown[1]] if unknown else [])])
+            key = ".".join(str(step) for step in (name, *steps))
+            raise ConfigurationError(f"{path}, line {line}, {key}: {message}") from None
+    return entries
+
+
+def read_sources(path: Path) -> dict[str, SourceEntry]:
+    """The streaming sources by name, each with its name and source_system filled in."""
+    entries: dict[str, SourceEntry] = _read(path, SourceEntry)
+    return {
+        name: msgspec.structs.replace(entry, name=name, source_system=entry.source_system or name)
+        for name, entry in entries.items()
+    }
+
+
+def read_topics(path: Path) -> dict[str, TopicEntry]:
+    """The topics by name; each is a category, and its mapping names every column of that category."""
+    entries: dict[str, TopicEntry] = _read(path, TopicEntry)
+    if set(entries) != set(CATEGORIES):
+        raise ConfigurationError(
+            f"{path}: expected the topics {sorted(CATEGORIES)}, received {sorted(entries)}"
+        )
+    for topic, entry in entries.items():
+        if set(entry.mapping) != set(required_fields(topic)):
+            raise ConfigurationError(
+                f"{path}, {topic}.mapping: expected the columns {list(required_fields(topic))}, "
+                f"received {list(entry.mapping)}"
+            )
+    return entries
+
+
+def read_destinations(path: Path) -> dict[str, DestinationEntry]:
+    """The destinations by name."""
+    entries: dict[str, DestinationEntry] = _read(path, DestinationEntry)
+    for name, entry in entries.items():
+        unknown = sorted(set(entry.topics) - set(CATEGORIES))
+        if unknown:
+            raise ConfigurationError(
+                f"{path}, {name}.topics: expected topics of {sorted(CATEGORIES)}, received {unknown}"
+            )
+    return entries
+
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def fill(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Put the environment's values where `text` says ${NAME}; NAME_FILE may name a file that holds the value.
+
+    The result may hold a secret: it goes into a request and nowhere else.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if environment.get(name):
+            return environment[name]
+        if environment.get(f"{name}_FILE"):
+            return Path(environment[f"{name}_FILE"]).read_text().strip()
+        raise ConfigurationError(
+            f"expected the variable {name} (or {name}_FILE, a file that holds it), found neither"
+        )
+
+    return _VARIABLE.sub(value, text)

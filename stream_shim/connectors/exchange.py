@@ -1,0 +1,170 @@
+"""Kind `ccxt`: trades and order books of any exchange that ccxt's web-socket side supports.
+
+A trade as ccxt gives it (Binance; `info` is the venue's own message, whole):
+
+    {"id": "3719498394", "symbol": "BTC/USDT", "timestamp": 1723161255123, "side": "buy", "price": 61837.64,
+     "amount": 0.00054, "cost": 33.39, "info": {"e": "trade", "E": 1723161255124, "s": "BTCUSDT", ..}, ..}
+
+A book is a snapshot of what it is now: {"symbol": .., "bids": [[price, size], ..], "asks": [..], "timestamp": ms,
+"nonce": the venue's number of the last update in it}. Source: ccxt manual, "ccxt pro".
+"""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from stream_shim.config import CcxtSource, OrderBook, fill
+from stream_shim.publisher import Datum, Publisher
+from tidemark.errors import ConfigurationError, SourceError
+from tidemark.settings import Settings
+
+log = logging.getLogger("tidemark.connector")
+
+# ccxt keeps only the newest `tradesLimit` trades between two awaits, 1,000 by default, and drops the rest silently.
+TRADES_LIMIT = 1_000_000
+
+
+def rfc3339(time_ms: int) -> str:
+    """A venue's milliseconds as the wire's text."""
+    return (
+        datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
+
+
+def parse_trade(source_system: str, trade: dict[str, Any]) -> Datum:
+    """A unified trade as a market tick; what the category does not have goes along."""
+    time_ms = trade.get("timestamp")
+    fields = {
+        "source_system": source_system,
+        "symbol": trade.get("symbol"),
+        "timestamp": None if time_ms is None else rfc3339(time_ms),
+        "price": trade.get("price"),
+        "size": trade.get("amount"),
+    }
+    rest = {
+        k: v for k, v in trade.items() if k not in ("symbol", "price", "amount", "datetime") and v is not None
+    }
+    return Datum("market_tick", fields, rest, time_ms or 0)
+
+
+def parse_book(source_system: str, book: dict[str, Any], depth: int) -> list[Datum]:
+    """A snapshot as one record a level, best first, all with the same snapshot_id, snapshot_size and time."""
+    time_ms = int(book["timestamp"])
+    levels = [(side, rank, level) for side, of in (("bid", "bids"), ("ask", "asks"))
+              for rank, level in enumerate(book[of][:depth], start=1)]  # fmt: skip
+    shared = {
+        "snapshot_id": f"{source_system}:{book['symbol']}:{book.get('nonce') or time_ms}",
+        "snapshot_size": len(levels),
+        "timestamp": rfc3339(time_ms),
+    }
+    return [
+        Datum(
+            "order_book_l2",
+            {"source_system": source_system, "symbol": book["symbol"], "side": side, "level": rank,
+             "price": level[0], "size": level[1]},
+            shared,
+            time_ms,
+        )
+        for side, rank, level in levels
+    ]  # fmt: skip
+
+
+def open_exchange(source: CcxtSource) -> Any:
+    """The exchange's client, with the entry's addresses, options and credentials."""
+    import ccxt.pro
+
+    if source.exchange not in ccxt.pro.exchanges:
+        raise ConfigurationError(
+            f"{source.name}: expected an exchange id that ccxt.pro supports, received {source.exchange!r}"
+        )
+    credentials = {name: fill(value) for name, value in source.credentials.items()}
+    exchange = getattr(ccxt.pro, source.exchange)(
+        {"newUpdates": True, **credentials, "options": {"tradesLimit": TRADES_LIMIT, **source.options}}
+    )
+    for name, url in source.urls.items():
+        _replace_url(exchange.urls["api"], name.split("."), url)
+    return exchange
+
+
+def _replace_url(urls: dict[str, Any], path: list[str], url: str) -> None:
+    """`urls: {public: .., ws.spot: ..}` in an entry replaces those of ccxt's own table."""
+    for step in path[:-1]:
+        urls = urls[step]
+    urls[path[-1]] = url
+
+
+async def run(source: CcxtSource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:
+    """All of the entry's streams over one client, until `stop`. SourceError where the venue is lost or falls silent."""
+    import ccxt.pro
+
+    exchange = open_exchange(source)
+    try:
+        await exchange.load_markets()
+        streams = [_trades(exchange, source, symbol, publisher) for symbol in source.trades]
+        if source.order_book:
+            streams += [
+                _books(exchange, source, source.order_book, s, publisher) for s in source.order_book.symbols
+            ]
+        await _until(stop, streams)
+    except ccxt.pro.BaseError as error:
+        raise SourceError(
+            f"{source.name}: expected {source.exchange} to stream, received {type(error).__name__}: {error}"
+        ) from None
+    finally:
+        await exchange.close()
+
+
+async def _until(stop: asyncio.Event, streams: list[Any]) -> None:
+    """Run the streams until `stop`; the first that fails ends them all."""
+    tasks = [asyncio.create_task(stream) for stream in streams]
+    stopping = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+    for task in (*tasks, stopping):
+        task.cancel()
+    await asyncio.gather(*tasks, stopping, return_exceptions=True)
+    for task in done - {stopping}:
+        task.result()
+
+
+async def _next(source: CcxtSource, what: str, awaitable: Any) -> Any:
+    """The next of a stream. A fault inside ccxt's receive loop wakes nobody: silence has an end."""
+    try:
+        return await asyncio.wait_for(awaitable, source.silence_seconds)
+    except TimeoutError:
+        raise SourceError(
+            f"{source.name}: expected {what} within {source.silence_seconds} s, received nothing"
+        ) from None
+
+
+async def _trades(exchange: Any, source: CcxtSource, symbol: str, publisher: Publisher) -> None:
+    while True:
+        for trade in await _next(source, f"a trade of {symbol}", exchange.watch_trades(symbol)):
+            publisher.send(parse_trade(source.source_system, trade))
+
+
+async def _books(
+    exchange: Any, source: CcxtSource, entry: OrderBook, symbol: str, publisher: Publisher
+) -> None:
+    """At most one snapshot an interval, by the book's own time; the last one before a pause is sent when it lasts."""
+    interval_ms = int(entry.every_seconds * 1000)
+    sent_ms, waiting = -interval_ms, None
+    while True:
+        watch = asyncio.ensure_future(exchange.watch_order_book(symbol))
+        try:
+            if waiting and not (await asyncio.wait([watch], timeout=entry.every_seconds))[0]:
+                sent_ms, waiting = _send_book(source, waiting, publisher), None
+            book = await _next(source, f"the book of {symbol}", watch)
+        finally:
+            watch.cancel()
+        if book.get("timestamp") is None:
+            continue  # the REST snapshot that the stream starts from: it has no time of its own
+        waiting = parse_book(source.source_system, book, entry.depth)
+        if book["timestamp"] >= sent_ms + interval_ms:
+            sent_ms, waiting = _send_book(source, waiting, publisher), None
+
+
+def _send_book(source: CcxtSource, snapshot: list[Datum], publisher: Publisher) -> int:
+    for datum in snapshot:
+        publisher.send(datum)
+    return snapshot[0].time_ms if snapshot else 0

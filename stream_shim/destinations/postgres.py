@@ -1,0 +1,235 @@
+"""Exactly once into the day-partitioned tables of `realtime`: rows, quarantine and next offsets commit together.
+
+A conditional update of the offset row comes first in each transaction: of two consumers of one partition, only the one
+that knows the stored offset can write (the fence). Rows go by COPY. A row that Postgres refuses by its content alone
+(error class 22) is found by halving, and quarantined; every other error is the database not taking rows: nothing is
+committed, and the batch waits.
+"""
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import psycopg
+from psycopg import Connection, sql
+
+from stream_shim.config import TopicEntry
+from stream_shim.destinations import Fenced, NotTaken, Segment, TopicAndPartition, Written
+from stream_shim.epochs import LogState, read_position
+from stream_shim.mapping import Mapped, Reject, Row, build_mapper, received_at
+from tidemark import connections
+from tidemark.categories import table_columns
+from tidemark.settings import Settings
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
+
+_ADVANCE = """
+update realtime.consumer_offset
+set next_offset = %(next_offset)s, empty_offsets = empty_offsets + %(empty)s, updated_at = now()
+where topic = %(topic)s and log_epoch = %(log_epoch)s and kafka_partition = %(partition)s
+    and next_offset = %(from_offset)s
+"""
+_QUARANTINE = """
+insert into realtime.quarantine
+    (topic, log_epoch, kafka_partition, kafka_offset, received_at, reason, detail, record_key, payload)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+_NEW_FEED = (
+    "insert into realtime.feed (topic, source_system, name) values (%s, %s, %s) on conflict do nothing"
+)
+
+
+class Table:
+    """How one topic's rows become COPY text: pure."""
+
+    def __init__(self, topic: str, entry: TopicEntry) -> None:
+        columns = table_columns(topic)
+        self.topic = topic
+        self.map_records = build_mapper(topic, entry.mapping)
+        self.copy = sql.SQL("copy realtime.{} ({}) from stdin").format(
+            sql.Identifier(topic), sql.SQL(", ").join(map(sql.Identifier, columns))
+        )
+        self._template = "\t".join(["%s"] * len(columns))
+        self._text = [index for index, kind in enumerate(columns.values()) if kind in ("text", "jsonb")]
+
+    def lines(self, rows: list[Row], plain: bool) -> bytes:
+        """The rows as COPY's text format; `plain` says that no value needs an escape."""
+        template = self._template
+        if plain:
+            return "\n".join([template % row for row in rows]).encode() + b"\n"
+        return "\n".join([template % self._escaped(row) for row in rows]).encode() + b"\n"
+
+    def _escaped(self, row: Row) -> Row:
+        values = list(row)
+        for index in self._text:
+            values[index] = values[index].translate(_ESCAPES)
+        return tuple(values)
+
+
+@dataclass(slots=True)
+class Piece:
+    """One segment, mapped and ready to be written."""
+
+    segment: Segment
+    log_epoch: int
+    mapped: Mapped
+    lines: bytes
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction writes."""
+
+    pieces: list[Piece]
+    days: set[tuple[str, date]] = field(default_factory=set)
+    feeds: set[tuple[str, str, str]] = field(default_factory=set)
+
+
+class PostgresDestination:
+    """The database `realtime`, as its role stream_writer."""
+
+    def __init__(self, settings: Settings, topics: dict[str, TopicEntry]) -> None:
+        self._dsn = connections.dsn(settings, "realtime", "stream_writer")
+        self._tables = {topic: Table(topic, entry) for topic, entry in topics.items()}
+        self._epochs: dict[TopicAndPartition, int] = {}
+        self._days: set[tuple[str, date]] = set()
+        self._feeds: set[tuple[str, str, str]] = set()
+        self._connection: Connection | None = None
+
+    def _connect(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(
+                self._dsn, autocommit=True, connect_timeout=5, application_name="tidemark-processor",
+                options="-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+                keepalives_idle=5, keepalives_interval=2, keepalives_count=3,
+            )  # fmt: skip
+        return self._connection
+
+    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, int]:
+        """Where to read each partition on, by the offsets stored with the rows. EpochEnded, or NotTaken."""
+        found = {}
+        try:
+            connection = self._connect()
+            with connection.transaction():
+                for (topic, partition), log in logs.items():
+                    position = read_position(connection, topic, partition, log)
+                    self._epochs[topic, partition] = position.log_epoch
+                    found[topic, partition] = position.next_offset
+        except psycopg.Error as error:
+            raise self._not_taken(error) from error
+        return found
+
+    def prepare(self, segments: list[Segment]) -> Batch:
+        """Map and serialize: no I/O."""
+        batch = Batch([])
+        for segment in segments:
+            table, log_epoch = self._tables[segment.topic], self._epochs[segment.topic, segment.partition]
+            mapped = table.map_records(segment.records, log_epoch, segment.partition)
+            lines = table.lines(mapped.rows, mapped.plain) if mapped.rows else b""
+            batch.pieces.append(Piece(segment, log_epoch, mapped, lines))
+            days = {row[-1][:10] for row in mapped.rows}
+            batch.days |= {(segment.topic, date.fromisoformat(day)) for day in days}
+            batch.feeds |= {(segment.topic, row[0], row[1]) for row in mapped.rows}
+        return batch
+
+    def commit(self, batch: Batch) -> Written:
+        """All of the batch in one transaction. Fenced: another consumer is ahead. NotTaken: the database takes no rows."""
+        try:
+            connection = self._connect()
+            self._make_days(connection, batch.days)
+            try:
+                return self._write(connection, batch, salvage=False)
+            except psycopg.DataError:
+                return self._write(connection, batch, salvage=True)
+        except psycopg.Error as error:
+            raise self._not_taken(error) from error
+
+    def _not_taken(self, error: psycopg.Error) -> NotTaken:
+        self._days.clear()  # a trimmed day's partition must be made again
+        if self._connection is not None and self._connection.broken:
+            self._connection.close()
+        cause = " ".join(str(error).split())
+        return NotTaken(
+            f"expected the database realtime to take rows, received {type(error).__name__}: {cause}"
+        )
+
+    def _make_days(self, connection: Connection, days: set[tuple[str, date]]) -> None:
+        for topic, day in sorted(days - self._days):
+            connection.execute("select realtime.ensure_partition(%s, %s)", (topic, day))
+            self._days.add((topic, day))
+
+    def _write(self, connection: Connection, batch: Batch, salvage: bool) -> Written:
+        written = Written({}, {})
+        new_feeds = batch.feeds - self._feeds
+        with connection.transaction(), connection.cursor() as cursor:
+            for piece in batch.pieces:
+                self._advance(cursor, piece)
+            for piece in batch.pieces:
+                table, rejects = self._tables[piece.segment.topic], list(piece.mapped.rejects)
+                if salvage:
+                    rejects += self._salvage(cursor, table, piece.mapped)
+                elif piece.lines:
+                    with cursor.copy(table.copy) as copy:
+                        copy.write(piece.lines)
+                self._quarantine(cursor, piece, rejects)
+                topic = piece.segment.topic
+                written.rows[topic] = written.rows.get(topic, 0) + len(piece.segment.records) - len(rejects)
+                written.rejects[topic] = written.rejects.get(topic, 0) + len(rejects)
+            if new_feeds:
+                cursor.executemany(_NEW_FEED, sorted(new_feeds))
+        self._feeds |= new_feeds
+        return written
+
+    def _advance(self, cursor: Any, piece: Piece) -> None:
+        segment = piece.segment
+        cursor.execute(
+            _ADVANCE,
+            {
+                "topic": segment.topic, "log_epoch": piece.log_epoch, "partition": segment.partition,
+                "from_offset": segment.from_offset, "next_offset": segment.next_offset, "empty": segment.empty,
+            },
+        )  # fmt: skip
+        if cursor.rowcount != 1:
+            raise Fenced(
+                f"{segment.topic}, partition {segment.partition}: expected the stored offset {segment.from_offset}, "
+                "another consumer has moved it; this one writes nothing and reads its position again"
+            )
+
+    def _salvage(self, cursor: Any, table: Table, mapped: Mapped) -> list[Reject]:
+        """COPY by halves: a half that Postgres refuses is halved again, down to the row that it refuses."""
+        rejects: list[Reject] = []
+        stack = [(0, len(mapped.rows))] if mapped.rows else []
+        while stack:
+            low, high = stack.pop()
+            try:
+                with cursor.connection.transaction(), cursor.copy(table.copy) as copy:
+                    copy.write(table.lines(mapped.rows[low:high], plain=False))
+            except psycopg.DataError as error:
+                if high - low == 1:
+                    cause = " ".join(str(error).split())
+                    rejects.append(Reject(mapped.records[low], "refused_by_database", cause))
+                else:
+                    middle = (low + high) // 2
+                    stack += [(middle, high), (low, middle)]
+        return rejects
+
+    def _quarantine(self, cursor: Any, piece: Piece, rejects: list[Reject]) -> None:
+        if not rejects:
+            return
+        segment = piece.segment
+        cursor.executemany(
+            _QUARANTINE,
+            [
+                (
+                    segment.topic, piece.log_epoch, segment.partition, reject.record.offset,
+                    received_at(reject.record.timestamp), reject.reason, reject.detail.replace("\0", "�"),
+                    reject.record.key, reject.record.value,
+                )
+                for reject in rejects
+            ],
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()

@@ -1,0 +1,243 @@
+"""The processor of one destination: reads its topics in a consumer group, and hands them on in order, a batch at a time.
+
+Two threads: this one polls Kafka and prepares (decode, map, serialize), the writer commits; at most two batches wait
+between them, so memory is bounded whatever the backlog. The position is the destination's, stored with what it wrote:
+Kafka's own committed offsets are for the lag tools that people have, and are never read back.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
+from stream_shim.config import DestinationEntry, TopicEntry
+from stream_shim.destinations import Destination, Fenced, NotTaken, Segment, Written, open_destination
+from stream_shim.epochs import LogState
+from stream_shim.records import CREATE_TIME, LOG_APPEND_TIME, Chunk, use_chunks
+from stream_shim.topics import ensure_topics, topic_ids
+from tidemark import connections
+from tidemark.errors import StackError
+from tidemark.settings import Settings
+
+log = logging.getLogger("tidemark.processor")
+
+BATCHES_AHEAD = 2
+CHUNKS_PER_POLL = 64
+FETCH_BYTES = 1024 * 1024
+RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
+
+
+class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Runs until `stop` is set. Public counters: `rows`, `rejects` (by topic), `waits`, `fences`."""
+
+    def __init__(
+        self, settings: Settings, name: str, entry: DestinationEntry, topics: dict[str, TopicEntry]
+    ) -> None:
+        self.name = name
+        self.rows: Counter[str] = Counter()
+        self.rejects: Counter[str] = Counter()
+        self.waits = self.fences = 0
+        self._settings = settings
+        self._timestamp_type = CREATE_TIME if connections.mark(settings) == "replay" else LOG_APPEND_TIME
+        ensure_topics(settings, topics)
+        self._destination: Destination = open_destination(settings, name, entry, topics)
+        self._topics = entry.topics
+        self._consumer = self._open_consumer()
+        self._consumer.subscribe(entry.topics, listener=self)
+        self._unplaced: set[TopicPartition] = set()  # assigned, not yet at the stored position
+        self._accounted: dict[TopicPartition, int] = {}  # per partition, the next offset to hand on
+        self._queue: queue.Queue[tuple[Any, dict[TopicPartition, int]]] = queue.Queue(BATCHES_AHEAD)
+        self._to_commit: dict[TopicPartition, int] = {}
+        self._failure: BaseException | None = None
+        self._stopping = threading.Event()
+        self._writer = threading.Thread(target=self._write_batches, name="writer", daemon=True)
+
+    def _open_consumer(self) -> KafkaConsumer:
+        consumer = KafkaConsumer(
+            bootstrap_servers=connections.kafka_bootstrap(self._settings),
+            group_id=f"tidemark-{self.name}",
+            client_id=f"tidemark-processor-{self.name}",
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # `latest` and `earliest` both skip records without a word
+            isolation_level="read_committed",
+            partition_assignment_strategy=[CooperativeStickyAssignor],
+            max_poll_records=CHUNKS_PER_POLL,
+            max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_bytes=4 * FETCH_BYTES,
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=2_000,
+        )
+        use_chunks(consumer)
+        return consumer
+
+    # The two listener methods run on the consumer's own thread and must not wait: they only note what changed.
+
+    def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        """Hold the new partitions at a place that is not read, until the main loop has put them where they belong."""
+        for partition in assigned:
+            self._consumer.seek(partition, 0)
+        self._consumer.pause(*assigned)
+        self._unplaced.update(assigned)
+
+    def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        """What is on its way for them may still be committed: the fence keeps it from being doubled."""
+        self._unplaced.difference_update(revoked)
+        for partition in revoked:
+            self._accounted.pop(partition, None)
+
+    def run(self, stop: threading.Event) -> None:
+        """Poll, prepare, hand over, until `stop` is set; then wait for what is on its way. Raises what the writer met."""
+        self._writer.start()
+        try:
+            while not stop.is_set():
+                self._raise_failure()
+                self._place(stop)
+                chunks = self._consumer.poll(timeout_ms=200)
+                segments = self._segments(chunks)
+                if segments:
+                    self._hand_over(segments, stop)
+                self._commit_to_kafka()
+        finally:
+            self._shut_down()
+        self._raise_failure()
+
+    def _place(self, stop: threading.Event) -> None:
+        """Bring newly assigned partitions to the destination's stored positions."""
+        partitions = sorted(self._unplaced & self._consumer.assignment())
+        if not partitions:
+            return
+        self._settle(stop)
+        ids = topic_ids(self._settings, sorted({partition.topic for partition in partitions}))
+        starts, ends = self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
+        logs = {
+            (p.topic, p.partition): LogState(ids[p.topic], starts[p], ends[p]) for p in partitions
+        }  # fmt: skip
+        try:
+            positions = self._destination.positions(logs)
+        except NotTaken as error:
+            self._wait(stop, 0, error)
+            return
+        for partition in partitions:
+            position = positions[partition.topic, partition.partition]
+            self._consumer.seek(partition, position)
+            self._accounted[partition] = position
+        self._consumer.resume(*partitions)
+        self._unplaced.difference_update(partitions)
+
+    def _settle(self, stop: threading.Event) -> None:
+        """Wait until the writer has committed all that it was given, so that the stored positions are the latest."""
+        while self._queue.unfinished_tasks and not stop.is_set() and self._failure is None:
+            self._consumer.poll(timeout_ms=0)
+            stop.wait(0.02)
+
+    def _segments(self, chunks: dict[TopicPartition, list[Chunk]]) -> list[Segment]:
+        """What moved since the last poll: records, and offsets that held none."""
+        segments = []
+        for partition, accounted in list(self._accounted.items()):
+            if partition in self._unplaced or partition not in self._consumer.assignment():
+                continue
+            records = [record for chunk in chunks.get(partition, ()) for record in chunk.records]
+            for chunk in chunks.get(partition, ()):
+                self._check_clock(partition, chunk)
+            position = self._consumer.position(partition)
+            if position > accounted:
+                segments.append(Segment(partition.topic, partition.partition, accounted, position, records))
+                self._accounted[partition] = position
+        return segments
+
+    def _check_clock(self, partition: TopicPartition, chunk: Chunk) -> None:
+        if chunk.timestamp_type != self._timestamp_type:
+            names = {CREATE_TIME: "CreateTime", LOG_APPEND_TIME: "LogAppendTime"}
+            raise StackError(
+                f"{partition.topic}: expected records stamped {names[self._timestamp_type]}, as the state folder "
+                f"{self._settings.home} is marked {connections.mark(self._settings)}, received "
+                f"{names[chunk.timestamp_type]}: a replay and live topics never share a state folder"
+            )
+
+    def _hand_over(self, segments: list[Segment], stop: threading.Event) -> None:
+        prepared = self._destination.prepare(segments)
+        offsets = {TopicPartition(s.topic, s.partition): s.next_offset for s in segments}
+        while not stop.is_set() and self._failure is None:
+            try:
+                self._queue.put((prepared, offsets), timeout=1)
+                return
+            except queue.Full:
+                self._stay_in_the_group()
+
+    def _stay_in_the_group(self) -> None:
+        """A poll that returns nothing: the group counts polls, not heartbeats alone."""
+        placed = [p for p in self._consumer.assignment() if p not in self._unplaced]
+        self._consumer.pause(*placed)
+        self._consumer.poll(timeout_ms=0)
+        self._consumer.resume(*[p for p in placed if p in self._consumer.assignment()])
+
+    def _commit_to_kafka(self) -> None:
+        offsets, self._to_commit = self._to_commit, {}
+        mine = {p: OffsetAndMetadata(o, "", -1) for p, o in offsets.items() if p in self._accounted}
+        if mine:
+            self._consumer.commit_async(mine, callback=_note_commit)
+
+    def _write_batches(self) -> None:
+        """The writer's thread."""
+        while True:
+            prepared, offsets = self._queue.get()
+            try:
+                if not self._stopping.is_set() and self._failure is None:
+                    self._write(prepared, offsets)
+            except Exception as failure:  # noqa: BLE001 - whatever it is, the main thread raises it
+                self._failure = failure
+            finally:
+                self._queue.task_done()
+
+    def _write(self, prepared: Any, offsets: dict[TopicPartition, int]) -> None:
+        tries = 0
+        while not self._stopping.is_set():
+            try:
+                self._count(self._destination.commit(prepared))
+                self._to_commit = {**self._to_commit, **offsets}
+                return
+            except NotTaken as error:
+                self._wait(self._stopping, tries, error)
+                tries += 1
+
+    def _wait(self, stop: threading.Event, tries: int, error: NotTaken) -> None:
+        self.waits += 1
+        seconds = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
+        log.warning("%s: %s; nothing was committed, trying again in %s s", self.name, error, seconds)
+        stop.wait(seconds)
+
+    def _count(self, written: Written) -> None:
+        self.rows.update(written.rows)
+        self.rejects.update(written.rejects)
+
+    def _raise_failure(self) -> None:
+        """A fence means: read the stored positions again. Anything else ends the processor."""
+        failure, self._failure = self._failure, None
+        if isinstance(failure, Fenced):
+            self.fences += 1
+            log.warning("%s: %s", self.name, failure)
+            self._settle(self._stopping)
+            self._failure = None
+            self.on_partitions_assigned(list(self._consumer.assignment()))
+        elif failure is not None:
+            raise failure
+
+    def _shut_down(self) -> None:
+        """What was handed over is committed if that takes less than three seconds; else it stays unread."""
+        deadline = time.monotonic() + 3
+        while self._queue.unfinished_tasks and time.monotonic() < deadline and self._failure is None:
+            time.sleep(0.02)
+        self._stopping.set()
+        self._commit_to_kafka()
+        self._consumer.close(autocommit=False, timeout_ms=1000)
+        self._destination.close()
+
+
+def _note_commit(offsets: Any, error: Any) -> None:
+    if error is not None and isinstance(error, Exception):
+        log.info("Kafka kept no offsets for the lag tools: %s", error)

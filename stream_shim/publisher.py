@@ -1,0 +1,131 @@
+"""The way into the buffer: one record a datum, acknowledged by every replica, and a count for each outcome."""
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from logging.handlers import RotatingFileHandler
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tidemark import connections
+from tidemark.categories import CATEGORIES, required_fields
+from tidemark.errors import TidemarkError
+from tidemark.settings import Settings
+
+log = logging.getLogger("tidemark.connector")
+
+REJECTS_BYTES, REJECTS_FILES = 10 * 1024 * 1024, 3
+FLUSH_SECONDS = 30
+
+
+class Datum(NamedTuple):
+    """What a parser makes of a message: the category's fields under their names, and all the rest in `attributes`.
+
+    `time_ms` is the event's own time in milliseconds since 1970 UTC, which a replay's topics keep as the record's time.
+    """
+
+    topic: str
+    fields: dict[str, Any]
+    attributes: dict[str, Any]
+    time_ms: int
+
+
+class Publisher:
+    """Publishes the data of one source. A datum that lacks a required field is counted and kept, never sent."""
+
+    def __init__(self, settings: Settings, source: str) -> None:
+        from kafka import KafkaProducer
+
+        self.source = source
+        self.sent: Counter[str] = Counter()  # acknowledged, by topic
+        self.rejected: Counter[str] = Counter()  # by reason
+        self.errors = 0  # not acknowledged
+        self.source_errors = 0  # times the source was lost
+        self.last_message_at = 0.0
+        self._report = settings.home / "run" / f"connector-{source}.json"
+        self._rejects = _rejects_log(settings, source)
+        self._encode = msgspec.json.Encoder().encode
+        self._acknowledged = {topic: self._on_sent(topic) for topic in CATEGORIES}
+        self._producer = KafkaProducer(
+            bootstrap_servers=connections.kafka_bootstrap(settings),
+            client_id=f"tidemark-connector-{source}",
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=20,
+            batch_size=128 * 1024,
+            compression_type="lz4",
+            max_request_size=4 * 1024 * 1024,
+        )
+
+    def send(self, datum: Datum) -> None:
+        """Queue one datum; blocks while the buffer is full. Its key orders it: source_system and symbol or publisher."""
+        fields = datum.fields
+        names = required_fields(datum.topic)
+        missing = [name for name in names if fields.get(name) is None]
+        if missing:
+            self.reject(f"missing {', '.join(missing)}", {**fields, "attributes": datum.attributes})
+            return
+        self.last_message_at = time.time()
+        value = self._encode({**fields, "attributes": datum.attributes})
+        key = f"{fields[names[0]]}|{fields[names[1]]}".encode()
+        future = self._producer.send(datum.topic, value, key, timestamp_ms=datum.time_ms)
+        future.add_callback(self._acknowledged[datum.topic]).add_errback(self._on_error)
+
+    def reject(self, reason: str, raw: Any) -> None:
+        """Count a message that is no datum, and keep it in the source's rejects file."""
+        self.rejected[reason] += 1
+        self._rejects.info(json.dumps({"reason": reason, "raw": raw}, default=str))
+        log.warning("%s: not sent, %s; the message is in the source's rejects file", self.source, reason)
+
+    def _on_sent(self, topic: str) -> Callable[[Any], None]:
+        def count(_metadata: Any) -> None:
+            self.sent[topic] += 1
+
+        return count
+
+    def _on_error(self, error: BaseException) -> None:
+        self.errors += 1
+        log.error("%s: expected Kafka to take a record, received %s", self.source, error)
+
+    def flush(self) -> None:
+        """Wait until Kafka has acknowledged all that was sent; TidemarkError where it refused some."""
+        self._producer.flush(timeout=FLUSH_SECONDS)
+        if self.errors:
+            raise TidemarkError(
+                f"{self.source}: expected Kafka to acknowledge every record, it refused {self.errors}"
+            )
+
+    def report(self) -> dict[str, Any]:
+        """The counts so far; they are also in the state folder, as run/connector-NAME.json."""
+        return {
+            "source": self.source, "sent": dict(self.sent), "rejected": dict(self.rejected), "errors": self.errors,
+            "source_errors": self.source_errors, "last_message_at": self.last_message_at,
+        }  # fmt: skip
+
+    def write_report(self) -> None:
+        """Keep the counts where the state folder's other parts find them."""
+        self._report.parent.mkdir(parents=True, exist_ok=True)
+        self._report.write_text(json.dumps(self.report()))
+
+    def close(self) -> None:
+        """Send what is left, write the report, and go."""
+        try:
+            self._producer.flush(timeout=FLUSH_SECONDS)
+        finally:
+            self._producer.close(timeout=5)
+            self.write_report()
+
+
+def _rejects_log(settings: Settings, source: str) -> logging.Logger:
+    folder = settings.home / "rejects"
+    folder.mkdir(parents=True, exist_ok=True)
+    rejects = logging.Logger(f"tidemark.rejects.{source}")
+    handler = RotatingFileHandler(
+        folder / f"{source}.jsonl", maxBytes=REJECTS_BYTES, backupCount=REJECTS_FILES, delay=True
+    )
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    rejects.addHandler(handler)
+    return rejects

@@ -1,0 +1,116 @@
+"""One process of the lane: a connector or a processor, until SIGTERM, with its log and its report in the state folder."""
+
+import asyncio
+import json
+import logging
+import random
+import signal
+import sys
+import threading
+import time
+from logging.handlers import RotatingFileHandler
+from typing import TYPE_CHECKING
+
+from stream_shim.config import SourceEntry, read_destinations, read_sources, read_topics
+from stream_shim.connectors import connector_of, pause
+from tidemark.errors import ConfigurationError, SourceError
+from tidemark.settings import Settings
+
+if TYPE_CHECKING:
+    from stream_shim.publisher import Publisher
+
+log = logging.getLogger("tidemark.connector")
+
+LOG_BYTES, LOG_FILES = 10 * 1024 * 1024, 3
+RECONNECT_SECONDS = (1, 2, 5, 10, 30, 60)
+STEADY_SECONDS = 60  # a source that ran so long before it failed begins again with the shortest wait
+REPORT_SECONDS = 1
+
+
+def start_log(settings: Settings, name: str) -> None:
+    """Everything to logs/NAME.log, which rotates at 10 MB with three old files kept, and warnings to the terminal."""
+    folder = settings.home / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    to_file = RotatingFileHandler(folder / f"{name}.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES)
+    to_terminal = logging.StreamHandler(sys.stderr)
+    to_terminal.setLevel(logging.WARNING)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        handlers=[to_file, to_terminal],
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, and a key may be in one
+    logging.getLogger("kafka").setLevel(logging.ERROR)
+
+
+def run_connector(settings: Settings, name: str) -> None:
+    """Run one source until SIGTERM: a source that is lost is connected again with back-off and jitter."""
+    from stream_shim.publisher import Publisher
+    from stream_shim.topics import ensure_topics
+
+    sources = read_sources(settings.sources_file)
+    if name not in sources:
+        raise ConfigurationError(
+            f"expected a source of {settings.sources_file} ({', '.join(sources)}), received {name!r}"
+        )
+    start_log(settings, f"connector-{name}")
+    ensure_topics(settings, read_topics(settings.topics_file))
+    publisher = Publisher(settings, name)
+    try:
+        asyncio.run(_connect_until_stopped(sources[name], publisher, settings))
+    finally:
+        publisher.close()
+
+
+async def _connect_until_stopped(source: SourceEntry, publisher: "Publisher", settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    reporting = asyncio.create_task(_report(publisher))
+    failures = 0
+    while not stop.is_set():
+        started = time.monotonic()
+        try:
+            await connector_of(source)(source, publisher, settings, stop)
+        except SourceError as error:
+            publisher.source_errors += 1
+            failures = 0 if time.monotonic() - started > STEADY_SECONDS else failures
+            seconds = RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)] * random.uniform(0.5, 1)
+            failures += 1
+            log.warning("%s; connecting again in %.1f s", error, seconds)
+            await pause(stop, seconds)
+    reporting.cancel()
+
+
+async def _report(publisher: "Publisher") -> None:
+    while True:
+        publisher.write_report()
+        await asyncio.sleep(REPORT_SECONDS)
+
+
+def run_processor(settings: Settings, name: str) -> None:
+    """Run the processor of one destination until SIGTERM."""
+    from stream_shim.processor import Processor
+
+    destinations = read_destinations(settings.destinations_file)
+    if name not in destinations:
+        raise ConfigurationError(
+            f"expected a destination of {settings.destinations_file} ({', '.join(destinations)}), received {name!r}"
+        )
+    start_log(settings, f"processor-{name}")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    processor = Processor(settings, name, destinations[name], read_topics(settings.topics_file))
+    try:
+        processor.run(stop)
+    finally:
+        report = {
+            "rows": processor.rows,
+            "rejects": processor.rejects,
+            "waits": processor.waits,
+            "fences": processor.fences,
+        }
+        folder = settings.home / "run"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"processor-{name}.json").write_text(json.dumps(report))

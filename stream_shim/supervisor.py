@@ -1,0 +1,130 @@
+"""`tidemark stream run`: a process for each source and each destination that the files name, until SIGTERM.
+
+A process that dies is started again with back-off. An entry that is edited, added or removed takes effect while the
+others go on. On SIGTERM the connectors end first, so that the processors may still bring what was sent.
+"""
+
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+
+from stream_shim.config import read_destinations, read_sources
+from tidemark.errors import ConfigurationError
+from tidemark.settings import Settings
+
+log = logging.getLogger("tidemark.stream")
+
+RESTART_SECONDS = (0, 1, 2, 5, 10, 30, 60)
+STEADY_SECONDS = 60
+STOP_SECONDS = 10
+
+Role = tuple[str, str]  # ("connector" or "processor", its entry's name)
+
+
+@dataclass
+class Child:
+    """One process and how often it died."""
+
+    entry: object
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    restarts: int = 0
+    failures: int = 0  # in a row
+    next_start: float = field(default_factory=time.monotonic)
+
+
+class Supervisor:
+    """Holds the processes that the files name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._children: dict[Role, Child] = {}
+        self._wanted = self._read()
+
+    def _read(self) -> dict[Role, object]:
+        sources, destinations = (
+            read_sources(self._settings.sources_file),
+            read_destinations(self._settings.destinations_file),
+        )
+        return {
+            **{("processor", name): entry for name, entry in destinations.items()},
+            **{("connector", name): entry for name, entry in sources.items()},
+        }
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop`: keep what the files name running."""
+        seen = self._files_changed_at()
+        try:
+            while not stop.is_set():
+                changed = self._files_changed_at()
+                if changed != seen:
+                    seen = changed
+                    self._read_again()
+                self._adjust()
+                stop.wait(0.25)
+        finally:
+            self._stop("connector")
+            self._stop("processor")
+
+    def _files_changed_at(self) -> tuple[int, ...]:
+        files = (self._settings.sources_file, self._settings.destinations_file)
+        return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in files)
+
+    def _read_again(self) -> None:
+        try:
+            self._wanted = self._read()
+        except ConfigurationError as error:
+            log.error("%s; what ran before goes on", error)
+
+    def _adjust(self) -> None:
+        for role, child in list(self._children.items()):
+            if self._wanted.get(role) != child.entry:
+                log.info("%s %s: its entry was edited or removed", *role)
+                self._end([child])
+                del self._children[role]
+        for role, entry in self._wanted.items():
+            child = self._children.setdefault(role, Child(entry))
+            if child.process is not None and child.process.poll() is not None:
+                self._note_death(role, child)
+            if child.process is None and time.monotonic() >= child.next_start:
+                self._start(role, child)
+
+    def _start(self, role: Role, child: Child) -> None:
+        command = [sys.executable, "-m", "tidemark.cli", "stream", *role]
+        child.process = subprocess.Popen(command, start_new_session=True)
+        child.started_at = time.monotonic()
+
+    def _note_death(self, role: Role, child: Child) -> None:
+        assert child.process is not None
+        steady = time.monotonic() - child.started_at > STEADY_SECONDS
+        child.failures = 1 if steady else child.failures + 1
+        child.restarts += 1
+        seconds = RESTART_SECONDS[min(child.failures, len(RESTART_SECONDS) - 1)]
+        log.error("%s %s ended with %s; starting it again in %s s", *role, child.process.returncode, seconds)
+        child.process, child.next_start = None, time.monotonic() + seconds
+
+    def _stop(self, kind: str) -> None:
+        self._end([child for role, child in self._children.items() if role[0] == kind])
+
+    def _end(self, children: list[Child]) -> None:
+        running = [
+            child.process for child in children if child.process is not None and child.process.poll() is None
+        ]
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in running:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.error(
+                    "expected process %s to end within %s s of SIGTERM; it is killed",
+                    process.pid,
+                    STOP_SECONDS,
+                )
+                process.kill()
+                process.wait()

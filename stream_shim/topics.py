@@ -1,0 +1,75 @@
+"""The buffer: makes the topics that topics.yml describes, and tells them apart by Kafka's own id."""
+
+from typing import TYPE_CHECKING
+
+from stream_shim.config import TopicEntry
+from tidemark import connections
+from tidemark.errors import StackError
+from tidemark.settings import Settings
+
+if TYPE_CHECKING:
+    from kafka import KafkaAdminClient
+
+DAY_MS = 86_400_000
+# A foreign producer's record may be larger than a row may be: it is taken, and quarantined with its payload.
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+
+def admin(settings: Settings) -> "KafkaAdminClient":
+    """An admin client; StackError where no broker answers."""
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaError
+
+    bootstrap = connections.kafka_bootstrap(settings)
+    try:
+        return KafkaAdminClient(bootstrap_servers=bootstrap, client_id="tidemark-admin")
+    except KafkaError as error:
+        raise StackError(
+            f"expected Kafka at {bootstrap}, received {type(error).__name__}: run `tidemark up`, "
+            "or set TIDEMARK_KAFKA_BOOTSTRAP to the broker that you mean"
+        ) from None
+
+
+def topic_configuration(settings: Settings, entry: TopicEntry) -> dict[str, str]:
+    """Whose clock stamps arrival, and how long records stay: a live topic's broker, a replay's event and for ever."""
+    live = connections.mark(settings) == "live"
+    retention_ms = (settings.keep_days + 1 + entry.grace_days) * DAY_MS if live else -1
+    return {
+        "message.timestamp.type": "LogAppendTime" if live else "CreateTime",
+        "retention.ms": str(retention_ms),
+        "cleanup.policy": "delete",
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+    }
+
+
+def ensure_topics(settings: Settings, entries: dict[str, TopicEntry]) -> list[str]:
+    """Create the topics that are missing; their names are returned. Doing it twice, or twice at once, changes nothing."""
+    from kafka.errors import TopicAlreadyExistsError
+
+    client = admin(settings)
+    try:
+        there = set(client.list_topics())
+        missing = [topic for topic in entries if topic not in there]
+        for topic in missing:
+            entry = entries[topic]
+            new = {
+                "num_partitions": entry.partitions,
+                "replication_factor": entry.replication,
+                "configs": topic_configuration(settings, entry),
+            }
+            try:
+                client.create_topics({topic: new}, wait_for_metadata=True)
+            except TopicAlreadyExistsError:
+                continue  # another process was first
+        return missing
+    finally:
+        client.close()
+
+
+def topic_ids(settings: Settings, topics: list[str]) -> dict[str, str]:
+    """Kafka's own id of each topic: it changes when a topic is made again."""
+    client = admin(settings)
+    try:
+        return {found["name"]: str(found["topic_id"]) for found in client.describe_topics(topics)}
+    finally:
+        client.close()
