@@ -1,0 +1,109 @@
+"""Whether a day is over for good: its time is up, and the consumer has passed all that its topic held."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import psycopg
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
+
+from flows.errors import NotClosed
+from tidemark.connections import dsn, kafka_bootstrap, mark
+from tidemark.errors import StackError
+from tidemark.settings import Settings
+
+# A live topic never stands still: its end is read once, and the consumer gets this long to pass it.
+PASSING_SECONDS = (0.1, 0.2, 0.5, 1, 2)
+
+
+@dataclass(frozen=True)
+class LogEnd:
+    """What Kafka held of one topic at one moment: its id, and each partition's end offset (exclusive)."""
+
+    topic_id: str
+    offsets: Mapping[int, int]
+
+
+def log_ends(settings: Settings, topics: list[str]) -> dict[str, LogEnd]:
+    """The log's end of each topic that Kafka has; StackError where no broker answers.
+
+    These are high watermarks, beyond any open transaction: a consumer that has passed them has seen it all.
+    """
+    from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+    from kafka.errors import KafkaError
+
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=kafka_bootstrap(settings))
+        consumer = KafkaConsumer(bootstrap_servers=kafka_bootstrap(settings), enable_auto_commit=False)
+        try:
+            described = [topic for topic in admin.describe_topics(topics) if not topic["error_code"]]
+            return {topic["name"]: _log_end(consumer, topic, TopicPartition) for topic in described}
+        finally:
+            consumer.close()
+            admin.close()
+    except KafkaError as error:
+        raise StackError(
+            f"expected a Kafka broker at {kafka_bootstrap(settings)}, received {error}: run `tidemark up`, "
+            "or set TIDEMARK_KAFKA_BOOTSTRAP; no day leaves `realtime` before its end is read from there"
+        ) from None
+
+
+def _log_end(consumer: Any, topic: dict[str, Any], topic_partition: Any) -> LogEnd:
+    partitions = [topic_partition(topic["name"], p["partition_index"]) for p in topic["partitions"]]
+    ends = consumer.end_offsets(partitions)
+    return LogEnd(str(topic["topic_id"]), {partition.partition: end for partition, end in ends.items()})
+
+
+def check_day_over(settings: Settings, day: date, now: datetime) -> None:
+    """NotClosed unless `now`, the moment at which ends are read, is far enough behind the day's end.
+
+    In a replay the day ended when its session did: the log's end is the day's, whatever the clock.
+    """
+    over = datetime.combine(day, time(), UTC) + timedelta(days=1, minutes=settings.close_grace_minutes)
+    if mark(settings) == "live" and now < over:
+        raise NotClosed(
+            f"{day} is not over: expected a time after {over:%Y-%m-%d %H:%M} UTC, it is {now:%H:%M} UTC"
+        )
+
+
+def await_consumer(settings: Settings, topic: str, end: LogEnd | None) -> None:
+    """Return once the consumer has passed `end`; NotClosed, saying where it is, when it does not."""
+    if end is None:
+        raise NotClosed(f"expected a topic {topic} in Kafka, found none: run `tidemark up`")
+    for attempt in Retrying(
+        retry=retry_if_exception_type(NotClosed),
+        wait=wait_chain(*map(wait_fixed, PASSING_SECONDS)),
+        stop=stop_after_attempt(len(PASSING_SECONDS) + 1),
+        reraise=True,
+    ):
+        with attempt:
+            _check_passed(settings, topic, end)
+
+
+def _check_passed(settings: Settings, topic: str, end: LogEnd) -> None:
+    with psycopg.connect(dsn(settings, "realtime", "promoter")) as connection:
+        epochs = connection.execute(
+            "select log_epoch, topic_id from realtime.log_epoch where topic = %s "
+            "order by log_epoch desc limit 1",
+            (topic,),
+        ).fetchall()
+        epoch, topic_id = epochs[0] if epochs else (None, None)
+        positions: dict[int, int] = dict(
+            connection.execute(
+                "select kafka_partition, next_offset from realtime.consumer_offset "
+                "where topic = %s and log_epoch = %s",
+                (topic, epoch),
+            ).fetchall()
+        )
+    if topic_id not in {None, end.topic_id}:
+        raise NotClosed(
+            f"{topic}: Kafka's topic was made again since epoch {epoch} began; open its next epoch first"
+        )
+    for partition, offset in end.offsets.items():
+        position = positions.get(partition, 0)
+        if position < offset:
+            raise NotClosed(
+                f"{topic} partition {partition}: expected a consumer past offset {offset}, it is at "
+                f"{position}: is `tidemark stream run` running?"
+            )

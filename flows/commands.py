@@ -1,0 +1,170 @@
+"""The flows' commands: promote, account, flow."""
+
+import json
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from datetime import datetime
+from typing import Any
+
+import click
+
+from tidemark.settings import load
+
+
+def _print_table(title: str, rows: Sequence[dict[str, Any]], empty: str) -> None:
+    """The rows as a table, numbers to the right; `empty` where there is none."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows:
+        click.echo(empty)
+        return
+    table = Table(title=title)
+    for name, value in rows[0].items():
+        table.add_column(
+            name.replace("_", " "), justify="right" if isinstance(value, int | float) else "left"
+        )
+    for row in rows:
+        table.add_row(
+            *(f"{value:,}" if isinstance(value, int | float) else str(value) for value in row.values())
+        )
+    Console().print(table)
+
+
+def _show(title: str, rows: Sequence[dict[str, Any]], as_json: bool, empty: str) -> None:
+    if as_json:
+        click.echo(json.dumps(rows))
+    else:
+        _print_table(title, rows, empty)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
+@click.pass_context
+def account(ctx: click.Context, as_json: bool) -> None:
+    """Show where every consumed record is, and the balance of each topic, epoch and partition.
+
+    consumed = realtime + promoted + quarantined + dropped + lost + empty, counted in the tables. A balance other
+    than zero is records that nobody can account for: exit code 1.
+
+    \b
+    Examples:
+      tidemark account
+      tidemark account --json | jq '.[] | select(.balance != 0)'
+    """
+    from dataclasses import asdict
+
+    from flows.account import account as balances
+
+    found = balances(load())
+    _show(
+        "Where every record is", [asdict(balance) for balance in found], as_json, "nothing was consumed yet"
+    )
+    if wrong := [balance for balance in found if balance.balance]:
+        click.echo(
+            f"tidemark: expected every balance to be 0, received {'; '.join(map(str, wrong))}", err=True
+        )
+        ctx.exit(1)
+
+
+@click.command()
+@click.option("--as-of", type=click.DateTime(), metavar="TIME", help="Promote as if it were this time (UTC).")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
+def promote(as_of: datetime | None, as_json: bool) -> None:
+    """Move every closed day older than x from `realtime` to the warehouse's marts, verified, without a hole.
+
+    It can be killed at any moment and run again: nothing is lost and nothing doubles.
+
+    \b
+    Examples:
+      tidemark promote
+      tidemark promote --as-of 2024-08-12
+    """
+    import sys
+
+    from flows.errors import NotPromoted
+    from flows.running import run_flow
+
+    title, empty = "Promoted", "no day is due"
+    try:
+        with redirect_stdout(sys.stderr):
+            rows = run_flow(load(), "promote", as_of=as_of)
+    except NotPromoted as error:
+        _show(title, error.rows, as_json, empty)
+        raise
+    _show(title, rows, as_json, empty)
+
+
+@click.group()
+def flow() -> None:
+    """Run flows, and put them on their schedules.
+
+    \b
+    Examples:
+      tidemark flow run ingest --param source=ecb
+      tidemark flow deploy             register flows/schedules.yml and the alert with Prefect
+      tidemark flow serve              run what is due, until it is stopped
+    """
+
+
+def _parameters(pairs: Sequence[str]) -> dict[str, Any]:
+    """key=value pairs; a value that is JSON is taken as that, any other as text."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise click.BadParameter(f"expected key=value, received {pair!r}", param_hint="--param")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
+@flow.command()
+@click.argument("name")
+@click.option(
+    "--param", "pairs", multiple=True, metavar="KEY=VALUE", help="A parameter of the flow; repeatable."
+)
+def run(name: str, pairs: tuple[str, ...]) -> None:
+    """Run the flow NAME (ingest, promote, check) here and now, visible in Prefect's UI.
+
+    \b
+    Examples:
+      tidemark flow run ingest --param source=fred
+      tidemark flow run promote --param as_of=2024-08-12
+    """
+    from flows.running import run_flow
+
+    result = run_flow(load(), name, **_parameters(pairs))
+    click.echo(f"{name}: {result}")
+
+
+@flow.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
+def deploy(as_json: bool) -> None:
+    """Register the schedules of flows/schedules.yml and the alert with Prefect; again, it changes nothing.
+
+    \b
+    Examples:
+      tidemark flow deploy
+      TIDEMARK_ALERT_WEBHOOK=https://chat.example.org/hook tidemark flow deploy
+    """
+    from dataclasses import asdict
+
+    from flows.deployments import deploy as register
+
+    _show("Schedules (UTC)", [asdict(schedule) for schedule in register(load())], as_json, "no schedule")
+
+
+@flow.command()
+def serve() -> None:
+    """Register everything, then run what is due until SIGTERM.
+
+    \b
+    Examples:
+      tidemark flow serve
+    """
+    from flows.deployments import serve as run_forever
+
+    run_forever(load())

@@ -1,0 +1,101 @@
+"""The flows' deployments: schedules.yml made known to Prefect, and the process that runs what is due."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows.running import FLOWS, prefect_session
+from tidemark.connections import mark
+from tidemark.errors import ConfigurationError
+from tidemark.settings import Settings
+
+SCHEDULES = Path(__file__).parent / "schedules.yml"
+TAG = "tidemark"  # marks what this module made, and may remove
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One entry of schedules.yml. `cron` is UTC; `paused` says why it does not run, or is empty."""
+
+    name: str
+    flow: str
+    parameters: dict[str, Any]
+    cron: str
+    paused: str
+
+
+def schedules(settings: Settings) -> list[Schedule]:
+    """The entries of schedules.yml, and which of them these settings pause."""
+    entries: dict[str, dict[str, Any]] = yaml.safe_load(SCHEDULES.read_text())
+    return [_schedule(settings, name, entry) for name, entry in entries.items()]
+
+
+def _schedule(settings: Settings, name: str, entry: dict[str, Any]) -> Schedule:
+    expected = {"flow", "parameters", "cron", "needs"}
+    if set(entry) != expected or entry["flow"] not in FLOWS:
+        raise ConfigurationError(
+            f"flows/schedules.yml, {name}: expected {', '.join(sorted(expected))} and a flow of "
+            f"{', '.join(FLOWS)}, received {entry}"
+        )
+    unset = [f"TIDEMARK_{need.upper()}" for need in entry["needs"] if getattr(settings, need) is None]
+    paused = f"until {' and '.join(unset)} is set" if unset else ""
+    if mark(settings) == "replay":
+        paused = "the state is a replay"
+    return Schedule(name, entry["flow"], entry["parameters"], entry["cron"], paused)
+
+
+def deploy(settings: Settings) -> list[Schedule]:
+    """Make Prefect know the deployments of schedules.yml and the alert, no others; again, nothing changes."""
+    from flows import alerts
+
+    wanted = schedules(settings)
+    with prefect_session(settings):
+        for deployment in _deployments(wanted):
+            deployment.apply()
+        _remove_others({f"{schedule.flow}/{schedule.name}" for schedule in wanted})
+        alerts.apply(settings)
+    return wanted
+
+
+def serve(settings: Settings) -> None:
+    """Deploy, then run what is due, each run in a process of its own, until SIGTERM or SIGINT."""
+    wanted = deploy(settings)
+    with prefect_session(settings):
+        import prefect
+
+        prefect.serve(*_deployments(wanted), pause_on_shutdown=False)
+
+
+def _deployments(wanted: list[Schedule]) -> list[Any]:
+    from prefect.deployments.runner import EntrypointType
+
+    from flows import definitions
+
+    return [
+        getattr(definitions, schedule.flow).to_deployment(
+            schedule.name,
+            cron=schedule.cron,
+            parameters=schedule.parameters,
+            paused=bool(schedule.paused),
+            tags=[TAG],
+            concurrency_limit=1,
+            entrypoint_type=EntrypointType.MODULE_PATH,  # no folder of the machine that deploys
+        )
+        for schedule in wanted
+    ]
+
+
+def _remove_others(names: set[str]) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+
+    with get_client(sync_client=True) as client:
+        ours = client.read_deployments(
+            deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+        )
+        for deployment in ours:
+            flow = client.read_flow(deployment.flow_id)
+            if f"{flow.name}/{deployment.name}" not in names:
+                client.delete_deployment(deployment.id)

@@ -1,0 +1,45 @@
+"""Why a day stays where it is. A day that stays is whole, and the next run takes it up again."""
+
+from typing import Any
+
+from tidemark.errors import TidemarkError
+
+
+class NotClosed(TidemarkError):
+    """The consumer has not passed all that the day's topic holds, so rows of the day may still come."""
+
+
+class Unbalanced(TidemarkError):
+    """The conservation law does not hold for the topic: records are missing or doubled."""
+
+
+class Disagreement(TidemarkError):
+    """The copies of a day differ between two places."""
+
+
+class DayChanged(TidemarkError):
+    """Rows of the day arrived while it was promoted: it has to be promoted again, with them."""
+
+    retriable = True
+
+
+class TableBusy(TidemarkError):
+    """The day's partition could not be locked in time: a query holds it."""
+
+    retriable = True
+
+
+class AlreadyRunning(TidemarkError):
+    """Another promotion holds the lock."""
+
+
+class NotPromoted(TidemarkError):
+    """At least one due day stayed. `rows`: what became of every topic and due day."""
+
+    def __init__(self, message: str, rows: list[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+
+class CheckFailed(TidemarkError):
+    """A contract found broken rows."""

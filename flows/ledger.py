@@ -1,0 +1,100 @@
+"""The ledger of promotions: `ops.promotion` in the warehouse, and a file for each in the lake."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+import psycopg
+from ingest.sources.realtime import Slice
+from psycopg.rows import dict_row
+
+from tidemark.connections import dsn, lake_url
+from tidemark.settings import Settings
+
+_NAMESPACE = UUID("6f1d3c0a-52d7-5d0e-9c1b-7a4f6f0d2e11")  # any constant: it sets our ids apart from others'
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One set of rows of a topic's day on its way to the warehouse, by log epoch and partition."""
+
+    promotion_id: UUID
+    topic: str
+    day: date
+    lake_path: str
+    slices: tuple[Slice, ...]
+
+    @property
+    def row_count(self) -> int:
+        return sum(piece.row_count for piece in self.slices)
+
+
+def promotion_id(topic: str, day: date, slices: list[Slice]) -> UUID:
+    """The id of exactly these rows: the same in every run; with one row more it is another promotion.
+
+    So a run that was killed is taken up where it was, and a day that is opened again is promoted again.
+    """
+    ordered = sorted(
+        (asdict(piece) for piece in slices), key=lambda s: (s["log_epoch"], s["kafka_partition"])
+    )
+    return uuid5(_NAMESPACE, json.dumps([topic, day.isoformat(), ordered]))
+
+
+def find_lake_path(settings: Settings, promotion: UUID) -> str | None:
+    """Where the promotion's rows already lie in the lake, or None when they were not yet wholly copied."""
+    with psycopg.connect(dsn(settings, "warehouse", "promoter")) as connection:
+        found = connection.execute(
+            "select lake_path from ops.promotion where promotion_id = %s limit 1", (promotion,)
+        ).fetchone()
+    return found[0] if found else None
+
+
+def begin(settings: Settings, promotion: Promotion) -> None:
+    """Write the promotion's rows, not yet verified, all or none; again, it changes nothing."""
+    with psycopg.connect(dsn(settings, "warehouse", "promoter")) as connection:
+        connection.cursor().executemany(
+            "insert into ops.promotion (promotion_id, topic, day, log_epoch, kafka_partition, row_count, "
+            "first_offset, last_offset, checksum, lake_path) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
+            "on conflict do nothing",
+            [
+                (
+                    promotion.promotion_id, promotion.topic, promotion.day,
+                    piece.log_epoch, piece.kafka_partition, piece.row_count,
+                    piece.first_offset, piece.last_offset, piece.checksum, promotion.lake_path,
+                )
+                for piece in promotion.slices
+            ],
+        )  # fmt: skip
+
+
+def verify(settings: Settings, promotion: Promotion) -> None:
+    """Note that counts and checksums agree everywhere, and copy the ledger's rows to the lake."""
+    with psycopg.connect(dsn(settings, "warehouse", "promoter"), row_factory=dict_row) as connection:
+        rows = connection.execute(
+            "update ops.promotion set verified_at = coalesce(verified_at, now()) "
+            "where promotion_id = %s returning *",
+            (promotion.promotion_id,),
+        ).fetchall()
+    _write_to_lake(settings, promotion, rows)
+
+
+def ledger_url(settings: Settings, promotion: UUID) -> str:
+    """The lake's copy of one promotion: a JSON list of objects with the columns of ops.promotion."""
+    return f"{lake_url(settings)}/ops/promotion/{promotion}.json"
+
+
+def _write_to_lake(settings: Settings, promotion: Promotion, rows: list[dict[str, Any]]) -> None:
+    import fsspec
+
+    filesystem, path = fsspec.core.url_to_fs(ledger_url(settings, promotion.promotion_id))
+    filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+    rows.sort(key=lambda row: (row["log_epoch"], row["kafka_partition"]))
+    # A file in a local lake is written beside its place and moved there: no reader meets half of it.
+    with filesystem.transaction, filesystem.open(path, "w") as file:
+        json.dump(rows, file, indent=1, default=_text)
+
+
+def _text(value: UUID | date | datetime) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)

@@ -1,0 +1,177 @@
+"""Promote and trim, step by step: each can be killed and run again, and none leaves a hole.
+
+realtime partition → lake → ingestion table → marts, compared at each; only then the partition goes.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+
+import psycopg
+from ingest.sources.realtime import Slice
+from psycopg import errors, sql
+
+from flows import closing, ledger
+from flows.account import account
+from flows.errors import AlreadyRunning, DayChanged, Disagreement, NotClosed, Unbalanced
+from flows.ledger import Promotion
+from flows.trim import partition_name, trim
+from ingest.sources import realtime
+from tidemark.categories import CATEGORIES
+from tidemark.connections import dsn
+from tidemark.errors import TidemarkError
+from tidemark.settings import Settings
+
+# The mart that keeps every row of a topic, with its identity.
+MARTS = {
+    "market_tick": "fct_market_ticks",
+    "order_book_l2": "fct_order_book_levels",
+    "economic_event_numeric": "fct_numeric_events",
+    "economic_event_text": "fct_text_events",
+}
+Due = tuple[str, date]  # topic, day
+
+
+@contextmanager
+def only_one(settings: Settings) -> Iterator[None]:
+    """Hold the lock of promotion; AlreadyRunning where another run has it. It ends with its connection."""
+    with psycopg.connect(dsn(settings, "realtime", "promoter"), autocommit=True) as connection:
+        connection.execute("set lock_timeout = '3s'")  # a run killed a moment ago
+        try:
+            connection.execute("select pg_advisory_lock(hashtextextended('tidemark.promote', 0))")
+        except errors.LockNotAvailable:
+            raise AlreadyRunning(
+                "another promotion is running: expected to be the only one; wait for it to end"
+            ) from None
+        yield
+
+
+def due_days(settings: Settings, as_of: datetime) -> dict[Due, bool]:
+    """Each topic with each due day that any topic still has, oldest first; True where it has a partition."""
+    limit = as_of.astimezone(UTC).date() - timedelta(days=settings.keep_days)
+    with psycopg.connect(dsn(settings, "realtime", "promoter")) as connection:
+        names = connection.execute(
+            "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid "
+            "where i.inhparent::regclass::text = any(%s)",
+            ([f"realtime.{topic}" for topic in CATEGORIES],),
+        ).fetchall()
+    partitions = {name for (name,) in names}
+    suffixes = {match.group(1) for name in partitions if (match := re.search(r"_(\d{8})$", name))}
+    days = sorted(date.fromisoformat(suffix) for suffix in suffixes)
+    return {
+        (topic, day): partition_name(topic, day) in partitions
+        for day in days
+        if day < limit
+        for topic in CATEGORIES
+    }
+
+
+def refusals(settings: Settings, topics: list[str]) -> dict[str, TidemarkError]:
+    """Why no day of a topic may leave: its consumer lags behind the log's end, or its law does not hold."""
+    refused: dict[str, TidemarkError] = {}
+    ends = closing.log_ends(settings, topics)
+    for topic in topics:
+        try:
+            closing.await_consumer(settings, topic, ends.get(topic))
+        except NotClosed as error:
+            refused[topic] = error
+    wrong = [balance for balance in account(settings) if balance.balance]
+    for topic in topics:
+        if lines := [str(balance) for balance in wrong if balance.topic == topic]:
+            refused[topic] = Unbalanced(
+                f"expected a balance of 0, received {'; '.join(lines)}: no day of {topic} leaves "
+                "`realtime` before `tidemark account` shows where these records are"
+            )
+    return refused
+
+
+def stage(settings: Settings, topic: str, day: date) -> Promotion | None:
+    """Copy a day to the lake, load its ingestion table, compare all three; None for a day without rows.
+
+    DayChanged where rows arrive meanwhile; Disagreement where a copy is not what it was copied from.
+    """
+    closing.check_day_over(settings, day, datetime.now(UTC))
+    slices = realtime.slices_in_realtime(settings, topic, day)
+    if not slices:
+        trim(settings, topic, day, None)
+        return None
+    promotion = _copy(settings, topic, day, slices)
+    _expect("the lake", promotion, realtime.slices_in_lake(settings, promotion.lake_path))
+    realtime.load_day(settings, topic, promotion.lake_path)
+    _expect(
+        "the ingestion table", promotion, realtime.slices_in_ingestion(settings, topic, promotion.lake_path)
+    )
+    return promotion
+
+
+def _copy(settings: Settings, topic: str, day: date, slices: list[Slice]) -> Promotion:
+    """Copy the rows to the lake unless a run that was killed has done so: the lake is append-only."""
+    promotion_id = ledger.promotion_id(topic, day, slices)
+    lake_path = ledger.find_lake_path(settings, promotion_id)
+    if lake_path is None:
+        lake_path, copied = realtime.copy_day_to_lake(settings, topic, day, promotion_id)
+        if _ordered(copied) != _ordered(slices):
+            raise DayChanged(f"{topic} {day}: rows came while it was copied: it starts again")
+    promotion = Promotion(promotion_id, topic, day, lake_path, tuple(_ordered(slices)))
+    ledger.begin(settings, promotion)
+    return promotion
+
+
+def _ordered(slices: list[Slice]) -> list[Slice]:
+    return sorted(slices, key=lambda piece: (piece.log_epoch, piece.kafka_partition))
+
+
+def _expect(place: str, promotion: Promotion, found: list[Slice]) -> None:
+    if (received := tuple(_ordered(found))) != promotion.slices:
+        raise Disagreement(
+            f"{promotion.topic} {promotion.day}: expected in {place} what `realtime` has, "
+            f"{promotion.slices}, "
+            f"received {received}; the day stays in `realtime`"
+        )
+
+
+def build(settings: Settings, topics: list[str]) -> None:
+    """dbt builds and tests all models that read the promoted topics."""
+    from tidemark import dbt
+
+    dbt.run(settings, ["build", "--select", *(f"source:realtime.realtime__{topic}+" for topic in topics)])
+
+
+def settle(settings: Settings, promotion: Promotion) -> int:
+    """Compare the marts, note the promotion as verified, let the partition go; the rows in the mart."""
+    counted = sum(_count_in_mart(settings, promotion, piece) for piece in promotion.slices)
+    ledger.verify(settings, promotion)
+    trim(settings, promotion.topic, promotion.day, promotion)
+    return counted
+
+
+def _count_in_mart(settings: Settings, promotion: Promotion, piece: Slice) -> int:
+    """The slice's rows; Disagreement unless the mart has as many as the ingestion table, between its offsets.
+
+    An earlier promotion of the day may have rows between them too: they count on both sides.
+    """
+    first, after = promotion.day, promotion.day + timedelta(days=1)
+    offsets = (piece.log_epoch, piece.kafka_partition, piece.first_offset, piece.last_offset)
+    with psycopg.connect(dsn(settings, "warehouse", "promoter")) as connection:
+        expected = connection.execute(
+            sql.SQL(
+                "select count(*) from {} where log_epoch = %s::text and kafka_partition = %s::text "
+                "and kafka_offset::bigint between %s and %s and received_at >= %s and received_at < %s"
+            ).format(sql.Identifier("ingestion", f"realtime__{promotion.topic}")),
+            (*offsets, f"{first}T00:00:00.000000Z", f"{after}T00:00:00.000000Z"),
+        ).fetchall()
+        received = connection.execute(
+            sql.SQL(
+                "select count(*) from {} where log_epoch = %s and kafka_partition = %s "
+                "and kafka_offset between %s and %s and received_at >= %s and received_at < %s"
+            ).format(sql.Identifier("marts", MARTS[promotion.topic])),
+            (*offsets, f"{first}T00:00:00Z", f"{after}T00:00:00Z"),
+        ).fetchall()
+    if expected != received or expected[0][0] < piece.row_count:
+        raise Disagreement(
+            f"{promotion.topic} {promotion.day}: expected {expected[0][0]} rows in "
+            f"marts.{MARTS[promotion.topic]} (epoch {piece.log_epoch}, partition {piece.kafka_partition}), "
+            f"received {received[0][0]}; the day stays in `realtime`"
+        )
+    return piece.row_count

@@ -1,0 +1,62 @@
+"""How a flow runs in this process: with which Prefect server and settings, and without telemetry."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from tidemark.connections import prefect_url
+from tidemark.errors import ConfigurationError, StackError
+from tidemark.settings import Settings, load
+
+FLOWS = ("ingest", "promote", "check")
+_settings: ContextVar[Settings] = ContextVar("settings")
+
+
+def current_settings() -> Settings:
+    """The settings of the run: the caller's, or, in a process that Prefect started, the environment's.
+
+    They are no parameter of a flow: Prefect keeps parameters, and settings hold secrets.
+    """
+    return _settings.get(None) or load()
+
+
+@contextmanager
+def prefect_session(settings: Settings) -> Iterator[None]:
+    """Let Prefect's client talk to the settings' server; StackError where none answers."""
+    import httpx
+
+    url = prefect_url(settings)
+    try:
+        httpx.get(f"{url}/health", timeout=10).raise_for_status()
+    except httpx.HTTPError as error:
+        raise StackError(
+            f"expected a Prefect server at {url}, received {error}: run `tidemark up`, "
+            "or set TIDEMARK_PREFECT_URL"
+        ) from None
+    # In the environment for Prefect's first import and for the processes that it starts.
+    os.environ.update(
+        PREFECT_API_URL=url,
+        PREFECT_HOME=str(settings.home.resolve() / "prefect"),
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        DO_NOT_TRACK="1",
+    )
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    token = _settings.set(settings)
+    try:
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield
+    finally:
+        _settings.reset(token)
+
+
+def run_flow(settings: Settings, name: str, **parameters: Any) -> Any:
+    """Run one flow of FLOWS to its end in this process; what it returns, or its own error, raised."""
+    if name not in FLOWS:
+        raise ConfigurationError(f"expected a flow of {', '.join(FLOWS)}, received {name!r}")
+    with prefect_session(settings):
+        from flows import definitions
+
+        return getattr(definitions, name)(**parameters)
