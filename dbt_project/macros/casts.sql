@@ -1,0 +1,48 @@
+{#- Blank text is no value; any other text stays as it is. -#}
+{% macro blank_to_null(column) -%}
+    case when btrim({{ column }}) <> '' then {{ column }} end
+{%- endmacro %}
+
+
+{#- The text as `data_type`; null where it is blank or cannot be cast. `bad_casts` names the columns of the latter. -#}
+{% macro cast_text(column, data_type) -%}
+    case when pg_input_is_valid({{ column }}, '{{ data_type }}') then {{ column }}::{{ data_type }} end
+{%- endmacro %}
+
+
+{#- The text as a finite double; null where it is none: such a value is text, not a bad cast. -#}
+{% macro finite_number(column) -%}
+    case
+        when pg_input_is_valid({{ column }}, 'double precision') and {{ column }} !~* '(nan|inf)'
+            then {{ column }}::double precision
+    end
+{%- endmacro %}
+
+
+{#-
+    The names of the columns whose text is there but cannot be cast, as text[]; null where all could.
+    `casts` maps column to data type, the same as given to cast_text; blank text is no value and no bad cast.
+-#}
+{% macro bad_casts(casts) -%}
+    nullif(
+        array_remove(
+            array[
+                {%- for column, data_type in casts.items() %}
+                case
+                    when btrim({{ column }}) <> '' and not pg_input_is_valid({{ column }}, '{{ data_type }}')
+                        then '{{ column }}'
+                end
+                {{- "," if not loop.last }}
+                {%- endfor %}
+            ],
+            null
+        ),
+        '{}'
+    )
+{%- endmacro %}
+
+
+{#- A double as the exact decimal that its shortest text says: a direct cast to numeric keeps 15 digits only. -#}
+{% macro exact(column) -%}
+    {{ column }}::text::numeric
+{%- endmacro %}

@@ -1,0 +1,78 @@
+{#-
+    Whether a tick repeats one that came before: the same trade of the same source and symbol, sent again.
+    A tick without the venue's trade id is never a repeat: nothing says which trade it is.
+-#}
+{% macro is_resent_tick() -%}
+    trade_id is not null
+    and row_number() over (
+        partition by source_system, symbol, trade_id
+        order by received_at, log_epoch, kafka_partition, kafka_offset
+    ) > 1
+{%- endmacro %}
+
+
+{#- Whether a level repeats the same level of the same snapshot. -#}
+{% macro is_resent_level() -%}
+    row_number() over (
+        partition by source_system, symbol, snapshot_id, side, level
+        order by received_at, log_epoch, kafka_partition, kafka_offset
+    ) > 1
+{%- endmacro %}
+
+
+{#- Whether all records of the row's snapshot are here; needs `is_resent` in the relation. -#}
+{% macro is_whole_snapshot() -%}
+    coalesce(
+        snapshot_size = count(1) filter (where not is_resent) over (partition by source_system, symbol, snapshot_id),
+        false
+    )
+{%- endmacro %}
+
+
+{#- The minute of a time; bars are half-open: a tick at :00.000000 begins the next. -#}
+{% macro minute_of(column) -%}
+    date_bin('1 minute', {{ column }}, 'epoch')
+{%- endmacro %}
+
+
+{#-
+    One row per source, symbol and minute of the venue's clock. `ticks` holds no re-sent one. Sums are of exact
+    decimals, so that no order of the rows changes them; ticks of one instant are in the order of their arrival.
+    `also`: further aggregates.
+-#}
+{% macro bars_1m(ticks, also=[]) -%}
+    select
+        source_system,
+        symbol,
+        (array_agg({{ exact("price") }} order by traded_at, log_epoch, kafka_partition, kafka_offset))[1] as open,
+        max({{ exact("price") }}) as high,
+        min({{ exact("price") }}) as low,
+        (array_agg({{ exact("price") }} order by traded_at desc, log_epoch desc, kafka_partition desc, kafka_offset desc))[1]
+            as close,
+        sum({{ exact("size") }}) as volume,
+        count(1) as trade_count,
+        {%- for aggregate in also %}
+        {{ aggregate }},
+        {%- endfor %}
+        {{ minute_of("traded_at") }} as bar_start_at
+    from {{ ticks }}
+    group by source_system, symbol, {{ minute_of("traded_at") }}
+{%- endmacro %}
+
+
+{#-
+    Whether no tick of the minute is to be expected on the other side: it lies between the bounds, with the time that
+    ticks may be late to spare. `lower`: what arrived before is on the other side; `upper`: so is what arrives after.
+-#}
+{% macro is_final_bar(bar_start_at, upper, lower=none) -%}
+    (
+        {% if lower is not none -%}
+        {{ bar_start_at }} >= {{ lower }} + {{ late_ticks() }} and {% endif -%}
+        {{ bar_start_at }} + interval '1 minute' <= {{ upper }} - {{ late_ticks() }}
+    )
+{%- endmacro %}
+
+
+{% macro late_ticks() -%}
+    interval '{{ var("late_ticks_seconds") }} seconds'
+{%- endmacro %}

@@ -1,0 +1,46 @@
+{#-
+    The source's columns that `columns:` declares, whether or not its table is there: before a source's first load
+    the relation is empty, and a column that the table lacks is null. Columns beyond the declared ones stay out.
+-#}
+{% macro source_or_empty(source_name, table_name) -%}
+    {%- set relation = source(source_name, table_name) -%}
+    {%- if execute -%}
+        {%- set declared = declared_columns(source_name, table_name) -%}
+        {%- set present = present_columns(relation) -%}
+        (
+            select
+                {%- for column in declared %}
+                {% if column.name in present %}{{ adapter.quote(column.name) }}
+                {%- else %}null::{{ column.data_type }} as {{ adapter.quote(column.name) }}
+                {%- endif %}{{ "," if not loop.last }}
+                {%- endfor %}
+            {% if present %}from {{ relation }}{% else %}where false{% endif %}
+        )
+    {%- else -%}
+        {{ relation }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- The source's whole rows as jsonb, for tables whose columns are data (a column per currency): never a list of them. -#}
+{% macro source_as_json(source_name, table_name) -%}
+    {%- set relation = source(source_name, table_name) -%}
+    {%- if execute and not present_columns(relation) -%}
+        (select null::jsonb as record, null::text as load_id, null::text as file_name, null::timestamptz as loaded_at where false)
+    {%- else -%}
+        (select to_jsonb(whole.*) as record, load_id, file_name, loaded_at from {{ relation }} as whole)
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro declared_columns(source_name, table_name) -%}
+    {%- for node in graph.sources.values() if node.source_name == source_name and node.name == table_name -%}
+        {{ return(node.columns.values() | list) }}
+    {%- endfor -%}
+{%- endmacro %}
+
+
+{% macro present_columns(relation) -%}
+    {%- set found = load_relation(relation) -%}
+    {{ return(adapter.get_columns_in_relation(found) | map(attribute="name") | list if found else []) }}
+{%- endmacro %}

@@ -1,0 +1,62 @@
+{#- No two rows share these columns' values. -#}
+{% test unique_combination(model, columns) %}
+    select {{ columns | join(", ") }}, count(1) as row_count
+    from {{ model }}
+    group by {{ columns | join(", ") }}
+    having count(1) > 1
+{% endtest %}
+
+
+{#- None of these columns is null or, as text, blank; one pass for all of them. -#}
+{% test not_blank(model, columns) %}
+    select {{ columns | join(", ") }}
+    from {{ model }}
+    where {% for column in columns %}nullif(btrim({{ column }}::text), '') is null{{ " or " if not loop.last }}{% endfor %}
+{% endtest %}
+
+
+{#- A condition that holds for every row. -#}
+{% test holds(model, condition) %}
+    select *
+    from {{ model }}
+    where not coalesce(({{ condition }}), false)
+{% endtest %}
+
+
+{#- A model whose rows are findings: each is a failure, and `fail_calc` counts what each stands for. -#}
+{% test is_empty(model) %}
+    select *
+    from {{ model }}
+{% endtest %}
+
+
+{#- As many rows as another model has. -#}
+{% test same_count(model, compare_model, expression="1") %}
+    with
+
+    counted as (
+        select
+            (select count({{ expression }}) from {{ model }}) as row_count,
+            (select count({{ expression }}) from {{ compare_model }}) as expected_count
+    )
+
+    select *
+    from counted
+    where row_count <> expected_count
+{% endtest %}
+
+
+{#- The same sum as over another model. -#}
+{% test same_sum(model, compare_model, expression, compare_expression) %}
+    with
+
+    summed as (
+        select
+            (select coalesce(sum({{ expression }}), 0) from {{ model }}) as total,
+            (select coalesce(sum({{ compare_expression }}), 0) from {{ compare_model }}) as expected_total
+    )
+
+    select *
+    from summed
+    where total <> expected_total
+{% endtest %}
