@@ -1,6 +1,7 @@
 """`tidemark ingest`: run, list and rebuild the batch sources."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -39,9 +40,7 @@ def list_sources(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
     else:
-        _print_table(
-            "Batch sources", ("source", "resource", "category"), [tuple(row.values()) for row in found]
-        )
+        _print_table("Batch sources", ("source", "resource", "category"), [tuple(row.values()) for row in found])
 
 
 @ingest.command()
@@ -92,7 +91,7 @@ def _print_report(report: "IngestReport", as_json: bool) -> None:
     _print_table(title, ("table", "rows from the source", "rows loaded", "lake files loaded"), rows)
 
 
-def _print_table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -52,9 +52,7 @@ def _pipeline(settings: Settings, source: str) -> Any:
     return pipeline(settings, f"{source}_to_lake", to_lake, source)
 
 
-def _dlt_resource(
-    settings: Settings, resource: Resource, received: dict[str, int], progress: Progress | None
-) -> Any:
+def _dlt_resource(settings: Settings, resource: Resource, received: dict[str, int], progress: Progress | None) -> Any:
     def new_rows() -> Iterator[list[Row]]:
         last = dlt.current.resource_state().setdefault("sha256", {})
         for answer in resource.read(settings):

@@ -56,9 +56,7 @@ def fetch(settings: Settings, request: Request, parse: Callable[[bytes], T]) -> 
         tried = f"{len(delays) + 1} times received {error}"
         raise _source_error(request, tried, "run it again later", again=True) from None
     except Refused as error:
-        raise _source_error(
-            request, f"received {error}", "correct the key or the request", again=False
-        ) from None
+        raise _source_error(request, f"received {error}", "correct the key or the request", again=False) from None
 
 
 def _get(request: Request) -> bytes:

@@ -31,9 +31,7 @@ class LakeFile:
 
 def complete_loads(settings: Settings, source: str) -> set[str]:
     """The ids of the loads that are in the manifest."""
-    return {
-        name.rsplit("__", 1)[1].removesuffix(".jsonl") for name in names(settings, f"{source}/_dlt_loads")
-    }
+    return {name.rsplit("__", 1)[1].removesuffix(".jsonl") for name in names(settings, f"{source}/_dlt_loads")}
 
 
 def files(settings: Settings, source: str, resource: str) -> list[LakeFile]:

@@ -41,11 +41,7 @@ def load(settings: Settings, source: str, files: Mapping[str, Mapping[LakeFile, 
         credentials=dsn(settings, "warehouse", "ingest_writer"), create_indexes=False
     )
     pipeline(settings, name, to_warehouse, SCHEMA).run(
-        [
-            _dlt_resource(settings, table_name(source, resource), new)
-            for resource, new in files.items()
-            if new
-        ],
+        [_dlt_resource(settings, table_name(source, resource), new) for resource, new in files.items() if new],
         schema=plain_schema(source),
         loader_file_format="parquet",
     )

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from ingest import lake, sources, tables
 from ingest.extract import Progress, extract
 from ingest.lake import LakeFile
 from ingest.load import Columns, columns_and_rows, load
-from ingest.sources import Resource
+from ingest.sources import Resource, realtime
 from tidemark.errors import ConfigurationError, SourceError, TidemarkError
 from tidemark.settings import Settings
 
@@ -47,9 +46,7 @@ def run(settings: Settings, name: str, progress: Progress | None = None) -> Inge
     started = time.monotonic()
     resources = sources.resources(name)
     if not resources:
-        raise ConfigurationError(
-            f"source {name}: its days come by `tidemark promote`, not by `tidemark ingest run`"
-        )
+        raise ConfigurationError(f"source {name}: its days come by `tidemark promote`, not by `tidemark ingest run`")
     with tables.only_run(settings, name) as warehouse:
         try:
             received = extract(settings, name, resources, progress)
@@ -67,6 +64,8 @@ def rebuild(settings: Settings, name: str) -> IngestReport:
     """
     started = time.monotonic()
     resources = sources.resources(name)
+    if name == realtime.SOURCE:
+        return IngestReport(name, _rebuild_realtime(settings), round(time.monotonic() - started, 3))
     with tables.only_run(settings, name) as warehouse:
         for resource in resources:
             _empty(settings, warehouse, name, resource.name)
@@ -74,17 +73,18 @@ def rebuild(settings: Settings, name: str) -> IngestReport:
     return IngestReport(name, reports, round(time.monotonic() - started, 3))
 
 
+def _rebuild_realtime(settings: Settings) -> tuple[ResourceReport, ...]:
+    rebuilt = realtime.rebuild(settings)
+    return tuple(
+        ResourceReport(topic, tables.table_name(realtime.SOURCE, topic), 0, rows, files)
+        for topic, (rows, files) in rebuilt.items()
+    )
+
+
 def _empty(settings: Settings, warehouse: Warehouse, source: str, resource: str) -> None:
     table = tables.table_name(source, resource)
     tables.ensure_table(warehouse, table, [])
-    in_lake = {file.name for file in lake.files(settings, source, resource)}
-    missing = sorted(tables.rows_by_file(warehouse, table).keys() - in_lake)
-    if missing:
-        raise TidemarkError(
-            f"expected all of {tables.SCHEMA}.{table} in the lake, {len(missing)} of its files are not there "
-            f"(first: {missing[0]}): bring them back before you rebuild"
-        )
-    warehouse.execute(sql.SQL("truncate {}").format(tables.qualified(table)))
+    tables.empty(warehouse, table, [file.name for file in lake.files(settings, source, resource)])
 
 
 def _load_new(

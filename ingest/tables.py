@@ -3,7 +3,7 @@
 What is loaded is what the table says: a file whose name is in it is in it whole.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,3 +68,14 @@ def rows_by_file(warehouse: psycopg.Connection[Any], table: str) -> dict[str, in
     """How many rows of each lake file the table holds, counted in it."""
     query = sql.SQL("select file_name, count(*) from {} group by file_name").format(qualified(table))
     return dict(warehouse.execute(query).fetchall())
+
+
+def empty(warehouse: psycopg.Connection[Any], table: str, files: Collection[str]) -> None:
+    """Empty a table that `files` of the lake fill again; TidemarkError where they lack rows that it holds."""
+    missing = sorted(rows_by_file(warehouse, table).keys() - set(files))
+    if missing:
+        raise TidemarkError(
+            f"expected all of {SCHEMA}.{table} in the lake, {len(missing)} of its files are not there "
+            f"(first: {missing[0]}): bring them back before you rebuild"
+        )
+    warehouse.execute(sql.SQL("truncate {}").format(qualified(table)))

@@ -1,0 +1,208 @@
+"""The streaming database as a batch source: a day's partition of a topic, to the lake and its ingestion table.
+
+Values become text once, in the copy out; the file holds exactly that text as CSV, every value quoted:
+
+    "source_system","symbol","timestamp",..,"log_epoch","kafka_partition","kafka_offset","received_at"
+    "binance","BTC/USDT","2024-08-08T00:00:00.123000Z",..,"1","0","4711","2024-08-08T00:00:00.123000Z"
+
+A row's identity is (log_epoch, kafka_partition, kafka_offset), and its table knows each once.
+"""
+
+import csv
+import gzip
+import io
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from typing import IO, Any
+
+import psycopg
+from fsspec.implementations.local import LocalFileSystem
+from psycopg import IsolationLevel, sql
+
+from ingest import lake, slices, tables
+from ingest.slices import IDENTITY, Slice
+from ingest.sources import Resource
+from tidemark.categories import table_columns
+from tidemark.connections import dsn
+from tidemark.errors import TidemarkError
+from tidemark.settings import Settings
+
+RESOURCES: tuple[Resource, ...] = ()  # `tidemark promote` decides which day comes when
+
+SOURCE = "realtime"
+SUFFIX = ".csv.gz"
+CHUNK = 1 << 20  # bytes
+
+csv.field_size_limit(sys.maxsize)  # attributes may be larger than the module's own 128 KiB
+
+_TIME = sql.SQL("""to_char({} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""")
+
+
+def copy_day_to_lake(settings: Settings, topic: str, day: date, promotion_id: str) -> tuple[str, list[Slice]]:
+    """Copy a day's partition to the lake; the file's path below the lake's root, and what was in the partition.
+
+    Both come from one snapshot. The same promotion writes the same file again, whole or not at all.
+    """
+    path = f"{SOURCE}/{topic}/{day:%Y-%m-%d}.{promotion_id}{SUFFIX}"
+    with _realtime(settings) as database:
+        partition = _partition(database, topic, day)
+        if partition is None:
+            raise TidemarkError(f"expected a partition of realtime.{topic} for {day}, found none to promote")
+        held = slices.in_database(database, partition, list(_texts(topic).values()))
+        with _new_file(settings, path) as file, database.cursor().copy(_copy_out(topic, partition)) as rows:
+            for row in rows:
+                file.write(row)
+    return path, held
+
+
+def slices_in_realtime(settings: Settings, topic: str, day: date) -> list[Slice]:
+    """What a day's partition holds, by log epoch and Kafka partition; nothing where there is no partition."""
+    with _realtime(settings) as database:
+        partition = _partition(database, topic, day)
+        if partition is None:
+            return []
+        return slices.in_database(database, partition, list(_texts(topic).values()))
+
+
+def slices_in_lake(settings: Settings, lake_path: str) -> list[Slice]:
+    """What a file of the lake holds, computed from its bytes alone."""
+    with _read(settings, lake_path) as file:
+        return slices.in_csv(io.TextIOWrapper(file, "utf-8", newline=""))
+
+
+def load_day(settings: Settings, topic: str, lake_path: str) -> int:
+    """Load a file of the lake into the topic's ingestion table; how many of its rows the table did not have."""
+    table = tables.table_name(SOURCE, topic)
+    with tables.only_run(settings, table) as warehouse:
+        _ensure_table(warehouse, table, _columns(settings, lake_path))
+        return _load(settings, warehouse, table, lake_path)
+
+
+def slices_in_ingestion(settings: Settings, topic: str, lake_path: str) -> list[Slice]:
+    """What the ingestion table holds of the rows of a lake file, whichever promotion brought them."""
+    loaded = tables.qualified(tables.table_name(SOURCE, topic))
+    same = sql.SQL(" and ").join(sql.SQL("loaded.{0} = incoming.{0}").format(sql.Identifier(name)) for name in IDENTITY)
+    rows = sql.SQL("(select loaded.* from {} as loaded inner join incoming on {}) as loaded").format(loaded, same)
+    with psycopg.connect(dsn(settings, "warehouse", "ingest_writer")) as warehouse:
+        columns = _copy_in(settings, warehouse, lake_path)
+        return slices.in_database(warehouse, rows, [sql.Identifier(name) for name in columns])
+
+
+def rebuild(settings: Settings) -> dict[str, tuple[int, tuple[str, ...]]]:
+    """Empty the topics' ingestion tables and load them from the lake alone; rows and lake files, by topic.
+
+    TidemarkError where a table has rows of a file that the lake lacks: they would be lost.
+    """
+    return {topic: _rebuild(settings, topic) for topic in sorted(lake.names(settings, SOURCE))}
+
+
+def _rebuild(settings: Settings, topic: str) -> tuple[int, tuple[str, ...]]:
+    table = tables.table_name(SOURCE, topic)
+    found = sorted(name for name in lake.names(settings, f"{SOURCE}/{topic}") if name.endswith(SUFFIX))
+    files = tuple(f"{SOURCE}/{topic}/{name}" for name in found)
+    with tables.only_run(settings, table) as warehouse:
+        _ensure_table(warehouse, table, list(table_columns(topic)))
+        tables.empty(warehouse, table, files)
+        rows = 0
+        for file in files:
+            _ensure_table(warehouse, table, _columns(settings, file))
+            rows += _load(settings, warehouse, table, file)
+    return rows, files
+
+
+@contextmanager
+def _realtime(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
+    """The streaming database as the promoter, in one snapshot, with doubles as their shortest exact text."""
+    with psycopg.connect(dsn(settings, "realtime", "promoter")) as database:
+        database.isolation_level = IsolationLevel.REPEATABLE_READ
+        database.execute("set extra_float_digits = 1")
+        yield database
+
+
+def _partition(database: psycopg.Connection[Any], topic: str, day: date) -> sql.Identifier | None:
+    name = f"{topic}_{day:%Y%m%d}"
+    found = database.execute("select to_regclass(format('realtime.%%I', %s::text))", [name]).fetchone()
+    return sql.Identifier("realtime", name) if found and found[0] else None
+
+
+def _texts(topic: str) -> dict[str, sql.Composable]:
+    """Each column of the topic's table with the expression of its text."""
+    return {
+        name: (_TIME if kind == "timestamptz" else sql.SQL("{}::text")).format(sql.Identifier(name))
+        for name, kind in table_columns(topic).items()
+    }
+
+
+def _copy_out(topic: str, partition: sql.Identifier) -> sql.Composed:
+    columns = sql.SQL(", ").join(
+        sql.SQL("{} as {}").format(text, sql.Identifier(name)) for name, text in _texts(topic).items()
+    )
+    rows = sql.SQL("select {} from {} as held order by {}").format(
+        columns, partition, sql.SQL(", ").join(sql.Identifier("held", name) for name in IDENTITY)
+    )
+    return sql.SQL("copy ({}) to stdout (format csv, header, force_quote *)").format(rows)
+
+
+@contextmanager
+def _new_file(settings: Settings, path: str) -> Iterator[IO[bytes]]:
+    """A gzip file of the lake that gets its name when it is whole; the same content gives the same bytes."""
+    system, root = lake.file_system(settings)
+    final, part = f"{root}/{path}", f"{root}/{path}.part"
+    system.makedirs(final.rpartition("/")[0], exist_ok=True)
+    with system.open(part, "wb") as raw:
+        zipped = gzip.GzipFile("", "wb", compresslevel=3, fileobj=raw, mtime=0)
+        with zipped, io.BufferedWriter(zipped, CHUNK) as file:  # type: ignore[arg-type]
+            yield file
+        if isinstance(system, LocalFileSystem):
+            raw.flush()
+            os.fsync(raw.fileno())  # the partition goes on the word of this file
+    system.mv(part, final)
+
+
+@contextmanager
+def _read(settings: Settings, path: str) -> Iterator[IO[bytes]]:
+    system, root = lake.file_system(settings)
+    with system.open(f"{root}/{path}", "rb") as raw, gzip.open(raw) as file:
+        yield file  # type: ignore[misc]
+
+
+def _columns(settings: Settings, path: str) -> list[str]:
+    with _read(settings, path) as file:
+        return next(csv.reader(io.TextIOWrapper(file, "utf-8", newline="")))
+
+
+def _ensure_table(warehouse: psycopg.Connection[Any], table: str, columns: Sequence[str]) -> None:
+    tables.ensure_table(warehouse, table, columns)
+    index = sql.SQL("create unique index if not exists {} on {} ({})").format(
+        sql.Identifier(f"{table}_identity"),
+        tables.qualified(table),
+        sql.SQL(", ").join(sql.Identifier(name) for name in IDENTITY),
+    )
+    warehouse.execute(index)
+
+
+def _copy_in(settings: Settings, warehouse: psycopg.Connection[Any], path: str) -> list[str]:
+    """The file's rows in a temporary table `incoming`, until the transaction ends; their columns."""
+    columns = _columns(settings, path)
+    text = sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(name)) for name in columns)
+    warehouse.execute(sql.SQL("create temporary table incoming ({}) on commit drop").format(text))
+    into = warehouse.cursor().copy("copy incoming from stdin (format csv, header match)")
+    with _read(settings, path) as file, into as copy:
+        while data := file.read(CHUNK):
+            copy.write(data)
+    warehouse.execute("analyze incoming")
+    return columns
+
+
+def _load(settings: Settings, warehouse: psycopg.Connection[Any], table: str, path: str) -> int:
+    """Rows of a lake file that the table does not have yet, by identity; one transaction."""
+    promotion_id = path.rpartition("/")[2].removesuffix(SUFFIX).partition(".")[2]
+    with warehouse.transaction():
+        names = sql.SQL(", ").join(sql.Identifier(name) for name in _copy_in(settings, warehouse, path))
+        insert = sql.SQL(
+            "insert into {} ({}, load_id, file_name) select {}, {}, {} from incoming on conflict do nothing"
+        ).format(tables.qualified(table), names, names, promotion_id, path)
+        return warehouse.execute(insert).rowcount
