@@ -1,7 +1,8 @@
-"""The stack that the whole suite shares, started once on free ports in a folder of its own, and the recordings' marker."""
+"""The stack that the whole suite shares, started once on free ports in a folder of its own; the recordings' marker."""
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -16,8 +17,6 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from tidemark.access.apply import apply
-from tidemark.access.secrets import ensure_passwords
 from tidemark.categories import CATEGORIES
 from tidemark.connections import OWNER, dsn
 from tidemark.settings import Settings
@@ -28,12 +27,19 @@ PORTS = ("postgres_port", "kafka_port", "kafka_controller_port", "prefect_port")
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nothing held a moment ago, all different."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Loopback ports that nothing held a moment ago, all different.
+
+    They lie below the range from which the kernel takes the ports of outgoing connections: else a client that waits
+    for a server could take the server's port, or be connected to itself.
+    """
+    found: list[int] = []
+    for port in random.sample(range(20_000, 32_000), 12_000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            break
+    return found
 
 
 @dataclass(frozen=True)
@@ -94,9 +100,7 @@ def stack(no_settings_of_the_caller: None) -> Iterator[Stack]:
     with new_home() as home:
         settings = new_settings(home)
         try:
-            local.up(
-                settings, lambda: ensure_passwords(settings), lambda: apply(settings), lambda server, doing: None
-            )
+            local.up(settings)
             yield Stack(settings)
         finally:
             local.down(settings)
@@ -115,7 +119,7 @@ def new_stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def clean_realtime(stack: Stack) -> Stack:
-    """The stack with an empty `realtime`: no row in a topic's table, no offset, epoch, quarantine, loss, trim or feed."""
+    """The stack with an empty `realtime`: no row of a topic, no offset, epoch, quarantine, loss, trim or feed."""
     tables = [*CATEGORIES, "consumer_offset", "log_epoch", "quarantine", "lost", "trimmed", "feed"]
     names = SQL(", ").join(SQL("realtime.{}").format(Identifier(table)) for table in tables)
     with psycopg.connect(stack.dsn("realtime")) as connection:
@@ -125,7 +129,7 @@ def clean_realtime(stack: Stack) -> Stack:
 
 @pytest.fixture
 def clean_warehouse(stack: Stack) -> Stack:
-    """The stack with an empty `warehouse`: no table or view in any schema but the ledger and results, and those empty."""
+    """The stack with an empty `warehouse`: no table or view but the ledger and the results, and those empty."""
     with psycopg.connect(stack.dsn("warehouse")) as connection:
         found = connection.execute(
             "select table_schema, table_name, table_type from information_schema.tables "

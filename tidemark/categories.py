@@ -78,7 +78,12 @@ IDENTITY_COLUMNS: dict[str, str] = {
     "kafka_offset": "bigint",
     "received_at": "timestamptz",
 }
-_POSTGRES_TYPES: dict[type, str] = {str: "text", float: "double precision", int: "smallint", datetime: "timestamptz"}
+_POSTGRES_TYPES: dict[type, str] = {
+    str: "text",
+    float: "double precision",
+    int: "smallint",
+    datetime: "timestamptz",
+}
 
 
 def required_fields(topic: str) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""Databases, roles and rights: one role per part, each with its own schemas. Applying them again changes nothing."""
+"""Databases, roles and rights: one role per part, each with its own schemas."""

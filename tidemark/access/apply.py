@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier, Literal
 
 from tidemark.access import tables
@@ -35,7 +36,7 @@ ENTRY: dict[Database, dict[str, str]] = {
 
 
 def apply(settings: Settings) -> None:
-    """Make what is missing on the server of each database; repeating it changes nothing. StackError names the server."""
+    """Make what is missing on the server of each database; repeating it changes nothing. StackError where that fails."""
     passwords = ensure_passwords(settings)
     for database in DATABASES:
         server = postgres_server(settings, database)
@@ -44,7 +45,7 @@ def apply(settings: Settings) -> None:
         except psycopg.Error as error:
             raise StackError(
                 f"expected to set up {database} on {server.host}:{server.port} as {server.administrator} (a superuser, "
-                f"or one with CREATEDB and CREATEROLE), the server said: {str(error).strip()}"
+                f"or one with CREATEDB and CREATEROLE), the server said: {_one_line(error)}"
             ) from None
 
 
@@ -68,12 +69,20 @@ def _apply(server: PostgresServer, database: Database, passwords: dict[str, str]
                 tables.create(connection)
 
 
+def _one_line(error: psycopg.Error) -> str:
+    return " ".join(str(error).split())
+
+
+def _address(server: PostgresServer, user: str, password: str, database: str) -> str:
+    options = {"connect_timeout": "10", **dict(server.options)}
+    return make_conninfo(**options, host=server.host, port=server.port, user=user, password=password, dbname=database)
+
+
 @contextmanager
 def _connect(server: PostgresServer, database: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(
-        host=server.host, port=server.port, user=server.administrator, password=server.password, dbname=database,
-        autocommit=True, connect_timeout=10, **dict(server.options),  # type: ignore[arg-type]
-    ) as connection:  # fmt: skip
+        _address(server, server.administrator, server.password, database), autocommit=True
+    ) as connection:
         # A role's own settings may say otherwise; notices of what exists already are no news.
         connection.execute("set client_min_messages to warning")
         yield connection
@@ -109,7 +118,7 @@ def _grant_entry(maintenance: psycopg.Connection, database: Database) -> None:
     name = Identifier(database)
     maintenance.execute(SQL("revoke all on database {} from public").format(name))
     for role, rights in ENTRY[database].items():
-        maintenance.execute(SQL("grant {} on database {} to {}").format(SQL(rights), name, Identifier(role)))  # type: ignore[arg-type]
+        maintenance.execute(SQL("grant {} on database {} to {}").format(SQL(rights), name, Identifier(role)))
 
 
 def _ensure_password(
@@ -117,10 +126,7 @@ def _ensure_password(
 ) -> None:
     """Set the role's password only where the one that we have does not open the door: a verifier is salted anew."""
     try:
-        psycopg.connect(
-            host=server.host, port=server.port, user=role, password=password, dbname=database, connect_timeout=10,
-            **dict(server.options),  # type: ignore[arg-type]
-        ).close()  # fmt: skip
+        psycopg.connect(_address(server, role, password, database)).close()
     except psycopg.OperationalError:
         verifier = Literal(_verifier(maintenance, role, password))
         maintenance.execute(SQL("alter role {} login password {}").format(Identifier(role), verifier))

@@ -26,7 +26,7 @@ def statements(topic: str) -> list[Composed]:
 
 def _column(name: str, kind: str) -> Composed:
     default = " default '{}'" if name == "attributes" else ""
-    return SQL("{} {} not null{}").format(Identifier(name), SQL(kind), SQL(default))  # type: ignore[arg-type]
+    return SQL("{} {} not null{}").format(Identifier(name), SQL(kind), SQL(default))
 
 
 def create(connection: Connection) -> None:

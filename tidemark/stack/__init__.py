@@ -1,1 +1,1 @@
-"""The local stack: Postgres, Kafka and Prefect from locked packages alone, on loopback, with their state in one folder."""
+"""The local stack: Postgres, Kafka and Prefect from locked packages alone, on loopback, their state in one folder."""

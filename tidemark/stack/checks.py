@@ -46,7 +46,7 @@ def require_space(folder: Path, needed: int = NEEDED_BYTES) -> None:
 
 
 def require_glibc(version: str | None = None) -> None:
-    """StackError where the C library is older than the Postgres wheel needs; `version` as in "2.36", default: this one's."""
+    """StackError where the C library is older than the Postgres wheel needs; `version` is as in "2.36"."""
     found = version if version is not None else platform.libc_ver()[1]
     parts = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
     if parts < NEEDED_GLIBC:
@@ -73,7 +73,7 @@ def require_free_port(server: str, variable: str, port: int) -> None:
 def _holder(port: int) -> str:
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     except (psutil.AccessDenied, psutil.NoSuchProcess):
         pass

@@ -4,10 +4,14 @@ import json
 import signal
 from dataclasses import asdict
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from tidemark.settings import load
+
+if TYPE_CHECKING:
+    from tidemark.stack.local import Status
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
@@ -28,8 +32,6 @@ def up() -> None:
     """
     from rich.console import Console
 
-    from tidemark.access.apply import apply
-    from tidemark.access.secrets import ensure_passwords
     from tidemark.stack import local
 
     settings = load()
@@ -41,7 +43,7 @@ def up() -> None:
             doing[server] = what
             line.update(", ".join(f"{name}: {state}" for name, state in doing.items()))
 
-        local.up(settings, lambda: ensure_passwords(settings), lambda: apply(settings), report)
+        local.up(settings, report)
     _print_status(local.status(settings))
 
 
@@ -59,7 +61,7 @@ def down() -> None:
     "--json",
     "as_json",
     is_flag=True,
-    help="A JSON list of name, state, address, pid, resident_bytes, uptime_seconds.",
+    help="Print a JSON list of the same.",
 )
 def status(as_json: bool) -> None:
     """Show each server: state, address, pid, resident memory, uptime."""
@@ -72,7 +74,7 @@ def status(as_json: bool) -> None:
         _print_status(found)
 
 
-def _print_status(found: "list[local.Status]") -> None:  # noqa: F821
+def _print_status(found: "list[Status]") -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -97,13 +99,13 @@ def _print_status(found: "list[local.Status]") -> None:  # noqa: F821
     "--json",
     "as_json",
     is_flag=True,
-    help="A JSON object: realtime_dsn, warehouse_dsn, kafka_bootstrap, lake_url, prefect_url.",
+    help="Print a JSON object of addresses.",
 )
 @click.option(
     "--role",
     default=None,
     metavar="NAME",
-    help="With --json: whose DSNs (default: owner, the administrator).",
+    help="With --json: whose DSNs; default: owner.",
 )
 def env(as_json: bool, role: str | None) -> None:
     """Print what psql, dbt and BI tools need to find the servers, as lines for a shell.
@@ -122,8 +124,6 @@ def env(as_json: bool, role: str | None) -> None:
     if as_json:
         click.echo(json.dumps(environment.addresses(settings, role or OWNER), indent=2))
     elif role is not None:
-        raise click.UsageError(
-            "--role goes with --json: the shell's lines are the BI reader's and the transformer's"
-        )
+        raise click.UsageError("--role goes with --json: the shell's lines are the BI reader's and the transformer's")
     else:
         click.echo(environment.shell(settings))

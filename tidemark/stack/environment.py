@@ -13,11 +13,7 @@ def postgres_variables(settings: Settings) -> dict[str, str]:
     from psycopg import pq
     from psycopg.conninfo import conninfo_to_dict
 
-    names = {
-        option.keyword.decode(): option.envvar.decode()
-        for option in pq.Conninfo.get_defaults()
-        if option.envvar
-    }
+    names = {option.keyword.decode(): option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar}
     parts = conninfo_to_dict(dsn(settings, "warehouse", "bi_reader"))
     return {names[key]: str(value) for key, value in parts.items() if key in names}
 

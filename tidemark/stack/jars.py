@@ -1,4 +1,4 @@
-"""Kafka's jars: fetched from a Maven repository once into a folder that all state folders share, each verified by sha256.
+"""Kafka's jars: fetched once from a Maven repository into a folder that all state folders share, verified by sha256.
 
 `kafka.sha256` is their lock file (paths as Maven has them, so `sha256sum -c` reads it); `python -m tidemark.stack.jars`
 writes it anew for the versions named here.

@@ -1,4 +1,4 @@
-"""Start, find and end the servers of a state folder, side by side; what one failed `up` started, it ends again."""
+"""Start, find and end the servers of a state folder, side by side."""
 
 import signal
 import threading
@@ -10,11 +10,13 @@ from typing import Protocol
 
 import psutil
 
+from tidemark.access.apply import apply
+from tidemark.access.secrets import ensure_passwords
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 from tidemark.stack import checks, kafka, postgres, prefect, process
 
-START_TIMEOUT = 90.0  # seconds; a cold disk and two busy cores take 20
+START_TIMEOUT = 180.0  # seconds; a cold disk and two busy cores have taken 60
 
 
 class Server(Protocol):
@@ -43,15 +45,12 @@ class Server(Protocol):
 SERVERS: tuple[Server, ...] = (postgres, kafka, prefect)
 
 
-class Report(Protocol):
-    """Told what an `up` is doing, for a progress line."""
-
-    def __call__(self, server: str, doing: str) -> None: ...
+Report = Callable[[str, str], None]  # told a server's title and what `up` is doing with it
 
 
 @dataclass(frozen=True)
 class Status:
-    """One server: `state` is running, stopped, or external (named by a variable); resident bytes of all its processes."""
+    """One server: `state` is running, stopped, or external (named by a variable); bytes of all its processes."""
 
     name: str
     state: str
@@ -66,18 +65,21 @@ def variable(setting: str) -> str:
     return f"TIDEMARK_{setting.upper()}"
 
 
-def up(settings: Settings, before: Callable[[], object], after: Callable[[], object], report: Report) -> None:
-    """Do `before`, start what no variable names and what does not run yet, do `after`; on failure end what was started."""
+def up(settings: Settings, report: Report = lambda server, doing: None) -> None:
+    """Start what no variable names and what does not run yet, and set up the databases.
+
+    On any failure, and on an interrupt, what this call started is ended again.
+    """
     checks.make_home(settings.home)
     with process.exclusive(settings.home):
         wanted = [server for server in SERVERS if server.wanted(settings)]
         if wanted:
             checks.require_space(settings.home)
-        before()
+        ensure_passwords(settings)
         started: list[Server] = []
         try:
             _start_all(settings, wanted, started, report)
-            after()
+            apply(settings)
         except BaseException:
             for server in started:
                 process.stop(settings.home, server.NAME, server.STOP_SIGNAL)
@@ -109,8 +111,8 @@ def _require_ports(settings: Settings, server: Server) -> None:
             checks.require_free_port(server.TITLE, variable(setting), port)
         elif record is not None and record.ports[setting] != port:
             raise StackError(
-                f"expected {server.TITLE} of {settings.home} on port {port}, it already runs on {record.ports[setting]}: "
-                f"set {variable(setting)} to {record.ports[setting]}, or run `tidemark down` first"
+                f"expected {server.TITLE} of {settings.home} on port {port}, it runs on {record.ports[setting]} "
+                f"already: set {variable(setting)} to {record.ports[setting]}, or run `tidemark down` first"
             )
 
 
@@ -130,11 +132,9 @@ def _start(
     report(server.TITLE, "ready")
 
 
-def _wait_until_ready(
-    settings: Settings, server: Server, running: psutil.Process, given_up: threading.Event
-) -> None:
+def _wait_until_ready(settings: Settings, server: Server, running: psutil.Process, given_up: threading.Event) -> None:
     deadline = time.monotonic() + START_TIMEOUT
-    while not given_up.wait(0.05):
+    while not given_up.wait(0.1):
         if not running.is_running() or running.status() == psutil.STATUS_ZOMBIE:
             failure = "it ended"
         elif server.ready(settings):

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tidemark.connections import LOCAL_ADMINISTRATOR, PostgresServer, passwords
+from tidemark.connections import LOCAL_ADMINISTRATOR, passwords
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 from tidemark.stack import checks
@@ -53,9 +53,7 @@ def address(settings: Settings) -> str:
     """host:port of the server of each database, once where both have the same."""
     servers = (settings.realtime_url, settings.warehouse_url)
     local = f"127.0.0.1:{settings.postgres_port}"
-    return ", ".join(
-        dict.fromkeys(local if url is None else _host_and_port(url.get_secret_value()) for url in servers)
-    )
+    return ", ".join(dict.fromkeys(local if url is None else _host_and_port(url.get_secret_value()) for url in servers))
 
 
 def _host_and_port(url: str) -> str:
@@ -127,7 +125,7 @@ def _works(user: tuple[int, int] | None, prefix: tuple[str, ...], folder: Path) 
     try:
         probe = subprocess.run(
             [*prefix, str(programs() / "postgres"), "--version"],
-            cwd=folder, env=_environment(), capture_output=True, check=False, **become(user),  # type: ignore[call-overload]
+            cwd=folder, env=_environment(), capture_output=True, check=False, **become(user),
         )  # fmt: skip
     except OSError:  # the folder or the program cannot be reached
         return False
@@ -149,10 +147,8 @@ def _require_whole(data: Path) -> None:
         )
 
 
-def _initialise(
-    settings: Settings, data: Path, user: tuple[int, int] | None, prefix: tuple[str, ...]
-) -> None:
-    """Make the cluster beside its place and move it there when whole, so that a half-made one is never taken for one."""
+def _initialise(settings: Settings, data: Path, user: tuple[int, int] | None, prefix: tuple[str, ...]) -> None:
+    """Make the cluster beside its place and move it there when whole: a half-made one is never taken for one."""
     half, password = data.with_name("data.new"), data.with_name("password.new")
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(mode=0o700)
@@ -168,7 +164,7 @@ def _initialise(
             "--pwfile", str(password), "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--data-checksums",
         ],
-        cwd=data.parent, env=_environment(), capture_output=True, text=True, check=False, **become(user),  # type: ignore[call-overload]
+        cwd=data.parent, env=_environment(), capture_output=True, text=True, check=False, **become(user),
     )  # fmt: skip
     password.unlink()
     if made.returncode != 0:
@@ -183,14 +179,15 @@ def ready(settings: Settings) -> bool:
     """Whether the server takes connections of the administrator; StackError where it refuses the password."""
     import psycopg
 
-    server = PostgresServer(
-        "127.0.0.1", settings.postgres_port, LOCAL_ADMINISTRATOR, passwords(settings)[LOCAL_ADMINISTRATOR]
-    )
     try:
         psycopg.connect(
-            host=server.host, port=server.port, user=server.administrator, password=server.password, dbname="postgres",
+            host="127.0.0.1",
+            port=settings.postgres_port,
+            user=LOCAL_ADMINISTRATOR,
+            password=passwords(settings)[LOCAL_ADMINISTRATOR],
+            dbname="postgres",
             connect_timeout=5,
-        ).close()  # fmt: skip
+        ).close()
     except psycopg.OperationalError as error:
         if "password authentication failed" in str(error):
             raise StackError(

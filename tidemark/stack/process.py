@@ -1,4 +1,4 @@
-"""Detached processes of a state folder: started, found again by pid and start time, and ended; never somebody else's."""
+"""Detached processes of a state folder: started, found again by pid and start time, and ended."""
 
 import contextlib
 import fcntl
@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -21,7 +22,7 @@ LOG_LIMIT = 5_000_000  # bytes; a longer log begins anew when its server starts
 
 @dataclass(frozen=True)
 class Launch:
-    """What to start: the program, its whole environment, its folder, and the uid and gid to become (None: the caller's)."""
+    """What to start: the program, its whole environment, its folder, the uid and gid to become (None: the caller's)."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
@@ -84,7 +85,7 @@ def spawn(home: Path, name: str, launch: Launch, ports: dict[str, int]) -> psuti
     return process
 
 
-def become(user: tuple[int, int] | None) -> dict[str, object]:
+def become(user: tuple[int, int] | None) -> dict[str, Any]:
     """subprocess's arguments that give up root for another uid and gid, and every further group."""
     return {} if user is None else {"user": user[0], "group": user[1], "extra_groups": []}
 
@@ -97,9 +98,7 @@ def stop(home: Path, name: str, stop_signal: signal.Signals, timeout: float = 30
             process.send_signal(stop_signal)
         if not _gone(process, timeout):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(
-                    process.pid, signal.SIGKILL
-                )  # it leads a session of its own, so this is its group alone
+                os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own, so this is its group alone
             _gone(process, 5)
     record_path(home, name).unlink(missing_ok=True)
     return process is not None
