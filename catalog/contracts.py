@@ -41,7 +41,7 @@ def read(path: Path) -> Contract:
     expected = f"{database}/{database}/{schema}/{table}"
     if document.get("dataset") != expected:
         raise ConfigurationError(
-            f"{path.relative_to(FOLDER.parent.parent)}: expected `dataset: {expected}` (its folder and file "
+            f"{path}: expected `dataset: {expected}` (its folder and file "
             f"name say so), received {document.get('dataset')!r}"
         )
     identity = document.get("variables", {}).get("identity", {}).get("default", "*")

@@ -1,0 +1,77 @@
+"""The OpenMetadata workflows: accepted by the package's own parser, free of secrets, refused without a server."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from pydantic import SecretStr
+
+from catalog.publish import FOLDER, WORKFLOWS, publish, variables
+from tests.conftest import Stack, free_ports
+from tidemark.connections import passwords
+from tidemark.errors import ConfigurationError
+
+PARSE = """
+import json, sys, pathlib
+from metadata.config.common import load_config_file
+from metadata.ingestion.api.parser import parse_workflow_config_gracefully
+for path in sys.argv[1:]:
+    parsed = parse_workflow_config_gracefully(load_config_file(pathlib.Path(path)))
+    print(json.dumps({
+        "source": parsed.source.type,
+        "service": parsed.source.serviceName,
+        "threshold": parsed.workflowConfig.successThreshold,
+        "token": parsed.workflowConfig.openMetadataServerConfig.securityConfig.jwtToken.get_secret_value(),
+    }))
+"""
+
+
+def test_every_workflow_is_accepted_by_the_packages_own_parser_and_tolerates_no_failure(stack: Stack) -> None:
+    token = 'a"\\: #token'
+    settings = stack.with_settings(openmetadata_url="http://127.0.0.1:8585/api", openmetadata_token=SecretStr(token))
+    files = [str(FOLDER / f"{name}.yml") for name in WORKFLOWS]
+    assert sorted(files) == sorted(map(str, FOLDER.glob("*.yml")))
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, *files], env={**os.environ, **variables(settings)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    parsed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["source"] for each in parsed] == [
+        "postgres", "postgres", "postgres-lineage", "postgres-lineage", "dbt", "dbt", "kafka", "prefect",
+    ]  # fmt: skip
+    assert {each["threshold"] for each in parsed} == {100}
+    assert {each["token"] for each in parsed} == {token}
+
+
+def test_no_workflow_file_holds_a_secret_or_enters_as_another_role(stack: Stack) -> None:
+    text = "\n".join(path.read_text() for path in FOLDER.glob("*.yml"))
+    assert not [word for word in passwords(stack.settings).values() if word in text]
+    values = [line.split(":", 1)[1].strip() for line in text.splitlines() if "password:" in line or "jwtToken:" in line]
+    assert values and all(value.startswith('"$') for value in values)
+    assert {line.strip() for line in text.splitlines() if "username:" in line} == {"username: catalog_reader"}
+
+
+def test_without_a_server_publishing_is_a_sentence_that_names_the_setting_and_the_way_out(
+    stack: Stack,
+) -> None:
+    done = stack.run("catalog", "publish")
+    assert done.returncode == 2
+    assert "TIDEMARK_OPENMETADATA_URL: expected the API URL" in done.stderr
+    assert "`tidemark catalog docs`" in done.stderr
+
+
+def test_a_server_that_does_not_answer_is_a_sentence_that_names_its_address(stack: Stack) -> None:
+    url = f"http://127.0.0.1:{free_ports(1)[0]}/api"
+    done = stack.run("catalog", "publish", TIDEMARK_OPENMETADATA_URL=url, TIDEMARK_OPENMETADATA_TOKEN="x")
+    assert done.returncode == 1
+    assert f"expected an OpenMetadata server at {url}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_workflow_is_refused_before_anything_runs(stack: Stack) -> None:
+    settings = stack.with_settings(openmetadata_url="http://127.0.0.1:1/api", openmetadata_token=SecretStr("x"))
+    with pytest.raises(ConfigurationError, match="received postgres_other"):
+        publish(settings, ["postgres_other"])
