@@ -36,7 +36,7 @@ ENTRY: dict[Database, dict[str, str]] = {
 
 
 def apply(settings: Settings) -> None:
-    """Make what is missing on the server of each database; repeating it changes nothing. StackError where that fails."""
+    """Make what is missing on the server of each database; repeating it changes nothing. StackError if not."""
     passwords = ensure_passwords(settings)
     for database in DATABASES:
         server = postgres_server(settings, database)

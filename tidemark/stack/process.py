@@ -19,6 +19,9 @@ from tidemark.errors import StackError
 START_TIME_TOLERANCE = 2.0
 LOG_LIMIT = 5_000_000  # bytes; a longer log begins anew when its server starts
 
+# A detached child may outlive this process; one that Python forgot would be reported as a leak.
+_detached: list[subprocess.Popen[bytes]] = []
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -79,6 +82,7 @@ def spawn(home: Path, name: str, launch: Launch, ports: dict[str, int]) -> psuti
             launch.argv, env=dict(launch.env), cwd=launch.folder, stdin=subprocess.DEVNULL, stdout=output,
             stderr=subprocess.STDOUT, start_new_session=True, **become(launch.user),
         )  # fmt: skip
+    _detached.append(child)
     process = psutil.Process(child.pid)
     record = Record(child.pid, process.create_time(), ports)
     record_path(home, name).write_text(json.dumps(asdict(record)))
