@@ -44,5 +44,5 @@
 
 {#- A double as the exact decimal that its shortest text says: a direct cast to numeric keeps 15 digits only. -#}
 {% macro exact(column) -%}
-    {{ column }}::text::numeric
+    ({{ column }})::text::numeric
 {%- endmacro %}

@@ -1,11 +1,12 @@
 {#-
     Whether a tick repeats one that came before: the same trade of the same source and symbol, sent again.
-    A tick without the venue's trade id is never a repeat: nothing says which trade it is.
+    A tick without the venue's trade id is never a repeat: nothing says which trade it is. `within` narrows the search
+    to rows of the same values in a further column.
 -#}
-{% macro is_resent_tick() -%}
+{% macro is_resent_tick(within=none) -%}
     trade_id is not null
     and row_number() over (
-        partition by source_system, symbol, trade_id
+        partition by source_system, symbol{{ ", " ~ within if within else "" }}, trade_id
         order by received_at, log_epoch, kafka_partition, kafka_offset
     ) > 1
 {%- endmacro %}
@@ -35,28 +36,47 @@
 {%- endmacro %}
 
 
+{#- The UTC day of a time, as its first instant. -#}
+{% macro day_of(column) -%}
+    date_bin('1 day', {{ column }}, 'epoch')
+{%- endmacro %}
+
+
 {#-
-    One row per source, symbol and minute of the venue's clock. `ticks` holds no re-sent one. Sums are of exact
-    decimals, so that no order of the rows changes them; ticks of one instant are in the order of their arrival.
-    `also`: further aggregates.
+    One row per source, symbol and minute of the venue's clock: `bar_start_at`, a column of `ticks`, which hold no
+    re-sent one. Sums are of exact decimals, so that no order of the rows changes them; ticks of one instant are in the
+    order of their arrival. `also`: further aggregates, each with its name.
 -#}
-{% macro bars_1m(ticks, also=[]) -%}
+{% macro bars_1m(ticks, also={}) -%}
     select
         source_system,
         symbol,
-        (array_agg({{ exact("price") }} order by traded_at, log_epoch, kafka_partition, kafka_offset))[1] as open,
-        max({{ exact("price") }}) as high,
-        min({{ exact("price") }}) as low,
-        (array_agg({{ exact("price") }} order by traded_at desc, log_epoch desc, kafka_partition desc, kafka_offset desc))[1]
-            as close,
-        sum({{ exact("size") }}) as volume,
-        count(1) as trade_count,
-        {%- for aggregate in also %}
-        {{ aggregate }},
+        {{ exact("prices[1]") }} as open,
+        {{ exact("high") }} as high,
+        {{ exact("low") }} as low,
+        {{ exact("prices[trade_count]") }} as close,
+        volume,
+        trade_count,
+        {%- for name in also %}
+        {{ name }},
         {%- endfor %}
-        {{ minute_of("traded_at") }} as bar_start_at
-    from {{ ticks }}
-    group by source_system, symbol, {{ minute_of("traded_at") }}
+        bar_start_at
+    from (
+        select
+            source_system,
+            symbol,
+            array_agg(price order by traded_at, log_epoch, kafka_partition, kafka_offset) as prices,
+            max(price) as high,
+            min(price) as low,
+            sum({{ exact("size") }}) as volume,
+            count(1) as trade_count,
+            {%- for name, aggregate in also.items() %}
+            {{ aggregate }} as {{ name }},
+            {%- endfor %}
+            bar_start_at
+        from {{ ticks }}
+        group by source_system, symbol, bar_start_at
+    ) as grouped
 {%- endmacro %}
 
 

@@ -44,7 +44,9 @@ touched as (
 {% endif -%}
 counted as (
 
-    select ticks.*
+    select
+        ticks.*,
+        {{ minute_of("ticks.traded_at") }} as bar_start_at
     from ticks
     {% if is_incremental() %}
     inner join touched
@@ -62,7 +64,7 @@ counted as (
 
 bars as (
 
-    {{ bars_1m("counted", also=["max(loaded_at) as loaded_at"]) }}
+    {{ bars_1m("counted", also={"loaded_at": "max(loaded_at)"}) }}
 
 ),
 
