@@ -1,4 +1,4 @@
-"""The three files of the lane, read into typed entries; a wrong entry is refused with its line, its key and what was expected."""
+"""The lane's three files, read into typed entries; a wrong one is refused with line, key and what was expected."""
 
 import os
 import re
@@ -30,7 +30,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", 
 
 
 class CcxtSource(Source, frozen=True, forbid_unknown_fields=True, tag="ccxt", kw_only=True):
-    """An exchange by its ccxt id. `urls` points its REST and web socket elsewhere; `options` and `credentials` are ccxt's."""
+    """An exchange by its ccxt id; `options` and `credentials` are ccxt's, `urls` points its REST and web socket elsewhere."""
 
     exchange: str
     trades: list[str] = []
@@ -52,11 +52,11 @@ class FeedSource(Source, frozen=True, forbid_unknown_fields=True, tag="feed", kw
 
 
 class PollSource(Source, frozen=True, forbid_unknown_fields=True, tag="poll", kw_only=True):
-    """A list of records over HTTP, polled; a record that is new or revised is a numeric event, or text if it is no number."""
+    """A list of records over HTTP, polled; one that is new or revised is a numeric event, or text if it is no number."""
 
     url: str
     identity: list[str]
-    requests: list[dict[str, str]] = [{}]
+    requests: list[dict[str, str]] = msgspec.field(default_factory=lambda: [{}])
     records: str = ""
     rename: dict[str, str] = {}
     headers: dict[str, str] = {}
@@ -139,9 +139,7 @@ def read_topics(path: Path) -> dict[str, TopicEntry]:
     """The topics by name; each is a category, and its mapping names every column of that category."""
     entries: dict[str, TopicEntry] = _read(path, TopicEntry)
     if set(entries) != set(CATEGORIES):
-        raise ConfigurationError(
-            f"{path}: expected the topics {sorted(CATEGORIES)}, received {sorted(entries)}"
-        )
+        raise ConfigurationError(f"{path}: expected the topics {sorted(CATEGORIES)}, received {sorted(entries)}")
     for topic, entry in entries.items():
         if set(entry.mapping) != set(required_fields(topic)):
             raise ConfigurationError(
@@ -178,8 +176,6 @@ def fill(text: str, environment: Mapping[str, str] = os.environ) -> str:
             return environment[name]
         if environment.get(f"{name}_FILE"):
             return Path(environment[f"{name}_FILE"]).read_text().strip()
-        raise ConfigurationError(
-            f"expected the variable {name} (or {name}_FILE, a file that holds it), found neither"
-        )
+        raise ConfigurationError(f"expected the variable {name} (or {name}_FILE, a file that holds it), found neither")
 
     return _VARIABLE.sub(value, text)

@@ -39,7 +39,7 @@ def _stop(topic: str, partition: int, expected: str, received: str) -> EpochEnde
 
 
 def read_position(connection: Connection, topic: str, partition: int, log: LogState) -> Position:
-    """The stored position, or the log's start in a new epoch where this partition was never read. EpochEnded otherwise."""
+    """The stored position, or the log's start where this partition was never read. EpochEnded where neither fits."""
     found = connection.execute(
         "select log_epoch, topic_id from realtime.log_epoch where topic = %s order by log_epoch desc limit 1",
         (topic,),
@@ -52,9 +52,7 @@ def read_position(connection: Connection, topic: str, partition: int, log: LogSt
         return read_position(connection, topic, partition, log)
     log_epoch, topic_id = found
     if topic_id != log.topic_id:
-        raise _stop(
-            topic, partition, f"the topic with the id {topic_id}", f"{log.topic_id}: it was made again"
-        )
+        raise _stop(topic, partition, f"the topic with the id {topic_id}", f"{log.topic_id}: it was made again")
     stored = connection.execute(
         "select next_offset from realtime.consumer_offset where topic = %s and log_epoch = %s and kafka_partition = %s",
         (topic, log_epoch, partition),
@@ -67,11 +65,7 @@ def read_position(connection: Connection, topic: str, partition: int, log: LogSt
         )
         return read_position(connection, topic, partition, log)
     if log.end < stored[0]:
-        raise _stop(
-            topic, partition, f"a log of at least {stored[0]} offsets", f"{log.end}: it was cut short"
-        )
+        raise _stop(topic, partition, f"a log of at least {stored[0]} offsets", f"{log.end}: it was cut short")
     if log.start > stored[0]:
-        raise _stop(
-            topic, partition, f"a log that begins at or before {stored[0]}", f"{log.start}: it expired unread"
-        )
+        raise _stop(topic, partition, f"a log that begins at or before {stored[0]}", f"{log.start}: it expired unread")
     return Position(log_epoch, stored[0])

@@ -37,7 +37,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """Rows, the records that they came from, and rejects, each in order. `plain`: no value holds a character that COPY escapes."""
+    """Rows, the records that they came from, and rejects, in order. `plain`: no value holds what COPY escapes."""
 
     rows: list[Row] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
@@ -99,8 +99,7 @@ def build_mapper(topic: str, mapping: dict[str, str]) -> Mapper:
         for record in records:
             offset, timestamp, _, value = record
             try:
-                _check_value(value)
-                *columns, raw = astuple(decode(value))
+                *columns, raw = astuple(decode(_checked(value)))
                 attributes = bytes(raw).decode()
                 if attributes[0] != "{":
                     raise Unmappable("wrong_type", "expected `attributes` to be an object")
@@ -120,18 +119,19 @@ def build_mapper(topic: str, mapping: dict[str, str]) -> Mapper:
 
 
 def _is_plain(records: list[Record]) -> bool:
-    """JSON text can hold a backslash, or white space that is no blank, only as such: looked for once for all records."""
+    """JSON holds a backslash, or white space that is no blank, only as such: looked for once for all records."""
     joined = b"".join([record[3] or b"" for record in records])
     return not any(character in joined for character in (b"\\", b"\n", b"\t", b"\r"))
 
 
-def _check_value(value: bytes | None) -> None:
+def _checked(value: bytes | None) -> bytes:
     if not value:
         raise Unmappable("empty_value", "expected a JSON object, received no value")
     if len(value) > MAX_VALUE_BYTES:
         raise Unmappable("too_large", f"expected at most {MAX_VALUE_BYTES} bytes, received {len(value)}")
     if b"\\u0000" in value and _ESCAPED_NUL.search(value):
         raise Unmappable("nul_character", "expected text that Postgres can hold, received a NUL character")
+    return value
 
 
 def _map_slowly(
@@ -141,13 +141,9 @@ def _map_slowly(
     if isinstance(error, Unmappable):
         raise error
     if isinstance(error, UnicodeDecodeError):
-        raise Unmappable(
-            "invalid_utf8", f"expected UTF-8, received {error.object[error.start : error.start + 8]!r}"
-        )
+        raise Unmappable("invalid_utf8", f"expected UTF-8, received {error.object[error.start : error.start + 8]!r}")
     if isinstance(error, RecursionError):
-        raise Unmappable(
-            "too_deep", "expected JSON of moderate depth, received deeper nesting than can be read"
-        )
+        raise Unmappable("too_deep", "expected JSON of moderate depth, received deeper nesting than can be read")
     if "unknown field" not in str(error):
         raise Unmappable(_reason(error), str(error))
     try:

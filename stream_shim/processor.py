@@ -1,4 +1,4 @@
-"""The processor of one destination: reads its topics in a consumer group, and hands them on in order, a batch at a time.
+"""The processor of one destination: reads its topics in a consumer group, hands them on in order, a batch at a time.
 
 Two threads: this one polls Kafka and prepares (decode, map, serialize), the writer commits; at most two batches wait
 between them, so memory is bounded whatever the backlog. The position is the destination's, stored with what it wrote:
@@ -35,9 +35,7 @@ RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
 class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
     """Runs until `stop` is set. Public counters: `rows`, `rejects` (by topic), `waits`, `fences`."""
 
-    def __init__(
-        self, settings: Settings, name: str, entry: DestinationEntry, topics: dict[str, TopicEntry]
-    ) -> None:
+    def __init__(self, settings: Settings, name: str, entry: DestinationEntry, topics: dict[str, TopicEntry]) -> None:
         self.name = name
         self.rows: Counter[str] = Counter()
         self.rejects: Counter[str] = Counter()
@@ -91,7 +89,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             self._accounted.pop(partition, None)
 
     def run(self, stop: threading.Event) -> None:
-        """Poll, prepare, hand over, until `stop` is set; then wait for what is on its way. Raises what the writer met."""
+        """Poll, prepare, hand over, until `stop`; then wait for what is on its way. Raises what the writer met."""
         self._writer.start()
         try:
             while not stop.is_set():

@@ -61,7 +61,7 @@ class Publisher:
         )
 
     def send(self, datum: Datum) -> None:
-        """Queue one datum; blocks while the buffer is full. Its key orders it: source_system and symbol or publisher."""
+        """Queue one datum; blocks while the buffer is full. The key orders: source_system and symbol or publisher."""
         fields = datum.fields
         names = required_fields(datum.topic)
         missing = [name for name in names if fields.get(name) is None]
@@ -94,9 +94,7 @@ class Publisher:
         """Wait until Kafka has acknowledged all that was sent; TidemarkError where it refused some."""
         self._producer.flush(timeout=FLUSH_SECONDS)
         if self.errors:
-            raise TidemarkError(
-                f"{self.source}: expected Kafka to acknowledge every record, it refused {self.errors}"
-            )
+            raise TidemarkError(f"{self.source}: expected Kafka to acknowledge every record, it refused {self.errors}")
 
     def report(self) -> dict[str, Any]:
         """The counts so far; they are also in the state folder, as run/connector-NAME.json."""

@@ -64,9 +64,7 @@ def decode_batch(batch: Any, from_offset: int) -> Chunk:
             if base + offset >= from_offset:
                 records.append(Record(base + offset, stamp if append_time else first + delta, key, value))
     except IndexError:
-        raise CorruptRecordError(
-            f"expected {batch.records_count} records at offset {base}, the batch ends"
-        ) from None
+        raise CorruptRecordError(f"expected {batch.records_count} records at offset {base}, the batch ends") from None
     return Chunk(records, batch.last_offset, batch.timestamp_type)
 
 

@@ -1,4 +1,4 @@
-"""One process of the lane: a connector or a processor, until SIGTERM, with its log and its report in the state folder."""
+"""One process of the lane: a connector or a processor, until SIGTERM, its log and report in the state folder."""
 
 import asyncio
 import json

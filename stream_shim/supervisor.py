@@ -111,9 +111,7 @@ class Supervisor:
         self._end([child for role, child in self._children.items() if role[0] == kind])
 
     def _end(self, children: list[Child]) -> None:
-        running = [
-            child.process for child in children if child.process is not None and child.process.poll() is None
-        ]
+        running = [child.process for child in children if child.process is not None and child.process.poll() is None]
         for process in running:
             process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS

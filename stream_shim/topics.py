@@ -43,7 +43,7 @@ def topic_configuration(settings: Settings, entry: TopicEntry) -> dict[str, str]
 
 
 def ensure_topics(settings: Settings, entries: dict[str, TopicEntry]) -> list[str]:
-    """Create the topics that are missing; their names are returned. Doing it twice, or twice at once, changes nothing."""
+    """Create the topics that are missing, and return their names. Doing it twice, or twice at once, changes nothing."""
     from kafka.errors import TopicAlreadyExistsError
 
     client = admin(settings)

@@ -23,13 +23,12 @@ log = logging.getLogger("tidemark.connector")
 
 # ccxt keeps only the newest `tradesLimit` trades between two awaits, 1,000 by default, and drops the rest silently.
 TRADES_LIMIT = 1_000_000
+CLOSE_SECONDS = 3
 
 
 def rfc3339(time_ms: int) -> str:
     """A venue's milliseconds as the wire's text."""
-    return (
-        datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_trade(source_system: str, trade: dict[str, Any]) -> Datum:
@@ -42,9 +41,7 @@ def parse_trade(source_system: str, trade: dict[str, Any]) -> Datum:
         "price": trade.get("price"),
         "size": trade.get("amount"),
     }
-    rest = {
-        k: v for k, v in trade.items() if k not in ("symbol", "price", "amount", "datetime") and v is not None
-    }
+    rest = {k: v for k, v in trade.items() if k not in ("symbol", "price", "amount", "datetime") and v is not None}
     return Datum("market_tick", fields, rest, time_ms or 0)
 
 
@@ -103,16 +100,14 @@ async def run(source: CcxtSource, publisher: Publisher, settings: Settings, stop
         await exchange.load_markets()
         streams = [_trades(exchange, source, symbol, publisher) for symbol in source.trades]
         if source.order_book:
-            streams += [
-                _books(exchange, source, source.order_book, s, publisher) for s in source.order_book.symbols
-            ]
+            streams += [_books(exchange, source, source.order_book, s, publisher) for s in source.order_book.symbols]
         await _until(stop, streams)
     except ccxt.pro.BaseError as error:
         raise SourceError(
             f"{source.name}: expected {source.exchange} to stream, received {type(error).__name__}: {error}"
         ) from None
     finally:
-        await exchange.close()
+        await asyncio.wait_for(exchange.close(), CLOSE_SECONDS)
 
 
 async def _until(stop: asyncio.Event, streams: list[Any]) -> None:
@@ -143,9 +138,7 @@ async def _trades(exchange: Any, source: CcxtSource, symbol: str, publisher: Pub
             publisher.send(parse_trade(source.source_system, trade))
 
 
-async def _books(
-    exchange: Any, source: CcxtSource, entry: OrderBook, symbol: str, publisher: Publisher
-) -> None:
+async def _books(exchange: Any, source: CcxtSource, entry: OrderBook, symbol: str, publisher: Publisher) -> None:
     """At most one snapshot an interval, by the book's own time; the last one before a pause is sent when it lasts."""
     interval_ms = int(entry.every_seconds * 1000)
     sent_ms, waiting = -interval_ms, None

@@ -3,9 +3,9 @@
 One entry of SEC EDGAR's Atom feed, as feedparser gives it:
 
     {"title": "4 - Smith John (0001234567) (Reporting)", "id": "urn:tag:sec.gov,2008:accession-number=0001-25-000001",
-     "link": "https://www.sec.gov/Archives/..", "updated": "2025-12-12T18:02:30-05:00", "summary": "..", "tags": [..], ..}
+     "link": "https://www.sec.gov/Archives/..", "updated": "2025-12-12T18:02:30-05:00", "tags": [..], ..}
 
-Source: feedparser's reference; one accession number appears once per filer, so the id alone does not tell entries apart.
+Source: feedparser's reference. One accession number appears once per filer, so its id alone tells no entry apart.
 """
 
 import asyncio
@@ -38,11 +38,7 @@ def parse_feed(source: FeedSource, body: bytes, time_ms: int) -> list[tuple[str,
             "unit": source.unit,
             "description": entry.get("summary") or entry.get("title"),
         }
-        rest = {
-            key: _plain(value)
-            for key, value in entry.items()
-            if not key.endswith("_parsed") and key != "title"
-        }
+        rest = {key: _plain(value) for key, value in entry.items() if not key.endswith("_parsed") and key != "title"}
         found.append((identity, Datum("economic_event_text", fields, rest, time_ms)))
     return found
 

@@ -27,7 +27,7 @@ class _NotYet(SourceError):
 async def get(
     client: httpx.AsyncClient, settings: Settings, source: str, url: str, headers: dict[str, str]
 ) -> httpx.Response:
-    """The response, 200 or 304, after retries with back-off; SourceError names the source, never the URL (it may hold a key)."""
+    """The response, 200 or 304, retried with back-off; SourceError names the source, never the URL: it may hold a key."""
 
     async def once() -> httpx.Response:
         try:
@@ -37,9 +37,7 @@ async def get(
         if response.status_code in (429, 500, 502, 503, 504):
             raise _NotYet(f"{source}: expected HTTP 200, received {response.status_code}")
         if response.status_code not in (200, 304):
-            raise SourceError(
-                f"{source}: expected HTTP 200, received {response.status_code}: {response.text[:200]}"
-            )
+            raise SourceError(f"{source}: expected HTTP 200, received {response.status_code}: {response.text[:200]}")
         return response
 
     waits = [wait_fixed(seconds) for seconds in settings.retry_seconds]

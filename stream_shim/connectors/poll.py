@@ -26,7 +26,7 @@ from tidemark.settings import Settings
 
 
 def parse_records(source: PollSource, request: dict[str, str], body: bytes) -> list[dict[str, Any]]:
-    """The records of one response, renamed, each with the request's own values. SourceError where there is no such list."""
+    """One response's records, renamed, each with the request's own values. SourceError where there is no such list."""
     try:
         found: Any = msgspec.json.decode(body)
         for step in source.records.split(".") if source.records else []:

@@ -14,7 +14,7 @@ TopicAndPartition = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of one partition's log: all from `from_offset` up to `next_offset`; `empty` offsets of it held no record."""
+    """A piece of one partition's log, from `from_offset` up to `next_offset`; `empty` offsets of it held no record."""
 
     topic: str
     partition: int

@@ -34,9 +34,7 @@ insert into realtime.quarantine
     (topic, log_epoch, kafka_partition, kafka_offset, received_at, reason, detail, record_key, payload)
 values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
-_NEW_FEED = (
-    "insert into realtime.feed (topic, source_system, name) values (%s, %s, %s) on conflict do nothing"
-)
+_NEW_FEED = "insert into realtime.feed (topic, source_system, name) values (%s, %s, %s) on conflict do nothing"
 
 
 class Table:
@@ -133,7 +131,7 @@ class PostgresDestination:
         return batch
 
     def commit(self, batch: Batch) -> Written:
-        """All of the batch in one transaction. Fenced: another consumer is ahead. NotTaken: the database takes no rows."""
+        """All of the batch in one transaction. Fenced: another consumer is ahead. NotTaken: no rows are taken now."""
         try:
             connection = self._connect()
             self._make_days(connection, batch.days)
@@ -149,9 +147,7 @@ class PostgresDestination:
         if self._connection is not None and self._connection.broken:
             self._connection.close()
         cause = " ".join(str(error).split())
-        return NotTaken(
-            f"expected the database realtime to take rows, received {type(error).__name__}: {cause}"
-        )
+        return NotTaken(f"expected the database realtime to take rows, received {type(error).__name__}: {cause}")
 
     def _make_days(self, connection: Connection, days: set[tuple[str, date]]) -> None:
         for topic, day in sorted(days - self._days):

@@ -1,0 +1,148 @@
+"""What the lane's tests share: fresh topics, records put there as anyone may, and the lane's own processes."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import UnknownTopicOrPartitionError
+
+from stream_shim.config import read_topics
+from stream_shim.topics import ensure_topics
+from tests.conftest import Stack
+from tidemark.categories import CATEGORIES
+from tidemark.connections import kafka_bootstrap
+from tidemark.settings import Settings
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    """Wait until `condition` gives something true, and return it; fail, saying `what` was expected, when time is up."""
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"expected {what} within {seconds} s"
+        pause.wait(0.05)
+    return found
+
+
+def tick(number: int = 0, **changes: Any) -> dict[str, Any]:
+    """A record of market_tick as a connector sends it."""
+    return {
+        "source_system": "test", "symbol": "BTC/USDT", "timestamp": "2024-08-08T12:00:00.123456Z",
+        "price": 60000.5 + number, "size": 0.25, "attributes": {"id": str(number)}, **changes,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The session's stack with empty tables and new, empty topics."""
+
+    stack: Stack
+
+    @property
+    def settings(self) -> Settings:
+        return self.stack.settings
+
+    def produce(self, topic: str, values: Sequence[bytes | dict[str, Any] | None], **producer: Any) -> None:
+        """Put records into partition 0, each acknowledged; a dict is encoded as JSON."""
+        kafka = KafkaProducer(bootstrap_servers=kafka_bootstrap(self.settings), linger_ms=5, **producer)
+        for value in values:
+            body = msgspec.json.encode(value) if isinstance(value, dict) else value
+            kafka.send(topic, body, b"key", partition=0)
+        kafka.flush()
+        kafka.close()
+
+    def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows of a query on `realtime`, as the owner."""
+        with psycopg.connect(self.stack.dsn("realtime")) as connection:
+            return connection.execute(statement, parameters).fetchall()  # type: ignore[arg-type]
+
+    def count(self, table: str) -> int:
+        return int(self.query(f"select count(*) from realtime.{table}")[0][0])
+
+    def end_offset(self, topic: str) -> int:
+        consumer = KafkaConsumer(bootstrap_servers=kafka_bootstrap(self.settings))
+        try:
+            return int(consumer.end_offsets([TopicPartition(topic, 0)])[TopicPartition(topic, 0)])
+        finally:
+            consumer.close()
+
+    def consumed(self, topic: str = "market_tick") -> int:
+        found = self.query(
+            "select coalesce(sum(next_offset - first_offset), 0) from realtime.consumer_offset where topic = %s", topic
+        )
+        return int(found[0][0])
+
+    def unbalanced(self) -> list[tuple[Any, ...]]:
+        """The conservation law, counted here once more: every partition whose offsets are not all accounted for."""
+        return self.query(
+            """
+            select o.topic, o.kafka_partition, o.next_offset - o.first_offset - o.empty_offsets as consumed, r.found
+            from realtime.consumer_offset as o
+            cross join lateral (
+                select
+                    (select count(*) from realtime.market_tick where o.topic = 'market_tick'
+                        and log_epoch = o.log_epoch and kafka_partition = o.kafka_partition)
+                    + (select count(*) from realtime.order_book_l2 where o.topic = 'order_book_l2'
+                        and log_epoch = o.log_epoch and kafka_partition = o.kafka_partition)
+                    + (select count(*) from realtime.quarantine as q where q.topic = o.topic
+                        and q.log_epoch = o.log_epoch and q.kafka_partition = o.kafka_partition) as found
+            ) as r
+            where o.topic in ('market_tick', 'order_book_l2')
+                and o.next_offset - o.first_offset - o.empty_offsets != r.found
+            """
+        )
+
+    def doubled(self) -> list[tuple[Any, ...]]:
+        """Identities that more than one row has."""
+        return self.query(
+            "select log_epoch, kafka_partition, kafka_offset, count(*) from realtime.market_tick "
+            "group by 1, 2, 3 having count(*) > 1"
+        )
+
+    @contextmanager
+    def running(self, *arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
+        """`tidemark stream ARGUMENTS` as a process, ended by SIGTERM when the block is left."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tidemark.cli", "stream", *arguments], env=self.stack.environ | environ,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            said, _ = process.communicate(timeout=20)
+            print(said)  # pytest shows it where the test fails
+
+
+@pytest.fixture
+def lane(clean_realtime: Stack) -> Lane:
+    """Empty tables and new topics: the session's stack, as if it had just begun."""
+    settings = clean_realtime.settings
+    client = KafkaAdminClient(bootstrap_servers=kafka_bootstrap(settings))
+    for topic in set(client.list_topics()) & set(CATEGORIES):
+        client.delete_topics([topic])
+    lane = Lane(clean_realtime)
+    try:
+        until(lambda: not set(client.list_topics()) & set(CATEGORIES), "the old topics to be gone")
+        until(lambda: _made(settings), "new topics")
+    finally:
+        client.close()
+    return lane
+
+
+def _made(settings: Settings) -> bool:
+    try:
+        ensure_topics(settings, read_topics(settings.topics_file))
+    except UnknownTopicOrPartitionError:
+        return False
+    return True

@@ -1,0 +1,54 @@
+"""The lane's files: a wrong entry is refused with line, key and what was expected."""
+
+from pathlib import Path
+
+import pytest
+
+from stream_shim.config import fill, read_destinations, read_sources, read_topics
+from tidemark.errors import ConfigurationError
+from tidemark.settings import Settings
+
+WRONG = {
+    "an unknown kind": ("one:\n  kind: carrier_pigeon\n", ["line 2", "one", "carrier_pigeon"]),
+    "an unknown key": ("one:\n  kind: feed\n  url: x\n  event_publisher: y\n  unit: z\n  colour: red\n", ["line 6", "colour"]),
+    "a missing key": ("one:\n  kind: ccxt\n", ["line 1", "one", "exchange"]),
+    "a wrong type": ("one:\n  kind: ccxt\n  exchange: binance\n  order_book:\n    symbols: 7\n", ["line 5", "symbols"]),
+    "no YAML": ("one: [", ["expected YAML"]),
+    "no entries": ("- one\n", ["expected entries by name"]),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_wrong_source_is_refused_with_its_line_and_key(kind: str, tmp_path: Path) -> None:
+    text, named = WRONG[kind]
+    (tmp_path / "sources.yml").write_text(text)
+    with pytest.raises(ConfigurationError) as refused:
+        read_sources(tmp_path / "sources.yml")
+    for part in named:
+        assert part in str(refused.value)
+
+
+def test_the_files_of_the_project_are_accepted() -> None:
+    settings = Settings()
+    assert {"binance", "sec_edgar", "fred"} <= set(read_sources(settings.sources_file))
+    assert read_destinations(settings.destinations_file)["realtime"].kind == "postgres"
+    assert len(read_topics(settings.topics_file)) == 4
+
+
+def test_a_source_is_its_own_source_system_unless_it_says_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "s.yml").write_text("one: {kind: ccxt, exchange: kraken, source_system: simulated}\ntwo: {kind: ccxt, exchange: kraken}\n")
+    assert [s.source_system for s in read_sources(tmp_path / "s.yml").values()] == ["simulated", "two"]
+
+
+def test_a_credential_comes_from_the_environment_or_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("s3cret\n")
+    assert fill("k=${KEY}", {"KEY": "a"}) == "k=a"
+    assert fill("k=${KEY}", {"KEY_FILE": str(tmp_path / "key")}) == "k=s3cret"
+    with pytest.raises(ConfigurationError, match="KEY"):
+        fill("k=${KEY}", {})
+
+
+def test_a_topic_that_is_no_category_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.yml").write_text("binance_trades: {mapping: {price: price}}\n")
+    with pytest.raises(ConfigurationError, match="market_tick"):
+        read_topics(tmp_path / "t.yml")
