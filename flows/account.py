@@ -59,9 +59,9 @@ _QUERIES: dict[str, sql.SQL | sql.Composed] = {
         "group by topic, log_epoch, kafka_partition"
     ),
     "realtime": sql.SQL(" union all ").join(
-        sql.SQL(
-            "select {}, log_epoch, kafka_partition, count(*) from {} group by log_epoch, kafka_partition"
-        ).format(sql.Literal(topic), sql.Identifier("realtime", topic))
+        sql.SQL("select {}, log_epoch, kafka_partition, count(*) from {} group by log_epoch, kafka_partition").format(
+            sql.Literal(topic), sql.Identifier("realtime", topic)
+        )
         for topic in CATEGORIES
     ),
 }
@@ -94,9 +94,7 @@ def _snapshot(connection: psycopg.Connection[Any], figures: Figures) -> list[UUI
     connection.execute(sql.SQL("lock table {} in access share mode").format(tables))
     for name, query in _QUERIES.items():
         _note(figures, name, connection.execute(query))
-    return [
-        promotion_id for (promotion_id,) in connection.execute("select promotion_id from realtime.trimmed")
-    ]
+    return [promotion_id for (promotion_id,) in connection.execute("select promotion_id from realtime.trimmed")]
 
 
 def _note(figures: Figures, name: str, rows: Iterator[tuple[str, int, int, int]]) -> None:

@@ -49,6 +49,8 @@ def _save_block(url: str) -> Any:
         url="{{address}}",
         json_data={"subject": "{{subject}}", "text": "{{subject}}\n{{body}}"},
         secrets=SecretDict({"address": url}),
+        headers=None,
+        cookies=None,
     )
     return block.save(BLOCK, overwrite=True)
 

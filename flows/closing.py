@@ -62,9 +62,7 @@ def check_day_over(settings: Settings, day: date, now: datetime) -> None:
     """
     over = datetime.combine(day, time(), UTC) + timedelta(days=1, minutes=settings.close_grace_minutes)
     if mark(settings) == "live" and now < over:
-        raise NotClosed(
-            f"{day} is not over: expected a time after {over:%Y-%m-%d %H:%M} UTC, it is {now:%H:%M} UTC"
-        )
+        raise NotClosed(f"{day} is not over: expected a time after {over:%Y-%m-%d %H:%M} UTC, it is {now:%H:%M} UTC")
 
 
 def await_consumer(settings: Settings, topic: str, end: LogEnd | None) -> None:
@@ -84,22 +82,18 @@ def await_consumer(settings: Settings, topic: str, end: LogEnd | None) -> None:
 def _check_passed(settings: Settings, topic: str, end: LogEnd) -> None:
     with psycopg.connect(dsn(settings, "realtime", "promoter")) as connection:
         epochs = connection.execute(
-            "select log_epoch, topic_id from realtime.log_epoch where topic = %s "
-            "order by log_epoch desc limit 1",
+            "select log_epoch, topic_id from realtime.log_epoch where topic = %s order by log_epoch desc limit 1",
             (topic,),
         ).fetchall()
         epoch, topic_id = epochs[0] if epochs else (None, None)
         positions: dict[int, int] = dict(
             connection.execute(
-                "select kafka_partition, next_offset from realtime.consumer_offset "
-                "where topic = %s and log_epoch = %s",
+                "select kafka_partition, next_offset from realtime.consumer_offset where topic = %s and log_epoch = %s",
                 (topic, epoch),
             ).fetchall()
         )
     if topic_id not in {None, end.topic_id}:
-        raise NotClosed(
-            f"{topic}: Kafka's topic was made again since epoch {epoch} began; open its next epoch first"
-        )
+        raise NotClosed(f"{topic}: Kafka's topic was made again since epoch {epoch} began; open its next epoch first")
     for partition, offset in end.offsets.items():
         position = positions.get(partition, 0)
         if position < offset:

@@ -21,13 +21,9 @@ def _print_table(title: str, rows: Sequence[dict[str, Any]], empty: str) -> None
         return
     table = Table(title=title)
     for name, value in rows[0].items():
-        table.add_column(
-            name.replace("_", " "), justify="right" if isinstance(value, int | float) else "left"
-        )
+        table.add_column(name.replace("_", " "), justify="right" if isinstance(value, int | float) else "left")
     for row in rows:
-        table.add_row(
-            *(f"{value:,}" if isinstance(value, int | float) else str(value) for value in row.values())
-        )
+        table.add_row(*(f"{value:,}" if isinstance(value, int | float) else str(value) for value in row.values()))
     Console().print(table)
 
 
@@ -44,8 +40,8 @@ def _show(title: str, rows: Sequence[dict[str, Any]], as_json: bool, empty: str)
 def account(ctx: click.Context, as_json: bool) -> None:
     """Show where every consumed record is, and the balance of each topic, epoch and partition.
 
-    consumed = realtime + promoted + quarantined + dropped + lost + empty, counted in the tables. A balance other
-    than zero is records that nobody can account for: exit code 1.
+    consumed = realtime + promoted + quarantined + dropped + lost + empty, counted in the tables. A balance
+    other than zero is records that nobody can account for: exit code 1.
 
     \b
     Examples:
@@ -57,13 +53,9 @@ def account(ctx: click.Context, as_json: bool) -> None:
     from flows.account import account as balances
 
     found = balances(load())
-    _show(
-        "Where every record is", [asdict(balance) for balance in found], as_json, "nothing was consumed yet"
-    )
+    _show("Where every record is", [asdict(balance) for balance in found], as_json, "nothing was consumed yet")
     if wrong := [balance for balance in found if balance.balance]:
-        click.echo(
-            f"tidemark: expected every balance to be 0, received {'; '.join(map(str, wrong))}", err=True
-        )
+        click.echo(f"tidemark: expected every balance to be 0, received {'; '.join(map(str, wrong))}", err=True)
         ctx.exit(1)
 
 
@@ -123,9 +115,7 @@ def _parameters(pairs: Sequence[str]) -> dict[str, Any]:
 
 @flow.command()
 @click.argument("name")
-@click.option(
-    "--param", "pairs", multiple=True, metavar="KEY=VALUE", help="A parameter of the flow; repeatable."
-)
+@click.option("--param", "pairs", multiple=True, metavar="KEY=VALUE", help="A parameter of the flow; repeatable.")
 def run(name: str, pairs: tuple[str, ...]) -> None:
     """Run the flow NAME (ingest, promote, check) here and now, visible in Prefect's UI.
 

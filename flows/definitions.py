@@ -27,9 +27,7 @@ def _retriable(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     error = state.result(raise_on_failure=False)
     if isinstance(error, SourceError | DayChanged):
         return False
-    return isinstance(error, psycopg.OperationalError) or (
-        isinstance(error, TidemarkError) and error.retriable
-    )
+    return isinstance(error, psycopg.OperationalError) or (isinstance(error, TidemarkError) and error.retriable)
 
 
 def _task(function: Any, name: str, delays: list[int]) -> Any:
@@ -79,7 +77,7 @@ def _load(settings: Settings, source: str) -> Any:
 def _build_source(settings: Settings, source: str) -> None:
     from tidemark import dbt
 
-    dbt.run(settings, ["build", "--select", f"source:{source}+"])
+    dbt.run(settings, ["build", "--select", f"@source:{source}"])
 
 
 @flow(name="ingest", flow_run_name="ingest {source}", log_prints=True)
@@ -112,9 +110,7 @@ def promote(as_of: datetime | None = None) -> list[dict[str, Any]]:
             todo = _promote_round(settings, todo) if todo else []
     rows = [outcome.row() for outcome in outcomes]
     for row in rows:
-        print(
-            "{topic} {day}: {outcome}, {rows_in} rows in, {rows_out} out, {seconds} s {detail}".format(**row)
-        )
+        print("{topic} {day}: {outcome}, {rows_in} rows in, {rows_out} out, {seconds} s {detail}".format(**row))
     if stayed := [outcome for outcome in outcomes if outcome.error]:
         raise NotPromoted("; ".join(dict.fromkeys(str(outcome.error) for outcome in stayed)), rows)
     return rows

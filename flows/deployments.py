@@ -69,7 +69,7 @@ def serve(settings: Settings) -> None:
 
 
 def _deployments(wanted: list[Schedule]) -> list[Any]:
-    from prefect.deployments.runner import EntrypointType
+    from prefect.types.entrypoint import EntrypointType
 
     from flows import definitions
 
@@ -92,9 +92,7 @@ def _remove_others(names: set[str]) -> None:
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 
     with get_client(sync_client=True) as client:
-        ours = client.read_deployments(
-            deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
-        )
+        ours = client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG])))
         for deployment in ours:
             flow = client.read_flow(deployment.flow_id)
             if f"{flow.name}/{deployment.name}" not in names:

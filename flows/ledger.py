@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import psycopg
-from ingest.sources.realtime import Slice
 from psycopg.rows import dict_row
 
+from ingest.slices import Slice
 from tidemark.connections import dsn, lake_url
 from tidemark.settings import Settings
 
@@ -36,9 +36,7 @@ def promotion_id(topic: str, day: date, slices: list[Slice]) -> UUID:
 
     So a run that was killed is taken up where it was, and a day that is opened again is promoted again.
     """
-    ordered = sorted(
-        (asdict(piece) for piece in slices), key=lambda s: (s["log_epoch"], s["kafka_partition"])
-    )
+    ordered = sorted((asdict(piece) for piece in slices), key=lambda s: (s["log_epoch"], s["kafka_partition"]))
     return uuid5(_NAMESPACE, json.dumps([topic, day.isoformat(), ordered]))
 
 
@@ -73,8 +71,7 @@ def verify(settings: Settings, promotion: Promotion) -> None:
     """Note that counts and checksums agree everywhere, and copy the ledger's rows to the lake."""
     with psycopg.connect(dsn(settings, "warehouse", "promoter"), row_factory=dict_row) as connection:
         rows = connection.execute(
-            "update ops.promotion set verified_at = coalesce(verified_at, now()) "
-            "where promotion_id = %s returning *",
+            "update ops.promotion set verified_at = coalesce(verified_at, now()) where promotion_id = %s returning *",
             (promotion.promotion_id,),
         ).fetchall()
     _write_to_lake(settings, promotion, rows)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 
 import psycopg
-from ingest.sources.realtime import Slice
 from psycopg import errors, sql
 
 from flows import closing, ledger
@@ -17,6 +16,7 @@ from flows.account import account
 from flows.errors import AlreadyRunning, DayChanged, Disagreement, NotClosed, Unbalanced
 from flows.ledger import Promotion
 from flows.trim import partition_name, trim
+from ingest.slices import Slice
 from ingest.sources import realtime
 from tidemark.categories import CATEGORIES
 from tidemark.connections import dsn
@@ -60,10 +60,7 @@ def due_days(settings: Settings, as_of: datetime) -> dict[Due, bool]:
     suffixes = {match.group(1) for name in partitions if (match := re.search(r"_(\d{8})$", name))}
     days = sorted(date.fromisoformat(suffix) for suffix in suffixes)
     return {
-        (topic, day): partition_name(topic, day) in partitions
-        for day in days
-        if day < limit
-        for topic in CATEGORIES
+        (topic, day): partition_name(topic, day) in partitions for day in days if day < limit for topic in CATEGORIES
     }
 
 
@@ -99,9 +96,7 @@ def stage(settings: Settings, topic: str, day: date) -> Promotion | None:
     promotion = _copy(settings, topic, day, slices)
     _expect("the lake", promotion, realtime.slices_in_lake(settings, promotion.lake_path))
     realtime.load_day(settings, topic, promotion.lake_path)
-    _expect(
-        "the ingestion table", promotion, realtime.slices_in_ingestion(settings, topic, promotion.lake_path)
-    )
+    _expect("the ingestion table", promotion, realtime.slices_in_ingestion(settings, topic, promotion.lake_path))
     return promotion
 
 
@@ -110,7 +105,7 @@ def _copy(settings: Settings, topic: str, day: date, slices: list[Slice]) -> Pro
     promotion_id = ledger.promotion_id(topic, day, slices)
     lake_path = ledger.find_lake_path(settings, promotion_id)
     if lake_path is None:
-        lake_path, copied = realtime.copy_day_to_lake(settings, topic, day, promotion_id)
+        lake_path, copied = realtime.copy_day_to_lake(settings, topic, day, str(promotion_id))
         if _ordered(copied) != _ordered(slices):
             raise DayChanged(f"{topic} {day}: rows came while it was copied: it starts again")
     promotion = Promotion(promotion_id, topic, day, lake_path, tuple(_ordered(slices)))
@@ -126,16 +121,15 @@ def _expect(place: str, promotion: Promotion, found: list[Slice]) -> None:
     if (received := tuple(_ordered(found))) != promotion.slices:
         raise Disagreement(
             f"{promotion.topic} {promotion.day}: expected in {place} what `realtime` has, "
-            f"{promotion.slices}, "
-            f"received {received}; the day stays in `realtime`"
+            f"{promotion.slices}, received {received}; the day stays in `realtime`"
         )
 
 
 def build(settings: Settings, topics: list[str]) -> None:
-    """dbt builds and tests all models that read the promoted topics."""
+    """dbt builds and tests all that reads the promoted topics, and (@) what else those models read."""
     from tidemark import dbt
 
-    dbt.run(settings, ["build", "--select", *(f"source:realtime.realtime__{topic}+" for topic in topics)])
+    dbt.run(settings, ["build", "--select", *(f"@source:realtime.{topic}" for topic in topics)])
 
 
 def settle(settings: Settings, promotion: Promotion) -> int:

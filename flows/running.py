@@ -1,5 +1,6 @@
 """How a flow runs in this process: with which Prefect server and settings, and without telemetry."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from tidemark.connections import prefect_url
-from tidemark.errors import ConfigurationError, StackError
+from tidemark.errors import ConfigurationError, StackError, TidemarkError
 from tidemark.settings import Settings, load
 
 FLOWS = ("ingest", "promote", "check")
@@ -22,6 +23,13 @@ def current_settings() -> Settings:
     return _settings.get(None) or load()
 
 
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """An error that Tidemark raises on purpose is its sentence; a traceback is for what nobody foresaw."""
+    if record.exc_info and isinstance(record.exc_info[1], TidemarkError):
+        record.exc_info = None
+    return True
+
+
 @contextmanager
 def prefect_session(settings: Settings) -> Iterator[None]:
     """Let Prefect's client talk to the settings' server; StackError where none answers."""
@@ -32,8 +40,7 @@ def prefect_session(settings: Settings) -> Iterator[None]:
         httpx.get(f"{url}/health", timeout=10).raise_for_status()
     except httpx.HTTPError as error:
         raise StackError(
-            f"expected a Prefect server at {url}, received {error}: run `tidemark up`, "
-            "or set TIDEMARK_PREFECT_URL"
+            f"expected a Prefect server at {url}, received {error}: run `tidemark up`, or set TIDEMARK_PREFECT_URL"
         ) from None
     # In the environment for Prefect's first import and for the processes that it starts.
     os.environ.update(
@@ -44,6 +51,8 @@ def prefect_session(settings: Settings) -> Iterator[None]:
     )
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_without_traceback)
     token = _settings.set(settings)
     try:
         with temporary_settings({PREFECT_API_URL: url}):

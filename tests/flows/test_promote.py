@@ -1,0 +1,157 @@
+"""Promote and trim on the real stack: nothing lost, nothing doubled, no hole, whatever happens meanwhile."""
+
+import json
+import threading
+from typing import Any
+
+import psycopg
+import pytest
+
+from flows.account import Balance, account
+from flows.errors import AlreadyRunning, NotPromoted
+from flows.promote import only_one
+from flows.running import run_flow
+
+from .conftest import AS_OF, DAY, Feed
+
+
+def promote(feed: Feed) -> list[dict[str, Any]]:
+    return [row for row in run_flow(feed.stack.settings, "promote", as_of=AS_OF) if row["topic"] == "market_tick"]
+
+
+def the_balance(feed: Feed) -> Balance:
+    [found] = [balance for balance in account(feed.stack.settings) if balance.partition == 0]
+    return found
+
+
+class Watcher(threading.Thread):
+    """Counts `realtime`, then the mart, again and again: the least sum ever seen."""
+
+    def __init__(self, feed: Feed) -> None:
+        super().__init__()
+        self.feed, self.done, self.least, self.looks = feed, threading.Event(), 10**9, 0
+
+    def run(self) -> None:
+        while not self.done.is_set():
+            self.least = min(self.least, sum(self.feed.counts()))
+            self.looks += 1
+
+    def __enter__(self) -> "Watcher":
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.done.set()
+        self.join()
+
+
+def test_a_closed_day_moves_without_a_hole_and_a_late_row_opens_it_again(feed: Feed) -> None:
+    feed.add(300)
+    feed.add(7, day=AS_OF.date())
+    with Watcher(feed) as watcher:
+        [moved] = promote(feed)
+    assert (moved["outcome"], moved["rows_in"], moved["rows_out"]) == ("promoted", 300, 300)
+    assert feed.counts() == (7, 300)
+    assert watcher.looks > 20
+    assert watcher.least >= 307
+    assert the_balance(feed) == Balance("market_tick", 1, 0, consumed=307, realtime=7, promoted=300)
+
+    feed.add(2)
+    [late] = promote(feed)
+    assert (late["rows_in"], late["rows_out"]) == (2, 2)
+    assert feed.counts() == (7, 302)
+    assert feed.count("warehouse", "ingestion.realtime__market_tick") == 302
+    assert the_balance(feed) == Balance("market_tick", 1, 0, consumed=309, realtime=7, promoted=302)
+    assert promote(feed) == []
+
+    files = sorted((feed.stack.settings.home / "lake" / "ops" / "promotion").glob("*.json"))
+    in_lake = [row for file in files for row in json.loads(file.read_text())]
+    with psycopg.connect(feed.stack.dsn("warehouse")) as connection:
+        ledger = connection.execute("select promotion_id::text, row_count from ops.promotion where verified_at is not null")
+        assert {(r["promotion_id"], r["row_count"]) for r in in_lake} >= set(ledger.fetchall())
+
+
+def test_a_row_missing_from_its_table_holds_the_topics_days_and_is_named(feed: Feed) -> None:
+    feed.add(10)
+    with psycopg.connect(feed.stack.dsn("realtime")) as connection:
+        connection.execute("delete from realtime.market_tick where kafka_offset = %s", (feed.first + 3,))
+    with pytest.raises(NotPromoted, match=r"market_tick epoch 1 partition 0: balance \+1"):
+        promote(feed)
+    assert feed.counts() == (9, 0)
+    shown = feed.stack.run("account", "--json")
+    assert shown.returncode == 1
+    [row] = [row for row in json.loads(shown.stdout) if row["partition"] == 0]
+    assert (row["consumed"], row["realtime"], row["balance"]) == (10, 9, 1)
+
+
+def test_a_consumer_that_lags_holds_the_day(feed: Feed) -> None:
+    feed.add(5)
+    feed.produce(1)
+    with pytest.raises(NotPromoted, match=f"expected a consumer past offset {feed.next + 1}, it is at {feed.next}"):
+        promote(feed)
+    assert feed.counts() == (5, 0)
+
+
+def test_of_two_promotions_at_once_the_second_says_so(feed: Feed) -> None:
+    feed.add(5)
+    with only_one(feed.stack.settings), pytest.raises(AlreadyRunning, match="another promotion is running"):
+        promote(feed)
+    assert feed.counts() == (5, 0)
+
+
+def test_a_row_that_arrives_after_the_copy_is_promoted_with_its_day(feed: Feed) -> None:
+    feed.add(50)
+    promote(feed)
+    feed.add(40)
+    late = threading.Thread(target=lambda: (blocked(feed, "warehouse", "marts.fct_market_ticks"), feed.add(1)))
+    with psycopg.connect(feed.stack.dsn("warehouse")) as connection:
+        connection.execute("lock table marts.fct_market_ticks in exclusive mode")
+        late.start()
+        mover = threading.Thread(target=promote, args=(feed,))
+        mover.start()
+        late.join()
+    mover.join()
+    assert feed.counts() == (0, 91)
+    assert the_balance(feed).balance == 0
+
+
+def blocked(feed: Feed, database: str, table: str) -> None:
+    """Return when somebody waits for a lock on the table."""
+    with psycopg.connect(feed.stack.dsn(database), autocommit=True) as connection:
+        waiting = "select from pg_locks where relation = to_regclass(%s) and not granted"
+        while not connection.execute(waiting, (table,)).fetchall():
+            threading.Event().wait(0.02)
+
+
+def test_a_promotion_killed_at_any_step_is_taken_up_by_the_next(feed: Feed) -> None:
+    import os
+    import signal
+    import subprocess
+    import sys
+
+    feed.add(20)
+    promote(feed)
+    feed.add(500)
+    command = [sys.executable, "-m", "tidemark.cli", "promote", "--as-of", AS_OF.isoformat()[:10]]
+    for database, table, mode in (
+        ("warehouse", "ops.promotion", "exclusive"),  # copied, not yet in the ledger
+        ("warehouse", "ingestion.realtime__market_tick", "exclusive"),  # in the ledger, not yet loaded
+        ("warehouse", "marts.fct_market_ticks", "exclusive"),  # loaded, not yet in the mart
+        ("realtime", "realtime.market_tick", "access share"),  # verified, not yet trimmed
+    ):
+        with psycopg.connect(feed.stack.dsn(database)) as connection:
+            connection.execute(f"lock table only {table} in {mode} mode")
+            process = subprocess.Popen(
+                command, env=feed.stack.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            blocked(feed, database, table)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        assert feed.counts()[0] == 500
+        assert the_balance(feed).balance == 0
+    finished = feed.stack.run("promote", "--as-of", "2024-08-12", "--json")
+    assert finished.returncode == 0, finished.stderr
+    assert feed.counts() == (0, 520)
+    assert feed.count("warehouse", "ingestion.realtime__market_tick") == 520
+    assert the_balance(feed) == Balance("market_tick", 1, 0, consumed=520, promoted=520)
+    assert str(DAY) in finished.stdout
