@@ -1,11 +1,245 @@
-"""The local stack, run for real."""
+"""The local stack, run for real: it keeps what it holds, says what is wrong in a sentence, leaves nothing behind."""
 
 import json
+import os
+import re
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
-from tests.conftest import Stack
+import psutil
+import psycopg
+import pytest
+
+from tests.conftest import Stack, new_settings
+from tidemark.errors import StackError
+from tidemark.stack import checks, jars, local, process
+
+
+@pytest.fixture
+def postgres_only(stack: Stack, tmp_path: Path) -> Iterator[Stack]:
+    """A stack of the test's own that starts no more than Postgres, in a folder that only the caller may enter."""
+    tmp_path.chmod(0o700)
+    settings = new_settings(tmp_path / "home", **_shared(stack, "kafka_bootstrap", "prefect_url"))
+    yield Stack(settings)
+    local.down(settings)
+
+
+def _shared(stack: Stack, *names: str) -> dict[str, str]:
+    addresses = {
+        "kafka_bootstrap": f"127.0.0.1:{stack.settings.kafka_port}",
+        "prefect_url": f"http://127.0.0.1:{stack.settings.prefect_port}/api",
+    }
+    return {name: addresses[name] for name in names}
+
+
+def _states(stack: Stack) -> dict[str, str]:
+    return {server.name: server.state for server in local.status(stack.settings)}
 
 
 def test_every_server_runs_within_its_memory(stack: Stack) -> None:
     found = json.loads(stack.run("status", "--json").stdout)
     assert [server["state"] for server in found] == ["running"] * 3
     assert sum(server["resident_bytes"] for server in found) < 1.2e9
+
+
+def test_servers_listen_on_loopback_only(stack: Stack) -> None:
+    pids = {
+        each.pid
+        for server in local.status(stack.settings)
+        for each in (psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True))
+    }
+    listening = [
+        connection.laddr[0]
+        for pid in pids
+        for connection in psutil.Process(pid).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 4
+    assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+
+
+def test_passwords_are_generated_and_readable_by_the_owner_alone(stack: Stack) -> None:
+    path = stack.settings.home / "passwords.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    passwords = list(json.loads(path.read_text()).values())
+    assert len(set(passwords)) == len(passwords)
+    assert min(map(len, passwords)) >= 32
+
+
+def test_what_the_servers_hold_survives_down_and_up(stack: Stack, new_stack: Stack) -> None:
+    from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+    from kafka.admin import KafkaAdminClient, NewTopic
+
+    mine = Stack(new_stack.with_settings(**_shared(stack, "prefect_url")))
+    broker = f"127.0.0.1:{mine.settings.kafka_port}"
+    local.up(mine.settings)
+    with psycopg.connect(mine.dsn("warehouse")) as connection:
+        connection.execute("create table public.kept as select 42 as answer")
+    with closing(KafkaAdminClient(bootstrap_servers=broker)) as admin:
+        admin.create_topics([NewTopic("kept", 1, 1)])
+    with closing(KafkaProducer(bootstrap_servers=broker)) as producer:
+        producer.send("kept", b"record").get(30)
+
+    assert local.down(mine.settings) == ["Postgres", "Kafka"]
+    assert _states(mine) == {"postgres": "stopped", "kafka": "stopped", "prefect": "external"}
+    assert local.down(mine.settings) == []
+    local.up(mine.settings)
+    pids = [server.pid for server in local.status(mine.settings)]
+    local.up(mine.settings)
+    assert [server.pid for server in local.status(mine.settings)] == pids
+
+    with psycopg.connect(mine.dsn("warehouse")) as connection:
+        assert connection.execute("select answer from public.kept").fetchone() == (42,)
+    with closing(KafkaConsumer(bootstrap_servers=broker)) as consumer:
+        partition = TopicPartition("kept", 0)
+        consumer.assign([partition])
+        consumer.seek(partition, 0)
+        assert [record.value for record in consumer.poll(30_000)[partition]] == [b"record"]
+
+
+def test_a_port_in_use_is_said_with_its_holder_and_the_variable_to_set(postgres_only: Stack) -> None:
+    with socket.create_server(("127.0.0.1", postgres_only.settings.postgres_port)):
+        done = Stack.run(postgres_only, "up", **_external(postgres_only))
+    assert done.returncode == 1
+    assert re.fullmatch(
+        rf"tidemark: expected port {postgres_only.settings.postgres_port} free for Postgres, it is held by \S+ "
+        rf"\(pid {os.getpid()}\): set TIDEMARK_POSTGRES_PORT to a free port\n",
+        done.stderr,
+    )
+    assert _states(postgres_only)["postgres"] == "stopped"
+
+
+def _external(stack: Stack) -> dict[str, str]:
+    settings = stack.settings
+    return {
+        "TIDEMARK_KAFKA_BOOTSTRAP": str(settings.kafka_bootstrap),
+        "TIDEMARK_PREFECT_URL": str(settings.prefect_url),
+    }
+
+
+def test_an_initdb_that_was_killed_midway_is_made_anew(postgres_only: Stack) -> None:
+    half = postgres_only.settings.home / "postgres" / "data.new"
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("17\n")
+    local.up(postgres_only.settings)
+    assert _states(postgres_only)["postgres"] == "running"
+    assert not half.exists()
+
+
+def test_a_cluster_with_parts_missing_is_kept_and_what_was_started_beside_it_ends(
+    stack: Stack, new_stack: Stack
+) -> None:
+    mine = Stack(new_stack.with_settings(**_shared(stack, "kafka_bootstrap")))
+    checks.make_home(mine.settings.home)
+    (mine.settings.home / "passwords.json").write_text((stack.settings.home / "passwords.json").read_text())
+    data = mine.settings.home / "postgres" / "data"
+    data.mkdir(parents=True)
+    (data / "base").mkdir()
+    with pytest.raises(StackError, match="expected a whole Postgres cluster"):
+        local.up(mine.settings)
+    assert (data / "base").exists()
+    assert _states(mine) == {"postgres": "stopped", "kafka": "external", "prefect": "stopped"}
+    assert not list((mine.settings.home / "run").glob("*.json"))
+
+
+def test_lost_passwords_are_said_before_anything_starts(postgres_only: Stack) -> None:
+    (postgres_only.settings.home / "postgres" / "data").mkdir(parents=True)
+    with pytest.raises(StackError, match="restore it from a backup"):
+        local.up(postgres_only.settings)
+
+
+def test_a_port_changed_while_the_server_runs_is_refused(postgres_only: Stack) -> None:
+    local.up(postgres_only.settings)
+    with pytest.raises(StackError, match="run `tidemark down` first"):
+        local.up(postgres_only.with_settings(postgres_port=postgres_only.settings.kafka_port))
+    assert _states(postgres_only)["postgres"] == "running"
+
+
+def test_a_pid_that_now_belongs_to_another_process_is_never_ended(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with subprocess.Popen(["sleep", "60"]) as other:
+        started = psutil.Process(other.pid).create_time()
+        record = {"pid": other.pid, "started_at": started - 3600, "ports": {}}
+        process.record_path(tmp_path, "postgres").write_text(json.dumps(record))
+        assert not process.stop(tmp_path, "postgres", local.SERVERS[0].STOP_SIGNAL)
+        assert other.poll() is None
+        process.record_path(tmp_path, "postgres").write_text(json.dumps(record | {"started_at": started}))
+        assert process.stop(tmp_path, "postgres", local.SERVERS[0].STOP_SIGNAL)
+
+
+def test_two_ups_at_once_are_refused(stack: Stack) -> None:
+    with process.exclusive(stack.settings.home):
+        done = stack.run("up")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "another one runs" in done.stderr
+
+
+def test_a_home_that_cannot_be_written_is_said(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = stack.run("up", TIDEMARK_HOME=str(tmp_path / "file" / "home"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("tidemark: expected a state folder that can be written")
+    assert "set TIDEMARK_HOME" in done.stderr
+
+
+def test_a_full_disk_and_an_old_c_library_are_said(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="set TIDEMARK_HOME to a folder on another disk"):
+        checks.require_space(tmp_path, needed=10**18)
+    with pytest.raises(StackError, match=r"glibc 2\.34 or newer .* found 2\.31"):
+        checks.require_glibc("2.31")
+    checks.require_glibc()
+
+
+def test_a_maven_repository_that_cannot_be_reached_is_said(stack: Stack, tmp_path: Path) -> None:
+    nobody = f"http://127.0.0.1:{new_settings(tmp_path).kafka_port}"
+    with pytest.raises(StackError, match="set TIDEMARK_MAVEN_URL to a mirror"):
+        jars.class_path(stack.with_settings(cache=tmp_path, maven_url=nobody))
+
+
+def test_the_lock_names_every_jar_as_maven_does() -> None:
+    locked = jars.parse_lock(jars.LOCK.read_text())
+    assert jars.coordinates("org/apache/kafka/kafka_2.13/4.4.0/kafka_2.13-4.4.0.jar") == (
+        "org.apache.kafka",
+        "kafka_2.13",
+        "4.4.0",
+    )
+    for path in locked:
+        _, artifact, version = jars.coordinates(path)
+        assert path.endswith(f"/{artifact}-{version}.jar")
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in locked.values())
+
+
+def test_the_pasted_env_line_opens_the_warehouse_for_psql_as_the_bi_reader(stack: Stack) -> None:
+    script = 'eval "$("$1" -m tidemark.cli env)"; psql -Atc "select current_user, current_database()"; env'
+    import sys
+
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", sys.executable], env=stack.environ, capture_output=True, text=True, check=True
+    )
+    first, *variables = done.stdout.splitlines()
+    assert first == "bi_reader|warehouse"
+    names = {line.partition("=")[0] for line in variables}
+    assert {"PGHOST", "DBT_PASSWORD", "DBT_REALTIME_PORT", "DBT_PROFILES_DIR", "PREFECT_API_URL"} <= names
+    assert {name for name in names if name.startswith("TIDEMARK_")} == {
+        name for name in stack.environ if name.startswith("TIDEMARK_")
+    }
+
+
+def test_env_for_programs_gives_the_dsns_of_one_role(stack: Stack) -> None:
+    found = json.loads(stack.run("env", "--json", "--role", "stream_writer").stdout)
+    assert list(found) == ["realtime_dsn", "warehouse_dsn", "kafka_bootstrap", "lake_url", "prefect_url"]
+    with psycopg.connect(found["realtime_dsn"]) as connection:
+        assert connection.info.user == "stream_writer"
+    owner = json.loads(stack.run("env", "--json").stdout)
+    with psycopg.connect(owner["warehouse_dsn"]) as connection:
+        assert connection.info.parameter_status("is_superuser") == "on"
+
+
+def test_env_before_up_says_what_to_do(new_stack: Stack) -> None:
+    done = new_stack.run("env")
+    assert done.returncode == 1
+    assert "run `tidemark up` first" in done.stderr

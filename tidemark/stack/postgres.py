@@ -124,7 +124,7 @@ def _identity(folder: Path, data: Path) -> tuple[tuple[int, int] | None, tuple[s
 def _works(user: tuple[int, int] | None, prefix: tuple[str, ...], folder: Path) -> bool:
     try:
         probe = subprocess.run(
-            [*prefix, str(programs() / "postgres"), "--version"],
+            [*prefix, "sh", "-c", 'test -x "$1" && exec "$2" --version', "sh", folder, programs() / "postgres"],
             cwd=folder, env=_environment(), capture_output=True, check=False, **become(user),
         )  # fmt: skip
     except OSError:  # the folder or the program cannot be reached
