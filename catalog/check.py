@@ -144,15 +144,12 @@ def _absent(contract: Contract, connections: Connections) -> CheckResult | None:
     if found and found["found"]:
         return None
     known = connections["warehouse"].execute(
-        "select max(checked_at) as at from quality.check_result"
-        " where contract = %s and outcome <> 'not evaluated'",
+        "select max(checked_at) as at from quality.check_result where contract = %s and outcome <> 'not evaluated'",
         (contract.name,),
     )
     if (last := known.fetchone()) and last["at"]:
         return _of_contract(contract, TABLE_EXISTS, "failed", f"it is gone; it was checked at {last['at']}")
-    return _of_contract(
-        contract, TABLE_EXISTS, "not evaluated", "it does not exist yet: nothing has filled it"
-    )
+    return _of_contract(contract, TABLE_EXISTS, "not evaluated", "it does not exist yet: nothing has filled it")
 
 
 def _of_contract(contract: Contract, check: str, outcome: Outcome, detail: str) -> CheckResult:
@@ -193,13 +190,10 @@ def _detail(found: Any) -> str:
     return f"measured {found.threshold_value:g}, {limit}"
 
 
-def _failing_rows(
-    connection: psycopg.Connection[dict[str, Any]], query: sql.Composed
-) -> tuple[int, tuple[str, ...]]:
+def _failing_rows(connection: psycopg.Connection[dict[str, Any]], query: sql.Composed) -> tuple[int, tuple[str, ...]]:
     """How many rows fail now, and the first few as JSON text: of one query, so that they agree."""
     statement = sql.SQL(
-        "select count(*) over () as failing_count, to_jsonb(failing)::text as failing_row"
-        " from ({}) as failing limit {}"
+        "select count(*) over () as failing_count, to_jsonb(failing)::text as failing_row from ({}) as failing limit {}"
     ).format(query, SAMPLE_ROWS)
     rows = connection.execute(statement).fetchall()
     return (rows[0]["failing_count"] if rows else 0), tuple(row["failing_row"] for row in rows)

@@ -40,9 +40,7 @@ class CatalogError(TidemarkError):
     """OpenMetadata does not answer, or a workflow did not end well; the message names it and its log."""
 
 
-def publish(
-    settings: Settings, names: Sequence[str] = (), progress: Callable[[str], None] | None = None
-) -> list[str]:
+def publish(settings: Settings, names: Sequence[str] = (), progress: Callable[[str], None] | None = None) -> list[str]:
     """Run the named workflows (all by default) against the server of the settings; those that ran.
 
     The first that fails stops the rest. ConfigurationError where no server, no token or no such workflow is.
