@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import yaml
@@ -30,7 +30,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", 
 
 
 class CcxtSource(Source, frozen=True, forbid_unknown_fields=True, tag="ccxt", kw_only=True):
-    """An exchange by its ccxt id; `options` and `credentials` are ccxt's, `urls` points its REST and web socket elsewhere."""
+    """An exchange by its ccxt id; `options` and `credentials` are ccxt's, `urls` replaces those of its table."""
 
     exchange: str
     trades: list[str] = []
@@ -39,6 +39,7 @@ class CcxtSource(Source, frozen=True, forbid_unknown_fields=True, tag="ccxt", kw
     options: dict[str, Any] = {}
     credentials: dict[str, str] = {}
     silence_seconds: float = 60.0
+    sequential_trade_ids: bool = False
 
 
 class FeedSource(Source, frozen=True, forbid_unknown_fields=True, tag="feed", kw_only=True):
@@ -52,7 +53,7 @@ class FeedSource(Source, frozen=True, forbid_unknown_fields=True, tag="feed", kw
 
 
 class PollSource(Source, frozen=True, forbid_unknown_fields=True, tag="poll", kw_only=True):
-    """A list of records over HTTP, polled; one that is new or revised is a numeric event, or text if it is no number."""
+    """A list of records over HTTP, polled; a new or revised one is a numeric event, or text if it is no number."""
 
     url: str
     identity: list[str]
@@ -76,10 +77,13 @@ class TopicEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DestinationEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One destination and the topics that it wants."""
+    """One destination and the topics that it wants. `path` is the lake's, `bootstrap` and `prefix` are kafka's."""
 
-    kind: str
+    kind: Literal["postgres", "lake", "kafka"]
     topics: list[str]
+    path: str = ""
+    bootstrap: str = ""
+    prefix: str = ""
 
 
 Entry = TypeVar("Entry")
@@ -157,6 +161,10 @@ def read_destinations(path: Path) -> dict[str, DestinationEntry]:
         if unknown:
             raise ConfigurationError(
                 f"{path}, {name}.topics: expected topics of {sorted(CATEGORIES)}, received {unknown}"
+            )
+        if entry.kind == "kafka" and not entry.bootstrap:
+            raise ConfigurationError(
+                f"{path}, {name}.bootstrap: expected host:port of the other cluster, received none"
             )
     return entries
 

@@ -5,6 +5,8 @@ has expired beyond the stored offset, would give old offsets to new records, and
 processor stops, a person opens the next epoch, and what may be missing is recorded as lost.
 """
 
+import bisect
+from collections.abc import Callable
 from typing import NamedTuple
 
 from psycopg import Connection
@@ -69,3 +71,86 @@ def read_position(connection: Connection, topic: str, partition: int, log: LogSt
     if log.start > stored[0]:
         raise _stop(topic, partition, f"a log that begins at or before {stored[0]}", f"{log.start}: it expired unread")
     return Position(log_epoch, stored[0])
+
+
+class Step(NamedTuple):
+    """What the next epoch means for one partition: where it begins, and which offsets of this one are lost."""
+
+    partition: int
+    first_offset: int
+    lost_from: int
+    lost_to: int
+
+    @property
+    def lost(self) -> int:
+        return self.lost_to - self.lost_from
+
+
+# Whether the record at an offset is the one that was stored under it: asked of a log that was cut short.
+IsStored = Callable[[int, int], bool]
+
+
+def plan_next_epoch(connection: Connection, topic: str, logs: dict[int, LogState], is_stored: IsStored) -> list[Step]:
+    """What opening the topic's next epoch does to each partition; reads only.
+
+    What a recreated topic held beyond the last end offset that was seen is in no log any more, and cannot be counted.
+    """
+    current = connection.execute(
+        "select log_epoch, topic_id from realtime.log_epoch where topic = %s order by log_epoch desc limit 1", (topic,)
+    ).fetchone()
+    if current is None:
+        raise TidemarkError(f"{topic}: expected an epoch to follow, none was ever opened: there is nothing to do")
+    stored = connection.execute(
+        "select kafka_partition, next_offset, greatest(next_offset, log_end_offset) from realtime.consumer_offset "
+        "where topic = %s and log_epoch = %s order by kafka_partition",
+        (topic, current[0]),
+    ).fetchall()
+    steps = []
+    for partition, next_offset, seen_end in stored:
+        log = logs.get(partition)
+        if log is None or log.topic_id != current[1]:
+            steps.append(Step(partition, log.start if log else 0, next_offset, seen_end))
+        elif log.start > next_offset:
+            steps.append(Step(partition, log.start, next_offset, log.start))
+        elif log.end < next_offset:
+            steps.append(Step(partition, _first_that_is_new(partition, log, is_stored), next_offset, next_offset))
+        else:
+            steps.append(Step(partition, next_offset, next_offset, next_offset))
+    known = {step.partition for step in steps}
+    return steps + [Step(p, log.start, log.start, log.start) for p, log in logs.items() if p not in known]
+
+
+def _first_that_is_new(partition: int, log: LogState, is_stored: IsStored) -> int:
+    """The first offset whose record is not the stored one: below it the log is as it was read, from it on it is new."""
+    return bisect.bisect_left(range(log.end), True, lo=log.start, key=lambda offset: not is_stored(partition, offset))
+
+
+def open_next_epoch(connection: Connection, topic: str, topic_id: str, steps: list[Step]) -> int:
+    """Record what is lost, close this epoch's accounting, begin the next where the steps say; returns its number."""
+    with connection.transaction():
+        (log_epoch,) = connection.execute(
+            "select max(log_epoch) from realtime.log_epoch where topic = %s", (topic,)
+        ).fetchone() or (0,)
+        connection.execute(
+            "insert into realtime.log_epoch (topic, log_epoch, topic_id) values (%s, %s, %s)",
+            (topic, log_epoch + 1, topic_id),
+        )
+        for step in steps:
+            identity = (topic, log_epoch, step.partition)
+            if step.lost:
+                connection.execute(
+                    "insert into realtime.lost (topic, log_epoch, kafka_partition, first_offset, end_offset) "
+                    "values (%s, %s, %s, %s, %s)",
+                    (*identity, step.lost_from, step.lost_to),
+                )
+                connection.execute(
+                    "update realtime.consumer_offset set next_offset = %s "
+                    "where topic = %s and log_epoch = %s and kafka_partition = %s",
+                    (step.lost_to, *identity),
+                )
+            connection.execute(
+                "insert into realtime.consumer_offset (topic, log_epoch, kafka_partition, first_offset, next_offset) "
+                "values (%s, %s, %s, %s, %s)",
+                (topic, log_epoch + 1, step.partition, step.first_offset, step.first_offset),
+            )
+    return int(log_epoch) + 1

@@ -16,7 +16,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, T
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from stream_shim.config import DestinationEntry, TopicEntry
-from stream_shim.destinations import Destination, Fenced, NotTaken, Segment, Written, open_destination
+from stream_shim.destinations import Destination, Fenced, NotTaken, Segment, open_destination
 from stream_shim.epochs import LogState
 from stream_shim.records import CREATE_TIME, LOG_APPEND_TIME, Chunk, use_chunks
 from stream_shim.topics import ensure_topics, topic_ids
@@ -33,13 +33,17 @@ RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
 
 
 class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Runs until `stop` is set. Public counters: `rows`, `rejects` (by topic), `waits`, `fences`."""
+    """Runs until `stop` is set; `report` gives its counts at any moment."""
 
     def __init__(self, settings: Settings, name: str, entry: DestinationEntry, topics: dict[str, TopicEntry]) -> None:
         self.name = name
         self.rows: Counter[str] = Counter()
         self.rejects: Counter[str] = Counter()
-        self.waits = self.fences = 0
+        self.waits = self.fences = self.batches = 0
+        self.batch_seconds = 0.0
+        self.started_at = time.time()
+        self._waiting_for = ""  # why the destination takes no rows now
+        self._lag: dict[TopicPartition, tuple[int, float]] = {}  # records behind, and the newest committed record's time
         self._settings = settings
         self._timestamp_type = CREATE_TIME if connections.mark(settings) == "replay" else LOG_APPEND_TIME
         ensure_topics(settings, topics)
@@ -87,6 +91,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._unplaced.difference_update(revoked)
         for partition in revoked:
             self._accounted.pop(partition, None)
+            self._lag.pop(partition, None)
 
     def run(self, stop: threading.Event) -> None:
         """Poll, prepare, hand over, until `stop`; then wait for what is on its way. Raises what the writer met."""
@@ -121,7 +126,10 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             self._wait(stop, 0, error)
             return
         for partition in partitions:
-            position = positions[partition.topic, partition.partition]
+            position = positions.get((partition.topic, partition.partition))
+            if position is None:  # a destination that keeps none: Kafka's, else the log's start
+                committed = self._consumer.committed(partition)
+                position = starts[partition] if committed is None else committed
             self._consumer.seek(partition, position)
             self._accounted[partition] = position
         self._consumer.resume(*partitions)
@@ -144,8 +152,11 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._check_clock(partition, chunk)
             position = self._consumer.position(partition)
             if position > accounted:
-                segments.append(Segment(partition.topic, partition.partition, accounted, position, records))
+                end = self._consumer.highwater(partition) or position
+                segments.append(Segment(partition.topic, partition.partition, accounted, position, records, end))
                 self._accounted[partition] = position
+                if records:
+                    self._lag[partition] = (max(end - position, 0), records[-1].timestamp / 1000)
         return segments
 
     def _check_clock(self, partition: TopicPartition, chunk: Chunk) -> None:
@@ -196,7 +207,13 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         tries = 0
         while not self._stopping.is_set():
             try:
-                self._count(self._destination.commit(prepared))
+                started = time.monotonic()
+                written = self._destination.commit(prepared)
+                self.batch_seconds += time.monotonic() - started
+                self.batches += 1
+                self.rows.update(written.rows)
+                self.rejects.update(written.rejects)
+                self._waiting_for = ""
                 self._to_commit = {**self._to_commit, **offsets}
                 return
             except NotTaken as error:
@@ -205,13 +222,33 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _wait(self, stop: threading.Event, tries: int, error: NotTaken) -> None:
         self.waits += 1
+        self._waiting_for = str(error)
         seconds = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
         log.warning("%s: %s; nothing was committed, trying again in %s s", self.name, error, seconds)
         stop.wait(seconds)
 
-    def _count(self, written: Written) -> None:
-        self.rows.update(written.rows)
-        self.rejects.update(written.rejects)
+    def report(self) -> dict[str, Any]:
+        """The counts so far, as metrics and alerts read them."""
+        lag_records: Counter[str] = Counter()
+        lag_seconds: dict[str, float] = {}
+        for partition, (behind, newest) in list(self._lag.items()):
+            lag_records[partition.topic] += behind
+            age = time.time() - newest if behind else 0.0
+            lag_seconds[partition.topic] = max(lag_seconds.get(partition.topic, 0.0), age)
+        return {
+            "destination": self.name,
+            "started_at": self.started_at,
+            "rows": dict(self.rows),
+            "rejects": dict(self.rejects),
+            "batches": self.batches,
+            "batch_seconds": self.batch_seconds,
+            "waits": self.waits,
+            "fences": self.fences,
+            "waiting_for": self._waiting_for,
+            "lag_records": dict(lag_records),
+            "lag_seconds": lag_seconds,
+            "headroom_days": self._destination.headroom_days(),
+        }
 
     def _raise_failure(self) -> None:
         """A fence means: read the stored positions again. Anything else ends the processor."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from stream_shim.reports import report_path, write_report
 from tidemark import connections
 from tidemark.categories import CATEGORIES, required_fields
 from tidemark.errors import TidemarkError
@@ -43,9 +44,12 @@ class Publisher:
         self.sent: Counter[str] = Counter()  # acknowledged, by topic
         self.rejected: Counter[str] = Counter()  # by reason
         self.errors = 0  # not acknowledged
-        self.source_errors = 0  # times the source was lost
+        self.source_errors = 0  # times the source was lost, and connected again
+        self.gaps: Counter[str] = Counter()  # by symbol: trades or books that are missing
+        self.silences: Counter[str] = Counter()  # by symbol: times that nothing came
         self.last_message_at = 0.0
-        self._report = settings.home / "run" / f"connector-{source}.json"
+        self.started_at = time.time()
+        self._report = report_path(settings, "connector", source)
         self._rejects = _rejects_log(settings, source)
         self._encode = msgspec.json.Encoder().encode
         self._acknowledged = {topic: self._on_sent(topic) for topic in CATEGORIES}
@@ -99,14 +103,20 @@ class Publisher:
     def report(self) -> dict[str, Any]:
         """The counts so far; they are also in the state folder, as run/connector-NAME.json."""
         return {
-            "source": self.source, "sent": dict(self.sent), "rejected": dict(self.rejected), "errors": self.errors,
-            "source_errors": self.source_errors, "last_message_at": self.last_message_at,
-        }  # fmt: skip
+            "source": self.source,
+            "started_at": self.started_at,
+            "sent": dict(self.sent),
+            "rejected": dict(self.rejected),
+            "errors": self.errors,
+            "source_errors": self.source_errors,
+            "gaps": dict(self.gaps),
+            "silences": dict(self.silences),
+            "last_message_at": self.last_message_at,
+        }
 
     def write_report(self) -> None:
         """Keep the counts where the state folder's other parts find them."""
-        self._report.parent.mkdir(parents=True, exist_ok=True)
-        self._report.write_text(json.dumps(self.report()))
+        write_report(self._report, self.report())
 
     def close(self) -> None:
         """Send what is left, write the report, and go."""

@@ -1,7 +1,6 @@
 """One process of the lane: a connector or a processor, until SIGTERM, its log and report in the state folder."""
 
 import asyncio
-import json
 import logging
 import random
 import signal
@@ -9,14 +8,17 @@ import sys
 import threading
 import time
 from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stream_shim.config import SourceEntry, read_destinations, read_sources, read_topics
 from stream_shim.connectors import connector_of, pause
+from stream_shim.reports import report_path, write_report
 from tidemark.errors import ConfigurationError, SourceError
 from tidemark.settings import Settings
 
 if TYPE_CHECKING:
+    from stream_shim.processor import Processor
     from stream_shim.publisher import Publisher
 
 log = logging.getLogger("tidemark.connector")
@@ -102,15 +104,16 @@ def run_processor(settings: Settings, name: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     processor = Processor(settings, name, destinations[name], read_topics(settings.topics_file))
+    reporting = threading.Thread(target=_report_processor, args=(processor, report_path(settings, "processor", name), stop))
+    reporting.start()
     try:
         processor.run(stop)
     finally:
-        report = {
-            "rows": processor.rows,
-            "rejects": processor.rejects,
-            "waits": processor.waits,
-            "fences": processor.fences,
-        }
-        folder = settings.home / "run"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"processor-{name}.json").write_text(json.dumps(report))
+        stop.set()
+        reporting.join()
+
+
+def _report_processor(processor: "Processor", path: Path, stop: threading.Event) -> None:
+    while not stop.wait(REPORT_SECONDS):
+        write_report(path, processor.report())
+    write_report(path, processor.report())

@@ -133,13 +133,29 @@ async def _next(source: CcxtSource, what: str, awaitable: Any) -> Any:
 
 
 async def _trades(exchange: Any, source: CcxtSource, symbol: str, publisher: Publisher) -> None:
+    last_id = None
     while True:
-        for trade in await _next(source, f"a trade of {symbol}", exchange.watch_trades(symbol)):
+        for trade in await _next(source, publisher, symbol, exchange.watch_trades(symbol)):
+            if source.sequential_trade_ids:
+                last_id = _check_sequence(source, publisher, symbol, last_id, trade)
             publisher.send(parse_trade(source.source_system, trade))
+
+
+def _check_sequence(
+    source: CcxtSource, publisher: Publisher, symbol: str, last_id: int | None, trade: dict[str, Any]
+) -> int:
+    """Count the trades that a venue with sequential ids has given and we have not seen; one seen again is no gap."""
+    this_id = int(trade["id"])
+    if last_id is not None and this_id > last_id + 1:
+        publisher.gaps[symbol] += this_id - last_id - 1
+        log.warning("%s: %s trades of %s are missing before %s", source.name, this_id - last_id - 1, symbol, this_id)
+    return this_id if last_id is None else max(last_id, this_id)
 
 
 async def _books(exchange: Any, source: CcxtSource, entry: OrderBook, symbol: str, publisher: Publisher) -> None:
     """At most one snapshot an interval, by the book's own time; the last one before a pause is sent when it lasts."""
+    from ccxt.base.errors import ChecksumError
+
     interval_ms = int(entry.every_seconds * 1000)
     sent_ms, waiting = -interval_ms, None
     while True:
@@ -147,7 +163,11 @@ async def _books(exchange: Any, source: CcxtSource, entry: OrderBook, symbol: st
         try:
             if waiting and not (await asyncio.wait([watch], timeout=entry.every_seconds))[0]:
                 sent_ms, waiting = _send_book(source, waiting, publisher), None
-            book = await _next(source, f"the book of {symbol}", watch)
+            book = await _next(source, publisher, symbol, watch)
+        except ChecksumError as error:  # ccxt has thrown this book away, and begins with a new one
+            publisher.gaps[symbol] += 1
+            log.warning("%s: the book of %s has a gap (%s); it begins anew", source.name, symbol, error)
+            continue
         finally:
             watch.cancel()
         if book.get("timestamp") is None:

@@ -27,7 +27,7 @@ class _NotYet(SourceError):
 async def get(
     client: httpx.AsyncClient, settings: Settings, source: str, url: str, headers: dict[str, str]
 ) -> httpx.Response:
-    """The response, 200 or 304, retried with back-off; SourceError names the source, never the URL: it may hold a key."""
+    """The response, 200 or 304, retried with back-off; SourceError never shows the URL: it may hold a key."""
 
     async def once() -> httpx.Response:
         try:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from stream_shim.config import DestinationEntry, TopicEntry
 from stream_shim.epochs import LogState
 from stream_shim.records import Record
-from tidemark.errors import ConfigurationError, TidemarkError
+from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
 TopicAndPartition = tuple[str, int]
@@ -21,6 +21,7 @@ class Segment:
     from_offset: int
     next_offset: int
     records: list[Record]
+    log_end: int  # the end of the partition's log, as it was seen with these records
 
     @property
     def empty(self) -> int:
@@ -51,6 +52,7 @@ class Destination(Protocol):
     def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, int]: ...
     def prepare(self, segments: list[Segment]) -> Any: ...
     def commit(self, prepared: Any) -> Written: ...
+    def headroom_days(self) -> int | None: ...
     def close(self) -> None: ...
 
 
@@ -62,4 +64,10 @@ def open_destination(
         from stream_shim.destinations.postgres import PostgresDestination
 
         return PostgresDestination(settings, topics)
-    raise ConfigurationError(f"destination {name}: expected the kind postgres, received {entry.kind!r}")
+    if entry.kind == "lake":
+        from stream_shim.destinations.lake import LakeDestination
+
+        return LakeDestination(settings, entry.path or name)
+    from stream_shim.destinations.kafka import KafkaDestination
+
+    return KafkaDestination(name, entry.bootstrap, entry.prefix)

@@ -25,7 +25,11 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
 
 _ADVANCE = """
 update realtime.consumer_offset
-set next_offset = %(next_offset)s, empty_offsets = empty_offsets + %(empty)s, updated_at = now()
+set
+    next_offset = %(next_offset)s,
+    log_end_offset = greatest(log_end_offset, %(log_end)s),
+    empty_offsets = empty_offsets + %(empty)s,
+    updated_at = now()
 where topic = %(topic)s and log_epoch = %(log_epoch)s and kafka_partition = %(partition)s
     and next_offset = %(from_offset)s
 """
@@ -81,6 +85,37 @@ class Batch:
     pieces: list[Piece]
     days: set[tuple[str, date]] = field(default_factory=set)
     feeds: set[tuple[str, str, str]] = field(default_factory=set)
+
+
+def copy_by_halves(cursor: Any, table: Table, mapped: Mapped) -> list[Reject]:
+    """COPY all that Postgres takes: a half that it refuses is halved again, down to the row that it refuses."""
+    rejects: list[Reject] = []
+    stack = [(0, len(mapped.rows))] if mapped.rows else []
+    while stack:
+        low, high = stack.pop()
+        try:
+            with cursor.connection.transaction(), cursor.copy(table.copy) as copy:
+                copy.write(table.lines(mapped.rows[low:high], plain=False))
+        except psycopg.DataError as error:
+            if high - low == 1:
+                rejects.append(Reject(mapped.records[low], "refused_by_database", " ".join(str(error).split())))
+            else:
+                middle = (low + high) // 2
+                stack += [(middle, high), (low, middle)]
+    return rejects
+
+
+def quarantine(cursor: Any, topic: str, log_epoch: int, partition: int, rejects: list[Reject]) -> None:
+    """Keep the rejects with all that identifies and explains them."""
+    if rejects:
+        cursor.executemany(
+            _QUARANTINE,
+            [
+                (topic, log_epoch, partition, record.offset, received_at(record.timestamp),
+                 reason, detail.replace("\0", "\\0"), record.key, record.value)
+                for record, reason, detail in ((r.record, r.reason, r.detail) for r in rejects)
+            ],
+        )  # fmt: skip
 
 
 class PostgresDestination:
@@ -163,12 +198,12 @@ class PostgresDestination:
             for piece in batch.pieces:
                 table, rejects = self._tables[piece.segment.topic], list(piece.mapped.rejects)
                 if salvage:
-                    rejects += self._salvage(cursor, table, piece.mapped)
+                    rejects += copy_by_halves(cursor, table, piece.mapped)
                 elif piece.lines:
                     with cursor.copy(table.copy) as copy:
                         copy.write(piece.lines)
-                self._quarantine(cursor, piece, rejects)
                 topic = piece.segment.topic
+                quarantine(cursor, topic, piece.log_epoch, piece.segment.partition, rejects)
                 written.rows[topic] = written.rows.get(topic, 0) + len(piece.segment.records) - len(rejects)
                 written.rejects[topic] = written.rejects.get(topic, 0) + len(rejects)
             if new_feeds:
@@ -183,6 +218,7 @@ class PostgresDestination:
             {
                 "topic": segment.topic, "log_epoch": piece.log_epoch, "partition": segment.partition,
                 "from_offset": segment.from_offset, "next_offset": segment.next_offset, "empty": segment.empty,
+                "log_end": segment.log_end,
             },
         )  # fmt: skip
         if cursor.rowcount != 1:
@@ -190,40 +226,6 @@ class PostgresDestination:
                 f"{segment.topic}, partition {segment.partition}: expected the stored offset {segment.from_offset}, "
                 "another consumer has moved it; this one writes nothing and reads its position again"
             )
-
-    def _salvage(self, cursor: Any, table: Table, mapped: Mapped) -> list[Reject]:
-        """COPY by halves: a half that Postgres refuses is halved again, down to the row that it refuses."""
-        rejects: list[Reject] = []
-        stack = [(0, len(mapped.rows))] if mapped.rows else []
-        while stack:
-            low, high = stack.pop()
-            try:
-                with cursor.connection.transaction(), cursor.copy(table.copy) as copy:
-                    copy.write(table.lines(mapped.rows[low:high], plain=False))
-            except psycopg.DataError as error:
-                if high - low == 1:
-                    cause = " ".join(str(error).split())
-                    rejects.append(Reject(mapped.records[low], "refused_by_database", cause))
-                else:
-                    middle = (low + high) // 2
-                    stack += [(middle, high), (low, middle)]
-        return rejects
-
-    def _quarantine(self, cursor: Any, piece: Piece, rejects: list[Reject]) -> None:
-        if not rejects:
-            return
-        segment = piece.segment
-        cursor.executemany(
-            _QUARANTINE,
-            [
-                (
-                    segment.topic, piece.log_epoch, segment.partition, reject.record.offset,
-                    received_at(reject.record.timestamp), reject.reason, reject.detail.replace("\0", "�"),
-                    reject.record.key, reject.record.value,
-                )
-                for reject in rejects
-            ],
-        )  # fmt: skip
 
     def close(self) -> None:
         """Give the connection back."""
