@@ -6,6 +6,7 @@ processor stops, a person opens the next epoch, and what may be missing is recor
 """
 
 import bisect
+import getpass
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -139,9 +140,9 @@ def open_next_epoch(connection: Connection, topic: str, topic_id: str, steps: li
             identity = (topic, log_epoch, step.partition)
             if step.lost:
                 connection.execute(
-                    "insert into realtime.lost (topic, log_epoch, kafka_partition, first_offset, end_offset) "
-                    "values (%s, %s, %s, %s, %s)",
-                    (*identity, step.lost_from, step.lost_to),
+                    "insert into realtime.lost (topic, log_epoch, kafka_partition, first_offset, end_offset, "
+                    "acknowledged_by) values (%s, %s, %s, %s, %s, %s)",
+                    (*identity, step.lost_from, step.lost_to, getpass.getuser()),
                 )
                 connection.execute(
                     "update realtime.consumer_offset set next_offset = %s "

@@ -30,6 +30,7 @@ BATCHES_AHEAD = 2
 CHUNKS_PER_POLL = 64
 FETCH_BYTES = 1024 * 1024
 RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
+UPKEEP_SECONDS = 600
 
 
 class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -42,8 +43,11 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self.waits = self.fences = self.batches = 0
         self.batch_seconds = 0.0
         self.started_at = time.time()
+        self._next_upkeep = 0.0
         self._waiting_for = ""  # why the destination takes no rows now
-        self._lag: dict[TopicPartition, tuple[int, float]] = {}  # records behind, and the newest committed record's time
+        self._lag: dict[
+            TopicPartition, tuple[int, float]
+        ] = {}  # records behind, and the newest committed record's time
         self._settings = settings
         self._timestamp_type = CREATE_TIME if connections.mark(settings) == "replay" else LOG_APPEND_TIME
         ensure_topics(settings, topics)
@@ -99,6 +103,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             while not stop.is_set():
                 self._raise_failure()
+                self._keep_up()
                 self._place(stop)
                 chunks = self._consumer.poll(timeout_ms=200)
                 segments = self._segments(chunks)
@@ -108,6 +113,16 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             self._shut_down()
         self._raise_failure()
+
+    def _keep_up(self) -> None:
+        """Let the destination prepare for the days ahead, now and then; what it cannot do is tried again, and shows."""
+        if time.monotonic() >= self._next_upkeep:
+            try:
+                self._destination.keep_up()
+                self._next_upkeep = time.monotonic() + UPKEEP_SECONDS
+            except NotTaken as error:
+                log.warning("%s: %s", self.name, error)
+                self._next_upkeep = time.monotonic() + RETRY_SECONDS[-1]
 
     def _place(self, stop: threading.Event) -> None:
         """Bring newly assigned partitions to the destination's stored positions."""

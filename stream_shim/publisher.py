@@ -12,7 +12,7 @@ import msgspec
 
 from stream_shim.reports import report_path, write_report
 from tidemark import connections
-from tidemark.categories import CATEGORIES, required_fields
+from tidemark.categories import CATEGORIES, key_fields, required_fields
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
@@ -32,6 +32,11 @@ class Datum(NamedTuple):
     fields: dict[str, Any]
     attributes: dict[str, Any]
     time_ms: int
+
+
+def missing_fields(datum: Datum) -> list[str]:
+    """The required fields that a datum lacks."""
+    return [name for name in required_fields(datum.topic) if datum.fields.get(name) is None]
 
 
 class Publisher:
@@ -67,11 +72,10 @@ class Publisher:
     def send(self, datum: Datum) -> None:
         """Queue one datum; blocks while the buffer is full. The key orders: source_system and symbol or publisher."""
         fields = datum.fields
-        names = required_fields(datum.topic)
-        missing = [name for name in names if fields.get(name) is None]
-        if missing:
+        if missing := missing_fields(datum):
             self.reject(f"missing {', '.join(missing)}", {**fields, "attributes": datum.attributes})
             return
+        names = key_fields(datum.topic)
         self.last_message_at = time.time()
         value = self._encode({**fields, "attributes": datum.attributes})
         key = f"{fields[names[0]]}|{fields[names[1]]}".encode()

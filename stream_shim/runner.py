@@ -104,7 +104,9 @@ def run_processor(settings: Settings, name: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     processor = Processor(settings, name, destinations[name], read_topics(settings.topics_file))
-    reporting = threading.Thread(target=_report_processor, args=(processor, report_path(settings, "processor", name), stop))
+    reporting = threading.Thread(
+        target=_report_processor, args=(processor, report_path(settings, "processor", name), stop)
+    )
     reporting.start()
     try:
         processor.run(stop)

@@ -11,13 +11,18 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
-from stream_shim.config import read_destinations, read_sources
+from stream_shim.alerts import DEATHS_IN_A_ROW, Alerts, Causes, causes_of_connector, causes_of_processor
+from stream_shim.config import CcxtSource, read_destinations, read_sources
+from stream_shim.reports import read_reports
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.stream")
 
+LOOK_SECONDS = 5
+GROWTH_LOOKS = 6  # quarantine grows if it did within half a minute
 RESTART_SECONDS = (0, 1, 2, 5, 10, 30, 60)
 STEADY_SECONDS = 60
 STOP_SECONDS = 10
@@ -43,6 +48,10 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._children: dict[Role, Child] = {}
+        self._alerts = Alerts(settings)
+        self._earlier: list[
+            dict[str, dict[str, Any]]
+        ] = []  # the processors' last reports, as long as one look compares
         self._wanted = self._read()
 
     def _read(self) -> dict[Role, object]:
@@ -58,6 +67,7 @@ class Supervisor:
     def run(self, stop: threading.Event) -> None:
         """Until `stop`: keep what the files name running."""
         seen = self._files_changed_at()
+        next_look = 0.0
         try:
             while not stop.is_set():
                 changed = self._files_changed_at()
@@ -65,6 +75,9 @@ class Supervisor:
                     seen = changed
                     self._read_again()
                 self._adjust()
+                if time.monotonic() >= next_look:
+                    self._alerts.update(self._causes())
+                    next_look = time.monotonic() + LOOK_SECONDS
                 stop.wait(0.25)
         finally:
             self._stop("connector")
@@ -92,6 +105,25 @@ class Supervisor:
                 self._note_death(role, child)
             if child.process is None and time.monotonic() >= child.next_start:
                 self._start(role, child)
+
+    def _causes(self) -> Causes:
+        """All that needs a person now, from the processes and from their reports."""
+        causes: Causes = {}
+        for (kind, name), child in self._children.items():
+            if child.failures >= DEATHS_IN_A_ROW:
+                causes[f"{kind} {name} keeps dying"] = (
+                    f"it died {child.failures} times in a row; logs/{kind}-{name}.log"
+                )
+        now = time.time()
+        for name, report in read_reports(self._settings, "connector").items():
+            entry = self._wanted.get(("connector", name))
+            if isinstance(entry, CcxtSource):
+                causes |= causes_of_connector(name, report, entry.silence_seconds, now)
+        processors = read_reports(self._settings, "processor")
+        self._earlier = [*self._earlier, processors][-GROWTH_LOOKS:]
+        for name, report in processors.items():
+            causes |= causes_of_processor(name, report, self._earlier[0].get(name))
+        return causes
 
     def _start(self, role: Role, child: Child) -> None:
         command = [sys.executable, "-m", "tidemark.cli", "stream", *role]

@@ -73,3 +73,26 @@ def topic_ids(settings: Settings, topics: list[str]) -> dict[str, str]:
         return {found["name"]: str(found["topic_id"]) for found in client.describe_topics(topics)}
     finally:
         client.close()
+
+
+def partitions_of(settings: Settings, topic: str) -> list[int]:
+    """The numbers of a topic's partitions."""
+    client = admin(settings)
+    try:
+        (found,) = client.describe_topics([topic])
+        return sorted(partition["partition_index"] for partition in found["partitions"])
+    finally:
+        client.close()
+
+
+def forget_group(settings: Settings, destination: str) -> None:
+    """Delete the consumer group of a destination with its offsets. StackError where it is still running, or unknown."""
+    from kafka.errors import KafkaError
+
+    client = admin(settings)
+    try:
+        client.delete_groups([f"tidemark-{destination}"])
+    except KafkaError as error:
+        raise StackError(f"{destination}: expected a group that nobody runs, received {type(error).__name__}") from None
+    finally:
+        client.close()

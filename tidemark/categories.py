@@ -5,6 +5,7 @@ A category is a topic. Required fields come from the specification; every other 
 """
 
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -86,11 +87,13 @@ _POSTGRES_TYPES: dict[type, str] = {
 }
 
 
+@cache
 def required_fields(topic: str) -> tuple[str, ...]:
     """The category's fields in the specification's order, without `attributes`."""
     return tuple(name for name in CATEGORIES[topic].__struct_fields__ if name != "attributes")
 
 
+@cache
 def key_fields(topic: str) -> tuple[str, str]:
     """The two fields that make the record's key: source_system with symbol, or with event_publisher."""
     return required_fields(topic)[:2]  # type: ignore[return-value]

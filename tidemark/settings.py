@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     kafka_port: Port = Field(19092, description="Port of the local Kafka broker")
     kafka_controller_port: Port = Field(19093, description="Port of the local Kafka controller")
     prefect_port: Port = Field(14200, description="Port of the local Prefect server and its UI")
+    metrics_port: Port = Field(19400, description="Port of the streaming lane's Prometheus metrics")
 
     realtime_url: SecretStr | None = Field(
         None,

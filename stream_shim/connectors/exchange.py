@@ -122,13 +122,14 @@ async def _until(stop: asyncio.Event, streams: list[Any]) -> None:
         task.result()
 
 
-async def _next(source: CcxtSource, what: str, awaitable: Any) -> Any:
+async def _next(source: CcxtSource, publisher: Publisher, symbol: str, awaitable: Any) -> Any:
     """The next of a stream. A fault inside ccxt's receive loop wakes nobody: silence has an end."""
     try:
         return await asyncio.wait_for(awaitable, source.silence_seconds)
     except TimeoutError:
+        publisher.silences[symbol] += 1
         raise SourceError(
-            f"{source.name}: expected {what} within {source.silence_seconds} s, received nothing"
+            f"{source.name}: expected news of {symbol} within {source.silence_seconds} s, received nothing"
         ) from None
 
 

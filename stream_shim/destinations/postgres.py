@@ -7,7 +7,7 @@ committed, and the batch waits.
 """
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -20,6 +20,8 @@ from stream_shim.mapping import Mapped, Reject, Row, build_mapper, received_at
 from tidemark import connections
 from tidemark.categories import table_columns
 from tidemark.settings import Settings
+
+DAYS_AHEAD = 7
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
 
@@ -128,6 +130,7 @@ class PostgresDestination:
         self._days: set[tuple[str, date]] = set()
         self._feeds: set[tuple[str, str, str]] = set()
         self._connection: Connection | None = None
+        self._made_until: date | None = None
 
     def _connect(self) -> Connection:
         if self._connection is None or self._connection.closed:
@@ -226,6 +229,23 @@ class PostgresDestination:
                 f"{segment.topic}, partition {segment.partition}: expected the stored offset {segment.from_offset}, "
                 "another consumer has moved it; this one writes nothing and reads its position again"
             )
+
+    def keep_up(self) -> None:
+        """Make the partitions of today and the days ahead; on a connection of its own, beside the writer's."""
+        today = datetime.now(UTC).date()
+        days = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
+        try:
+            with psycopg.connect(self._dsn, autocommit=True, connect_timeout=5) as connection:
+                for topic in self._tables:
+                    for day in days:
+                        connection.execute("select realtime.ensure_partition(%s, %s)", (topic, day))
+        except psycopg.Error as error:
+            raise NotTaken(f"expected realtime to make partitions, received {' '.join(str(error).split())}") from error
+        self._made_until = days[-1]
+
+    def headroom_days(self) -> int | None:
+        """How many days after today have a partition, as far as is known here; None before they were first made."""
+        return None if self._made_until is None else (self._made_until - datetime.now(UTC).date()).days
 
     def close(self) -> None:
         """Give the connection back."""

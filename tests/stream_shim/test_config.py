@@ -10,7 +10,10 @@ from tidemark.settings import Settings
 
 WRONG = {
     "an unknown kind": ("one:\n  kind: carrier_pigeon\n", ["line 2", "one", "carrier_pigeon"]),
-    "an unknown key": ("one:\n  kind: feed\n  url: x\n  event_publisher: y\n  unit: z\n  colour: red\n", ["line 6", "colour"]),
+    "an unknown key": (
+        "one:\n  kind: feed\n  url: x\n  event_publisher: y\n  unit: z\n  colour: red\n",
+        ["line 6", "colour"],
+    ),
     "a missing key": ("one:\n  kind: ccxt\n", ["line 1", "one", "exchange"]),
     "a wrong type": ("one:\n  kind: ccxt\n  exchange: binance\n  order_book:\n    symbols: 7\n", ["line 5", "symbols"]),
     "no YAML": ("one: [", ["expected YAML"]),
@@ -36,7 +39,9 @@ def test_the_files_of_the_project_are_accepted() -> None:
 
 
 def test_a_source_is_its_own_source_system_unless_it_says_otherwise(tmp_path: Path) -> None:
-    (tmp_path / "s.yml").write_text("one: {kind: ccxt, exchange: kraken, source_system: simulated}\ntwo: {kind: ccxt, exchange: kraken}\n")
+    (tmp_path / "s.yml").write_text(
+        "one: {kind: ccxt, exchange: kraken, source_system: simulated}\ntwo: {kind: ccxt, exchange: kraken}\n"
+    )
     assert [s.source_system for s in read_sources(tmp_path / "s.yml").values()] == ["simulated", "two"]
 
 

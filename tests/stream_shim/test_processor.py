@@ -71,7 +71,9 @@ def test_a_killed_processor_leaves_nothing_out_and_nothing_twice(lane: Lane) -> 
 def test_offsets_that_hold_no_record_are_counted_as_empty(lane: Lane) -> None:
     producer = KafkaProducer(bootstrap_servers=kafka_bootstrap(lane.settings), transactional_id="test")
     producer.init_transactions()
-    for number, end in enumerate([producer.commit_transaction, producer.abort_transaction, producer.commit_transaction]):
+    for number, end in enumerate(
+        [producer.commit_transaction, producer.abort_transaction, producer.commit_transaction]
+    ):
         producer.begin_transaction()
         for _ in range(3):
             producer.send("market_tick", json.dumps(tick(number)).encode(), partition=0)
@@ -106,7 +108,9 @@ def test_a_stale_writer_is_fenced_and_reads_its_position_again(lane: Lane) -> No
         lane.produce("market_tick", [tick(number) for number in range(10)])
         until(lambda: lane.consumed() == 10, "ten consumed")
         with psycopg.connect(lane.stack.dsn("realtime")) as other:  # another consumer goes on from where this one is
-            other.execute("update realtime.consumer_offset set next_offset = 12, empty_offsets = 2 where topic = 'market_tick'")
+            other.execute(
+                "update realtime.consumer_offset set next_offset = 12, empty_offsets = 2 where topic = 'market_tick'"
+            )
         lane.produce("market_tick", [tick(number) for number in range(10, 20)])
         until(lambda: lane.consumed() == 20, "the rest consumed from the stored position")
     assert lane.count("market_tick") == 18  # offsets 10 and 11 were the other's
@@ -115,7 +119,9 @@ def test_a_stale_writer_is_fenced_and_reads_its_position_again(lane: Lane) -> No
 
 def test_a_topic_made_again_stops_the_processor_with_a_sentence(lane: Lane) -> None:
     with psycopg.connect(lane.stack.dsn("realtime")) as owner:
-        owner.execute("insert into realtime.log_epoch (topic, log_epoch, topic_id) values ('market_tick', 1, 'another')")
+        owner.execute(
+            "insert into realtime.log_epoch (topic, log_epoch, topic_id) values ('market_tick', 1, 'another')"
+        )
     lane.produce("market_tick", [tick()])
     with lane.running("processor") as process:
         said, _ = process.communicate(timeout=60)

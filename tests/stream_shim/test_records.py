@@ -17,7 +17,9 @@ one_record = st.tuples(
 )
 
 
-def built(records: list[tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]], codec: int = 0) -> bytes:
+def built(
+    records: list[tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]], codec: int = 0
+) -> bytes:
     builder = MemoryRecordsBuilder(2, codec, 1 << 24)
     for timestamp, key, value, headers in records:
         builder.append(timestamp, key, value, headers)

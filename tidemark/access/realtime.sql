@@ -22,6 +22,7 @@ create table if not exists realtime.consumer_offset (
     kafka_partition smallint not null,
     first_offset bigint not null,        -- where this epoch's accounting begins
     next_offset bigint not null,         -- everything below it is accounted for
+    log_end_offset bigint not null default 0,  -- the highest end of the log that was seen
     empty_offsets bigint not null default 0,  -- offsets that held no record: markers, aborted records
     updated_at timestamptz not null default now(),
     primary key (topic, log_epoch, kafka_partition),

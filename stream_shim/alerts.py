@@ -1,0 +1,74 @@
+"""What needs a person: found in the reports of the lane's processes, posted once a cause, and once when it is over."""
+
+import logging
+import time
+from typing import Any
+
+import httpx
+
+from tidemark.settings import Settings
+
+log = logging.getLogger("tidemark.stream")
+
+HEADROOM_DAYS = 3
+DEATHS_IN_A_ROW = 3
+POST_SECONDS = 5
+
+Causes = dict[str, str]  # a cause's name, and the sentence about it
+
+
+def causes_of_connector(name: str, report: dict[str, Any], silence_seconds: float, now: float) -> Causes:
+    """A source from which nothing came for too long since its process began."""
+    silent = now - max(report["last_message_at"], report["started_at"])
+    if silent <= silence_seconds:
+        return {}
+    return {
+        f"silent source {name}": f"expected news of {name} every {silence_seconds:.0f} s, none came for {silent:.0f} s"
+    }
+
+
+def causes_of_processor(name: str, report: dict[str, Any], earlier: dict[str, Any] | None) -> Causes:
+    """Rows that wait, partitions that run out, quarantine that grows."""
+    causes = {}
+    if report["waiting_for"]:
+        causes[f"stopped processor {name}"] = report["waiting_for"]
+    headroom = report["headroom_days"]
+    if headroom is not None and headroom < HEADROOM_DAYS:
+        causes[f"low head-room {name}"] = (
+            f"expected day partitions for {HEADROOM_DAYS} days ahead, there are {headroom}"
+        )
+    grown = sum(report["rejects"].values()) - sum((earlier or report)["rejects"].values())
+    if grown > 0:
+        causes[f"growing quarantine {name}"] = (
+            f"{grown} more records went to quarantine: `tidemark quarantine list` shows why"
+        )
+    return causes
+
+
+class Alerts:
+    """Remembers which causes hold, so that each is posted once, and once more when it is over."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._webhook = settings.alert_webhook
+        self._open: Causes = {}
+
+    def update(self, causes: Causes) -> None:
+        """The causes that hold now, all of them. One that the webhook did not take is posted again next time."""
+        for cause in [cause for cause in self._open if cause not in causes]:
+            if self._post("over", cause, self._open[cause]):
+                del self._open[cause]
+        for cause, text in causes.items():
+            if cause not in self._open and self._post("raised", cause, text):
+                self._open[cause] = text
+
+    def _post(self, state: str, cause: str, text: str) -> bool:
+        log.warning("alert %s: %s: %s", state, cause, text)
+        if self._webhook is None:
+            return True
+        body = {"state": state, "cause": cause, "text": text, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        try:
+            httpx.post(self._webhook.get_secret_value(), json=body, timeout=POST_SECONDS).raise_for_status()
+        except httpx.HTTPError as error:
+            log.error("expected TIDEMARK_ALERT_WEBHOOK to take an alert, received %s", type(error).__name__)
+            return False
+        return True

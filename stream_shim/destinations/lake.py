@@ -1,0 +1,81 @@
+"""Kind `lake`: the raw topic as gzipped JSON lines by day, at least once.
+
+A file is <folder>/<topic>/day=YYYY-MM-DD/<partition>-<first offset>.jsonl.gz, one line a record:
+{"partition", "offset", "timestamp" (ms), "key", "value"}; bytes that are no text stand as base64 in `value_base64`.
+After a crash, records may stand in two files; (partition, offset) tells them apart.
+"""
+
+import base64
+import gzip
+from collections import defaultdict
+from datetime import UTC, datetime
+from typing import Any
+
+import fsspec
+import msgspec
+
+from stream_shim.destinations import NotTaken, Segment, TopicAndPartition, Written
+from stream_shim.epochs import LogState
+from stream_shim.records import Record
+from tidemark import connections
+from tidemark.settings import Settings
+
+
+class LakeDestination:
+    """Files below `path` of the lake. The position is what the group has committed to Kafka, after the files."""
+
+    def __init__(self, settings: Settings, path: str) -> None:
+        self._files, self._root = fsspec.core.url_to_fs(f"{connections.lake_url(settings)}/{path}")
+
+    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, int]:
+        """None of its own: the processor goes on from what is committed to Kafka."""
+        return {}
+
+    def prepare(self, segments: list[Segment]) -> list[tuple[Segment, dict[str, bytes]]]:
+        """Each segment's files: name to compressed bytes."""
+        return [(segment, self._files_of(segment)) for segment in segments]
+
+    def _files_of(self, segment: Segment) -> dict[str, bytes]:
+        by_day: dict[str, list[Record]] = defaultdict(list)
+        for record in segment.records:
+            by_day[f"{datetime.fromtimestamp(record.timestamp / 1000, UTC):%Y-%m-%d}"].append(record)
+        return {
+            f"{segment.topic}/day={day}/{segment.partition}-{records[0].offset:012d}.jsonl.gz": gzip.compress(
+                b"\n".join(_line(segment.partition, record) for record in records) + b"\n", 3
+            )
+            for day, records in by_day.items()
+        }
+
+    def commit(self, prepared: list[tuple[Segment, dict[str, bytes]]]) -> Written:
+        """Write the files, each whole under its name or not at all."""
+        written = Written({}, {})
+        try:
+            for segment, files in prepared:
+                for name, data in files.items():
+                    path = f"{self._root}/{name}"
+                    self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+                    self._files.pipe_file(f"{path}.part", data)
+                    self._files.mv(f"{path}.part", path)
+                written.rows[segment.topic] = written.rows.get(segment.topic, 0) + len(segment.records)
+        except OSError as error:
+            raise NotTaken(f"expected the lake at {self._root} to take files, received {error}") from error
+        return written
+
+    def keep_up(self) -> None:
+        """It has nothing to prepare."""
+
+    def headroom_days(self) -> None:
+        """It has no partitions to run out of."""
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _line(partition: int, record: Record) -> bytes:
+    line: dict[str, Any] = {"partition": partition, "offset": record.offset, "timestamp": record.timestamp}
+    for name, value in (("key", record.key), ("value", record.value)):
+        try:
+            line[name] = value.decode() if value is not None else None
+        except UnicodeDecodeError:
+            line[f"{name}_base64"] = base64.b64encode(value or b"").decode()
+    return msgspec.json.encode(line)

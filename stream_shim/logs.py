@@ -1,0 +1,41 @@
+"""The logs of the state folder, for people: which there are, their last lines, and what is written next."""
+
+import time
+from collections import deque
+from typing import Any
+
+from tidemark.errors import ConfigurationError
+from tidemark.settings import Settings
+
+LOOK_SECONDS = 0.3
+
+
+def list_logs(settings: Settings) -> list[dict[str, Any]]:
+    """Each log and its size in bytes."""
+    return [{"log": path.stem, "bytes": path.stat().st_size} for path in sorted((settings.home / "logs").glob("*.log"))]
+
+
+def print_log(settings: Settings, name: str, lines: int, follow: bool) -> None:
+    """Print the last lines; with `follow`, go on until Ctrl-C, also when the file rotates."""
+    path = settings.home / "logs" / f"{name}.log"
+    if not path.exists():
+        there = ", ".join(row["log"] for row in list_logs(settings)) or "none"
+        raise ConfigurationError(f"expected a log of {path.parent} ({there}), received {name!r}")
+    log = path.open(errors="replace")
+    print(*deque(log, lines), sep="", end="")
+    while follow:
+        line = log.readline()
+        if line:
+            print(line, end="", flush=True)
+        elif path.exists() and path.stat().st_ino != _inode(log):  # it was rotated: the new one has the name
+            log.close()
+            log = path.open(errors="replace")
+        else:
+            time.sleep(LOOK_SECONDS)
+    log.close()
+
+
+def _inode(file: Any) -> int:
+    import os
+
+    return os.fstat(file.fileno()).st_ino

@@ -1,0 +1,84 @@
+"""Prometheus metrics of the whole lane, at one address: read from the reports that its processes write each second."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from stream_shim.reports import read_reports
+from tidemark.settings import Settings
+
+# (metric, its help, the report's key, its label): counters of a connector, then of a processor.
+CONNECTOR_COUNTERS = (
+    ("tidemark_source_record_send_total", "Records that Kafka acknowledged", "sent", "topic"),
+    ("tidemark_source_record_rejected_total", "Messages that were no datum", "rejected", "reason"),
+    ("tidemark_source_gap_total", "Trades or books that are missing", "gaps", "symbol"),
+    ("tidemark_source_silence_total", "Times that nothing came for too long", "silences", "symbol"),
+    ("tidemark_source_record_error_total", "Records that Kafka did not take", "errors", None),
+    ("tidemark_source_reconnect_total", "Times that the source was lost", "source_errors", None),
+)
+PROCESSOR_COUNTERS = (
+    ("tidemark_sink_record_send_total", "Rows that were committed", "rows", "topic"),
+    ("tidemark_sink_record_errors_total", "Records that went to quarantine", "rejects", "topic"),
+    ("tidemark_sink_batch_seconds_total", "Seconds spent in commits", "batch_seconds", None),
+    ("tidemark_sink_batch_total", "Commits", "batches", None),
+    ("tidemark_sink_wait_total", "Times that the destination took no rows", "waits", None),
+    ("tidemark_sink_fence_total", "Times that another consumer was ahead", "fences", None),
+)
+PROCESSOR_GAUGES = (
+    (
+        "tidemark_sink_records_lag_max",
+        "Records that the topic holds and the destination does not",
+        "lag_records",
+        "topic",
+    ),
+    ("tidemark_sink_lag_seconds", "Age of the newest committed record while there is lag", "lag_seconds", "topic"),
+    ("tidemark_sink_headroom_days", "Days ahead that have a partition", "headroom_days", None),
+)
+
+
+class LaneCollector(Collector):
+    """Gives what the reports say at the moment of asking."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def collect(self) -> Iterator[Metric]:
+        """One family a metric, labelled by source or destination."""
+        connectors = read_reports(self._settings, "connector")
+        processors = read_reports(self._settings, "processor")
+        for metric in CONNECTOR_COUNTERS:
+            yield _family(CounterMetricFamily, metric, "source", connectors)
+        for metric in PROCESSOR_COUNTERS:
+            yield _family(CounterMetricFamily, metric, "destination", processors)
+        for metric in PROCESSOR_GAUGES:
+            yield _family(GaugeMetricFamily, metric, "destination", processors)
+        age = GaugeMetricFamily("tidemark_source_last_message_age_seconds", "Since the last message", labels=["source"])
+        for name, report in connectors.items():
+            age.add_metric([name], time.time() - (report["last_message_at"] or report["started_at"]))
+        yield age
+
+
+def _family(
+    kind: Any, metric: tuple[str, str, str, str | None], owner: str, reports: dict[str, dict[str, Any]]
+) -> Metric:
+    name, text, key, label = metric
+    family: Metric = kind(name, text, labels=[owner] if label is None else [owner, label])
+    for entry, report in reports.items():
+        values = report[key]
+        if label is None and values is not None:
+            family.add_metric([entry], values)  # type: ignore[attr-defined]
+        for value in values if label is not None else ():
+            family.add_metric([entry, value], values[value])  # type: ignore[attr-defined]
+    return family
+
+
+def serve(settings: Settings) -> Any:
+    """Serve /metrics on loopback, at settings.metrics_port, in a thread of this process; returns the server."""
+    registry = CollectorRegistry()
+    registry.register(LaneCollector(settings))
+    server, _ = start_http_server(settings.metrics_port, addr="127.0.0.1", registry=registry)
+    return server

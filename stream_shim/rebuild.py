@@ -1,0 +1,134 @@
+"""Fills a day of `realtime` again from the buffer: the same records, the same identities.
+
+For a day whose rows were damaged or deleted: whoever reads it sees the old rows or the new ones, and never a hole. It
+is the one part of the lane that deletes rows, so it runs as the role that owns the tables.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, NamedTuple
+
+import psycopg
+from kafka import KafkaConsumer, TopicPartition
+from psycopg import Connection, sql
+
+from stream_shim.config import read_topics
+from stream_shim.destinations.postgres import Table, copy_by_halves, quarantine
+from stream_shim.records import Record, use_chunks
+from stream_shim.topics import topic_ids
+from tidemark import connections
+from tidemark.errors import TidemarkError
+from tidemark.settings import Settings
+
+Report = dict[str, Any]
+
+
+class Piece(NamedTuple):
+    """A partition's offsets from `low` up to `high` that were read and are still in the log."""
+
+    log_epoch: int
+    partition: int
+    low: int
+    high: int
+
+
+def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
+    """Per partition of the topic's current epoch: rows that stood there, and rows that stand there now."""
+    table = Table(topic, read_topics(settings.topics_file)[topic])
+    with psycopg.connect(connections.dsn(settings, "realtime", "promoter")) as connection:
+        _refuse_a_promoted_day(connection, topic, day)
+        log_epoch = _current_epoch(connection, settings, topic)
+        stored = connection.execute(
+            "select kafka_partition, first_offset, next_offset from realtime.consumer_offset "
+            "where topic = %s and log_epoch = %s order by kafka_partition for update",
+            (topic, log_epoch),
+        ).fetchall()
+        connection.execute("select realtime.ensure_partition(%s, %s)", (topic, day))
+        reports = []
+        for partition, first, end in stored:
+            log = KafkaLog(settings, topic, partition)
+            try:
+                piece = Piece(log_epoch, partition, max(first, log.start), end)
+                reports.append(_rebuild_piece(connection, table, day, piece, log))
+            finally:
+                log.close()
+        return reports
+
+
+def _refuse_a_promoted_day(connection: Connection[Any], topic: str, day: date) -> None:
+    if connection.execute("select from realtime.trimmed where topic = %s and day = %s", (topic, day)).fetchone():
+        raise TidemarkError(
+            f"{topic}, {day}: expected a day of realtime, it was promoted: its rows are in the warehouse"
+        )
+
+
+def _current_epoch(connection: Connection[Any], settings: Settings, topic: str) -> int:
+    found = connection.execute(
+        "select log_epoch, topic_id from realtime.log_epoch where topic = %s order by log_epoch desc limit 1", (topic,)
+    ).fetchone()
+    if found is None or topic_ids(settings, [topic]).get(topic) != found[1]:
+        raise TidemarkError(f"{topic}: expected the log that was read into realtime, it was made again or never read")
+    return int(found[0])
+
+
+def _rebuild_piece(connection: Connection[Any], table: Table, day: date, piece: Piece, log: "KafkaLog") -> Report:
+    begins = datetime.combine(day, time(), UTC)
+    ends = begins + timedelta(days=1)
+    before = connection.execute(
+        sql.SQL(
+            "delete from realtime.{} where log_epoch = %s and kafka_partition = %s and kafka_offset >= %s "
+            "and kafka_offset < %s and received_at >= %s and received_at < %s"
+        ).format(sql.Identifier(table.topic)),
+        (*piece, begins, ends),
+    ).rowcount
+    rows = 0
+    with connection.cursor() as cursor:
+        for records in log.read(piece.low, piece.high):
+            rows += _copy(cursor, table, [r for r in records if begins <= _time(r) < ends], piece)
+    return {"topic": table.topic, "partition": piece.partition, "rows_before": before, "rows_now": rows}
+
+
+def _copy(cursor: Any, table: Table, records: list[Record], piece: Piece) -> int:
+    """Rows of the records; those that are no rows are in quarantine already, or go there now."""
+    known = cursor.execute(
+        "select kafka_offset from realtime.quarantine "
+        "where topic = %s and log_epoch = %s and kafka_partition = %s and kafka_offset = any(%s)",
+        (table.topic, piece.log_epoch, piece.partition, [record.offset for record in records]),
+    ).fetchall()
+    held = {offset for (offset,) in known}
+    mapped = table.map_records([r for r in records if r.offset not in held], piece.log_epoch, piece.partition)
+    rejects = mapped.rejects + copy_by_halves(cursor, table, mapped)
+    quarantine(cursor, table.topic, piece.log_epoch, piece.partition, rejects)
+    return len(mapped.rows) + len(mapped.rejects) - len(rejects)
+
+
+def _time(record: Record) -> datetime:
+    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
+
+
+class KafkaLog:
+    """One partition's log, read by offsets, outside of any group."""
+
+    def __init__(self, settings: Settings, topic: str, partition: int) -> None:
+        self._partition = TopicPartition(topic, partition)
+        self._consumer = KafkaConsumer(
+            bootstrap_servers=connections.kafka_bootstrap(settings), auto_offset_reset="none",
+            enable_auto_commit=False, isolation_level="read_committed", max_poll_records=16,
+        )  # fmt: skip
+        use_chunks(self._consumer)
+        self._consumer.assign([self._partition])
+        self.start: int = self._consumer.beginning_offsets([self._partition])[self._partition]
+        self.end: int = self._consumer.end_offsets([self._partition])[self._partition]
+
+    def read(self, low: int, high: int) -> Iterator[list[Record]]:
+        """The records from offset `low` up to `high`, some at a time."""
+        if low >= high:
+            return
+        self._consumer.seek(self._partition, low)
+        while self._consumer.position(self._partition) < high:
+            for chunk in self._consumer.poll(timeout_ms=500).get(self._partition, ()):
+                yield [record for record in chunk.records if record.offset < high]
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._consumer.close()

@@ -1,0 +1,117 @@
+"""Adding, removing and trying sources: what `tidemark sources` does to sources.yml, one entry at a time."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stream_shim.config import SourceEntry, read_sources
+from stream_shim.connectors import connector_of
+from stream_shim.publisher import Datum, missing_fields
+from stream_shim.reports import read_reports
+from tidemark.errors import ConfigurationError, SourceError
+from tidemark.settings import Settings
+
+
+def list_sources(settings: Settings) -> list[dict[str, Any]]:
+    """Each source with what its connector last reported."""
+    reports = read_reports(settings, "connector")
+    rows = []
+    for name, entry in read_sources(settings.sources_file).items():
+        report = reports.get(name, {})
+        rows.append(
+            {
+                "source": name,
+                "kind": entry.__struct_config__.tag,
+                "source_system": entry.source_system,
+                "sent": sum(report.get("sent", {}).values()),
+                "rejected": sum(report.get("rejected", {}).values()),
+                "gaps": sum(report.get("gaps", {}).values()),
+                "reconnects": report.get("source_errors", 0),
+            }
+        )
+    return rows
+
+
+def add_source(settings: Settings, name: str, body: str) -> None:
+    """Append one entry, once it is known to be right; the rest of the file stays as it is, comments too."""
+    path = settings.sources_file
+    if name in read_sources(path):
+        raise ConfigurationError(f"{path}: expected a new name, {name!r} is there already")
+    lines = [f"  {line}" if line else "" for line in body.strip().splitlines()]
+    _replace(path, path.read_text().rstrip("\n") + f"\n\n{name}:\n" + "\n".join(lines) + "\n")
+
+
+def remove_source(settings: Settings, name: str) -> None:
+    """Cut one entry out; what it sent stays where it is."""
+    path = settings.sources_file
+    if name not in read_sources(path):
+        raise ConfigurationError(f"{path}: expected one of {', '.join(read_sources(path))}, received {name!r}")
+    text = path.read_text()
+    entries: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    starts = {key.value: key.start_mark.line for key, _ in entries.value}
+    first = starts[name]
+    after = [start for start in starts.values() if start > first]
+    lines = text.splitlines(keepends=True)
+    _replace(path, "".join(lines[:first] + (lines[after[0] :] if after else [])))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put the new text in the file's place if it is right; a wrong one never gets there."""
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    try:
+        read_sources(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class Preview:
+    """Stands where the publisher does and keeps the first data instead of sending them."""
+
+    def __init__(self, wanted: int, stop: asyncio.Event) -> None:
+        self.data: list[Datum] = []
+        self.rejected: Counter[str] = Counter()
+        self.gaps: Counter[str] = Counter()
+        self.silences: Counter[str] = Counter()
+        self._wanted, self._stop = wanted, stop
+
+    def send(self, datum: Datum) -> None:
+        """Keep it, up to the wanted number."""
+        if missing := missing_fields(datum):
+            self.reject(f"missing {', '.join(missing)}", datum.fields)
+        elif len(self.data) < self._wanted:
+            self.data.append(datum)
+        if len(self.data) >= self._wanted:
+            self._stop.set()
+
+    def reject(self, reason: str, raw: Any) -> None:
+        """Count it."""
+        self.rejected[reason] += 1
+
+    def flush(self) -> None:
+        """Nothing was sent. A polling source has shown what it has."""
+        self._stop.set()
+
+
+def preview(settings: Settings, entry: SourceEntry, wanted: int, seconds: float, home: Path) -> Preview:
+    """Connect, take the first `wanted` data as the topic would get them, and write nothing. SourceError if none come.
+
+    `home` is an empty folder that stands for the state folder, so that no cursor moves.
+    """
+    there = settings.model_copy(update={"home": home})
+
+    async def look() -> Preview:
+        stop = asyncio.Event()
+        shown = Preview(wanted, stop)
+        try:
+            await asyncio.wait_for(connector_of(entry)(entry, shown, there, stop), seconds)  # type: ignore[arg-type]
+        except TimeoutError:
+            if not shown.data:
+                raise SourceError(f"{entry.name}: expected data within {seconds:.0f} s, received none") from None
+        return shown
+
+    return asyncio.run(look())
