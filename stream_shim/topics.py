@@ -87,12 +87,12 @@ def partitions_of(settings: Settings, topic: str) -> list[int]:
 
 def forget_group(settings: Settings, destination: str) -> None:
     """Delete the consumer group of a destination with its offsets. StackError where it is still running, or unknown."""
-    from kafka.errors import KafkaError
+    from kafka.errors import NoError
 
     client = admin(settings)
     try:
-        client.delete_groups([f"tidemark-{destination}"])
-    except KafkaError as error:
-        raise StackError(f"{destination}: expected a group that nobody runs, received {type(error).__name__}") from None
+        ((_, error),) = client.delete_groups([f"tidemark-{destination}"])
     finally:
         client.close()
+    if error is not NoError:
+        raise StackError(f"{destination}: expected a group that nobody runs, received {error.__name__}")
