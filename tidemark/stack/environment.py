@@ -4,8 +4,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from tidemark.connections import dsn, kafka_bootstrap, lake_url, passwords, postgres_server, prefect_url
-from tidemark.settings import PROJECT, Settings
+from tidemark.connections import dsn, kafka_bootstrap, lake_url, prefect_url
+from tidemark.settings import Settings
 
 
 def postgres_variables(settings: Settings) -> dict[str, str]:
@@ -18,35 +18,15 @@ def postgres_variables(settings: Settings) -> dict[str, str]:
     return {names[key]: str(value) for key, value in parts.items() if key in names}
 
 
-def dbt_variables(settings: Settings) -> dict[str, str]:
-    """What dbt_project/profiles.yml reads: both servers, as the transformer."""
-    password = passwords(settings)["transformer"]
-    variables = {
-        "DBT_PROJECT_DIR": str(PROJECT / "dbt_project"),
-        "DBT_PROFILES_DIR": str(PROJECT / "dbt_project"),
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-    }
-    for prefix, server in (
-        ("DBT", postgres_server(settings, "warehouse")),
-        ("DBT_REALTIME", postgres_server(settings, "realtime")),
-    ):
-        variables |= {
-            f"{prefix}_HOST": server.host,
-            f"{prefix}_PORT": str(server.port),
-            f"{prefix}_USER": "transformer",
-            f"{prefix}_PASSWORD": password,
-        }
-    return variables
-
-
 def shell(settings: Settings) -> str:
     """`export` lines for a POSIX shell; never a TIDEMARK_* name, so that evaluating them changes no setting."""
+    from tidemark.dbt import dbt_environment
     from tidemark.stack.postgres import programs
 
     front = ":".join((str(Path(sys.executable).parent), str(programs())))
     variables = {
         **postgres_variables(settings),
-        **dbt_variables(settings),
+        **dbt_environment(settings),
         "PREFECT_API_URL": prefect_url(settings),
     }
     lines = [f'export PATH={shlex.quote(front)}:"$PATH"']
