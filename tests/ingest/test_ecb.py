@@ -29,9 +29,7 @@ def test_no_cell_is_changed_on_its_way(settings: Settings, warehouse: Query) -> 
     assert warehouse(f"select {columns} from ingestion.ecb__reference_rates") == [tuple(AWKWARD)]
 
 
-def test_every_data_column_is_text_and_every_row_says_where_it_is_from(
-    settings: Settings, warehouse: Query
-) -> None:
+def test_every_data_column_is_text_and_every_row_says_where_it_is_from(settings: Settings, warehouse: Query) -> None:
     with serving(lambda path, query: zipped(csv_of(AWKWARD))) as source:
         report = run(settings.model_copy(update={"ecb_url": source.url}), "ecb").resources[0]
     types = dict(

@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,19 +72,18 @@ def test_a_missing_key_is_named_as_a_setting(settings: Settings) -> None:
 
 
 @pytest.mark.recordings
-def test_a_revision_is_a_second_row_in_a_later_load(
-    settings: Settings, warehouse: Query, recordings: Path
-) -> None:
-    def replay(path: str, query: HttpQuery) -> Reply:
+def test_a_revision_is_a_second_row_in_a_later_load(settings: Settings, warehouse: Query, recordings: Path) -> None:
+    def replay(recorded: str, path: str, query: HttpQuery) -> Reply:
         name = f"{path.removeprefix('/fred/').replace('/', '_')}_{query['series_id']}_recorded{recorded}.json.gz"
         return Reply(gzip.decompress((recordings / "fred_api" / name).read_bytes()))
 
     expected: Counter[tuple[str, str, str]] = Counter()
-    with serving(replay) as source:
+    with serving(api) as source:
         for recorded in ("20241103", "20250120"):
+            source.answer = partial(replay, recorded)
             run(settings.model_copy(update={"fred_url": source.url}), "fred")
             for series_id in fred.SERIES:
-                body = json.loads(replay("/fred/series/observations", {"series_id": series_id}).body)
+                body = json.loads(replay(recorded, "/fred/series/observations", {"series_id": series_id}).body)
                 expected.update((series_id, each["date"], each["value"]) for each in body["observations"])
     loaded = Counter(warehouse("select series_id, date, value from ingestion.fred__observations"))
     assert loaded == expected

@@ -1,0 +1,124 @@
+"""What a source sends instead of data, and a load that is killed at its worst moments."""
+
+import os
+import signal
+from functools import reduce
+from importlib import import_module
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext
+
+import pytest
+
+from ingest.pipeline import run
+from tests.ingest.conftest import KEY, Query
+from tests.ingest.loopback import Reply, serving, zipped
+from tidemark.errors import SourceError
+from tidemark.settings import Settings
+
+ROWS = 12_000  # more than two batches
+HISTORY = zipped("Date,USD,\n" + "".join(f"day {number},{number}.10,\n" for number in range(ROWS)))
+UNAVAILABLE = Reply(b"<html>Service Unavailable</html>", 503, "text/html")
+NO_DATA = {
+    "HTTP 503": UNAVAILABLE,
+    "an HTML page": Reply(b"<html>maintenance</html>", kind="text/html"),
+    "nothing in it": Reply(b""),
+    "no page of observations|no list of series|no zip": Reply(b"[]"),
+}
+
+
+@pytest.mark.parametrize("received", NO_DATA)
+@pytest.mark.parametrize("source", ["ecb", "fred"])
+def test_an_answer_that_is_no_data_is_asked_for_again_and_then_named(
+    source: str, received: str, settings: Settings
+) -> None:
+    with serving(lambda path, query: NO_DATA[received]) as server:
+        at_source = settings.model_copy(update={f"{source}_url": server.url})
+        with pytest.raises(
+            SourceError, match=f"source {source}: expected .* 3 times received .*({received})"
+        ) as raised:
+            run(at_source, source)
+    assert len(server.asked) == 3
+    assert raised.value.retriable
+    assert KEY not in str(raised.value)
+
+
+def test_a_source_that_does_not_answer_is_named(settings: Settings) -> None:
+    with pytest.raises(SourceError, match=r"source ecb: .* no answer"):
+        run(settings, "ecb")
+
+
+def test_a_source_that_recovers_in_time_is_loaded(settings: Settings, warehouse: Query) -> None:
+    with serving(lambda path, query: UNAVAILABLE if len(source.asked) < 3 else HISTORY) as source:
+        run(settings.model_copy(update={"ecb_url": source.url}), "ecb")
+    assert warehouse("select count(*) from ingestion.ecb__reference_rates") == [(ROWS,)]
+
+
+def test_a_refused_key_is_not_asked_with_again_and_not_shown(settings: Settings) -> None:
+    refusal = Reply(f'{{"error_code":400,"error_message":"{KEY} is not registered"}}'.encode(), 400)
+    with serving(lambda path, query: refusal) as source:
+        at_source = settings.model_copy(update={"fred_url": source.url})
+        with pytest.raises(SourceError, match=r"HTTP 400 .*\*\*\* is not registered") as raised:
+            run(at_source, "fred")
+    assert len(source.asked) == 1
+    assert not raised.value.retriable
+    assert KEY not in str(raised.value)
+
+
+def test_a_failed_run_leaves_what_was_loaded_and_stores_nothing_of_its_own(
+    settings: Settings, warehouse: Query
+) -> None:
+    with serving(lambda path, query: HISTORY) as source:
+        at_source = settings.model_copy(update={"ecb_url": source.url})
+        run(at_source, "ecb")
+        source.answer = lambda path, query: UNAVAILABLE
+        with pytest.raises(SourceError):
+            run(at_source, "ecb")
+    assert warehouse("select count(*) from ingestion.ecb__reference_rates") == [(ROWS,)]
+    assert len(list((settings.home / "lake" / "ecb" / "reference_rates").iterdir())) == 1
+
+
+# Where a run kills itself: before the named method of dlt does its work.
+MOMENTS = {
+    "amid the source's rows": "ingest.extract:sha256",
+    "before the lake has the file": "dlt.destinations.impl.filesystem.filesystem:FilesystemLoadJob.run",
+    "before the lake has the manifest": "dlt.destinations.impl.filesystem.filesystem:FilesystemClient.complete_load",
+    "before the rows are in the staging table": "dlt.destinations._adbc_jobs:AdbcParquetCopyJob.run",
+    "before the merge": "dlt.destinations.sql_jobs:SqlMergeFollowupJob.generate_sql",
+    "after the merge, before it is noted": "dlt.destinations.job_client_impl:SqlJobClientBase.complete_load",
+}
+
+
+def run_that_kills_itself(settings: Settings, moment: str) -> None:
+    """A run of `ecb` in this process, which ends when the method that the moment names is called."""
+    module, _, path = MOMENTS[moment].partition(":")
+    *outer, name = path.split(".")
+    holder = reduce(getattr, outer, import_module(module))
+    setattr(holder, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+    run(settings, "ecb")
+
+
+@pytest.fixture(scope="session")
+def processes() -> ForkServerContext:
+    """Processes that have imported this module, and so dlt, when they start."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_load_that_runs_again_has_every_row_once(
+    moment: str, settings: Settings, processes: ForkServerContext, warehouse: Query
+) -> None:
+    with serving(lambda path, query: HISTORY) as source:
+        at_source = settings.model_copy(update={"ecb_url": source.url})
+        killed = processes.Process(target=run_that_kills_itself, args=(at_source, moment))
+        killed.start()
+        killed.join()
+        assert killed.exitcode == -signal.SIGKILL
+        run(at_source, "ecb")
+        again = run(at_source, "ecb")
+    assert again.resources[0].rows_loaded == 0
+    counted = warehouse(
+        'select count(*), count(distinct "Date"), count(distinct file_name) from ingestion.ecb__reference_rates'
+    )
+    assert counted == [(ROWS, ROWS, 1)]
