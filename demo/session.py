@@ -125,7 +125,9 @@ class Session:
     @property
     def ecb_rates(self) -> int:
         """Cells of the history that hold a rate, not `N/A`."""
-        return sum(cell not in {"", "N/A"} for row in self.ecb_rows[1:] for cell in row[1:])
+        header, *days = self.ecb_rows
+        currencies = [at for at, name in enumerate(header) if name not in {"Date", "source_system"}]
+        return sum(day[at] not in {"", "N/A"} for day in days for at in currencies)
 
     def _binance(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for path in sorted((self.folder / "binance_ws_hftbacktest").glob("spot_*.gz")):

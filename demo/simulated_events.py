@@ -114,7 +114,7 @@ def _fred_answers(
         "units": "Simulated units", "units_short": "Simulated", "seasonal_adjustment": "Not Seasonally Adjusted",
         "seasonal_adjustment_short": "NSA", "last_updated": f"{day} 07:00:00-05", "popularity": 1, "notes": "",
     }  # fmt: skip
-    listed = [{**realtime, "date": on, "value": value} for on, value in observations]
+    listed = [{**realtime, "date": on, "value": value, "source_system": "simulated"} for on, value in observations]
     page = {
         **realtime, "observation_start": "1600-01-01", "observation_end": "9999-12-31", "units": "lin",
         "output_type": 1, "file_type": "json", "order_by": "observation_date", "sort_order": "asc",
@@ -133,13 +133,16 @@ def _fred_answers(
 
 
 def write_ecb(folder: Path, seed: int) -> None:
-    """250 business days of ten currencies, newest first, one of them `N/A` since 2023, as the ECB writes them."""
+    """250 business days of ten currencies, newest first, one of them without a rate (`N/A`), as the ECB writes them.
+
+    A column of its own says `simulated`: staging takes it for the source_system.
+    """
     random = Random(f"{seed} ecb")
     weekdays = [date(2024, 8, 30) - timedelta(days=back) for back in range(350)]
-    lines = ["Date," + ",".join(_CURRENCIES) + ","]
+    lines = ["Date,source_system," + ",".join(_CURRENCIES) + ","]
     for day in [day for day in weekdays if day.weekday() < 5]:
         rates = ["N/A" if currency == "HRK" else f"{random.uniform(0.5, 2):.4f}" for currency in _CURRENCIES]
-        lines.append(f"{day.isoformat()}," + ",".join(rates) + ",")
+        lines.append(f"{day.isoformat()},simulated," + ",".join(rates) + ",")
     folder.mkdir(parents=True, exist_ok=True)
     with ZipFile(folder / "eurofxref-hist.zip", "w", ZIP_DEFLATED) as packed:
         packed.writestr(ZipInfo("eurofxref-hist.csv", (2024, 8, 30, 15, 56, 0)), "\n".join(lines) + "\n", ZIP_DEFLATED)

@@ -1,0 +1,60 @@
+"""`tidemark demo`: the main job, on recorded or generated sessions."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from demo.run import Show
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the table.")
+def demo(as_json: bool) -> None:
+    """Replay a session through both lanes, promote a day, check it all, and leave the stack up to look at.
+
+    TIDEMARK_RECORDINGS names a folder of recorded sessions; without it a session is generated, and every row of it says
+    `simulated`. The state folder is marked as a replay and made anew; one with live data is refused.
+
+    \b
+    Examples:
+      tidemark demo
+      TIDEMARK_RECORDINGS=~/recordings TIDEMARK_HOME=/tmp/replay tidemark demo
+      tidemark demo --json | jq .balance
+
+    Exit codes: 0 every record is accounted for; 1 a count is not what it must be, and a sentence names it.
+    """
+    from demo import run
+    from demo.report import print_report
+    from tidemark.settings import load
+
+    with _bars() as show:
+        result = run.run(load(), show)
+    if as_json:
+        click.echo(json.dumps(result.as_json(), indent=2))
+    else:
+        print_report(result)
+    error = run.failed(result)
+    if error is not None:
+        raise error
+
+
+@contextmanager
+def _bars() -> Iterator["Show"]:
+    """A bar on standard error for each step that was begun."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        tasks = {}
+
+        def show(step: str, done: int, of: int) -> None:
+            if step not in tasks:
+                tasks[step] = progress.add_task(step, total=of or None)
+            progress.update(tasks[step], completed=done, total=of or None)
+
+        yield show
