@@ -1,6 +1,7 @@
 {#- The columns that every event has, of whatever lane; `value` is a number or a text. -#}
 {% macro event_columns() -%}
     {{ return([
+        "event_key",
         "observation_key",
         "source_table",
         "source_system",
@@ -27,6 +28,7 @@
 {#- Events of a batch source, which have no place in Kafka; `value` is the expression of the value. -#}
 {% macro batch_events(relation, value, where) -%}
     select
+        event_key,
         observation_key,
         source_table,
         source_system,
@@ -56,11 +58,13 @@
     source names neither, the record itself.
 -#}
 {% macro streamed_events(relation, topic) -%}
+    {%- set record = "'" ~ topic ~ ":' || log_epoch || ':' || kafka_partition || ':' || kafka_offset" -%}
     select
+        {{ record }} as event_key,
         source_system || ':' || coalesce(
             series_id || ':' || reference_date,
             source_event_id,
-            '{{ topic }}:' || log_epoch || ':' || kafka_partition || ':' || kafka_offset
+            {{ record }}
         ) as observation_key,
         'realtime__{{ topic }}' as source_table,
         source_system,
@@ -85,87 +89,114 @@
 
 
 {#-
-    The events of a category over all loads, in the order in which their publisher (vintage) and then the warehouse
-    (load) came to know them:
-    - a batch row that says what the row before it of the same table, observation and vintage said is a reload of the
-      same history, and no event;
-    - every other row stays; `is_repeat` says that it gives the value that the observation had already;
-    - `is_latest` is on one row of each observation: the newest that is no repeat.
-    New rows can change the marks of rows that are here, so every observation that they touch is computed whole.
+    What a batch source says about its observations that it did not say in the load before: a source that gives its
+    history whole with every load adds a row only where a value is new or another. `arrived` holds observation_key,
+    vintage_date, value_text, loaded_at and file_name of the new loads. `statement` counts from 1 within an observation
+    and its vintage, and makes the readable key.
 -#}
-{% macro events_fact(united, topic) -%}
+{% macro changed_statements(arrived) -%}
+    with
+
+    said as (
+
+        {% if is_incremental() -%}
+        select distinct on (observation_key, vintage_date)
+            observation_key,
+            vintage_date,
+            value_text,
+            statement
+        from {{ this }}
+        where observation_key in (select observation_key from {{ arrived }})
+        order by observation_key asc, vintage_date asc, statement desc
+        {%- else -%}
+        select
+            null::text as observation_key,
+            null::date as vintage_date,
+            null::text as value_text,
+            null::bigint as statement
+        where false
+        {%- endif %}
+
+    ),
+
+    compared as (
+
+        select
+            arrived.*,
+            coalesce(said.statement, 0) as statements_before,
+            arrived.value_text is distinct from case
+                when row_number() over loads = 1 then said.value_text
+                else lag(arrived.value_text) over loads
+            end as is_changed
+        from {{ arrived }} as arrived
+        left join said
+            on
+                arrived.observation_key = said.observation_key
+                and arrived.vintage_date is not distinct from said.vintage_date
+        window loads as (
+            partition by arrived.observation_key, arrived.vintage_date
+            order by arrived.loaded_at, arrived.file_name
+        )
+
+    ),
+
+    counted as (
+
+        select
+            *,
+            statements_before + row_number() over (
+                partition by observation_key, vintage_date
+                order by loaded_at, file_name
+            ) as statement
+        from compared
+        where is_changed
+
+    )
+
+    select
+        observation_key || coalesce(':' || vintage_date, '') || ':' || statement as event_key,
+        counted.*
+    from counted
+{%- endmacro %}
+
+
+{#-
+    The events of a category in the order in which their publisher (vintage) and then the warehouse (load) came to know
+    them. Every row stays. `is_repeat` says that it gives the value that the observation had already; `is_latest` is on
+    one row of each observation: the newest that is no repeat. New rows can change the marks of rows that are here, so
+    every observation that they touch is marked whole.
+-#}
+{% macro events_fact(united) -%}
 {%- set columns = event_columns() | join(", ") -%}
 with
 
-united as (
-
-    select * from {{ united }}
-
-),
-
-{% if is_incremental() -%}
-loads as (
-
-    select
-        source_table,
-        max(loaded_at) as loaded_at
-    from {{ this }}
-    group by source_table
-
-),
-
-{% endif -%}
 arrived as (
 
     select
-        united.*,
-        null::text as event_key,
+        {{ columns }},
         null::boolean as was_repeat,
         null::boolean as was_latest
-    from united
+    from {{ united }}
     {% if is_incremental() %}
-    left join loads on united.source_table = loads.source_table
-    where united.loaded_at > coalesce(loads.loaded_at, '-infinity')
+    where {{ is_new_load(this) }}
     {% endif %}
 
 ),
 
 gathered as (
 
-    select {{ columns }}, event_key, was_repeat, was_latest
-    from arrived
+    select * from arrived
     {% if is_incremental() %}
     union all
-    select {{ columns }}, event_key, is_repeat as was_repeat, is_latest as was_latest
+    select
+        {{ columns }},
+        is_repeat as was_repeat,
+        is_latest as was_latest
     from {{ this }}
-    where observation_key in (select observation_key from arrived)
+    where
+        observation_key in (select observation_key from arrived)
+        and event_key not in (select event_key from arrived)
     {% endif %}
-
-),
-
-compared as (
-
-    select
-        *,
-        row_number() over reloads = 1 or value is distinct from lag(value) over reloads as is_changed
-    from gathered
-    window reloads as (
-        partition by source_table, observation_key, vintage_date
-        order by loaded_at, file_name, event_key
-    )
-
-),
-
-stated as (
-
-    select
-        *,
-        row_number() over (
-            partition by source_table, observation_key, vintage_date
-            order by loaded_at, file_name, event_key
-        ) as statement
-    from compared
-    where is_changed or kafka_offset is not null
 
 ),
 
@@ -174,7 +205,7 @@ marked as (
     select
         *,
         row_number() over history > 1 and value is not distinct from lag(value) over history as is_repeat
-    from stated
+    from gathered
     window history as (partition by observation_key order by {{ event_order() }})
 
 ),
@@ -183,7 +214,7 @@ ranked as (
 
     select
         *,
-        not is_repeat and lead(is_repeat, 1, true) over states as is_latest
+        not is_repeat and row_number() over states = count(1) over (partition by observation_key, is_repeat) as is_latest
     from marked
     window states as (partition by observation_key, is_repeat order by {{ event_order() }})
 
@@ -192,11 +223,7 @@ ranked as (
 final as (
 
     select
-        coalesce(
-            event_key,
-            '{{ topic }}:' || log_epoch || ':' || kafka_partition || ':' || kafka_offset,
-            observation_key || coalesce(':' || vintage_date, '') || ':' || statement
-        ) as event_key,
+        event_key,
         observation_key,
         source_table,
         source_system,
@@ -230,4 +257,17 @@ select * from final
 {#- The publisher's vintage first, then the warehouse's own arrival, then the place in the log or in the lake. -#}
 {% macro event_order() -%}
     vintage_date nulls first, loaded_at, log_epoch, kafka_partition, kafka_offset, file_name, event_key
+{%- endmacro %}
+
+
+{#-
+    Whether a row's load is newer than the newest of its source table in `relation`: each source has loads of its own, and
+    one that was slow is not passed over because another was quick. As literals, so that they reach the source's scan.
+-#}
+{% macro is_new_load(relation) -%}
+    {%- set newest = run_query("select source_table, max(loaded_at)::text from " ~ relation ~ " group by source_table") -%}
+    {%- for source_table, loaded_at in newest.rows %}
+        (source_table = '{{ source_table }}' and loaded_at > '{{ loaded_at }}') or
+    {%- endfor %}
+        source_table <> all(array[{% for row in newest.rows %}'{{ row[0] }}'{{ ", " if not loop.last }}{% endfor %}]::text [])
 {%- endmacro %}

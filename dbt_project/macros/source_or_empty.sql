@@ -22,13 +22,31 @@
 {%- endmacro %}
 
 
-{#- The source's whole rows as jsonb, for tables whose columns are data (a column per currency): never a list of them. -#}
+{#-
+    The source's whole rows as jsonb, for tables whose columns are data (a column per currency): never a list of them.
+    Without the offset the planner would make a row's jsonb once for each of its cells.
+-#}
 {% macro source_as_json(source_name, table_name) -%}
     {%- set relation = source(source_name, table_name) -%}
     {%- if execute and not present_columns(relation) -%}
-        (select null::jsonb as record, null::text as load_id, null::text as file_name, null::timestamptz as loaded_at where false)
+        (
+            select
+                null::jsonb as record,
+                null::text as load_id,
+                null::text as file_name,
+                null::timestamptz as loaded_at
+            where false
+        )
     {%- else -%}
-        (select to_jsonb(whole.*) as record, load_id, file_name, loaded_at from {{ relation }} as whole)
+        (
+            select
+                made.record,
+                whole.load_id,
+                whole.file_name,
+                whole.loaded_at
+            from {{ relation }} as whole
+            cross join lateral (select to_jsonb(whole.*) as record offset 0) as made
+        )
     {%- endif -%}
 {%- endmacro %}
 

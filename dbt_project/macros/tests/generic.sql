@@ -30,14 +30,14 @@
 {% endtest %}
 
 
-{#- As many rows as another model has. -#}
-{% test same_count(model, compare_model, expression="1") %}
+{#- Of the recent loads, as many rows as another model has. -#}
+{% test same_count(model, compare_model) %}
     with
 
     counted as (
         select
-            (select count({{ expression }}) from {{ model }}) as row_count,
-            (select count({{ expression }}) from {{ compare_model }}) as expected_count
+            (select count(1) from {{ model }} where {{ is_recent() }}) as row_count,
+            (select count(1) from {{ compare_model }} where {{ is_recent() }}) as expected_count
     )
 
     select *
@@ -60,3 +60,9 @@
     from summed
     where total <> expected_total
 {% endtest %}
+
+
+{#- Loads that a daily check still has to look at: what is older was looked at, and never changes. -#}
+{% macro is_recent() -%}
+    loaded_at > current_timestamp - interval '{{ var("recent") }}'
+{%- endmacro %}

@@ -2,7 +2,7 @@ with
 
 observations as (
 
-    select * from {{ ref("stg_fred__observations") }}
+    select * from {{ ref("int_observations_changed") }}
 
 ),
 
@@ -24,8 +24,8 @@ latest_series as (
 final as (
 
     select
-        observations.source_system || ':' || observations.series_id || ':' || observations.reference_date
-            as observation_key,
+        observations.event_key,
+        observations.observation_key,
         'fred__observations' as source_table,
         observations.source_system,
         'Federal Reserve Bank of St. Louis' as event_publisher,
@@ -42,7 +42,6 @@ final as (
         observations.loaded_at
     from observations
     left join latest_series on observations.series_id = latest_series.series_id
-    where observations.value_text is not null and observations.reference_date is not null
 
 )
 

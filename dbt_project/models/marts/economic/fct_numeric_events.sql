@@ -9,4 +9,4 @@
         ],
     )
 }}
-{{ events_fact(ref("int_numeric_events_united"), "economic_event_numeric") }}
+{{ events_fact(ref("int_numeric_events_united")) }}

@@ -9,4 +9,4 @@
         ],
     )
 }}
-{{ events_fact(ref("int_text_events_united"), "economic_event_text") }}
+{{ events_fact(ref("int_text_events_united")) }}
