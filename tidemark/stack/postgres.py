@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from tidemark.connections import LOCAL_ADMINISTRATOR, passwords
@@ -36,7 +37,13 @@ CONFIGURATION: Mapping[str, str] = {
     "password_encryption": "scram-sha-256",
 }
 
-_UNSHARE = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+
+@dataclass(frozen=True)
+class Identity:
+    """The uid and gid to become (None: the caller's), and what to put before a program."""
+
+    user: tuple[int, int] | None
+    prefix: tuple[str, ...]
 
 
 def ports(settings: Settings) -> dict[str, int]:
@@ -76,22 +83,14 @@ def prepare(settings: Settings) -> Launch:
     folder = settings.home.resolve() / NAME
     folder.mkdir(exist_ok=True)
     data = folder / "data"
-    user, prefix = _identity(folder, data)
+    identity = _identity(folder, data)
     if data.exists():
         _require_whole(data)
     else:
-        _initialise(settings, data, user, prefix)
+        _initialise(settings, data, identity)
     options = [part for key, value in CONFIGURATION.items() for part in ("-c", f"{key}={value}")]
-    program = [
-        *prefix,
-        str(programs() / "postgres"),
-        "-D",
-        str(data),
-        "-p",
-        str(settings.postgres_port),
-        *options,
-    ]
-    return Launch(program, _environment(), folder, user)
+    postgres = [str(programs() / "postgres"), "-D", str(data), "-p", str(settings.postgres_port)]
+    return Launch([*identity.prefix, *postgres, *options], _environment(), folder, identity.user)
 
 
 def _environment() -> dict[str, str]:
@@ -99,33 +98,50 @@ def _environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C"}
 
 
-def _identity(folder: Path, data: Path) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
-    """The uid and gid to become, and what to put before the program; of a cluster that exists, its owner decides."""
-    if os.geteuid() != 0:
-        if data.exists() and data.stat().st_uid != os.geteuid():
-            raise StackError(
-                f"expected {data} to belong to the user who runs `tidemark`, it belongs to uid {data.stat().st_uid}: "
-                "run as that user, or set TIDEMARK_HOME to a folder of your own"
-            )
-        return None, ()
+def _identity(folder: Path, data: Path) -> Identity:
+    """Who Postgres is to run as; a cluster that exists keeps its owner."""
+    caller = os.geteuid()
     owner = data.stat().st_uid if data.exists() else None
-    nobody = pwd.getpwuid(owner) if owner else pwd.getpwnam("nobody")
-    if owner != 0 and _works((nobody.pw_uid, nobody.pw_gid), (), folder):
-        return (nobody.pw_uid, nobody.pw_gid), ()
-    if not owner and shutil.which("unshare") and _works(None, _UNSHARE, folder):
-        return None, _UNSHARE
+    if caller != 0 and owner not in (None, caller):
+        raise StackError(
+            f"expected {data} to belong to the user who runs `tidemark`, it belongs to uid {owner}: run as that user, "
+            "or set TIDEMARK_HOME to a folder of your own"
+        )
+    for identity in _identities(caller, owner):
+        if _works(identity, folder):
+            return identity
     raise StackError(
-        f"expected that Postgres, which refuses to run as root, can run as `{nobody.pw_name}` or in a user namespace: "
-        f"{nobody.pw_name} cannot enter {folder} or {programs()}, and the kernel refuses the namespace; run as another "
-        "user, or set TIDEMARK_HOME (and move the checkout) to a folder that every user may enter"
+        f"expected a way to run Postgres, which refuses root and users without a name: `nobody` cannot enter {folder} "
+        f"or {programs()}, and the kernel refuses a user namespace; run as another user, or set TIDEMARK_HOME (and "
+        "move the checkout) to a folder that every user may enter"
     )
 
 
-def _works(user: tuple[int, int] | None, prefix: tuple[str, ...], folder: Path) -> bool:
+def _identities(caller: int, owner: int | None) -> list[Identity]:
+    """What may work for this caller, best first; initdb refuses a uid that has no name."""
+    nobody = pwd.getpwnam("nobody")
+    namespace = ("unshare", "--user", f"--map-user={nobody.pw_uid}", f"--map-group={nobody.pw_gid}")
+    if caller != 0:
+        return [Identity(None, () if _has_name(caller) else namespace)]
+    given_up = Identity((owner or nobody.pw_uid, nobody.pw_gid), ())
+    if owner is None:
+        return [given_up, Identity(None, namespace)]
+    return [Identity(None, namespace) if owner == 0 else given_up]
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return False
+
+
+def _works(identity: Identity, folder: Path) -> bool:
+    reach = 'test -x "$1" && exec "$2" --version'
     try:
         probe = subprocess.run(
-            [*prefix, "sh", "-c", 'test -x "$1" && exec "$2" --version', "sh", folder, programs() / "postgres"],
-            cwd=folder, env=_environment(), capture_output=True, check=False, **become(user),
+            [*identity.prefix, "sh", "-c", reach, "sh", folder, programs() / "postgres"],
+            cwd=folder, env=_environment(), capture_output=True, check=False, **become(identity.user),
         )  # fmt: skip
     except OSError:  # the folder or the program cannot be reached
         return False
@@ -147,7 +163,7 @@ def _require_whole(data: Path) -> None:
         )
 
 
-def _initialise(settings: Settings, data: Path, user: tuple[int, int] | None, prefix: tuple[str, ...]) -> None:
+def _initialise(settings: Settings, data: Path, identity: Identity) -> None:
     """Make the cluster beside its place and move it there when whole: a half-made one is never taken for one."""
     half, password = data.with_name("data.new"), data.with_name("password.new")
     shutil.rmtree(half, ignore_errors=True)
@@ -155,16 +171,16 @@ def _initialise(settings: Settings, data: Path, user: tuple[int, int] | None, pr
     password.unlink(missing_ok=True)
     password.touch(mode=0o600)
     password.write_text(passwords(settings)[LOCAL_ADMINISTRATOR])
-    if user is not None:
+    if identity.user is not None:
         for path in (half, password):
-            os.chown(path, *user)
+            os.chown(path, *identity.user)
     made = subprocess.run(
         [
-            *prefix, str(programs() / "initdb"), "--pgdata", str(half), "--username", LOCAL_ADMINISTRATOR,
+            *identity.prefix, str(programs() / "initdb"), "--pgdata", str(half), "--username", LOCAL_ADMINISTRATOR,
             "--pwfile", str(password), "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--data-checksums",
         ],
-        cwd=data.parent, env=_environment(), capture_output=True, text=True, check=False, **become(user),
+        cwd=data.parent, env=_environment(), capture_output=True, text=True, check=False, **become(identity.user),
     )  # fmt: skip
     password.unlink()
     if made.returncode != 0:
