@@ -52,13 +52,18 @@ def run() -> None:
     Example:
       tidemark stream run
     """
+    from stream_shim.metrics import serve
     from stream_shim.runner import start_log
     from stream_shim.supervisor import Supervisor
     from tidemark.settings import load
 
     settings = load()
     start_log(settings, "stream")
-    _until_signal(Supervisor(settings).run)
+    server = serve(settings)
+    try:
+        _until_signal(Supervisor(settings).run)
+    finally:
+        server.shutdown()
 
 
 @stream.command()

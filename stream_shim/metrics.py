@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from stream_shim.reports import read_reports
+from tidemark.errors import StackError
 from tidemark.settings import Settings
 
 # (metric, its help, the report's key, its label): counters of a connector, then of a processor.
@@ -80,5 +81,11 @@ def serve(settings: Settings) -> Any:
     """Serve /metrics on loopback, at settings.metrics_port, in a thread of this process; returns the server."""
     registry = CollectorRegistry()
     registry.register(LaneCollector(settings))
-    server, _ = start_http_server(settings.metrics_port, addr="127.0.0.1", registry=registry)
+    try:
+        server, _ = start_http_server(settings.metrics_port, addr="127.0.0.1", registry=registry)
+    except OSError as error:
+        raise StackError(
+            f"expected port {settings.metrics_port} free for metrics, received {error.strerror}: "
+            "set TIDEMARK_METRICS_PORT to a free port"
+        ) from None
     return server

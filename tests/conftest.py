@@ -23,7 +23,7 @@ from tidemark.settings import Settings
 from tidemark.stack import local
 
 RECORDINGS = os.environ.get("TIDEMARK_RECORDINGS")
-PORTS = ("postgres_port", "kafka_port", "kafka_controller_port", "prefect_port")
+PORTS = ("postgres_port", "kafka_port", "kafka_controller_port", "prefect_port", "metrics_port")
 
 
 def free_ports(count: int) -> list[int]:

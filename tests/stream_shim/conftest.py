@@ -65,6 +65,11 @@ class Lane:
         with psycopg.connect(self.stack.dsn("realtime")) as connection:
             return connection.execute(statement, parameters).fetchall()  # type: ignore[arg-type]
 
+    def execute(self, statement: str, *parameters: Any) -> None:
+        """Change something in `realtime`, as the owner."""
+        with psycopg.connect(self.stack.dsn("realtime")) as connection:
+            connection.execute(statement, parameters)  # type: ignore[arg-type]
+
     def count(self, table: str) -> int:
         return int(self.query(f"select count(*) from realtime.{table}")[0][0])
 

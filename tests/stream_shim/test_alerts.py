@@ -1,0 +1,100 @@
+"""What needs a person is posted to the webhook once a cause, and once when it is over."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from stream_shim.alerts import Alerts, causes_of_connector, causes_of_processor
+from stream_shim.metrics import LaneCollector
+from stream_shim.reports import report_path, write_report
+from tests.stream_shim.conftest import Lane, tick, until
+from tidemark.settings import Settings
+
+PROCESSOR: dict[str, Any] = {
+    "destination": "realtime", "started_at": 0.0, "rows": {"market_tick": 9}, "rejects": {"market_tick": 1},
+    "batches": 2, "batch_seconds": 0.5, "waits": 0, "fences": 0, "waiting_for": "", "lag_records": {"market_tick": 3},
+    "lag_seconds": {"market_tick": 0.1}, "headroom_days": 7,
+}  # fmt: skip
+CONNECTOR: dict[str, Any] = {
+    "source": "binance", "started_at": 100.0, "sent": {"market_tick": 5}, "rejected": {}, "errors": 0,
+    "source_errors": 0, "gaps": {"BTC/USDT": 2}, "silences": {}, "last_message_at": 200.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A loopback URL, and what was posted to it."""
+    posts: list[dict[str, Any]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook", posts
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_cause_is_posted_once_and_once_when_it_is_over(webhook: tuple[str, list[dict[str, Any]]]) -> None:
+    url, posts = webhook
+    alerts = Alerts(Settings(alert_webhook=SecretStr(url)))
+    for causes in ({"a": "why"}, {"a": "why"}, {}, {}):
+        alerts.update(causes)
+    assert [(post["state"], post["cause"], post["text"]) for post in posts] == [
+        ("raised", "a", "why"),
+        ("over", "a", "why"),
+    ]
+
+
+def test_a_silent_source_a_waiting_processor_low_head_room_and_a_growing_quarantine_are_causes() -> None:
+    assert causes_of_connector("binance", CONNECTOR, 60, 259.0) == {}
+    assert "silent source binance" in causes_of_connector("binance", CONNECTOR, 60, 261.0)
+    assert causes_of_processor("realtime", PROCESSOR, None) == {}
+    bad = {**PROCESSOR, "waiting_for": "disk full", "headroom_days": 2, "rejects": {"market_tick": 5}}
+    assert set(causes_of_processor("realtime", bad, PROCESSOR)) == {
+        "stopped processor realtime", "low head-room realtime", "growing quarantine realtime",
+    }  # fmt: skip
+
+
+def test_the_metrics_say_what_the_reports_say(tmp_path: Any) -> None:
+    settings = Settings(home=tmp_path)
+    write_report(report_path(settings, "connector", "binance"), CONNECTOR)
+    write_report(report_path(settings, "processor", "realtime"), PROCESSOR)
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in LaneCollector(settings).collect()
+        for sample in metric.samples
+    }
+    assert found["tidemark_source_record_send_total", "binance", "market_tick"] == 5
+    assert found["tidemark_source_gap_total", "binance", "BTC/USDT"] == 2
+    assert found["tidemark_sink_record_send_total", "realtime", "market_tick"] == 9
+    assert found["tidemark_sink_record_errors_total", "realtime", "market_tick"] == 1
+    assert found["tidemark_sink_records_lag_max", "realtime", "market_tick"] == 3
+    assert found["tidemark_sink_headroom_days", "realtime"] == 7
+
+
+def test_a_lane_whose_quarantine_grows_posts_to_the_webhook(lane: Lane, webhook: Any, tmp_path: Any) -> None:
+    url, posts = webhook
+    (tmp_path / "sources.yml").write_text("{}\n")
+    environ = {"TIDEMARK_ALERT_WEBHOOK": url, "TIDEMARK_SOURCES_FILE": str(tmp_path / "sources.yml")}
+    with lane.running("run", **environ):
+        lane.produce("market_tick", [tick(0)])
+        until(lambda: lane.consumed() == 1, "the first row", 120)
+        lane.produce("market_tick", [b"{"])
+        until(lambda: any("growing quarantine" in post["cause"] for post in posts), "an alert", 60)

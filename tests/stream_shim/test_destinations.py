@@ -1,0 +1,56 @@
+"""Each destination has its own group and its own pace; a dead one slows no other."""
+
+import gzip
+import json
+from pathlib import Path
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from tests.stream_shim.conftest import Lane, tick, until
+from tidemark.connections import kafka_bootstrap, lake_url
+
+
+def destinations_file(tmp_path: Path, lane: Lane) -> str:
+    """realtime, an archive in the lake, the same topics elsewhere on the broker, and a cluster that is not there."""
+    path = tmp_path / "destinations.yml"
+    path.write_text(
+        "realtime: {kind: postgres, topics: [market_tick]}\n"
+        "archive: {kind: lake, topics: [market_tick], path: stream}\n"
+        f"mirror: {{kind: kafka, topics: [market_tick], bootstrap: '{kafka_bootstrap(lane.settings)}', prefix: copy.}}\n"
+        "dead: {kind: kafka, topics: [market_tick], bootstrap: '127.0.0.1:1', prefix: copy.}\n"
+    )
+    return str(path)
+
+
+def test_a_topic_reaches_every_destination_that_wants_it_and_a_dead_one_slows_none(lane: Lane, tmp_path: Path) -> None:
+    files = {"TIDEMARK_DESTINATIONS_FILE": destinations_file(tmp_path, lane)}
+    producer = KafkaProducer(bootstrap_servers=kafka_bootstrap(lane.settings))
+    producer.send("copy.market_tick", b"first")  # the other cluster's topic is there
+    producer.close()
+    lane.produce("market_tick", [tick(number) for number in range(50)] + [b"\xff not JSON"])
+    with (
+        lane.running("processor", "dead", **files), lane.running("processor", "realtime", **files),
+        lane.running("processor", "archive", **files), lane.running("processor", "mirror", **files),
+    ):  # fmt: skip
+        until(lambda: lane.count("market_tick") == 50, "realtime's rows", 120)
+        until(lambda: len(archived(lane)) == 51, "the archive's records", 120)
+        until(lambda: mirrored(lane) == 51, "the mirror's records", 120)
+    lines = archived(lane)
+    assert [line["offset"] for line in lines] == list(range(51))
+    assert json.loads(lines[7]["value"]) == tick(7)
+    assert "value_base64" in lines[50]
+
+
+def archived(lane: Lane) -> list[dict]:  # type: ignore[type-arg]
+    folder = Path(lake_url(lane.settings).removeprefix("file://")) / "stream" / "market_tick"
+    files = sorted(folder.glob("day=*/*.jsonl.gz"))
+    return [json.loads(line) for file in files for line in gzip.decompress(file.read_bytes()).splitlines()]
+
+
+def mirrored(lane: Lane) -> int:
+    consumer = KafkaConsumer(bootstrap_servers=kafka_bootstrap(lane.settings))
+    partition = TopicPartition("copy.market_tick", 0)
+    try:
+        return int(consumer.end_offsets([partition])[partition]) - 1
+    finally:
+        consumer.close()

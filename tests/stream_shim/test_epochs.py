@@ -1,0 +1,97 @@
+"""A log that is not the one that was read stops the processor; a person opens the next epoch, nothing vanishes."""
+
+import json
+
+from kafka import KafkaAdminClient, TopicPartition
+
+from stream_shim.config import read_topics
+from stream_shim.topics import ensure_topics
+from tests.stream_shim.conftest import Lane, tick, until
+from tidemark.connections import kafka_bootstrap
+
+
+def recreate(lane: Lane, topic: str = "market_tick") -> None:
+    client = KafkaAdminClient(bootstrap_servers=kafka_bootstrap(lane.settings))
+    try:
+        client.delete_topics([topic])
+        until(lambda: topic not in client.list_topics(), "the topic to be gone")
+        until(lambda: _there(lane, topic, client), "the topic to be there again")
+    finally:
+        client.close()
+
+
+def _there(lane: Lane, topic: str, client: KafkaAdminClient) -> bool:
+    ensure_topics(lane.settings, read_topics(lane.settings.topics_file))
+    return topic in client.list_topics()
+
+
+def consume(lane: Lane, offsets: int) -> None:
+    with lane.running("processor"):
+        until(lambda: lane.consumed() == offsets, f"{offsets} offsets consumed")
+
+
+def stopped(lane: Lane) -> str:
+    """Run the processor until it stops by itself; what it said."""
+    with lane.running("processor") as process:
+        said, _ = process.communicate(timeout=90)
+    assert process.returncode == 1, said
+    return said
+
+
+def balances(lane: Lane) -> list[dict]:  # type: ignore[type-arg]
+    found = json.loads(lane.stack.run("account", "--json").stdout)
+    return [balance for balance in found if balance["topic"] == "market_tick"]
+
+
+def test_a_topic_made_again_goes_on_in_a_new_epoch_and_its_rows_do_not_vanish_as_repeats(lane: Lane) -> None:
+    lane.produce("market_tick", [tick(number) for number in range(10)])
+    consume(lane, 10)
+    recreate(lane)
+    lane.produce("market_tick", [tick(100 + number) for number in range(10)])
+    assert "made again" in stopped(lane)
+    shown = lane.stack.run("stream", "epoch", "market_tick")
+    assert "nothing was changed" in shown.stdout, shown.stderr
+    opened = lane.stack.run("stream", "epoch", "market_tick", "--yes")
+    assert "epoch 2 of market_tick is open" in opened.stdout, opened.stderr
+    consume(lane, 20)
+    assert lane.query("select log_epoch, count(*) from realtime.market_tick group by 1 order by 1") == [
+        (1, 10),
+        (2, 10),
+    ]
+    assert [(b["epoch"], b["lost"], b["balance"]) for b in balances(lane)] == [(1, 0, 0), (2, 0, 0)]
+
+
+def test_records_that_expired_unread_are_recorded_as_lost(lane: Lane) -> None:
+    lane.produce("market_tick", [tick(number) for number in range(10)])
+    consume(lane, 10)
+    lane.produce("market_tick", [tick(number) for number in range(10, 30)])
+    client = KafkaAdminClient(bootstrap_servers=kafka_bootstrap(lane.settings))
+    client.delete_records({TopicPartition("market_tick", 0): 25})
+    client.close()
+    assert "expired unread" in stopped(lane)
+    lane.stack.run("stream", "epoch", "market_tick", "--yes")
+    consume(lane, 30)
+    assert lane.count("market_tick") == 15
+    assert [(b["epoch"], b["consumed"], b["lost"], b["balance"]) for b in balances(lane)] == [
+        (1, 25, 15, 0),
+        (2, 5, 0, 0),
+    ]
+
+
+def test_a_log_that_was_cut_short_goes_on_with_its_new_records_alone(lane: Lane) -> None:
+    """The stored position is ahead of the log: 20 were read, then the log lost 8 of them, and 3 new ones came."""
+    lane.produce("market_tick", [tick(number) for number in range(12)])
+    consume(lane, 12)
+    rows = (
+        "insert into realtime.market_tick select source_system, symbol, timestamp, price, size, attributes, log_epoch, "
+    )
+    lane.execute(rows + "kafka_partition, kafka_offset + 12, received_at - interval '1 minute' from realtime.market_tick "
+                 "where kafka_offset < 8")  # fmt: skip
+    lane.execute("update realtime.consumer_offset set next_offset = 20 where topic = 'market_tick'")
+    lane.produce("market_tick", [tick(200 + number) for number in range(3)])
+    assert "cut short" in stopped(lane)
+    opened = json.loads(lane.stack.run("stream", "epoch", "market_tick", "--yes", "--json").stdout)
+    assert [(step["first_offset"], step["lost"]) for step in opened] == [(12, 0)]
+    consume(lane, 23)
+    assert lane.query("select count(*) from realtime.market_tick where log_epoch = 2") == [(3,)]
+    assert lane.unbalanced() == []

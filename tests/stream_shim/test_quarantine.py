@@ -1,0 +1,63 @@
+"""Records that could not be rows are looked at, tried again, or given up; each is counted, none is doubled."""
+
+import json
+
+import pytest
+
+from stream_shim import quarantine
+from stream_shim.quarantine import Wanted
+from tests.stream_shim.conftest import Lane, tick, until
+from tidemark.errors import TidemarkError
+
+
+@pytest.fixture
+def with_rejects(lane: Lane) -> Lane:
+    """Two rows, and three records in quarantine for two reasons."""
+    lane.produce("market_tick", [tick(0), b"{", b"{", {**tick(3), "price": None}, tick(4)])
+    with lane.running("processor"):
+        until(lambda: lane.consumed() == 5, "everything consumed")
+    return lane
+
+
+def test_they_are_counted_by_topic_and_reason(with_rejects: Lane) -> None:
+    found = quarantine.summary(with_rejects.settings, Wanted())
+    assert [(row["topic"], row["reason"], row["records"]) for row in found] == [
+        ("market_tick", "not_json", 2), ("market_tick", "wrong_type", 1),
+    ]  # fmt: skip
+
+
+def test_the_command_shows_identity_reason_and_payload(with_rejects: Lane) -> None:
+    shown = with_rejects.stack.run("quarantine", "show", "--reason", "not_json", "--json")
+    rows = json.loads(shown.stdout)
+    assert [(row["identity"], row["payload"]) for row in rows] == [
+        ("market_tick:1:0:1", "{"),
+        ("market_tick:1:0:2", "{"),
+    ]
+
+
+def test_a_record_that_is_a_row_by_now_leaves_quarantine_with_its_identity(with_rejects: Lane) -> None:
+    lane = with_rejects
+    good = json.dumps(tick(3)).encode()
+    lane.execute("update realtime.quarantine set payload = %s where kafka_offset = 3", good)
+    assert quarantine.retry(lane.settings, Wanted()) == (1, 2)
+    assert quarantine.retry(lane.settings, Wanted()) == (0, 2)
+    assert lane.query("select kafka_offset from realtime.market_tick order by 1") == [(0,), (3,), (4,)]
+    at = "select received_at from realtime.market_tick where kafka_offset in (0, 3) order by kafka_offset"
+    assert len(lane.query(at)) == 2
+    assert lane.unbalanced() == []
+
+
+def test_a_dropped_record_stays_and_counts_as_dropped(with_rejects: Lane) -> None:
+    lane = with_rejects
+    assert quarantine.drop(lane.settings, Wanted(identity="market_tick:1:0:1")) == 1
+    assert quarantine.drop(lane.settings, Wanted(identity="market_tick:1:0:1")) == 0
+    assert lane.query(
+        "select kafka_offset, dropped_by is not null from realtime.quarantine where dropped_at is not null"
+    ) == [(1, True)]
+    (balance,) = [b for b in json.loads(lane.stack.run("account", "--json").stdout) if b["topic"] == "market_tick"]
+    assert (balance["quarantined"], balance["dropped"], balance["realtime"], balance["balance"]) == (2, 1, 2, 0)
+
+
+def test_an_identity_that_is_none_is_refused(lane: Lane) -> None:
+    with pytest.raises(TidemarkError, match="TOPIC:EPOCH:PARTITION:OFFSET"):
+        quarantine.drop(lane.settings, Wanted(identity="market_tick:1"))

@@ -1,0 +1,34 @@
+"""A day of `realtime` is filled again from the buffer: the same records, the same identities."""
+
+import json
+from datetime import UTC, datetime
+
+from tests.stream_shim.conftest import Lane, tick, until
+
+IDENTITIES = "select log_epoch, kafka_partition, kafka_offset, received_at, price from realtime.market_tick order by 3"
+
+
+def test_a_damaged_day_is_filled_again_with_the_same_identities(lane: Lane) -> None:
+    lane.produce("market_tick", [*[tick(number) for number in range(100)], b"{", tick(101)])
+    with lane.running("processor"):
+        until(lambda: lane.consumed() == 102, "everything consumed")
+    before = lane.query(IDENTITIES)
+    lane.execute("delete from realtime.market_tick where kafka_offset between 10 and 19")
+    lane.execute("update realtime.market_tick set price = 0 where kafka_offset = 50")
+    day = datetime.now(UTC).date().isoformat()
+    done = lane.stack.run("stream", "rebuild", day, "--topic", "market_tick", "--json")
+    assert done.returncode == 0, done.stderr
+    (report,) = json.loads(done.stdout)
+    assert (report["rows_before"], report["rows_now"]) == (91, 101)
+    assert lane.query(IDENTITIES) == before
+    assert (lane.count("quarantine"), lane.unbalanced()) == (1, [])
+
+
+def test_a_promoted_day_is_not_filled_again(lane: Lane) -> None:
+    lane.execute(
+        "insert into realtime.trimmed (promotion_id, topic, day, row_count) "
+        "values (gen_random_uuid(), 'market_tick', '2024-08-08', 1)"
+    )
+    done = lane.stack.run("stream", "rebuild", "2024-08-08", "--topic", "market_tick")
+    assert done.returncode == 1
+    assert "was promoted" in done.stderr
