@@ -16,9 +16,9 @@ from demo.session import Session
 from tidemark.categories import CATEGORIES
 from tidemark.settings import Settings
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 QUIET_SECONDS = 2.5  # a connector holds the last book back until it sees a pause of a second
-DEADLINE_SECONDS = 240
+STALLED_SECONDS = 120  # nothing moved for so long: something is broken, not slow
 STREAMS = ("btcusdt@trade", "ethusdt@trade", "btcusdt@depth@100ms")
 CONNECTORS = ("binance", "sec_edgar", "fred")
 
@@ -42,7 +42,7 @@ class Seen:
 
     def counts(self) -> tuple[object, ...]:
         """What stands still once all is through."""
-        return (self.sent, self.held, self.consumed)
+        return (self.sent, self.held, self.consumed, self.served["binance"]["sent"] if self.served else None)
 
 
 def look(settings: Settings, urls: dict[str, str]) -> Seen:
@@ -99,6 +99,7 @@ class Watch:
         self._settings, self._urls, self._stream, self._show = settings, urls, stream, show
         self._fred = [sum(session.fred_sent(recordings)) for recordings in (1, 2)]
         self._first_fred, self._through, self._given_up = threading.Event(), threading.Event(), threading.Event()
+        self._asked_for_next = False
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -114,6 +115,7 @@ class Watch:
         """Let FRED go on to its second recording, once the first has arrived."""
         self._wait(self._first_fred)
         httpx.post(f"{self._urls['fred']}/_replay/next", timeout=30).raise_for_status()
+        self._asked_for_next = True
 
     def until_through(self) -> Seen:
         """The last look, when all is through."""
@@ -135,10 +137,11 @@ class Watch:
             self._through.set()
 
     def _look_on(self) -> None:
-        started = still_since = time.monotonic()
+        still_since = time.monotonic()
         while not self._given_up.wait(LOOK_SECONDS):
             seen, now = look(self._settings, self._urls), time.monotonic()
-            if seen.counts() != self.seen.counts():
+            waits_for_batch = self._first_fred.is_set() and not self._asked_for_next
+            if seen.counts() != self.seen.counts() or waits_for_batch:
                 still_since = now
             self._note_changes(seen, now)
             self.seen = seen
@@ -147,7 +150,7 @@ class Watch:
                 self._first_fred.set()
             if is_exhausted(seen, self._fred[1]) and is_through(seen) and now - still_since >= QUIET_SECONDS:
                 return
-            self._check_alive(now - started)
+            self._check_alive(now - still_since)
 
     def _note_changes(self, seen: Seen, now: float) -> None:
         for name in CONNECTORS:
@@ -165,9 +168,9 @@ class Watch:
         logs = self._settings.home / "logs"
         if self._stream.poll() is not None:
             raise DemoFailed(f"expected `tidemark stream run` to go on, it ended: {logs}/stream-run.log says why")
-        if seconds > DEADLINE_SECONDS:
+        if seconds > STALLED_SECONDS:
             raise DemoFailed(
-                f"expected the replay to be through within {DEADLINE_SECONDS} s; sources gave {self.seen.served}, "
+                f"expected the replay to go on, nothing moved for {STALLED_SECONDS} s; sources gave {self.seen.served}, "
                 f"connectors sent {self.seen.sent}, topics hold {self.seen.held}, consumed {self.seen.consumed}; "
                 f"{logs} says more"
             )
