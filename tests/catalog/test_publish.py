@@ -4,12 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
+import httpx
+import psycopg
 import pytest
 from pydantic import SecretStr
 
 from catalog.publish import FOLDER, WORKFLOWS, publish, variables
 from tests.conftest import Stack, free_ports
+from tidemark.categories import CATEGORIES
 from tidemark.connections import passwords
 from tidemark.errors import ConfigurationError
 
@@ -75,3 +79,42 @@ def test_an_unknown_workflow_is_refused_before_anything_runs(stack: Stack) -> No
     settings = stack.with_settings(openmetadata_url="http://127.0.0.1:1/api", openmetadata_token=SecretStr("x"))
     with pytest.raises(ConfigurationError, match="received postgres_other"):
         publish(settings, ["postgres_other"])
+
+
+TOKEN = "a token"
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """The address of a strict stand-in for an OpenMetadata server, which knows TOKEN and has no search."""
+    command = [sys.executable, "-m", "tests.catalog.openmetadata_double", TOKEN]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        finally:
+            process.terminate()
+
+
+def test_the_tables_of_a_database_are_published_and_what_the_package_hides_is_a_failure(
+    stack: Stack, server: str
+) -> None:
+    with psycopg.connect(stack.dsn("realtime", "stream_writer")) as connection:
+        connection.execute("select realtime.ensure_partition('market_tick', '2024-08-08'::date)")
+    access = {"TIDEMARK_OPENMETADATA_URL": f"{server}/api", "TIDEMARK_OPENMETADATA_TOKEN": TOKEN}
+    done = stack.run("catalog", "publish", "postgres_realtime", **access)
+    assert done.returncode == 0, done.stderr
+    kept = httpx.get(f"{server}/_double").json()
+    assert kept["problems"] == []
+    assert kept["databases"] == ["tidemark_realtime.realtime"]
+    tables = {name.removeprefix("tidemark_realtime.realtime.realtime.") for name in kept["tables"]}
+    assert set(CATEGORIES) < tables
+    assert "market_tick_20240808" not in tables
+
+    # The stand-in has no search: the package logs that, goes on without lineage, and exits 0.
+    done = stack.run("catalog", "publish", "lineage_realtime", **access)
+    assert done.returncode == 1
+    assert "workflow lineage_realtime: expected it to publish everything" in done.stderr
+    logs = "".join(path.read_text() for path in (stack.settings.home / "logs").glob("catalog_*.log"))
+    assert TOKEN not in logs + done.stderr
+    assert passwords(stack.settings)["catalog_reader"] not in logs + done.stderr
