@@ -66,9 +66,10 @@ def check_day_over(settings: Settings, day: date, now: datetime) -> None:
 
 
 def await_consumer(settings: Settings, topic: str, end: LogEnd | None) -> None:
-    """Return once the consumer has passed `end`; NotClosed, saying where it is, when it does not."""
-    if end is None:
-        raise NotClosed(f"expected a topic {topic} in Kafka, found none: run `tidemark up`")
+    """Return once the consumer has passed `end`; NotClosed, saying where it is, when it does not.
+
+    `end` is None where Kafka has no such topic: well where nothing was ever consumed from it.
+    """
     for attempt in Retrying(
         retry=retry_if_exception_type(NotClosed),
         wait=wait_chain(*map(wait_fixed, PASSING_SECONDS)),
@@ -79,21 +80,14 @@ def await_consumer(settings: Settings, topic: str, end: LogEnd | None) -> None:
             _check_passed(settings, topic, end)
 
 
-def _check_passed(settings: Settings, topic: str, end: LogEnd) -> None:
-    with psycopg.connect(dsn(settings, "realtime", "promoter")) as connection:
-        epochs = connection.execute(
-            "select log_epoch, topic_id from realtime.log_epoch where topic = %s order by log_epoch desc limit 1",
-            (topic,),
-        ).fetchall()
-        epoch, topic_id = epochs[0] if epochs else (None, None)
-        positions: dict[int, int] = dict(
-            connection.execute(
-                "select kafka_partition, next_offset from realtime.consumer_offset where topic = %s and log_epoch = %s",
-                (topic, epoch),
-            ).fetchall()
-        )
+def _check_passed(settings: Settings, topic: str, end: LogEnd | None) -> None:
+    epoch, topic_id, positions = _position(settings, topic)
+    if end is None and topic_id is not None:
+        raise NotClosed(f"expected the topic {topic} in Kafka, found none: run `tidemark up`")
+    if end is None:
+        return
     if topic_id not in {None, end.topic_id}:
-        raise NotClosed(f"{topic}: Kafka's topic was made again since epoch {epoch} began; open its next epoch first")
+        raise NotClosed(f"{topic}: Kafka's topic was made again since epoch {epoch}; open its next epoch first")
     for partition, offset in end.offsets.items():
         position = positions.get(partition, 0)
         if position < offset:
@@ -101,3 +95,19 @@ def _check_passed(settings: Settings, topic: str, end: LogEnd) -> None:
                 f"{topic} partition {partition}: expected a consumer past offset {offset}, it is at "
                 f"{position}: is `tidemark stream run` running?"
             )
+
+
+def _position(settings: Settings, topic: str) -> tuple[int | None, str | None, dict[int, int]]:
+    """The topic's newest epoch, Kafka's id of it, and the next offset of each partition; nothing before the first."""
+    with psycopg.connect(dsn(settings, "realtime", "promoter")) as connection:
+        newest = connection.execute(
+            "select log_epoch, topic_id from realtime.log_epoch where topic = %s order by log_epoch desc limit 1",
+            (topic,),
+        ).fetchone()
+        if newest is None:
+            return None, None, {}
+        positions = connection.execute(
+            "select kafka_partition, next_offset from realtime.consumer_offset where topic = %s and log_epoch = %s",
+            (topic, newest[0]),
+        ).fetchall()
+    return newest[0], newest[1], dict(positions)

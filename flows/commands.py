@@ -19,12 +19,15 @@ def _print_table(title: str, rows: Sequence[dict[str, Any]], empty: str) -> None
     if not rows:
         click.echo(empty)
         return
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a file has no edge
     table = Table(title=title)
     for name, value in rows[0].items():
         table.add_column(name.replace("_", " "), justify="right" if isinstance(value, int | float) else "left")
     for row in rows:
         table.add_row(*(f"{value:,}" if isinstance(value, int | float) else str(value) for value in row.values()))
-    Console().print(table)
+    console.print(table)
 
 
 def _show(title: str, rows: Sequence[dict[str, Any]], as_json: bool, empty: str) -> None:
@@ -126,8 +129,8 @@ def run(name: str, pairs: tuple[str, ...]) -> None:
     """
     from flows.running import run_flow
 
-    result = run_flow(load(), name, **_parameters(pairs))
-    click.echo(f"{name}: {result}")
+    run_flow(load(), name, **_parameters(pairs))
+    click.echo(f"{name}: done")
 
 
 @flow.command()

@@ -85,7 +85,8 @@ def ingest(source: str, build: bool = True) -> Any:
     """Load one batch source into the lake and its ingestion tables, then build the models that read it."""
     settings = current_settings()
     loaded = _task(_load, f"load {source}", DATABASE_RETRY_SECONDS)(settings, source)
-    print(f"{source}: {loaded}")
+    for part in loaded.resources:
+        print(f"{source} {part.resource}: {part.rows_in} rows in, {part.rows_loaded} in ingestion.{part.table}")
     if build:
         _task(_build_source, f"build {source}", DATABASE_RETRY_SECONDS)(settings, source)
     return loaded

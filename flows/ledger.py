@@ -40,15 +40,6 @@ def promotion_id(topic: str, day: date, slices: list[Slice]) -> UUID:
     return uuid5(_NAMESPACE, json.dumps([topic, day.isoformat(), ordered]))
 
 
-def find_lake_path(settings: Settings, promotion: UUID) -> str | None:
-    """Where the promotion's rows already lie in the lake, or None when they were not yet wholly copied."""
-    with psycopg.connect(dsn(settings, "warehouse", "promoter")) as connection:
-        found = connection.execute(
-            "select lake_path from ops.promotion where promotion_id = %s limit 1", (promotion,)
-        ).fetchone()
-    return found[0] if found else None
-
-
 def begin(settings: Settings, promotion: Promotion) -> None:
     """Write the promotion's rows, not yet verified, all or none; again, it changes nothing."""
     with psycopg.connect(dsn(settings, "warehouse", "promoter")) as connection:

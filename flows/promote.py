@@ -101,13 +101,11 @@ def stage(settings: Settings, topic: str, day: date) -> Promotion | None:
 
 
 def _copy(settings: Settings, topic: str, day: date, slices: list[Slice]) -> Promotion:
-    """Copy the rows to the lake unless a run that was killed has done so: the lake is append-only."""
+    """Copy the rows to the lake; a run that was killed has written the same file, or none."""
     promotion_id = ledger.promotion_id(topic, day, slices)
-    lake_path = ledger.find_lake_path(settings, promotion_id)
-    if lake_path is None:
-        lake_path, copied = realtime.copy_day_to_lake(settings, topic, day, str(promotion_id))
-        if _ordered(copied) != _ordered(slices):
-            raise DayChanged(f"{topic} {day}: rows came while it was copied: it starts again")
+    lake_path, copied = realtime.copy_day_to_lake(settings, topic, day, str(promotion_id))
+    if _ordered(copied) != _ordered(slices):
+        raise DayChanged(f"{topic} {day}: rows came while it was copied: it starts again")
     promotion = Promotion(promotion_id, topic, day, lake_path, tuple(_ordered(slices)))
     ledger.begin(settings, promotion)
     return promotion

@@ -66,6 +66,11 @@ def run_flow(settings: Settings, name: str, **parameters: Any) -> Any:
     if name not in FLOWS:
         raise ConfigurationError(f"expected a flow of {', '.join(FLOWS)}, received {name!r}")
     with prefect_session(settings):
+        from prefect.exceptions import ParameterBindError, ParameterTypeError, SignatureMismatchError
+
         from flows import definitions
 
-        return getattr(definitions, name)(**parameters)
+        try:
+            return getattr(definitions, name)(**parameters)
+        except (ParameterBindError, ParameterTypeError, SignatureMismatchError) as error:
+            raise ConfigurationError(f"flow {name}: expected other parameters, received {error}") from None
