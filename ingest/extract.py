@@ -6,13 +6,11 @@ from typing import Any
 
 import dlt
 import msgspec
-from dlt.pipeline.exceptions import PipelineStepFailed
 
-from ingest import lake
-from ingest.plain_dlt import pipeline, plain_schema
-from ingest.sources import Resource, Row
+from ingest import lake, plain_dlt
+from ingest.sources import Answer, Resource, Row
 from tidemark.connections import lake_url
-from tidemark.errors import TidemarkError
+from tidemark.errors import SourceError
 from tidemark.settings import Settings
 
 Progress = Callable[[str, int], None]  # resource, rows so far
@@ -25,22 +23,16 @@ def extract(
 ) -> dict[str, int]:
     """Ask the source and add what is new to the lake; rows that it gave, by resource, stored or not.
 
-    A killed run is finished first. The errors of a source's read function come through as they are.
+    A killed run is finished first. SourceError where the source gave something other than data.
     """
     to_lake = _pipeline(settings, source)
     received = dict.fromkeys((resource.name for resource in resources), 0)
     if to_lake.has_pending_data:
-        to_lake.run(loader_file_format="jsonl")
+        plain_dlt.run(to_lake, source, None, "jsonl")
     elif not lake.complete_loads(settings, source):
         to_lake = to_lake.drop()  # what it remembers to have stored was in another lake
-    try:
-        to_lake.run(
-            [_dlt_resource(settings, resource, received, progress) for resource in resources],
-            schema=plain_schema(source),
-            loader_file_format="jsonl",
-        )
-    except PipelineStepFailed as failure:
-        raise _ours(failure) or failure from failure
+    extracted = [_dlt_resource(settings, source, resource, received, progress) for resource in resources]
+    plain_dlt.run(to_lake, source, extracted, "jsonl")
     return received
 
 
@@ -49,13 +41,16 @@ def _pipeline(settings: Settings, source: str) -> Any:
         bucket_url=lake_url(settings),
         warn_unsafe_layout_separators=False,  # no resource has a slash or a point in its name
     )
-    return pipeline(settings, f"{source}_to_lake", to_lake, source)
+    return plain_dlt.pipeline(settings, f"{source}_to_lake", to_lake, source)
 
 
-def _dlt_resource(settings: Settings, resource: Resource, received: dict[str, int], progress: Progress | None) -> Any:
+def _dlt_resource(
+    settings: Settings, source: str, resource: Resource, received: dict[str, int], progress: Progress | None
+) -> Any:
     def new_rows() -> Iterator[list[Row]]:
         last = dlt.current.resource_state().setdefault("sha256", {})
         for answer in resource.read(settings):
+            _refuse_nul(source, resource.name, answer)
             received[resource.name] += len(answer.rows)
             if progress:
                 progress(resource.name, received[resource.name])
@@ -68,9 +63,12 @@ def _dlt_resource(settings: Settings, resource: Resource, received: dict[str, in
     return dlt.resource(new_rows, name=resource.name, write_disposition="append")
 
 
-def _ours(failure: BaseException) -> TidemarkError | None:
-    """The error of ours that dlt has wrapped, if that is what it is."""
-    error: BaseException | None = failure
-    while error is not None and not isinstance(error, TidemarkError):
-        error = error.__cause__ or error.__context__
-    return error
+def _refuse_nul(source: str, resource: str, answer: Answer) -> None:
+    """A file with a character that the warehouse cannot hold would keep all later ones out."""
+    for row in answer.rows:
+        for column, value in row.items():
+            if value is not None and "\x00" in value:
+                raise SourceError(
+                    f"source {source}: expected text that a database can hold, received a NUL character in "
+                    f"{column} of {resource} ({answer.key}): nothing of this run is stored; ask the source"
+                )

@@ -8,8 +8,8 @@ from typing import Any
 import dlt
 import pyarrow as pa
 
+from ingest import plain_dlt
 from ingest.lake import LakeFile, read
-from ingest.plain_dlt import pipeline, pipelines_folder, plain_schema
 from ingest.sources import Row
 from ingest.tables import LOAD_COLUMNS, SCHEMA, table_name
 from tidemark.connections import dsn
@@ -36,15 +36,13 @@ def load(settings: Settings, source: str, files: Mapping[str, Mapping[LakeFile, 
     What a killed run left in the pipeline's folder goes: the truth is in the warehouse.
     """
     name = f"{source}_to_warehouse"
-    shutil.rmtree(Path(pipelines_folder(settings)) / name, ignore_errors=True)
-    to_warehouse = dlt.destinations.postgres(
+    shutil.rmtree(Path(plain_dlt.pipelines_folder(settings)) / name, ignore_errors=True)
+    destination = dlt.destinations.postgres(
         credentials=dsn(settings, "warehouse", "ingest_writer"), create_indexes=False
     )
-    pipeline(settings, name, to_warehouse, SCHEMA).run(
-        [_dlt_resource(settings, table_name(source, resource), new) for resource, new in files.items() if new],
-        schema=plain_schema(source),
-        loader_file_format="parquet",
-    )
+    to_warehouse = plain_dlt.pipeline(settings, name, destination, SCHEMA)
+    loaded = [_dlt_resource(settings, table_name(source, resource), new) for resource, new in files.items() if new]
+    plain_dlt.run(to_warehouse, source, loaded, "parquet")
 
 
 def _dlt_resource(settings: Settings, table: str, files: Mapping[LakeFile, Columns]) -> Any:

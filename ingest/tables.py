@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from tidemark.connections import dsn
-from tidemark.errors import TidemarkError
+from tidemark.errors import StackError, TidemarkError
 from tidemark.settings import Settings
 
 SCHEMA = "ingestion"
@@ -29,10 +29,22 @@ def qualified(table: str) -> sql.Identifier:
     return sql.Identifier(SCHEMA, table)
 
 
+def connect(settings: Settings, database: str, role: str) -> psycopg.Connection[Any]:
+    """A connection to be closed by `with`; StackError, to be tried again, where the server does not answer."""
+    try:
+        return psycopg.connect(dsn(settings, database, role))
+    except psycopg.OperationalError as failure:
+        received = str(failure).partition("\n")[0]
+        error = StackError(f"expected the database {database} to answer, received {received}: see `tidemark status`")
+        error.retriable = True
+        raise error from None
+
+
 @contextmanager
 def only_run(settings: Settings, source: str) -> Iterator[psycopg.Connection[Any]]:
     """The warehouse as ingest_writer, with no other run of the source anywhere; TidemarkError after WAIT."""
-    with psycopg.connect(dsn(settings, "warehouse", "ingest_writer"), autocommit=True) as warehouse:
+    with connect(settings, "warehouse", "ingest_writer") as warehouse:
+        warehouse.autocommit = True
         try:
             with warehouse.transaction():
                 warehouse.execute(sql.SQL("set local lock_timeout = {}").format(WAIT))
@@ -57,8 +69,11 @@ def ensure_table(warehouse: psycopg.Connection[Any], table: str, columns: Sequen
             if column not in known:
                 add = sql.SQL("alter table {} add column {} text")
                 warehouse.execute(add.format(qualified(table), sql.Identifier(column)))
-        index = sql.SQL("create index if not exists {} on {} (file_name)")
-        warehouse.execute(index.format(sql.Identifier(f"{table}_file_name"), qualified(table)))
+        for method, column in (("btree", "file_name"), ("brin", "loaded_at")):
+            index = sql.SQL("create index if not exists {} on {} using {} ({})").format(
+                sql.Identifier(f"{table}_{column}"), qualified(table), sql.SQL(method), sql.Identifier(column)
+            )
+            warehouse.execute(index)
 
 
 _COLUMNS = "select column_name from information_schema.columns where table_schema = %s and table_name = %s"

@@ -12,7 +12,7 @@ import pytest
 from ingest.pipeline import run
 from tests.ingest.conftest import KEY, Query
 from tests.ingest.loopback import Reply, serving, zipped
-from tidemark.errors import SourceError
+from tidemark.errors import SourceError, StackError
 from tidemark.settings import Settings
 
 ROWS = 12_000  # more than two batches
@@ -75,6 +75,18 @@ def test_a_failed_run_leaves_what_was_loaded_and_stores_nothing_of_its_own(
             run(at_source, "ecb")
     assert warehouse("select count(*) from ingestion.ecb__reference_rates") == [(ROWS,)]
     assert len(list((settings.home / "lake" / "ecb" / "reference_rates").iterdir())) == 1
+
+
+def test_text_that_no_database_holds_is_refused_before_it_is_stored(settings: Settings) -> None:
+    refused = pytest.raises(SourceError, match="NUL character in USD of reference_rates")
+    with serving(lambda path, query: zipped("Date,USD,\n2024-01-02,1\x00,\n")) as source, refused:
+        run(settings.model_copy(update={"ecb_url": source.url}), "ecb")
+    assert not (settings.home / "lake" / "ecb" / "reference_rates").exists()
+
+
+def test_a_warehouse_that_does_not_answer_is_said_in_a_sentence(settings: Settings) -> None:
+    with pytest.raises(StackError, match="expected the database warehouse to answer"):
+        run(settings.model_copy(update={"postgres_port": 9}), "ecb")
 
 
 # Where a run kills itself: before the named method of dlt does its work.
