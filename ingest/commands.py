@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest import sources
-from tidemark import settings
 
 if TYPE_CHECKING:
     from ingest.pipeline import IngestReport
@@ -56,6 +55,7 @@ def run(name: str, as_json: bool) -> None:
     from rich.console import Console
 
     from ingest import pipeline
+    from tidemark import settings
 
     with Console(stderr=True).status(f"{name}: asking") as status:
         report = pipeline.run(
@@ -75,6 +75,7 @@ def rebuild(name: str, as_json: bool) -> None:
       tidemark ingest rebuild fred
     """
     from ingest import pipeline
+    from tidemark import settings
 
     _print_report(pipeline.rebuild(settings.load(), name), as_json)
 

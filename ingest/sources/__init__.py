@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tidemark.errors import ConfigurationError
-from tidemark.settings import Settings
+
+if TYPE_CHECKING:
+    from tidemark.settings import Settings
 
 # A row as the source gave it: every value is the text that was sent, None is JSON's null.
 Row = dict[str, str | None]
@@ -26,7 +29,7 @@ class Resource:
 
     name: str
     category: str
-    read: Callable[[Settings], Iterator[Answer]]
+    read: "Callable[[Settings], Iterator[Answer]]"
 
 
 def names() -> list[str]:
