@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import quote
 
 import msgspec
 import yaml
@@ -42,26 +43,41 @@ class CcxtSource(Source, frozen=True, forbid_unknown_fields=True, tag="ccxt", kw
     sequential_trade_ids: bool = False
 
 
-class FeedSource(Source, frozen=True, forbid_unknown_fields=True, tag="feed", kw_only=True):
-    """An RSS or Atom feed, polled; every entry that was not there before is a text event."""
+class HttpSource(Source, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is polled over HTTP: `url` and `headers` may hold ${NAME}, the environment's value."""
 
     url: str
+    headers: dict[str, str] = {}
+    timeout_seconds: float = 30.0
+
+
+class FeedSource(HttpSource, frozen=True, forbid_unknown_fields=True, tag="feed", kw_only=True):
+    """An RSS or Atom feed, polled; every entry that was not there before is a text event."""
+
     event_publisher: str
     unit: str
-    headers: dict[str, str] = {}
     every_seconds: float = 60.0
 
 
-class PollSource(Source, frozen=True, forbid_unknown_fields=True, tag="poll", kw_only=True):
-    """A list of records over HTTP, polled; a new or revised one is a numeric event, or text if it is no number."""
+class PollSource(HttpSource, frozen=True, forbid_unknown_fields=True, tag="poll", kw_only=True):
+    """A list of records over HTTP, polled; a new or revised one is a numeric event, or text if it is no number.
 
-    url: str
+    `records` is the path to the list: `a.b` is the list b in the object a of JSON, and the elements b of the root a of
+    XML; CSV is the list itself.
+    """
+
     identity: list[str]
+    format: Literal["json", "csv", "xml"] = "json"
     requests: list[dict[str, str]] = msgspec.field(default_factory=lambda: [{}])
     records: str = ""
     rename: dict[str, str] = {}
-    headers: dict[str, str] = {}
     every_seconds: float = 3600.0
+
+    def __post_init__(self) -> None:
+        if self.format == "xml" and not self.records:
+            raise ValueError("expected `records`, the path root.element of one record in XML, received none")
+        if self.format == "csv" and self.records:
+            raise ValueError(f"expected no `records`: CSV is the list itself, received {self.records!r}")
 
 
 SourceEntry = CcxtSource | FeedSource | PollSource
@@ -170,20 +186,32 @@ def read_destinations(path: Path) -> dict[str, DestinationEntry]:
 
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+_filled: dict[str, str] = {}  # value to its variable, of this process
+_LEAST_SECRET = 6  # characters; a shorter one cannot be told from other text
 
 
 def fill(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """Put the environment's values where `text` says ${NAME}; NAME_FILE may name a file that holds the value.
 
-    The result may hold a secret: it goes into a request and nowhere else.
+    The result may hold a secret: it goes into a request and nowhere else; `hide` takes it out of any other text.
     """
 
     def value(match: re.Match[str]) -> str:
         name = match[1]
-        if environment.get(name):
-            return environment[name]
-        if environment.get(f"{name}_FILE"):
-            return Path(environment[f"{name}_FILE"]).read_text().strip()
+        found = environment.get(name, "")
+        if not found and environment.get(f"{name}_FILE"):
+            found = Path(environment[f"{name}_FILE"]).read_text().strip()
+        if found:
+            _filled[found] = name
+            return found
         raise ConfigurationError(f"expected the variable {name} (or {name}_FILE, a file that holds it), found neither")
 
     return _VARIABLE.sub(value, text)
+
+
+def hide(text: str) -> str:
+    """`text` with every value that `fill` has given out, as it is or in a URL, replaced by its variable's name."""
+    for value, name in _filled.items():
+        if len(value) >= _LEAST_SECRET:
+            text = text.replace(value, f"${{{name}}}").replace(quote(value, safe=""), f"${{{name}}}")
+    return text

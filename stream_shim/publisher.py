@@ -52,6 +52,7 @@ class Publisher:
         self.source_errors = 0  # times the source was lost, and connected again
         self.gaps: Counter[str] = Counter()  # by symbol: trades or books that are missing
         self.silences: Counter[str] = Counter()  # by symbol: times that nothing came
+        self.last_ids: dict[str, int] = {}  # by symbol, where the venue's trade ids are sequential
         self.last_message_at = 0.0
         self.started_at = time.time()
         self._report = report_path(settings, "connector", source)

@@ -56,9 +56,12 @@ def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
 
 
 def _refuse_a_promoted_day(connection: Connection[Any], topic: str, day: date) -> None:
-    if connection.execute("select from realtime.trimmed where topic = %s and day = %s", (topic, day)).fetchone():
+    promoted = connection.execute(
+        "select promotion_id from realtime.trimmed where topic = %s and day = %s", (topic, day)
+    ).fetchone()
+    if promoted is not None:
         raise TidemarkError(
-            f"{topic}, {day}: expected a day of realtime, it was promoted: its rows are in the warehouse"
+            f"{topic}, {day}: expected a day of realtime, its rows are in the warehouse: it was promoted"
         )
 
 

@@ -11,7 +11,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stream_shim.config import SourceEntry, read_destinations, read_sources, read_topics
+from stream_shim.config import SourceEntry, hide, read_destinations, read_sources, read_topics
 from stream_shim.connectors import connector_of, pause
 from stream_shim.reports import report_path, write_report
 from tidemark.errors import ConfigurationError, SourceError
@@ -27,6 +27,14 @@ LOG_BYTES, LOG_FILES = 10 * 1024 * 1024, 3
 RECONNECT_SECONDS = (1, 2, 5, 10, 30, 60)
 STEADY_SECONDS = 60  # a source that ran so long before it failed begins again with the shortest wait
 REPORT_SECONDS = 1
+STOP_SECONDS = 2
+
+
+class _Discreet(logging.Formatter):
+    """Leaves credentials out of whatever is logged, tracebacks and other libraries' lines too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hide(super().format(record))
 
 
 def start_log(settings: Settings, name: str) -> None:
@@ -36,11 +44,9 @@ def start_log(settings: Settings, name: str) -> None:
     to_file = RotatingFileHandler(folder / f"{name}.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES)
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setLevel(logging.WARNING)
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        handlers=[to_file, to_terminal],
-    )
+    for handler in (to_file, to_terminal):
+        handler.setFormatter(_Discreet("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal])
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, and a key may be in one
     logging.getLogger("kafka").setLevel(logging.ERROR)
 
@@ -59,29 +65,47 @@ def run_connector(settings: Settings, name: str) -> None:
     ensure_topics(settings, read_topics(settings.topics_file))
     publisher = Publisher(settings, name)
     try:
-        asyncio.run(_connect_until_stopped(sources[name], publisher, settings))
+        asyncio.run(_connect_until_signal(sources[name], publisher, settings))
     finally:
         publisher.close()
 
 
-async def _connect_until_stopped(source: SourceEntry, publisher: "Publisher", settings: Settings) -> None:
+async def _connect_until_signal(source: SourceEntry, publisher: "Publisher", settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await connect_until(stop, source, publisher, settings)
+
+
+async def connect_until(stop: asyncio.Event, source: SourceEntry, publisher: "Publisher", settings: Settings) -> None:
+    """Run one source until `stop`. One that is lost is connected again, after a wait with back-off and jitter."""
     reporting = asyncio.create_task(_report(publisher))
     failures = 0
     while not stop.is_set():
         started = time.monotonic()
         try:
-            await connector_of(source)(source, publisher, settings, stop)
+            await _until(stop, asyncio.create_task(connector_of(source)(source, publisher, settings, stop)))  # type: ignore[arg-type]
         except SourceError as error:
             publisher.source_errors += 1
             failures = 0 if time.monotonic() - started > STEADY_SECONDS else failures
             seconds = RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)] * random.uniform(0.5, 1)
             failures += 1
+            seconds = max(seconds, error.wait_seconds)
             log.warning("%s; connecting again in %.1f s", error, seconds)
             await pause(stop, seconds)
     reporting.cancel()
+
+
+async def _until(stop: asyncio.Event, connector: "asyncio.Task[None]") -> None:
+    """Wait for the connector; one that does not heed `stop` in time, because its source lets it wait, is cancelled."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([connector, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    await asyncio.wait([connector], timeout=STOP_SECONDS)
+    if connector.cancel():
+        await asyncio.wait([connector])
+    if not connector.cancelled():
+        connector.result()
 
 
 async def _report(publisher: "Publisher") -> None:

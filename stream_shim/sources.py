@@ -77,6 +77,7 @@ class Preview:
         self.rejected: Counter[str] = Counter()
         self.gaps: Counter[str] = Counter()
         self.silences: Counter[str] = Counter()
+        self.last_ids: dict[str, int] = {}
         self._wanted, self._stop = wanted, stop
 
     def send(self, datum: Datum) -> None:

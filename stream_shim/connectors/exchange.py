@@ -10,11 +10,13 @@ A book is a snapshot of what it is now: {"symbol": .., "bids": [[price, size], .
 """
 
 import asyncio
+import contextlib
 import logging
+import time
 from datetime import UTC, datetime
 from typing import Any
 
-from stream_shim.config import CcxtSource, OrderBook, fill
+from stream_shim.config import CcxtSource, OrderBook, fill, hide
 from stream_shim.publisher import Datum, Publisher
 from tidemark.errors import ConfigurationError, SourceError
 from tidemark.settings import Settings
@@ -98,65 +100,87 @@ async def run(source: CcxtSource, publisher: Publisher, settings: Settings, stop
     exchange = open_exchange(source)
     try:
         await exchange.load_markets()
-        streams = [_trades(exchange, source, symbol, publisher) for symbol in source.trades]
+        ear = Ear(source, publisher)
+        streams = [_trades(exchange, symbol, ear) for symbol in source.trades]
         if source.order_book:
-            streams += [_books(exchange, source, source.order_book, s, publisher) for s in source.order_book.symbols]
+            streams += [_books(exchange, source.order_book, symbol, ear) for symbol in source.order_book.symbols]
         await _until(stop, streams)
     except ccxt.pro.BaseError as error:
         raise SourceError(
-            f"{source.name}: expected {source.exchange} to stream, received {type(error).__name__}: {error}"
+            f"{source.name}: expected {source.exchange} to stream, received {type(error).__name__}: {hide(str(error))}"
         ) from None
     finally:
-        await asyncio.wait_for(exchange.close(), CLOSE_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(exchange.close(), CLOSE_SECONDS)
 
 
 async def _until(stop: asyncio.Event, streams: list[Any]) -> None:
     """Run the streams until `stop`; the first that fails ends them all."""
     tasks = [asyncio.create_task(stream) for stream in streams]
     stopping = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
-    for task in (*tasks, stopping):
-        task.cancel()
-    await asyncio.gather(*tasks, stopping, return_exceptions=True)
+    try:
+        done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (*tasks, stopping):
+            task.cancel()
+        await asyncio.gather(*tasks, stopping, return_exceptions=True)
     for task in done - {stopping}:
         task.result()
 
 
-async def _next(source: CcxtSource, publisher: Publisher, symbol: str, awaitable: Any) -> Any:
-    """The next of a stream. A fault inside ccxt's receive loop wakes nobody: silence has an end."""
-    try:
-        return await asyncio.wait_for(awaitable, source.silence_seconds)
-    except TimeoutError:
-        publisher.silences[symbol] += 1
-        raise SourceError(
-            f"{source.name}: expected news of {symbol} within {source.silence_seconds} s, received nothing"
-        ) from None
+class Ear:
+    """Listens to a source's streams: silence is counted by symbol, and a source with no sound at all is lost."""
+
+    def __init__(self, source: CcxtSource, publisher: Publisher) -> None:
+        self.source, self.publisher = source, publisher
+        self._heard_at = time.monotonic()
+
+    async def next_of(self, symbol: str, watch: "asyncio.Future[Any]") -> Any:
+        """The next of one stream. A fault inside ccxt's receive loop wakes nobody, so waiting has an end."""
+        limit = self.source.silence_seconds
+        while not (await asyncio.wait([watch], timeout=limit))[0]:
+            self.publisher.silences[symbol] += 1
+            log.warning("%s: expected news of %s within %s s, received none", self.source.name, symbol, limit)
+            if time.monotonic() - self._heard_at >= limit:
+                raise SourceError(f"{self.source.name}: expected news within {limit} s, received none of any symbol")
+        self._heard_at = time.monotonic()
+        if watch.cancelled():
+            raise SourceError(f"{self.source.name}: expected news of {symbol}, the connection was closed")
+        return watch.result()
 
 
-async def _trades(exchange: Any, source: CcxtSource, symbol: str, publisher: Publisher) -> None:
-    last_id = None
+async def _trades(exchange: Any, symbol: str, ear: Ear) -> None:
+    source, publisher = ear.source, ear.publisher
     while True:
-        for trade in await _next(source, publisher, symbol, exchange.watch_trades(symbol)):
+        watch = asyncio.ensure_future(exchange.watch_trades(symbol))
+        try:
+            trades = await ear.next_of(symbol, watch)
+        finally:
+            watch.cancel()
+        for trade in trades:
             if source.sequential_trade_ids:
-                last_id = _check_sequence(source, publisher, symbol, last_id, trade)
+                _check_sequence(source, publisher, symbol, trade)
             publisher.send(parse_trade(source.source_system, trade))
 
 
-def _check_sequence(
-    source: CcxtSource, publisher: Publisher, symbol: str, last_id: int | None, trade: dict[str, Any]
-) -> int:
-    """Count the trades that a venue with sequential ids has given and we have not seen; one seen again is no gap."""
+def _check_sequence(source: CcxtSource, publisher: Publisher, symbol: str, trade: dict[str, Any]) -> None:
+    """Count the trades that a venue with sequential ids has given and we have not seen; one seen again is no gap.
+
+    The last id outlives a connection: what was missed between two is a gap as well.
+    """
     this_id = int(trade["id"])
-    if last_id is not None and this_id > last_id + 1:
+    last_id = publisher.last_ids.get(symbol, this_id)
+    if this_id > last_id + 1:
         publisher.gaps[symbol] += this_id - last_id - 1
         log.warning("%s: %s trades of %s are missing before %s", source.name, this_id - last_id - 1, symbol, this_id)
-    return this_id if last_id is None else max(last_id, this_id)
+    publisher.last_ids[symbol] = max(last_id, this_id)
 
 
-async def _books(exchange: Any, source: CcxtSource, entry: OrderBook, symbol: str, publisher: Publisher) -> None:
+async def _books(exchange: Any, entry: OrderBook, symbol: str, ear: Ear) -> None:
     """At most one snapshot an interval, by the book's own time; the last one before a pause is sent when it lasts."""
     from ccxt.base.errors import ChecksumError
 
+    source, publisher = ear.source, ear.publisher
     interval_ms = int(entry.every_seconds * 1000)
     sent_ms, waiting = -interval_ms, None
     while True:
@@ -164,7 +188,7 @@ async def _books(exchange: Any, source: CcxtSource, entry: OrderBook, symbol: st
         try:
             if waiting and not (await asyncio.wait([watch], timeout=entry.every_seconds))[0]:
                 sent_ms, waiting = _send_book(source, waiting, publisher), None
-            book = await _next(source, publisher, symbol, watch)
+            book = await ear.next_of(symbol, watch)
         except ChecksumError as error:  # ccxt has thrown this book away, and begins with a new one
             publisher.gaps[symbol] += 1
             log.warning("%s: the book of %s has a gap (%s); it begins anew", source.name, symbol, error)

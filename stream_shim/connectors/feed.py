@@ -9,12 +9,13 @@ Source: feedparser's reference. One accession number appears once per filer, so 
 """
 
 import asyncio
+from io import BytesIO
 from typing import Any
 
 import feedparser
 import httpx
 
-from stream_shim.config import FeedSource, fill
+from stream_shim.config import FeedSource, fill, hide
 from stream_shim.connectors import pause
 from stream_shim.connectors.cursor import Cursor
 from stream_shim.connectors.http import date_ms, get
@@ -25,9 +26,9 @@ from tidemark.settings import Settings
 
 def parse_feed(source: FeedSource, body: bytes, time_ms: int) -> list[tuple[str, Datum]]:
     """(identity, text event) of every entry, oldest first. SourceError where the body is no feed."""
-    parsed = feedparser.parse(body)
+    parsed = feedparser.parse(BytesIO(body))  # bare bytes that are a file's name would be read as that file
     if not parsed.version:
-        raise SourceError(f"{source.name}: expected an RSS or Atom feed, received {body[:80]!r}")
+        raise SourceError(f"{source.name}: expected an RSS or Atom feed, received {hide(repr(body[:80]))}")
     found = []
     for entry in reversed(parsed.entries):
         identity = f"{entry.get('id') or entry.get('link')}|{entry.get('title')}"
@@ -50,21 +51,16 @@ def _plain(value: Any) -> Any:
 
 
 async def run(source: FeedSource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:
-    """Poll until `stop`; SourceError when the feed gives none after every retry."""
+    """Poll until `stop`; SourceError when the feed gives none."""
     cursor = Cursor.load(settings, source.name)
     headers = {name: fill(value) for name, value in source.headers.items()}
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with httpx.AsyncClient() as client:
         while not stop.is_set():
-            conditional = {k: v for k, v in cursor.validators.items() if v}
-            response = await get(client, settings, source.name, fill(source.url), {**headers, **conditional})
+            response = await get(client, source, fill(source.url), {**headers, **cursor.conditions(source)})
             if response.status_code == 200:
                 for identity, datum in parse_feed(source, response.content, date_ms(response)):
                     if cursor.is_new(identity, ""):
                         publisher.send(datum)
                 publisher.flush()  # the cursor moves only past what Kafka has
-                cursor.validators = {
-                    "If-None-Match": response.headers.get("etag", ""),
-                    "If-Modified-Since": response.headers.get("last-modified", ""),
-                }
-                cursor.save()
+                cursor.save(source, response.headers)
             await pause(stop, source.every_seconds)

@@ -1,65 +1,41 @@
-"""What the polling kinds share: one GET with back-off, and its time."""
+"""What the polling kinds share: one GET, its time, and a client that waits no longer than the entry says."""
 
+import asyncio
 import email.utils
-import logging
 import time
 
 import httpx
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_chain,
-    wait_fixed,
-)
 
+from stream_shim.config import HttpSource, hide
 from tidemark.errors import SourceError
-from tidemark.settings import Settings
 
-log = logging.getLogger("tidemark.connector")
-
-
-class _NotYet(SourceError):
-    """An answer that may be another one next time."""
+MOST_WAIT_SECONDS = 3600.0
 
 
-async def get(
-    client: httpx.AsyncClient, settings: Settings, source: str, url: str, headers: dict[str, str]
-) -> httpx.Response:
-    """The response, 200 or 304, retried with back-off; SourceError never shows the URL: it may hold a key."""
-
-    async def once() -> httpx.Response:
-        try:
-            response = await client.get(url, headers=headers, follow_redirects=True)
-        except httpx.HTTPError as error:
-            raise _NotYet(f"{source}: expected an answer, received {type(error).__name__}") from None
-        if response.status_code in (429, 500, 502, 503, 504):
-            raise _NotYet(f"{source}: expected HTTP 200, received {response.status_code}")
-        if response.status_code not in (200, 304):
-            raise SourceError(f"{source}: expected HTTP 200, received {response.status_code}: {response.text[:200]}")
-        return response
-
-    waits = [wait_fixed(seconds) for seconds in settings.retry_seconds]
-    retrying = AsyncRetrying(
-        retry=retry_if_exception_type(_NotYet),
-        wait=wait_chain(*waits),
-        stop=stop_after_attempt(len(waits) + 1),
-        reraise=True,
-        before_sleep=_say,
-    )
-    response: httpx.Response = await retrying(once)
+async def get(client: httpx.AsyncClient, source: HttpSource, url: str, headers: dict[str, str]) -> httpx.Response:
+    """The response, 200 or 304; anything else is a SourceError. It never shows the URL, which may hold a key."""
+    try:
+        async with asyncio.timeout(source.timeout_seconds):
+            response = await client.get(url, headers=headers, follow_redirects=True, timeout=source.timeout_seconds)
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        raise SourceError(f"{source.name}: expected an answer, received {type(error).__name__}") from None
+    if response.status_code not in (200, 304):
+        said = hide(response.text[:200])
+        raise SourceError(
+            f"{source.name}: expected HTTP 200, received {response.status_code}: {said!r}", _retry_after(response)
+        )
     return response
 
 
-def _say(state: RetryCallState) -> None:
-    if state.outcome is not None:
-        log.warning("%s; trying again", state.outcome.exception())
+def _retry_after(response: httpx.Response) -> float:
+    """The seconds of a Retry-After header; one that is a date is rare, and the usual back-off serves it."""
+    asked = response.headers.get("retry-after", "")
+    return min(float(asked), MOST_WAIT_SECONDS) if asked.isdecimal() else 0.0
 
 
 def date_ms(response: httpx.Response) -> int:
     """The time of a poll: the response's Date header, else now, in milliseconds since 1970 UTC."""
-    header = response.headers.get("date")
-    if header is None:
+    try:
+        return int(email.utils.parsedate_to_datetime(response.headers["date"]).timestamp() * 1000)
+    except (KeyError, ValueError):
         return int(time.time() * 1000)
-    return int(email.utils.parsedate_to_datetime(header).timestamp() * 1000)

@@ -1,21 +1,30 @@
 """Kind `poll`: a list of records over HTTP; a record that is new or revised is sent, as a number or else as text.
 
-One FRED observation (`records: observations`; a value that is missing is "."):
+One FRED observation in its three formats (`records: observations`, or `observations.observation` in XML; a value that
+is missing is "."), and an ECB one (`format=csvdata`; `rename: {OBS_VALUE: value, TITLE: description}`):
 
     {"realtime_start": "2024-11-03", "realtime_end": "2024-11-03", "date": "2024-07-01", "value": "29349.924"}
+    <observations ..><observation realtime_start="2024-11-03" .. date="2024-07-01" value="29349.924"/></observations>
 
-Source: FRED API, /fred/series/observations.
+    KEY,FREQ,CURRENCY,..,TIME_PERIOD,OBS_VALUE,..,TITLE,..
+    EXR.D.USD.EUR.SP00.A,D,USD,..,2024-11-01,1.0864,..,US dollar/Euro,..
+
+Source: FRED API, /fred/series/observations; ECB Data Portal API, /service/data.
 """
 
 import asyncio
+import csv
+import io
 import math
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
+from xml.etree import ElementTree
 
 import httpx
 import msgspec
 
-from stream_shim.config import PollSource, fill
+from stream_shim.config import PollSource, fill, hide
 from stream_shim.connectors import pause
 from stream_shim.connectors.cursor import Cursor
 from stream_shim.connectors.http import date_ms, get
@@ -28,15 +37,51 @@ from tidemark.settings import Settings
 def parse_records(source: PollSource, request: dict[str, str], body: bytes) -> list[dict[str, Any]]:
     """One response's records, renamed, each with the request's own values. SourceError where there is no such list."""
     try:
-        found: Any = msgspec.json.decode(body)
-        for step in source.records.split(".") if source.records else []:
-            found = found[step]
+        found = _FORMATS[source.format](source, body)
         return [{**request, **{source.rename.get(k, k): v for k, v in record.items()}} for record in found]
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+    except (msgspec.DecodeError, ElementTree.ParseError, csv.Error, LookupError, ValueError, TypeError,
+            AttributeError) as error:  # fmt: skip
         raise SourceError(
-            f"{source.name}: expected JSON with a list of records at {source.records or 'its root'!r}, "
-            f"received {body[:80]!r} ({type(error).__name__})"
+            f"{source.name}: expected {source.format} with a list of records at {source.records or 'its root'!r}, "
+            f"received {hide(repr(body[:80]))} ({type(error).__name__})"
         ) from None
+
+
+def _from_json(source: PollSource, body: bytes) -> Iterable[dict[str, Any]]:
+    found: Any = msgspec.json.decode(body)
+    for step in source.records.split(".") if source.records else []:
+        found = found[step]
+    return found  # type: ignore[no-any-return]
+
+
+def _from_csv(source: PollSource, body: bytes) -> Iterable[dict[str, Any]]:
+    rows = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+    if rows.fieldnames is None or not {source.rename.get(name, name) for name in rows.fieldnames} & {"value"}:
+        raise LookupError("no column is the value")  # a page of HTML is CSV too
+    return list(rows)
+
+
+def _from_xml(source: PollSource, body: bytes) -> Iterable[dict[str, Any]]:
+    """An element's attributes, and the text of those of its children that hold no other; namespaces are left out."""
+    root = ElementTree.fromstring(body)
+    first, *steps = source.records.split(".")
+    if _local(root.tag) != first:
+        raise LookupError(f"the root is {root.tag}")
+    found = [root]
+    for step in steps:
+        found = [child for element in found for child in element if _local(child.tag) == step]
+    return [
+        {**{_local(name): value for name, value in element.attrib.items()},
+         **{_local(child.tag): child.text for child in element if not len(child)}}
+        for element in found
+    ]  # fmt: skip
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]
+
+
+_FORMATS = {"json": _from_json, "csv": _from_csv, "xml": _from_xml}
 
 
 def parse_record(source: PollSource, record: dict[str, Any], time_ms: int) -> Datum:
@@ -68,18 +113,42 @@ def _url(source: PollSource, request: dict[str, str]) -> str:
     return fill(url)
 
 
+def _identity(source: PollSource, record: dict[str, Any]) -> str | None:
+    """What tells the record from the others; None where it lacks a part of that."""
+    values = [record.get(name) for name in source.identity]
+    return None if None in values else "|".join(map(str, values))
+
+
 async def run(source: PollSource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:
-    """Poll until `stop`; SourceError when a request gives no records after every retry."""
+    """Poll until `stop`. A request that fails does not keep the others from being made; SourceError afterwards."""
     cursor = Cursor.load(settings, source.name)
-    headers = {name: fill(value) for name, value in source.headers.items()}
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with httpx.AsyncClient() as client:
         while not stop.is_set():
+            failed: SourceError | None = None
             for request in source.requests:
-                response = await get(client, settings, source.name, _url(source, request), headers)
-                for record in parse_records(source, request, response.content):
-                    identity = "|".join(str(record.get(name)) for name in source.identity)
-                    if cursor.is_new(identity, record.get("value")):
-                        publisher.send(parse_record(source, record, date_ms(response)))
-            publisher.flush()  # the cursor moves only past what Kafka has
-            cursor.save()
+                try:
+                    await _poll(client, source, request, publisher, cursor)
+                except SourceError as error:
+                    failed = error
+            if failed:
+                raise failed
             await pause(stop, source.every_seconds)
+
+
+async def _poll(
+    client: httpx.AsyncClient, source: PollSource, request: dict[str, str], publisher: Publisher, cursor: Cursor
+) -> None:
+    """One request: what is new or revised is sent, and once Kafka has it the cursor moves past it."""
+    version = (source, request)
+    headers = {name: fill(value) for name, value in source.headers.items()}
+    response = await get(client, source, _url(source, request), {**headers, **cursor.conditions(version)})
+    if response.status_code != 200:
+        return
+    for record in parse_records(source, request, response.content):
+        identity = _identity(source, record)
+        if identity is None:
+            publisher.reject(f"missing one of {', '.join(source.identity)}", record)
+        elif cursor.is_new(identity, record.get("value")):
+            publisher.send(parse_record(source, record, date_ms(response)))
+    publisher.flush()
+    cursor.save(version, response.headers)

@@ -4,7 +4,7 @@ import gzip
 import json
 from pathlib import Path
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.connections import kafka_bootstrap, lake_url
@@ -16,7 +16,7 @@ def destinations_file(tmp_path: Path, lane: Lane) -> str:
     path.write_text(
         "realtime: {kind: postgres, topics: [market_tick]}\n"
         "archive: {kind: lake, topics: [market_tick], path: stream}\n"
-        f"mirror: {{kind: kafka, topics: [market_tick], bootstrap: '{kafka_bootstrap(lane.settings)}', prefix: copy.}}\n"
+        f"mirror: {{kind: kafka, topics: [market_tick], prefix: copy., bootstrap: '{kafka_bootstrap(lane.settings)}'}}\n"
         "dead: {kind: kafka, topics: [market_tick], bootstrap: '127.0.0.1:1', prefix: copy.}\n"
     )
     return str(path)
@@ -24,9 +24,9 @@ def destinations_file(tmp_path: Path, lane: Lane) -> str:
 
 def test_a_topic_reaches_every_destination_that_wants_it_and_a_dead_one_slows_none(lane: Lane, tmp_path: Path) -> None:
     files = {"TIDEMARK_DESTINATIONS_FILE": destinations_file(tmp_path, lane)}
-    producer = KafkaProducer(bootstrap_servers=kafka_bootstrap(lane.settings))
-    producer.send("copy.market_tick", b"first")  # the other cluster's topic is there
-    producer.close()
+    client = KafkaAdminClient(bootstrap_servers=kafka_bootstrap(lane.settings))
+    client.create_topics({"copy.market_tick": {"num_partitions": 1, "replication_factor": 1}})
+    client.close()
     lane.produce("market_tick", [tick(number) for number in range(50)] + [b"\xff not JSON"])
     with (
         lane.running("processor", "dead", **files), lane.running("processor", "realtime", **files),
@@ -51,6 +51,6 @@ def mirrored(lane: Lane) -> int:
     consumer = KafkaConsumer(bootstrap_servers=kafka_bootstrap(lane.settings))
     partition = TopicPartition("copy.market_tick", 0)
     try:
-        return int(consumer.end_offsets([partition])[partition]) - 1
+        return int(consumer.end_offsets([partition])[partition])
     finally:
         consumer.close()
