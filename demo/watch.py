@@ -170,7 +170,8 @@ class Watch:
             raise DemoFailed(f"expected `tidemark stream run` to go on, it ended: {logs}/stream-run.log says why")
         if seconds > STALLED_SECONDS:
             raise DemoFailed(
-                f"expected the replay to go on, nothing moved for {STALLED_SECONDS} s; sources gave {self.seen.served}, "
+                f"expected the replay to go on, nothing moved for {STALLED_SECONDS} s: "
+                f"sources gave {self.seen.served}, "
                 f"connectors sent {self.seen.sent}, topics hold {self.seen.held}, consumed {self.seen.consumed}; "
                 f"{logs} says more"
             )

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from aiohttp import web
 
-from demo.servers.binance_feed import read_feed
-from demo.servers.binance_socket import Conversation
+from demo.servers.binance_feed import book_after, read_feed
+from demo.servers.binance_socket import Accident, Conversation
 from demo.servers.source_server import SourceServer
 
 _EXCHANGE_INFO_PARAMETERS = {"symbol", "symbols", "permissions", "showPermissionSets", "symbolStatus"}
@@ -38,6 +38,9 @@ class BinanceServer(SourceServer):
         self.sent: Counter[str] = Counter()  # by stream, what the furthest subscription got
         self.depth_asked: dict[str, asyncio.Condition] = defaultdict(asyncio.Condition)
         self.depth_answers: Counter[str] = Counter()  # by symbol, answered GET /depth
+        self.accidents: dict[tuple[str, int], Accident] = {}  # to a stream's n-th message, counted over all connections
+        self.passed: Counter[str] = Counter()  # by stream, messages sent or lost, over all connections
+        self.updates: Counter[str] = Counter()  # by symbol, how far the last connection's book stream has come
 
     @property
     def exhausted(self) -> bool:
@@ -101,8 +104,9 @@ class BinanceServer(SourceServer):
 
     def _book(self, symbol: str, limit: int) -> dict[str, object]:
         snapshot = self.feed.snapshots[symbol]
-        sides = {side: snapshot[side][:limit] for side in ("bids", "asks")}  # type: ignore[index]
-        return {"lastUpdateId": snapshot["lastUpdateId"], **sides}
+        updates = self.feed.streams.get(f"{symbol.lower()}@depth@100ms", [])[: self.updates[symbol]]
+        number, sides = book_after(snapshot, updates)
+        return {"lastUpdateId": number, **{side: levels[:limit] for side, levels in sides.items()}}
 
     def _unread(self, request: web.Request, unread: int) -> web.Response:
         sent = len(request.query)
@@ -119,5 +123,5 @@ class BinanceServer(SourceServer):
             raise web.HTTPBadRequest
         socket = web.WebSocketResponse(autoping=False, compress=False)  # pongs are awaited one by one
         await socket.prepare(request)
-        await Conversation(self, socket, combined).run(streams)
+        await Conversation(self, socket, request.transport, combined).run(streams)
         return socket

@@ -2,9 +2,10 @@
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 SESSION = "binance_ws_hftbacktest"
 EXCHANGE_INFO = "crypto_ws_cryptofeed/BINANCE.0.gz"
@@ -76,3 +77,22 @@ def read_feed(recordings: Path) -> Feed:
     if not feed.streams:
         raise FileNotFoundError(f"expected sessions spot_<symbol>_<day>.gz in {recordings / SESSION}, found none")
     return feed
+
+
+def book_after(snapshot: dict[str, Any], updates: Iterable[Message]) -> tuple[int, dict[str, list[list[str]]]]:
+    """The venue's book, best first, and the number of its last change: the snapshot and what came after it."""
+    number = snapshot["lastUpdateId"]
+    sides = {side: dict(snapshot[side]) for side in ("bids", "asks")}
+    for message in updates:
+        update = json.loads(message.data)
+        if update["u"] <= snapshot["lastUpdateId"]:
+            continue
+        number = update["u"]
+        for side, changes in (("bids", update["b"]), ("asks", update["a"])):
+            sides[side].update(changes)
+    falling = {"bids": True, "asks": False}
+    return number, {
+        side: [[p, s] for p, s in sorted(levels.items(), key=lambda level: float(level[0]), reverse=falling[side])
+               if float(s)]
+        for side, levels in sides.items()
+    }  # fmt: skip

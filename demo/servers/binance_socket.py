@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterable
+from enum import StrEnum
 from heapq import merge
 from itertools import count
 from operator import attrgetter
@@ -28,12 +29,28 @@ BURST = 500  # messages sent without asking whether the reader keeps up
 SNAPSHOT_SECONDS = 5.0  # for a client that starts no book of its own, and so asks for no snapshot
 
 
+class Accident(StrEnum):
+    """What may befall a message: lost on the way, cut off in its frame, garbage in its place, silence from there on."""
+
+    LOST = "lost"
+    CUT = "cut"
+    GARBAGE = "garbage"
+    STALL = "stall"
+
+
 class Conversation:
     """Speaks with one client until it leaves."""
 
-    def __init__(self, server: "BinanceServer", socket: web.WebSocketResponse, combined: bool) -> None:
+    def __init__(
+        self,
+        server: "BinanceServer",
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport | None,
+        combined: bool,
+    ) -> None:
         self.server = server
         self.socket = socket
+        self.transport = transport
         self.combined = combined
         self.subscribed: set[str] = set()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -146,6 +163,7 @@ class Conversation:
         for number, message in enumerate(self.server.feed.streams[stream], start=1):
             if stream not in self.subscribed:
                 return
+            self.server.updates[symbol] = number
             await self._send(message)
             if number == 1:
                 await self._snapshot_taken(symbol, answers)
@@ -162,7 +180,18 @@ class Conversation:
 
     async def _send(self, message: Message) -> None:
         text = f'{{"stream":"{message.stream}","data":{message.data}}}' if self.combined else message.data
-        await self.socket.send_str(text)
+        self.server.passed[message.stream] += 1
+        accident = self.server.accidents.get((message.stream, self.server.passed[message.stream]))
+        if accident is None:
+            await self.socket.send_str(text)
+        elif accident is Accident.GARBAGE:
+            await self.socket.send_str("\x00garbage")
+        elif accident is Accident.STALL:
+            await asyncio.Event().wait()
+        elif accident is Accident.CUT and self.transport is not None:
+            self.transport.write(b"\x81\x7e\x03\xe8" + text[:20].encode())  # a frame of 1,000 bytes that ends here
+            self.transport.close()
+            raise ConnectionError
 
     async def _rounds(self, times: int) -> None:
         """Ping and wait for the pong. A client that does not answer is cut off, as the vendor does."""

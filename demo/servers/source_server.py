@@ -13,10 +13,12 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Fault(StrEnum):
-    """How a source may fail: 503, an HTML page with status 200, a connection closed in silence, no answer in time."""
+    """How a request may fail: 503, 429, an HTML page or garbage with status 200, a silent close, no answer in time."""
 
     UNAVAILABLE = "unavailable"
+    LIMITED = "limited"
     HTML = "html"
+    GARBAGE = "garbage"
     CLOSE = "close"
     SLOW = "slow"
 
@@ -90,6 +92,10 @@ class SourceServer:
             return web.Response(status=503, text="Service Unavailable")
         if self.fault is Fault.HTML:
             return web.Response(text="<html><body>Scheduled maintenance</body></html>", content_type="text/html")
+        if self.fault is Fault.LIMITED:
+            return web.Response(status=429, text="Too Many Requests", headers={"Retry-After": "1"})
+        if self.fault is Fault.GARBAGE:
+            return web.Response(body=bytes(range(256)), content_type="application/octet-stream")
         if self.fault is Fault.CLOSE and request.transport is not None:
             request.transport.abort()
         if self.fault is Fault.SLOW:
