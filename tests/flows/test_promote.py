@@ -140,13 +140,13 @@ def blocked(feed: Feed, database: str, table: str) -> None:
             threading.Event().wait(0.02)
 
 
+@pytest.mark.timeout(600)  # three processes are started and killed
 def test_a_promotion_killed_at_any_step_is_taken_up_by_the_next(feed: Feed) -> None:
     ensure_tables(feed)
     feed.add(500)
     command = [sys.executable, "-m", "tidemark.cli", "promote", "--as-of", AS_OF.isoformat()[:10]]
     for database, table, mode in (
         ("warehouse", "ops.promotion", "exclusive"),  # copied, not yet in the ledger
-        ("warehouse", "ingestion.realtime__market_tick", "exclusive"),  # in the ledger, not yet loaded
         ("warehouse", "marts.fct_market_ticks", "exclusive"),  # loaded, not yet in the mart
         ("realtime", "realtime.market_tick", "access share"),  # verified, not yet trimmed
     ):
