@@ -17,6 +17,9 @@ export UV_LINK_MODE ?= copy
 
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
+REQUIRE_PYTHON := $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
+	echo "make: expected Python 3.11 to 3.13, found $$($(PYTHON) --version 2>&1): set PYTHON to another" >&2; exit 1; }
+
 .PHONY: help
 help: ## Explain these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,7 +75,7 @@ lock: setup ## Resolve every dependency anew: Python, the SQL linter, Kafka's ja
 	@$(BIN)/python -m tidemark.stack.jars
 
 .venv/.installed: requirements.lock pyproject.toml | $(UV)
-	@[ -x $(BIN)/python ] || $(UV) venv -q --python "$(PYTHON)" .venv
+	@[ -x $(BIN)/python ] || { $(REQUIRE_PYTHON); $(UV) venv -q --python "$(PYTHON)" .venv; }
 	@echo "installing what requirements.lock names into .venv"
 	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements.lock
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
@@ -85,8 +88,7 @@ lock: setup ## Resolve every dependency anew: Python, the SQL linter, Kafka's ja
 
 # Where Python comes without venv, pip alone does.
 .uv/bin/uv:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
-		echo "make: expected Python 3.11 to 3.13, found $$($(PYTHON) --version 2>&1): set PYTHON to another" >&2; exit 1; }
+	@$(REQUIRE_PYTHON)
 	@echo "installing uv into .uv"
 	@{ $(PYTHON) -m venv .uv && .uv/bin/python -m pip install -q --disable-pip-version-check uv; } 2>/dev/null \
 		|| { rm -rf .uv; $(PYTHON) -m pip install -q --disable-pip-version-check --target .uv uv; }

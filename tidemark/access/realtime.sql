@@ -111,13 +111,17 @@ reset role;
 revoke all on function realtime.ensure_partition(text, date) from public;
 grant usage on schema realtime to stream_writer, transformer, catalog_reader;
 grant execute on function realtime.ensure_partition(text, date) to stream_writer;
-grant select on realtime.log_epoch, realtime.consumer_offset, realtime.quarantine, realtime.lost to stream_writer;
+grant select on realtime.log_epoch, realtime.consumer_offset, realtime.quarantine, realtime.lost
+to stream_writer;
 grant select, insert on realtime.feed to stream_writer;
-grant insert on realtime.log_epoch, realtime.consumer_offset, realtime.quarantine, realtime.lost to stream_writer;
+grant insert on realtime.log_epoch, realtime.consumer_offset, realtime.quarantine, realtime.lost
+to stream_writer;
 grant update on realtime.consumer_offset to stream_writer;
 grant update (dropped_at, dropped_by), delete on realtime.quarantine to stream_writer;
 grant select on all tables in schema realtime to transformer, catalog_reader;
-alter default privileges for role promoter in schema realtime grant select on tables to transformer, catalog_reader;
+alter default privileges for role promoter in schema realtime
+grant select on tables to transformer, catalog_reader;
 
 grant usage on schema live to bi_reader, catalog_reader;
-alter default privileges for role transformer in schema live grant select on tables to bi_reader, catalog_reader;
+alter default privileges for role transformer in schema live
+grant select on tables to bi_reader, catalog_reader;

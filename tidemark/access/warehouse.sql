@@ -49,11 +49,14 @@ grant usage on schema ingestion to transformer, catalog_reader, promoter;
 alter default privileges for role ingest_writer in schema ingestion
 grant select on tables to transformer, catalog_reader, promoter;
 grant usage on schema ops to transformer, catalog_reader;
-alter default privileges for role promoter in schema ops grant select on tables to transformer, catalog_reader;
+alter default privileges for role promoter in schema ops
+grant select on tables to transformer, catalog_reader;
 grant select on all tables in schema ops to transformer, catalog_reader;
 grant usage on schema staging, intermediate to catalog_reader;
 grant usage on schema marts to promoter, catalog_reader, bi_reader;
-alter default privileges for role transformer in schema staging grant select on tables to catalog_reader;
-alter default privileges for role transformer in schema intermediate grant select on tables to catalog_reader;
+alter default privileges for role transformer in schema staging
+grant select on tables to catalog_reader;
+alter default privileges for role transformer in schema intermediate
+grant select on tables to catalog_reader;
 alter default privileges for role transformer in schema marts
 grant select on tables to promoter, catalog_reader, bi_reader;

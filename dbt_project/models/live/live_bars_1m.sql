@@ -16,41 +16,43 @@ minutes as (
         feeds.name as symbol,
         minute.bar_start_at
     from feeds
-    cross join lateral (
-        with recursive
+    cross join
+        lateral (
+            with recursive
 
-        traded as (
+            traded as (
 
-            (
-                select ticks.timestamp as traded_at
-                from {{ source("streaming", "market_tick") }} as ticks
-                where ticks.symbol = feeds.name
-                order by ticks.timestamp asc
-                limit 1
+                (
+                    select ticks.timestamp as traded_at
+                    from {{ source("streaming", "market_tick") }} as ticks
+                    where ticks.symbol = feeds.name
+                    order by ticks.timestamp asc
+                    limit 1
+                )
+                union all
+                select (
+                    select ticks.timestamp
+                    from {{ source("streaming", "market_tick") }} as ticks
+                    where
+                        ticks.symbol = feeds.name
+                        and ticks.timestamp >= {{ day_of("traded.traded_at") }} + interval '1 day'
+                    order by ticks.timestamp asc
+                    limit 1
+                ) as traded_at
+                from traded
+                where traded.traded_at is not null
+
             )
-            union all
-            select (
-                select ticks.timestamp
-                from {{ source("streaming", "market_tick") }} as ticks
-                where
-                    ticks.symbol = feeds.name
-                    and ticks.timestamp >= {{ day_of("traded.traded_at") }} + interval '1 day'
-                order by ticks.timestamp asc
-                limit 1
-            ) as traded_at
-            from traded
-            where traded.traded_at is not null
 
-        )
-
-        select {{ day_of("traded_at") }} as day_start_at from traded
-        where traded_at is not null
-    ) as days
-    cross join lateral generate_series(
-        days.day_start_at,
-        days.day_start_at + interval '1 day' - interval '1 minute',
-        interval '1 minute'
-    ) as minute (bar_start_at)
+            select {{ day_of("traded_at") }} as day_start_at from traded
+            where traded_at is not null
+        ) as days
+    cross join
+        lateral generate_series(
+            days.day_start_at,
+            days.day_start_at + interval '1 day' - interval '1 minute',
+            interval '1 minute'
+        ) as minute (bar_start_at)
     where feeds.topic = 'market_tick'
 
 ),
@@ -128,7 +130,8 @@ final as (
         bars.close,
         bars.volume,
         bars.trade_count,
-        {{ is_final_bar("bars.bar_start_at", lower="tidemark.tidemark_at", upper="now()") }} as is_final,
+        {{ is_final_bar("bars.bar_start_at", lower="tidemark.tidemark_at", upper="now()") }}
+            as is_final,
         bars.bar_start_at
     from bars
     cross join tidemark

@@ -25,22 +25,24 @@ measured as (
         recent.rows_per_minute,
         recent.last_received_at
     from feeds
-    cross join lateral (
-        select
-            count(1) / {{ by.minutes }}::double precision as rows_per_minute,
-            max(records.received_at) as last_received_at
-        from {{ source("streaming", topic) }} as records
-        where
-            records.source_system = feeds.source_system
-            and records.{{ by.name }} = feeds.name
-            and records.{{ by.time }} > (
-                select newest.{{ by.time }} - interval '{{ by.window }}'
-                from {{ source("streaming", topic) }} as newest
-                where newest.source_system = feeds.source_system and newest.{{ by.name }} = feeds.name
-                order by newest.{{ by.time }} desc
-                limit 1
-            )
-    ) as recent
+    cross join
+        lateral (
+            select
+                count(1) / {{ by.minutes }}::double precision as rows_per_minute,
+                max(records.received_at) as last_received_at
+            from {{ source("streaming", topic) }} as records
+            where
+                records.source_system = feeds.source_system
+                and records.{{ by.name }} = feeds.name
+                and records.{{ by.time }} > (
+                    select newest.{{ by.time }} - interval '{{ by.window }}'
+                    from {{ source("streaming", topic) }} as newest
+                    where newest.source_system = feeds.source_system
+                        and newest.{{ by.name }} = feeds.name
+                    order by newest.{{ by.time }} desc
+                    limit 1
+                )
+        ) as recent
     where feeds.topic = '{{ topic }}'
     {{ "union all" if not loop.last }}
     {%- endfor %}

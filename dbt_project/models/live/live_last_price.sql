@@ -18,17 +18,22 @@ final as (
         newest.timestamp as traded_at,
         newest.received_at
     from feeds
-    cross join lateral (
-        select
-            ticks.price,
-            ticks.size,
-            ticks.timestamp,
-            ticks.received_at
-        from {{ source("streaming", "market_tick") }} as ticks
-        where ticks.source_system = feeds.source_system and ticks.symbol = feeds.name
-        order by ticks.timestamp desc, ticks.log_epoch desc, ticks.kafka_partition desc, ticks.kafka_offset desc
-        limit 1
-    ) as newest
+    cross join
+        lateral (
+            select
+                ticks.price,
+                ticks.size,
+                ticks.timestamp,
+                ticks.received_at
+            from {{ source("streaming", "market_tick") }} as ticks
+            where ticks.source_system = feeds.source_system and ticks.symbol = feeds.name
+            order by
+                ticks.timestamp desc,
+                ticks.log_epoch desc,
+                ticks.kafka_partition desc,
+                ticks.kafka_offset desc
+            limit 1
+        ) as newest
     where feeds.topic = 'market_tick'
 
 )

@@ -20,33 +20,46 @@ final as (
         newest.entry,
         newest.received_at
     from feeds
-    cross join lateral (
-        select
-            recent.*,
-            row_number() over (
-                partition by recent.entry
-                order by recent.received_at desc, recent.log_epoch desc, recent.kafka_offset desc
-            ) as newest
-        from (
+    cross join
+        lateral (
             select
-                events.value,
-                events.unit,
-                events.description,
-                events.attributes ->> 'link' as link,
-                coalesce(
-                    events.attributes ->> 'id',
-                    (events.attributes ->> 'series_id') || ':' || (events.attributes ->> 'date'),
-                    events.log_epoch || ':' || events.kafka_partition || ':' || events.kafka_offset
-                ) as entry,
-                events.log_epoch,
-                events.kafka_offset,
-                events.received_at
-            from {{ source("streaming", "economic_event_text") }} as events
-            where events.source_system = feeds.source_system and events.event_publisher = feeds.name
-            order by events.received_at desc, events.log_epoch desc, events.kafka_partition desc, events.kafka_offset desc
-            limit 100
-        ) as recent
-    ) as newest
+                recent.*,
+                row_number() over (
+                    partition by recent.entry
+                    order by
+                        recent.received_at desc, recent.log_epoch desc, recent.kafka_offset desc
+                ) as newest
+            from (
+                select
+                    events.value,
+                    events.unit,
+                    events.description,
+                    events.attributes ->> 'link' as link,
+                    coalesce(
+                        events.attributes ->> 'id',
+                        (events.attributes ->> 'series_id')
+                        || ':'
+                        || (events.attributes ->> 'date'),
+                        events.log_epoch
+                        || ':'
+                        || events.kafka_partition
+                        || ':'
+                        || events.kafka_offset
+                    ) as entry,
+                    events.log_epoch,
+                    events.kafka_offset,
+                    events.received_at
+                from {{ source("streaming", "economic_event_text") }} as events
+                where events.source_system = feeds.source_system
+                    and events.event_publisher = feeds.name
+                order by
+                    events.received_at desc,
+                    events.log_epoch desc,
+                    events.kafka_partition desc,
+                    events.kafka_offset desc
+                limit 100
+            ) as recent
+        ) as newest
     where feeds.topic = 'economic_event_text' and newest.newest = 1
 
 )

@@ -25,7 +25,12 @@ united as (
 final as (
 
     select
-        'market_tick:' || log_epoch || ':' || kafka_partition || ':' || kafka_offset as market_tick_key,
+        'market_tick:'
+        || log_epoch
+        || ':'
+        || kafka_partition
+        || ':'
+        || kafka_offset as market_tick_key,
         source_system || ':' || symbol as symbol_key,
         united.*
     from united

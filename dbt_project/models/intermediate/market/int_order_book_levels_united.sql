@@ -28,7 +28,12 @@ united as (
 final as (
 
     select
-        'order_book_l2:' || log_epoch || ':' || kafka_partition || ':' || kafka_offset as order_book_level_key,
+        'order_book_l2:'
+        || log_epoch
+        || ':'
+        || kafka_partition
+        || ':'
+        || kafka_offset as order_book_level_key,
         source_system || ':' || symbol as symbol_key,
         united.*
     from united

@@ -79,7 +79,8 @@ final as (
         source_system,
         symbol,
         case when symbol like '%/%' then split_part(symbol, '/', 1) end as base_asset,
-        case when symbol like '%/%' then split_part(split_part(symbol, '/', 2), ':', 1) end as quote_asset,
+        case when symbol like '%/%' then split_part(split_part(symbol, '/', 2), ':', 1) end
+            as quote_asset,
         min(first_traded_at) as first_traded_at,
         max(last_traded_at) as last_traded_at,
         max(last_book_at) as last_book_at,

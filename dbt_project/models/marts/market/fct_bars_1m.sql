@@ -27,15 +27,24 @@ arrived as (
 -- or while it is not final.
 touched as (
 
-    select source_system, symbol, {{ minute_of("traded_at") }} as bar_start_at
+    select
+        source_system,
+        symbol,
+        {{ minute_of("traded_at") }} as bar_start_at
     from arrived
     union
-    select resent.source_system, resent.symbol, {{ minute_of("resent.traded_at") }} as bar_start_at
+    select
+        resent.source_system,
+        resent.symbol,
+        {{ minute_of("resent.traded_at") }} as bar_start_at
     from ticks as resent
     inner join arrived using (source_system, symbol, trade_id)
     where resent.is_resent
     union
-    select source_system, symbol, bar_start_at
+    select
+        source_system,
+        symbol,
+        bar_start_at
     from {{ this }}
     where not is_final
 

@@ -52,7 +52,13 @@ gathered as (
         is_resent as was_resent
     from {{ this }}
     where
-        (source_system, symbol, trade_id) in (select source_system, symbol, trade_id from arrived)
+        (source_system, symbol, trade_id) in (
+            select
+                source_system,
+                symbol,
+                trade_id
+            from arrived
+        )
         and market_tick_key not in (select market_tick_key from arrived)
     {% endif %}
 

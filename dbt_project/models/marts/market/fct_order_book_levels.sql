@@ -57,7 +57,13 @@ gathered as (
         is_whole_snapshot as was_whole_snapshot
     from {{ this }}
     where
-        (source_system, symbol, snapshot_id) in (select source_system, symbol, snapshot_id from arrived)
+        (source_system, symbol, snapshot_id) in (
+            select
+                source_system,
+                symbol,
+                snapshot_id
+            from arrived
+        )
         and order_book_level_key not in (select order_book_level_key from arrived)
     {% endif %}
 

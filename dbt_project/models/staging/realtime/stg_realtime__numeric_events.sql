@@ -35,8 +35,10 @@ named as (
         numeric_events.kafka_partition,
         numeric_events.kafka_offset,
         case when parsed.fields ? 'series_id' then parsed.fields ->> 'date' end as reference_date,
-        case when parsed.fields ? 'series_id' then parsed.fields ->> 'realtime_start' end as vintage_date,
-        case when parsed.fields ? 'series_id' then parsed.fields ->> 'realtime_end' end as vintage_end_date,
+        case when parsed.fields ? 'series_id' then parsed.fields ->> 'realtime_start' end
+            as vintage_date,
+        case when parsed.fields ? 'series_id' then parsed.fields ->> 'realtime_end' end
+            as vintage_end_date,
         numeric_events.received_at,
         numeric_events.loaded_at
     from numeric_events

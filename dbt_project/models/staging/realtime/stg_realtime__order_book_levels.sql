@@ -42,7 +42,8 @@ named as (
     from order_book_levels
     -- Parsed once: without the offset the planner would repeat it for every field.
     cross join lateral (
-        select {{ cast_text("order_book_levels.attributes", casts["attributes"]) }} as fields offset 0
+        select {{ cast_text("order_book_levels.attributes", casts["attributes"]) }} as fields
+        offset 0
     ) as parsed
 
 ),

@@ -34,8 +34,10 @@ named as (
         text_events.kafka_partition,
         text_events.kafka_offset,
         case when parsed.fields ? 'series_id' then parsed.fields ->> 'date' end as reference_date,
-        case when parsed.fields ? 'series_id' then parsed.fields ->> 'realtime_start' end as vintage_date,
-        case when parsed.fields ? 'series_id' then parsed.fields ->> 'realtime_end' end as vintage_end_date,
+        case when parsed.fields ? 'series_id' then parsed.fields ->> 'realtime_start' end
+            as vintage_date,
+        case when parsed.fields ? 'series_id' then parsed.fields ->> 'realtime_end' end
+            as vintage_end_date,
         text_events.received_at,
         text_events.loaded_at
     from text_events
