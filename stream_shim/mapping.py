@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
@@ -68,7 +69,13 @@ class Unmappable(ValueError):
 
 def received_at(timestamp_ms: int) -> str:
     """The record's time in Kafka as text, exact to the millisecond."""
-    return (EPOCH + timedelta(milliseconds=timestamp_ms)).isoformat()
+    second, millisecond = divmod(timestamp_ms, 1000)
+    return f"{_second_text(second)}.{millisecond:03d}+00:00"
+
+
+@lru_cache(maxsize=64)
+def _second_text(second: int) -> str:
+    return (EPOCH + timedelta(seconds=second)).isoformat()[:19]
 
 
 def build_row_type(topic: str, mapping: dict[str, str]) -> RowType:
@@ -94,12 +101,14 @@ def build_mapper(topic: str, mapping: dict[str, str]) -> Mapper:
 
     def map_records(records: list[Record], log_epoch: int, partition: int) -> Mapped:
         mapped = Mapped(plain=_is_plain(records))
-        rows, kept = mapped.rows, mapped.records
+        keep_row, keep_record = mapped.rows.append, mapped.records.append
         stamp, stamp_text = -1, ""
         for record in records:
             offset, timestamp, _, value = record
             try:
-                *columns, raw = astuple(decode(_checked(value)))
+                if not value or len(value) > MAX_VALUE_BYTES or b"\\u0000" in value:
+                    _refuse(value)
+                *columns, raw = astuple(decode(value))
                 attributes = bytes(raw).decode()
                 if attributes[0] != "{":
                     raise Unmappable("wrong_type", "expected `attributes` to be an object")
@@ -109,10 +118,10 @@ def build_mapper(topic: str, mapping: dict[str, str]) -> Mapper:
                 except Unmappable as why:
                     mapped.rejects.append(Reject(record, *why.args))
                     continue
-            if timestamp != stamp:
+            if timestamp != stamp:  # of a live topic, all records of a batch have the broker's one stamp
                 stamp, stamp_text = timestamp, received_at(timestamp)
-            rows.append((*columns, attributes, log_epoch, partition, offset, stamp_text))
-            kept.append(record)
+            keep_row((*columns, attributes, log_epoch, partition, offset, stamp_text))
+            keep_record(record)
         return mapped
 
     return map_records
@@ -124,14 +133,14 @@ def _is_plain(records: list[Record]) -> bool:
     return not any(character in joined for character in (b"\\", b"\n", b"\t", b"\r"))
 
 
-def _checked(value: bytes | None) -> bytes:
+def _refuse(value: bytes | None) -> None:
+    """Raise Unmappable for a value that is empty, too large, or holds a NUL; what only looks like a NUL passes."""
     if not value:
         raise Unmappable("empty_value", "expected a JSON object, received no value")
     if len(value) > MAX_VALUE_BYTES:
         raise Unmappable("too_large", f"expected at most {MAX_VALUE_BYTES} bytes, received {len(value)}")
-    if b"\\u0000" in value and _ESCAPED_NUL.search(value):
+    if _ESCAPED_NUL.search(value):
         raise Unmappable("nul_character", "expected text that Postgres can hold, received a NUL character")
-    return value
 
 
 def _map_slowly(

@@ -12,11 +12,11 @@ from tidemark.connections import kafka_bootstrap, lake_url
 
 def destinations_file(tmp_path: Path, lane: Lane) -> str:
     """realtime, an archive in the lake, the same topics elsewhere on the broker, and a cluster that is not there."""
-    path = tmp_path / "destinations.yml"
+    path, bootstrap = tmp_path / "destinations.yml", kafka_bootstrap(lane.settings)
     path.write_text(
         "realtime: {kind: postgres, topics: [market_tick]}\n"
         "archive: {kind: lake, topics: [market_tick], path: stream}\n"
-        f"mirror: {{kind: kafka, topics: [market_tick], prefix: copy., bootstrap: '{kafka_bootstrap(lane.settings)}'}}\n"
+        f"mirror: {{kind: kafka, topics: [market_tick], prefix: copy., bootstrap: '{bootstrap}'}}\n"
         "dead: {kind: kafka, topics: [market_tick], bootstrap: '127.0.0.1:1', prefix: copy.}\n"
     )
     return str(path)
