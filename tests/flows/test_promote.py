@@ -15,8 +15,7 @@ from flows.account import Balance, account
 from flows.errors import AlreadyRunning, NotPromoted
 from flows.promote import only_one
 from flows.running import run_flow
-
-from .conftest import AS_OF, DAY, Feed
+from tests.flows.conftest import AS_OF, DAY, Feed
 
 
 def promote(feed: Feed) -> list[dict[str, Any]]:
