@@ -11,7 +11,7 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from tidemark.categories import CATEGORIES, required_fields
+from tidemark.categories import CATEGORIES, json_schema, required_fields
 from tidemark.errors import ConfigurationError
 
 
@@ -84,8 +84,9 @@ SourceEntry = CcxtSource | FeedSource | PollSource
 
 
 class TopicEntry(Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings of one topic, and its mapping: column of the table ← field on the wire."""
+    """Settings of one topic, its schema, and its mapping: column of the table ← field on the wire."""
 
+    schema: dict[str, Any]
     mapping: dict[str, str]
     partitions: int = 1
     replication: int = 1
@@ -156,7 +157,7 @@ def read_sources(path: Path) -> dict[str, SourceEntry]:
 
 
 def read_topics(path: Path) -> dict[str, TopicEntry]:
-    """The topics by name; each is a category, and its mapping names every column of that category."""
+    """The topics by name; each is a category, with all of its fields in the schema and in the mapping."""
     entries: dict[str, TopicEntry] = _read(path, TopicEntry)
     if set(entries) != set(CATEGORIES):
         raise ConfigurationError(f"{path}: expected the topics {sorted(CATEGORIES)}, received {sorted(entries)}")
@@ -165,6 +166,19 @@ def read_topics(path: Path) -> dict[str, TopicEntry]:
             raise ConfigurationError(
                 f"{path}, {topic}.mapping: expected the columns {list(required_fields(topic))}, "
                 f"received {list(entry.mapping)}"
+            )
+        category = json_schema(topic)
+        fields = {entry.mapping.get(name, name): kind for name, kind in category["properties"].items()}
+        for field, kind in fields.items():
+            found = entry.schema.get("properties", {}).get(field, {})
+            if not found.items() >= kind.items():
+                raise ConfigurationError(
+                    f"{path}, {topic}.schema.properties.{field}: expected {kind}, received {found}"
+                )
+        if set(entry.schema.get("required", ())) != {entry.mapping[name] for name in category["required"]}:
+            required = entry.schema.get("required")
+            raise ConfigurationError(
+                f"{path}, {topic}.schema.required: expected {category['required']}, received {required}"
             )
     return entries
 

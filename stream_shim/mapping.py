@@ -106,8 +106,8 @@ def build_mapper(topic: str, mapping: dict[str, str]) -> Mapper:
         for record in records:
             offset, timestamp, _, value = record
             try:
-                if not value or len(value) > MAX_VALUE_BYTES or b"\\u0000" in value:
-                    _refuse(value)
+                if value is None or len(value) > MAX_VALUE_BYTES or b"\\u0000" in value or not value:
+                    value = _checked(value)
                 *columns, raw = astuple(decode(value))
                 attributes = bytes(raw).decode()
                 if attributes[0] != "{":
@@ -133,14 +133,15 @@ def _is_plain(records: list[Record]) -> bool:
     return not any(character in joined for character in (b"\\", b"\n", b"\t", b"\r"))
 
 
-def _refuse(value: bytes | None) -> None:
-    """Raise Unmappable for a value that is empty, too large, or holds a NUL; what only looks like a NUL passes."""
+def _checked(value: bytes | None) -> bytes:
+    """The value; Unmappable where it is empty, too large, or holds a NUL: what only looks like a NUL passes."""
     if not value:
         raise Unmappable("empty_value", "expected a JSON object, received no value")
     if len(value) > MAX_VALUE_BYTES:
         raise Unmappable("too_large", f"expected at most {MAX_VALUE_BYTES} bytes, received {len(value)}")
     if _ESCAPED_NUL.search(value):
         raise Unmappable("nul_character", "expected text that Postgres can hold, received a NUL character")
+    return value
 
 
 def _map_slowly(

@@ -117,6 +117,7 @@ async def _report(publisher: "Publisher") -> None:
 def run_processor(settings: Settings, name: str) -> None:
     """Run the processor of one destination until SIGTERM."""
     from stream_shim.processor import Processor
+    from stream_shim.topic_schema import apply_schemas
 
     destinations = read_destinations(settings.destinations_file)
     if name not in destinations:
@@ -127,7 +128,10 @@ def run_processor(settings: Settings, name: str) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    processor = Processor(settings, name, destinations[name], read_topics(settings.topics_file))
+    topics = read_topics(settings.topics_file)
+    if destinations[name].kind == "postgres":
+        apply_schemas(settings, topics)
+    processor = Processor(settings, name, destinations[name], topics)
     reporting = threading.Thread(
         target=_report_processor, args=(processor, report_path(settings, "processor", name), stop)
     )

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from stream_shim.config import TopicEntry
 from tidemark import connections
-from tidemark.errors import StackError
+from tidemark.errors import ConfigurationError, StackError
 from tidemark.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,27 +43,54 @@ def topic_configuration(settings: Settings, entry: TopicEntry) -> dict[str, str]
 
 
 def ensure_topics(settings: Settings, entries: dict[str, TopicEntry]) -> list[str]:
-    """Create the topics that are missing, and return their names. Doing it twice, or twice at once, changes nothing."""
-    from kafka.errors import TopicAlreadyExistsError
+    """Create the topics that are missing, and return their names; bring the others' settings to what the file says.
 
+    Doing it twice, or twice at once, changes nothing. ConfigurationError where a topic has more partitions than wanted.
+    """
     client = admin(settings)
     try:
         there = set(client.list_topics())
         missing = [topic for topic in entries if topic not in there]
         for topic in missing:
-            entry = entries[topic]
-            new = {
-                "num_partitions": entry.partitions,
-                "replication_factor": entry.replication,
-                "configs": topic_configuration(settings, entry),
-            }
-            try:
-                client.create_topics({topic: new}, wait_for_metadata=True)
-            except TopicAlreadyExistsError:
-                continue  # another process was first
+            _create(client, topic, entries[topic], topic_configuration(settings, entries[topic]))
+        for topic in there & set(entries):
+            _adjust(client, topic, entries[topic], topic_configuration(settings, entries[topic]))
         return missing
     finally:
         client.close()
+
+
+def _create(client: "KafkaAdminClient", topic: str, entry: TopicEntry, configuration: dict[str, str]) -> None:
+    from kafka.errors import TopicAlreadyExistsError
+
+    new = {
+        "num_partitions": entry.partitions,
+        "replication_factor": entry.replication,
+        "configs": configuration,
+    }
+    try:
+        client.create_topics({topic: new}, wait_for_metadata=True)
+    except TopicAlreadyExistsError:
+        return  # another process was first
+
+
+def _adjust(client: "KafkaAdminClient", topic: str, entry: TopicEntry, configuration: dict[str, str]) -> None:
+    from kafka.admin import ConfigResource
+
+    (found,) = client.describe_topics([topic])
+    partitions = len(found["partitions"])
+    if partitions > entry.partitions:
+        raise ConfigurationError(
+            f"{topic}: expected {entry.partitions} partitions as topics.yml says, received {partitions}: "
+            "partitions may grow, never shrink"
+        )
+    if partitions < entry.partitions:
+        client.create_partitions({topic: entry.partitions})
+    resource = ConfigResource("topic", topic)
+    now = client.describe_configs([resource])["topic"][topic]
+    changed = {key: value for key, value in configuration.items() if now.get(key, {}).get("value", value) != value}
+    if changed:
+        client.alter_configs([ConfigResource("topic", topic, changed)])
 
 
 def topic_ids(settings: Settings, topics: list[str]) -> dict[str, str]:

@@ -54,6 +54,6 @@ def test_a_credential_comes_from_the_environment_or_from_a_file(tmp_path: Path) 
 
 
 def test_a_topic_that_is_no_category_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "t.yml").write_text("binance_trades: {mapping: {price: price}}\n")
+    (tmp_path / "t.yml").write_text("binance_trades: {schema: {}, mapping: {price: price}}\n")
     with pytest.raises(ConfigurationError, match="market_tick"):
         read_topics(tmp_path / "t.yml")

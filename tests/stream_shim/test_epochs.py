@@ -85,8 +85,8 @@ def test_a_log_that_was_cut_short_goes_on_with_its_new_records_alone(lane: Lane)
     rows = (
         "insert into realtime.market_tick select source_system, symbol, timestamp, price, size, attributes, log_epoch, "
     )
-    lane.execute(rows + "kafka_partition, kafka_offset + 12, received_at - interval '1 minute' from realtime.market_tick "
-                 "where kafka_offset < 8")  # fmt: skip
+    rows += "kafka_partition, kafka_offset + 12, received_at - interval '1 minute' from realtime.market_tick "
+    lane.execute(rows + "where kafka_offset < 8")
     lane.execute("update realtime.consumer_offset set next_offset = 20 where topic = 'market_tick'")
     lane.produce("market_tick", [tick(200 + number) for number in range(3)])
     assert "cut short" in stopped(lane)

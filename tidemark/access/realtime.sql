@@ -67,6 +67,13 @@ create table if not exists realtime.trimmed (
     trimmed_at timestamptz not null default now()
 );
 
+-- The topic schema as it was last applied: what readers of the topic rely on.
+create table if not exists realtime.topic_schema (
+    topic text primary key,
+    topic_schema jsonb not null,
+    applied_at timestamptz not null default now()
+);
+
 -- Every feed ever seen: a source and one of its symbols or publishers. Views over the latest of each start here.
 create table if not exists realtime.feed (
     topic text not null,
@@ -114,6 +121,7 @@ grant execute on function realtime.ensure_partition(text, date) to stream_writer
 grant select on realtime.log_epoch, realtime.consumer_offset, realtime.quarantine, realtime.lost
 to stream_writer;
 grant select, insert on realtime.feed to stream_writer;
+grant select, insert, update on realtime.topic_schema to stream_writer;
 grant insert on realtime.log_epoch, realtime.consumer_offset, realtime.quarantine, realtime.lost
 to stream_writer;
 grant update on realtime.consumer_offset to stream_writer;

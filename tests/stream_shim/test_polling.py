@@ -1,0 +1,315 @@
+"""The polling kinds against loopback servers: what is new is sent once, whatever the source does meanwhile."""
+
+import json
+import logging
+import math
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from demo.servers.running import Servers, serving
+from demo.servers.source_server import Fault
+from demo.session import Session, open_session
+from stream_shim import runner
+from stream_shim.config import FeedSource, PollSource
+from stream_shim.connectors.feed import parse_feed
+from stream_shim.connectors.poll import parse_record, parse_records
+from tests.conftest import Stack
+from tests.stream_shim.conftest import until
+from tests.stream_shim.connecting import Wire, entry_of
+from tidemark.errors import SourceError
+
+KEY = "0123456789abcdef0123456789abcdef"
+CALLER = "Tidemark tests@example.org"
+FRED_XML = b"""<?xml version="1.0" encoding="utf-8" ?>
+<observations realtime_start="2024-11-03" realtime_end="2024-11-03" units="lin" count="2" offset="0" limit="100000">
+  <observation realtime_start="2024-11-03" realtime_end="2024-11-03" date="2024-04-01" value="29016.714"/>
+  <observation realtime_start="2024-11-03" realtime_end="2024-11-03" date="2024-07-01" value="."/>
+</observations>"""
+ECB_CSV = b"""KEY,FREQ,CURRENCY,CURRENCY_DENOM,EXR_TYPE,EXR_SUFFIX,TIME_PERIOD,OBS_VALUE,OBS_STATUS,TITLE,UNIT\r
+EXR.D.GBP.EUR.SP00.A,D,GBP,EUR,SP00,A,2024-11-01,0.83868,A,"UK pound sterling/Euro, ECB reference rate",GBP\r
+EXR.D.GBP.EUR.SP00.A,D,GBP,EUR,SP00,A,2024-11-04,,H,"UK pound sterling/Euro, ECB reference rate",GBP\r
+"""
+
+
+@pytest.fixture
+def wire(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Wire:
+    monkeypatch.setenv("TIDEMARK_FRED_API_KEY", KEY)
+    monkeypatch.setenv("TIDEMARK_USER_AGENT", CALLER)
+    monkeypatch.setattr(runner, "RECONNECT_SECONDS", (0.05, 0.1, 0.2))
+    return Wire(stack.settings)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    return open_session(None, tmp_path_factory.mktemp("generated"))
+
+
+def edgar_entry(wire: Wire, servers: Servers, name: str) -> FeedSource:
+    entry = entry_of(wire.settings, f"""
+{name}:
+  kind: feed
+  url: "{servers.edgar.url}/cgi-bin/browse-edgar?action=getcurrent&count=100&start=0&type=&owner=include&output=atom"
+  headers: {{User-Agent: "${{TIDEMARK_USER_AGENT}}"}}
+  every_seconds: 0.05
+  timeout_seconds: 0.5
+  event_publisher: SEC
+  unit: filing
+""")  # fmt: skip
+    assert isinstance(entry, FeedSource)
+    return entry
+
+
+def fred_entry(wire: Wire, servers: Servers, name: str, **changes: object) -> PollSource:
+    requests = [{"series_id": series, "event_publisher": "FRED", "unit": "u", "description": series}
+                for series in ("GDP", "CPILFESL", "WGS10YR")]  # fmt: skip
+    body = {
+        "kind": "poll",
+        "url": f"{servers.fred.url}/fred/series/observations?file_type=json&series_id={{series_id}}"
+        "&api_key=${TIDEMARK_FRED_API_KEY}",
+        "every_seconds": 0.1,
+        "timeout_seconds": 2,
+        "requests": requests,
+        "records": "observations",
+        "identity": ["series_id", "date"],
+        **changes,
+    }
+    entry = entry_of(wire.settings, json.dumps({name: body}))
+    assert isinstance(entry, PollSource)
+    return entry
+
+
+def edgar_polls(wire: Wire, servers: Servers, name: str) -> list[int]:
+    """How many entries the topic has after each poll that brought something else, the connector started anew each."""
+    counts = []
+    for served in range(1, len(servers.edgar.polls) + 1):
+        with wire.connected(edgar_entry(wire, servers, name)):
+            until(lambda served=served: servers.edgar.polls_served >= served, "a poll")  # type: ignore[misc]
+        counts.append(len(wire.records("economic_event_text")))
+    return counts
+
+
+def check_edgar(wire: Wire, servers: Servers, session: Session, name: str) -> None:
+    edgar_polls(wire, servers, name)
+    sent = wire.records("economic_event_text")
+    identities = Counter((one["attributes"]["id"], one["value"]) for one in sent)
+    assert set(identities) == session.edgar_entries
+    assert set(identities.values()) == {1}
+    assert {(one["source_system"], one["event_publisher"], one["unit"]) for one in sent} == {(name, "SEC", "filing")}
+    assert all(one["attributes"]["link"] for one in sent)
+
+
+def test_entries_of_a_feed_are_sent_once_though_the_connector_restarts(wire: Wire, session: Session) -> None:
+    with serving(session.folder) as servers:
+        check_edgar(wire, servers, session, "edgar_generated")
+
+
+@pytest.mark.recordings
+def test_the_three_recorded_polls_of_edgar_bring_ten_new_entries_then_none(wire: Wire, recordings: Path) -> None:
+    with serving(recordings) as servers:
+        check_edgar(wire, servers, open_session(recordings, Path("unused")), "edgar_recorded")
+    sent = wire.raw("economic_event_text")
+    assert len(sent) == 100 + 10
+
+
+def test_an_unchanged_feed_is_asked_for_conditionally_and_not_parsed(wire: Wire, session: Session) -> None:
+    with serving(session.folder) as servers:
+        entry = edgar_entry(wire, servers, "edgar_conditional")
+        with wire.connected(entry):
+            until(lambda: servers.edgar.polls_served > 6, "polls after the last recorded one")
+        cursor = json.loads((wire.settings.home / "cursors" / "edgar_conditional.json").read_text())
+        (validators,) = cursor["validators"].values()
+        url = entry.url
+        again = httpx.get(url, headers={"User-Agent": CALLER, **validators})
+    assert set(validators) == {"If-None-Match", "If-Modified-Since"}
+    assert again.status_code == 304
+
+
+def check_fred(wire: Wire, servers: Servers, session: Session, name: str) -> None:
+    with wire.connected(fred_entry(wire, servers, name)) as publisher:
+        first = sum(counts.numeric + counts.text for counts in session.fred_counts(0).values())
+        until(lambda: sum(publisher.sent.values()) >= first, "the first recording")
+        until(lambda: len(servers.fred.served) == 3, "every series")
+    numeric, text = wire.records("economic_event_numeric"), wire.records("economic_event_text")
+    expected = session.fred_counts(0)
+    for series, counts in expected.items():
+        of_series = [one for one in numeric if one["attributes"]["series_id"] == series]
+        missing = [one for one in text if one["attributes"]["series_id"] == series]
+        assert (len(of_series), len(missing)) == (counts.numeric, counts.text)
+        assert {one["value"] for one in missing} <= {"."}
+        assert all(math.isclose(float(one["attributes"]["value_as_sent"]), one["value"]) for one in of_series)
+    servers.fred.next()
+    before = {(one["attributes"]["series_id"], one["attributes"]["date"]): one["value"] for one in numeric + text}
+    with wire.connected(fred_entry(wire, servers, name)):
+        until(lambda: len([key for key in servers.fred.served if key.endswith("@1")]) == 3, "the second recording")
+        until(lambda: sum(servers.fred.served.values()) >= 12, "polls that bring nothing new")
+    now = wire.records("economic_event_numeric")[len(numeric) :] + wire.records("economic_event_text")[len(text) :]
+    after = {(one["attributes"]["series_id"], one["attributes"]["date"]): one["value"] for one in now}
+    assert len(after) == len(now)
+    assert after == changed_values(servers, before)
+
+
+def changed_values(servers: Servers, before: dict[tuple[str, str], object]) -> dict[tuple[str, str], object]:
+    """What the second recording has that the first had not, or had otherwise: from the recordings' own bytes."""
+    changed: dict[tuple[str, str], object] = {}
+    for recorded in servers.fred.recorded[1].values():
+        series = dict(recorded.query).get("series_id", "")
+        if recorded.list_key != "observations" or recorded.query != {("series_id", series)}:
+            continue
+        for one in json.loads(recorded.body)["observations"]:
+            value = one["value"] if one["value"] == "." else float(one["value"])
+            if before.get((series, one["date"])) != value:
+                changed[series, one["date"]] = value
+    return changed
+
+
+def test_of_a_second_poll_only_what_is_new_or_revised_is_sent(wire: Wire, session: Session) -> None:
+    with serving(session.folder) as servers:
+        check_fred(wire, servers, session, "fred_generated")
+
+
+@pytest.mark.recordings
+def test_of_the_second_recording_of_fred_only_what_is_new_or_revised_is_sent(wire: Wire, recordings: Path) -> None:
+    with serving(recordings) as servers:
+        check_fred(wire, servers, open_session(recordings, Path("unused")), "fred_recorded")
+
+
+def test_a_source_that_fails_in_any_way_is_counted_and_polled_again(
+    wire: Wire, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    with serving(session.folder) as servers:
+        servers.fred.slow_seconds = 5
+        entry = fred_entry(wire, servers, "fred_faults", timeout_seconds=0.5)
+        servers.fred.fault = Fault.UNAVAILABLE
+        with wire.connected(entry) as publisher:
+            for fault in Fault:
+                servers.fred.fault = fault
+                before = publisher.source_errors
+                until(lambda: publisher.source_errors > before + 1, f"a count of {fault}")  # noqa: B023
+            assert not publisher.sent
+            servers.fred.fault = None
+            whole = session.fred_counts(0)
+            until(
+                lambda: publisher.sent["economic_event_numeric"] == sum(s.numeric for s in whole.values()), "all of it"
+            )
+    said = caplog.text
+    for part in ("received 503", "received 429", "received b'<html>", "TimeoutError", "RemoteProtocolError"):
+        assert part in said
+
+
+def test_one_series_that_fails_keeps_no_other_from_being_sent(wire: Wire, session: Session) -> None:
+    with serving(session.folder) as servers:
+        requests = [{"series_id": series, "event_publisher": "F", "unit": "u", "description": "d"}
+                    for series in ("NO_SUCH_SERIES", "GDP")]  # fmt: skip
+        entry = fred_entry(wire, servers, "fred_one_fails", requests=requests)
+        with wire.connected(entry) as publisher:
+            until(lambda: publisher.source_errors > 1, "the failure, counted")
+    gdp = session.fred_counts(0)["GDP"]
+    assert len(wire.records("economic_event_numeric")) == gdp.numeric
+
+
+def test_a_credential_is_in_nothing_that_is_written(wire: Wire, session: Session, stack: Stack) -> None:
+    with serving(session.folder) as servers:
+        entry = fred_entry(wire, servers, "fred_secret")
+        sources = stack.settings.home / "sources-secret.yml"
+        sources.write_text(json.dumps({"fred_secret": {"kind": "poll", **_body(entry)}}))
+        environ = {"TIDEMARK_SOURCES_FILE": str(sources), "TIDEMARK_FRED_API_KEY": KEY}
+        shown = stack.run("sources", "check", "fred_secret", **environ)
+        assert shown.returncode == 0, shown.stderr
+        servers.fred.fault = Fault.UNAVAILABLE
+        refused = stack.run("sources", "check", "fred_secret", **environ)
+        assert refused.returncode == 1
+        with wire.connected(entry) as publisher:
+            until(lambda: publisher.source_errors, "a failure")
+            servers.fred.fault = None
+            until(lambda: publisher.sent, "records")
+    topics = b"".join(record.value for topic in wire.start for record in wire.raw(topic.topic))
+    said = (shown.stdout + shown.stderr + refused.stdout + refused.stderr).encode()
+    written = [
+        path for folder in ("logs", "run", "cursors", "rejects") for path in (wire.settings.home / folder).rglob("*")
+    ]
+    assert KEY.encode() not in topics + said
+    assert [path for path in written if path.is_file() and KEY.encode() in path.read_bytes()] == []
+
+
+def _body(entry: PollSource) -> dict[str, object]:
+    return {name: getattr(entry, name) for name in entry.__struct_fields__ if name not in ("name", "source_system")}
+
+
+def source(**changes: object) -> PollSource:
+    plain = {"kind": "poll", "url": "http://localhost/", "identity": ["date"], **changes}
+    entry = msgspec.convert(plain, PollSource)
+    return msgspec.structs.replace(entry, name="example", source_system="example")
+
+
+def test_fred_in_its_default_xml_gives_the_same_records_as_in_json() -> None:
+    entry = source(format="xml", records="observations.observation")
+    request = {"series_id": "GDP", "event_publisher": "BEA", "unit": "billions", "description": "GDP"}
+    first, second = (parse_record(entry, record, 0) for record in parse_records(entry, request, FRED_XML))
+    assert (first.topic, first.fields["value"]) == ("economic_event_numeric", 29016.714)
+    assert first.attributes["date"] == "2024-04-01"
+    assert (second.topic, second.fields["value"]) == ("economic_event_text", ".")
+
+
+def test_the_ecb_in_csv_is_renamed_and_keeps_every_column() -> None:
+    entry = source(
+        format="csv",
+        rename={"OBS_VALUE": "value", "TITLE": "description", "UNIT": "unit"},
+        identity=["KEY", "TIME_PERIOD"],
+    )
+    first, second = (parse_record(entry, one, 0) for one in parse_records(entry, {"event_publisher": "ECB"}, ECB_CSV))
+    assert first.fields == {
+        "source_system": "example", "event_publisher": "ECB", "value": 0.83868, "unit": "GBP",
+        "description": "UK pound sterling/Euro, ECB reference rate",
+    }  # fmt: skip
+    assert first.attributes["TIME_PERIOD"] == "2024-11-01"
+    assert first.attributes["value_as_sent"] == "0.83868"
+    assert (second.topic, second.fields["value"]) == ("economic_event_text", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "records", "body"),
+    [
+        ("json", "observations", b"<html>"),
+        ("json", "observations", b'{"error_code": 400}'),
+        ("json", "observations", b'{"observations": [1, 2]}'),
+        ("json", "", b""),
+        ("csv", "", b"<html><body>Scheduled maintenance</body></html>"),
+        ("csv", "", b"\xff\xfe\x00"),
+        ("csv", "", b""),
+        ("xml", "observations.observation", b"<html><body>Scheduled maintenance</body></html>"),
+        ("xml", "observations.observation", b"not xml"),
+    ],
+)
+def test_a_body_that_is_no_list_of_records_is_an_error_that_says_so(kind: str, records: str, body: bytes) -> None:
+    with pytest.raises(SourceError, match=f"example: expected {kind} with a list of records"):
+        parse_records(source(format=kind, records=records), {}, body)
+
+
+def test_a_body_that_is_the_name_of_a_file_is_not_read_as_that_file(tmp_path: Path) -> None:
+    path = tmp_path / "feed.xml"
+    path.write_text('<rss version="2.0"><channel><item><title>secret</title></item></channel></rss>')
+    entry = msgspec.convert({"kind": "feed", "url": "u", "event_publisher": "p", "unit": "u"}, FeedSource)
+    with pytest.raises(SourceError, match="expected an RSS or Atom feed"):
+        parse_feed(entry, str(path).encode(), 0)
+
+
+@pytest.mark.recordings
+@pytest.mark.parametrize(
+    ("file", "entries"),
+    [("fed_press_rss/press_all_trimmed_20260918.xml", None), ("ecb/press_rss_20260624.xml.gz", None)],
+)
+def test_central_banks_feeds_give_a_text_event_an_item(recordings: Path, file: str, entries: None) -> None:
+    import gzip
+
+    body = (recordings / file).read_bytes()
+    body = gzip.decompress(body) if file.endswith(".gz") else body
+    entry = msgspec.convert({"kind": "feed", "url": "u", "event_publisher": "p", "unit": "u"}, FeedSource)
+    found = parse_feed(msgspec.structs.replace(entry, source_system="bank"), body, 0)
+    assert len(found) == body.count(b"<item>") + body.count(b"<item ")
+    assert len({identity for identity, _ in found}) == len(found)
+    assert all(datum.fields["value"] and datum.fields["description"] for _, datum in found)

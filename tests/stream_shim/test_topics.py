@@ -1,0 +1,79 @@
+"""The buffer's settings are data: a change that adds is applied, one that breaks a reader is refused."""
+
+import copy
+
+import msgspec
+import pytest
+from kafka import KafkaAdminClient
+
+from stream_shim.config import TopicEntry, read_topics
+from stream_shim.topic_schema import apply_schemas, breaking_changes
+from stream_shim.topics import ensure_topics, partitions_of
+from tests.stream_shim.conftest import Lane, tick, until
+from tidemark.connections import kafka_bootstrap
+from tidemark.errors import ConfigurationError
+from tidemark.settings import Settings
+
+TOPICS = read_topics(Settings().topics_file)
+
+
+def changed(**changes: object) -> dict[str, TopicEntry]:
+    return {**TOPICS, "market_tick": msgspec.structs.replace(TOPICS["market_tick"], **changes)}
+
+
+def schema_with(path: str, value: object) -> dict[str, TopicEntry]:
+    schema = copy.deepcopy(TOPICS["market_tick"].schema)
+    *steps, last = path.split(".")
+    place = schema
+    for step in steps:
+        place = place[step]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return changed(schema=schema)
+
+
+def test_a_field_that_comes_is_applied_and_one_that_goes_or_changes_is_refused(lane: Lane) -> None:
+    lane.execute("truncate realtime.topic_schema")
+    assert set(apply_schemas(lane.settings, TOPICS)) == set(TOPICS)
+    assert apply_schemas(lane.settings, TOPICS) == []
+    more = schema_with("properties.attributes.properties.fee", {"type": "number"})
+    assert apply_schemas(lane.settings, more) == ["market_tick"]
+    with pytest.raises(ConfigurationError, match=r"attributes\.fee is gone"):
+        apply_schemas(lane.settings, TOPICS)
+    lane.execute("truncate realtime.topic_schema")
+
+
+def test_what_breaks_a_reader_is_named() -> None:
+    old = TOPICS["market_tick"].schema
+    for path, value, said in (
+        ("properties.attributes.properties.id", None, "attributes.id is gone"),
+        ("properties.attributes.properties.side", {"type": "integer"}, "attributes.side: type was 'string'"),
+        ("required", [*old["required"], "fee"], "fee is required now"),
+    ):
+        assert said in "; ".join(breaking_changes(old, schema_with(path, value)["market_tick"].schema))
+
+
+def test_partitions_grow_and_retention_follows_the_file(lane: Lane) -> None:
+    ensure_topics(lane.settings, changed(partitions=3, grace_days=9))
+    until(lambda: len(partitions_of(lane.settings, "market_tick")) == 3, "three partitions")
+    client = KafkaAdminClient(bootstrap_servers=kafka_bootstrap(lane.settings))
+    try:
+        from kafka.admin import ConfigResource
+
+        found = client.describe_configs([ConfigResource("topic", "market_tick")])["topic"]["market_tick"]
+    finally:
+        client.close()
+    assert found["retention.ms"]["value"] == str((lane.settings.keep_days + 1 + 9) * 86_400_000)
+    with pytest.raises(ConfigurationError, match="never shrink"):
+        ensure_topics(lane.settings, TOPICS)
+
+
+def test_a_foreign_producer_s_record_that_fits_the_category_lands_like_ours(lane: Lane) -> None:
+    foreign = {**tick(1), "venue": "elsewhere"}
+    del foreign["attributes"]
+    lane.produce("market_tick", [foreign])
+    with lane.running("processor"):
+        until(lambda: lane.count("market_tick") == 1, "the row")
+    assert lane.query("select attributes from realtime.market_tick") == [({"venue": "elsewhere"},)]
