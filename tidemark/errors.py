@@ -19,6 +19,13 @@ class StackError(TidemarkError):
 
 
 class SourceError(TidemarkError):
-    """A source answered with something other than data, after every retry; the message names the source."""
+    """A source answered with something other than data, after every retry; the message names the source.
+
+    `wait_seconds` is how long the source asks to be left alone (HTTP's Retry-After).
+    """
 
     retriable = True
+
+    def __init__(self, message: str, wait_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
