@@ -4,9 +4,16 @@
 {%- endmacro %}
 
 
+{#- Whether the text is one of `data_type`; of a time, one that says which: Postgres takes `today` for one, too. -#}
+{% macro is_castable(column, data_type) -%}
+    pg_input_is_valid({{ column }}, '{{ data_type }}')
+    {%- if data_type in ("date", "timestamptz") %} and {{ column }} ~ '^[0-9]'{% endif %}
+{%- endmacro %}
+
+
 {#- The text as `data_type`; null where it is blank or cannot be cast. `bad_casts` names the columns of the latter. -#}
 {% macro cast_text(column, data_type) -%}
-    case when pg_input_is_valid({{ column }}, '{{ data_type }}') then {{ column }}::{{ data_type }} end
+    case when {{ is_castable(column, data_type) }} then {{ column }}::{{ data_type }} end
 {%- endmacro %}
 
 
@@ -29,7 +36,7 @@
             array[
                 {%- for column, data_type in casts.items() %}
                 case
-                    when btrim({{ column }}) <> '' and not pg_input_is_valid({{ column }}, '{{ data_type }}')
+                    when btrim({{ column }}) <> '' and not ({{ is_castable(column, data_type) }})
                         then '{{ column }}'
                 end
                 {{- "," if not loop.last }}

@@ -1,0 +1,105 @@
+"""The views of `live`, as the BI reader sees them."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+
+from tests.dbt_project.conftest import Databases, at, level, tick
+
+
+def test_the_last_price_is_the_newest_by_the_venues_clock_and_then_by_arrival(live: Databases) -> None:
+    """An older trade that arrives later does not win; of one instant the later arrival does."""
+    live.stream("market_tick", [
+        tick(1, "08 10:00:00", 1), tick(2, "08 10:00:05", 2), tick(3, "08 10:00:05", 3),
+        tick(4, "08 09:00:00", 4, received_at=at("09 00:00:00")), tick(5, "08 11:00:00", 5, symbol="C/D"),
+    ])  # fmt: skip
+    assert live.query("realtime", "select symbol, price from live.last_price order by symbol") == [
+        ("A/B", 3),
+        ("C/D", 5),
+    ]
+
+
+def test_bars_of_both_databases_follow_one_rule(live: Databases, warehouse: Databases) -> None:
+    """The same ticks in both: exact decimals, half-open minutes, a trade sent again left out."""
+    ticks = [
+        tick(1, "08 10:00:00", 64000.123456789, 0.1), tick(2, "08 10:00:59.999999", 63999.1, 0.2),
+        tick(3, "08 10:00:00", 64000.123456789, 0.1, attributes={"id": "t1"}), tick(4, "08 10:01:00", 1e-7, 1e22),
+        tick(5, "08 10:01:00", 2e-7, 1), tick(6, "08 10:01:00", 3e-7, 1, attributes={}),
+    ]  # fmt: skip
+    live.stream("market_tick", ticks)
+    warehouse.promote("market_tick", ticks, "a")
+    warehouse.build("fct_bars_1m")
+    columns = "symbol, bar_start_at, open, high, low, close, volume, trade_count"
+    bars = live.query("realtime", f"select {columns} from live.bars_1m order by bar_start_at")
+    assert bars == warehouse.query("warehouse", f"select {columns} from marts.fct_bars_1m order by bar_start_at")
+    assert [(bar[6], bar[7]) for bar in bars] == [(Decimal("0.3"), 2), (Decimal("10000000000000000000002"), 3)]
+    bounded = "select trade_count from live.bars_1m where symbol = 'A/B' and bar_start_at >= '2024-08-08T10:01Z'"
+    assert live.query("realtime", bounded) == [(3,)]
+
+
+def test_bars_next_to_the_tidemark_or_to_now_are_not_final(live: Databases) -> None:
+    """The first minute after the day that has left, one later, and the running one."""
+    now = live.query("realtime", "select now()")[0][0]
+    running = tick(3, "09 00:00:00", timestamp=now, received_at=now)
+    live.stream("market_tick", [tick(1, "09 00:00:30"), tick(2, "09 00:01:00"), running])
+    final = "select is_final from live.bars_1m order by bar_start_at"
+    assert live.query("realtime", final) == [(True,), (True,), (False,)]
+    live.trim("market_tick", date(2024, 8, 8))
+    assert live.query("realtime", final) == [(False,), (True,), (False,)]
+
+
+def test_a_wrong_clock_costs_no_reader_the_bars(live: Databases) -> None:
+    """A tick of 1970 and one of the year 9998, beside today's."""
+    strange = [
+        tick(n, "08 10:00:00", timestamp=at("08 10:00:00").replace(year=year)) for n, year in ((2, 1970), (3, 9998))
+    ]
+    live.stream("market_tick", [tick(1, "08 10:00:00"), *strange])
+    found = live.query("realtime", "select extract(year from bar_start_at)::int from live.bars_1m order by 1")
+    assert found == [(1970,), (2024,), (9998,)]
+
+
+def test_readers_see_whole_books_only(live: Databases) -> None:
+    """The newest snapshot still lacks a record, so the one before it is the book; sent twice it is no other."""
+    sides = [("bid", 1, 99.0), ("bid", 2, 98.0), ("ask", 1, 101.0), ("ask", 2, 102.0)]
+    old = [level(n, "s1", *side, "08 10:00:00") for n, side in enumerate(sides)]
+    again = [level(4, "s1", *sides[0], "08 10:00:00")]
+    torn = [
+        level(10 + n, "s2", side, number, price + 7, "08 10:00:01") for n, (side, number, price) in enumerate(sides[:3])
+    ]
+    live.stream("order_book_l2", old + again + torn)
+    book = "select side, level, price, snapshot_id from live.book order by side, level"
+    assert live.query("realtime", book) == [("ask", 1, 101, "s1"), ("ask", 2, 102, "s1"), ("bid", 1, 99, "s1"), ("bid", 2, 98, "s1")]  # fmt: skip
+    top = "select bid_price, ask_price from live.top_of_book where symbol = 'A/B'"
+    assert live.query("realtime", top) == [(99, 101)]
+    live.stream("order_book_l2", [level(13, "s2", "ask", 2, 109, "08 10:00:01")])
+    assert live.query("realtime", top) == [(106, 108)]
+
+
+def test_latest_events_and_the_feeds_health_come_from_the_rows(live: Databases) -> None:
+    """Of a series its newest period, of an entry its newest wording, of a feed its last arrival and rate."""
+    event = {
+        "source_system": "fred", "event_publisher": "BEA", "unit": "dollars", "description": "GDP", "value": 1.0,
+        "log_epoch": 1, "kafka_partition": 0, "received_at": at("08 10:00:00"),
+    }  # fmt: skip
+    about = [("2024-04-01", "2024-07-30", 1.0), ("2024-07-01", "2024-12-19", 3.0), ("2024-07-01", "2024-10-30", 2.0)]
+    live.stream("economic_event_numeric", [
+        event | {"value": value, "kafka_offset": n, "attributes": {"series_id": "GDP", "date": day, "realtime_start": vintage}}
+        for n, (day, vintage, value) in enumerate(about)
+    ])  # fmt: skip
+    live.stream("economic_event_text", [
+        event | {"value": title, "kafka_offset": n, "attributes": {"id": entry, "link": "x"}}
+        for n, (entry, title) in enumerate([("e1", "10-K"), ("e2", "8-K"), ("e1", "10-K/A")])
+    ])  # fmt: skip
+    assert live.query("realtime", "select value, reference_date from live.latest_numeric_events") == [
+        (3.0, date(2024, 7, 1))
+    ]
+    assert live.query("realtime", "select value from live.latest_text_events order by 1") == [("10-K/A",), ("8-K",)]
+    live.stream("market_tick", [tick(n, f"08 10:00:0{n}") for n in range(3)])
+    health = live.query(
+        "realtime", "select topic, rows_per_minute, last_received_at, silent_for from live.feed_health order by 1"
+    )
+    assert [(row[0], row[1], row[2]) for row in health] == [
+        ("economic_event_numeric", 3 / 60, at("08 10:00:00")),
+        ("economic_event_text", 3 / 60, at("08 10:00:00")),
+        ("market_tick", 3, at("08 10:00:02")),
+    ]
+    assert all(row[3] > timedelta(days=300) for row in health)

@@ -1,0 +1,133 @@
+"""The project's own rules over manifest.json, dbt by hand, and who may read what."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.dbt_project.conftest import Databases
+from tidemark import dbt
+from tidemark.dbt import DbtError
+
+PREFIXES = {"staging": ("stg_",), "intermediate": ("int_",), "marts": ("dim_", "fct_"), "live": ("live_",)}
+
+
+def nodes(databases: Databases, target: Any) -> dict[str, dict[str, Any]]:
+    """The manifest's nodes and sources by id."""
+    dbt.run(databases.stack.settings, ["parse"], target)
+    manifest = json.loads((dbt.artifacts(databases.stack.settings, target) / "manifest.json").read_text())
+    return {**manifest["nodes"], **manifest["sources"]}
+
+
+@pytest.mark.parametrize("target", ["warehouse", "realtime"])
+def test_every_model_keeps_the_projects_rules(warehouse: Databases, target: str) -> None:
+    """Grain, columns, key, folder, prefix, layers: each broken rule is one line."""
+    found = nodes(warehouse, target)
+    models = {key: node for key, node in found.items() if node["resource_type"] == "model"}
+    tested = {
+        node["attached_node"]
+        for node in found.values()
+        if node["resource_type"] == "test" and (node.get("test_metadata") or {}).get("name") == "unique_combination"
+    }
+    broken = [
+        f"{node['name']}: {problem}" for key, node in models.items() for problem in problems(key, node, found, tested)
+    ]
+    assert models
+    assert broken == []
+
+
+def problems(key: str, node: dict[str, Any], found: dict[str, dict[str, Any]], tested: set[str]) -> list[str]:
+    """What a model does against the rules."""
+    layer, *folders = Path(node["path"]).parts[:-1]
+    said = []
+    if not node["description"].startswith("One row per "):
+        said.append("its description does not open with the grain")
+    said += [
+        f"column {name} has no description" for name, column in node["columns"].items() if not column["description"]
+    ]
+    keyed = any(c["type"] == "primary_key" for column in node["columns"].values() for c in column["constraints"])
+    if not (keyed or key in tested):
+        said.append("nothing tests its key")
+    if not node["name"].startswith(PREFIXES[layer]):
+        said.append(f"its prefix is not of {layer}")
+    if layer == "staging" and not node["name"].startswith(f"stg_{folders[0]}__"):
+        said.append("its name is not of its source")
+    if layer == "marts" and not node["config"]["contract"]["enforced"]:
+        said.append("its contract is not enforced")
+    for parent in node["depends_on"]["nodes"]:
+        above = Path(found[parent]["path"]).parts[1 if found[parent]["resource_type"] == "source" else 0]
+        if found[parent]["resource_type"] == "source" and layer not in ("staging", "live"):
+            said.append(f"reads the source {found[parent]['name']} past staging")
+        if layer == "marts" and above == "staging":
+            said.append(f"reads {found[parent]['name']} past intermediate")
+        if layer == "marts" and above == "marts" and found[parent]["path"].split("/")[1] != folders[0]:
+            said.append(f"reads {found[parent]['name']} of another domain")
+    return said
+
+
+def test_dbt_works_by_hand_from_another_folder_with_nothing_ingested(warehouse: Databases, tmp_path: Path) -> None:
+    """The pasted line is all it needs, on a warehouse that holds no table yet; deprecations are errors."""
+    shell = f'eval "$(python -m tidemark.cli env)" && cd {tmp_path} && "$@"'
+    options = ["--warn-error-options", '{"error": ["Deprecations"]}']
+    for command in (["build", *options], ["docs", "generate", "--no-compile"]):
+        done = subprocess.run(
+            ["sh", "-c", shell, "sh", "dbt", *command],
+            env=environ(warehouse), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert dbt.build_docs(warehouse.stack.settings).read_text().count("fct_bars_1m") > 0
+
+
+def environ(databases: Databases) -> dict[str, str]:
+    """The environment of the stack's own commands, with this Python first."""
+    import sys
+
+    found = databases.stack.environ
+    return found | {"PATH": f"{Path(sys.executable).parent}:{found['PATH']}"}
+
+
+def test_readers_may_read_marts_and_live_and_nothing_else(live: Databases, warehouse: Databases) -> None:
+    """Of every relation that dbt built, as the roles that the grants name."""
+    dbt.run(warehouse.stack.settings, ["run"])
+    for database, open_schemas in (("warehouse", {"marts"}), ("realtime", {"live"})):
+        relations = warehouse.query(
+            database,
+            "select n.nspname, c.relname, has_schema_privilege('bi_reader', n.oid, 'usage') "
+            "and has_table_privilege('bi_reader', c.oid, 'select'), has_table_privilege('catalog_reader', c.oid, 'select'), "
+            "has_table_privilege('promoter', c.oid, 'select') "
+            "from pg_class c join pg_namespace n on n.oid = relnamespace "
+            "where relkind in ('r', 'v', 'p') and n.nspname in ('staging', 'intermediate', 'marts', 'live')",
+            "owner",
+        )
+        assert {schema for schema, *_ in relations} >= open_schemas
+        assert [r for r in relations if r[2] != (r[0] in open_schemas)] == []
+        assert [r for r in relations if not r[3] or (r[0] == "marts" and not r[4])] == []
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        warehouse.query("warehouse", "select * from staging.stg_fred__series")
+
+
+def test_a_failed_run_names_what_failed_and_a_selection_of_nothing_fails(warehouse: Databases) -> None:
+    """An ingestion table that lacks what every load notes."""
+    with pytest.raises(DbtError, match="expected nodes that the selection names, found none"):
+        dbt.run(warehouse.stack.settings, ["build", "--select", "fct_nothing"])
+    with psycopg.connect(warehouse.stack.dsn("warehouse", "ingest_writer")) as connection:
+        connection.execute('create table ingestion.ecb__reference_rates ("Date" text)')
+    with pytest.raises(DbtError, match=r"1 of 1 nodes failed: stg_ecb__reference_rates \(error: .*load_id"):
+        dbt.run(warehouse.stack.settings, ["run", "--select", "stg_ecb__reference_rates"])
+
+
+def test_a_view_is_replaced_where_it_stands(warehouse: Databases) -> None:
+    """What reads it, and the run does not name, stays; where its columns changed, it goes."""
+    warehouse.build("int_market_ticks_united")
+    with psycopg.connect(warehouse.stack.dsn("warehouse", "transformer")) as connection:
+        connection.execute("create view staging.reader as select * from staging.stg_realtime__market_ticks")
+    warehouse.build("stg_realtime__market_ticks")
+    assert warehouse.query("warehouse", "select * from staging.reader", "transformer") == []
+    with psycopg.connect(warehouse.stack.dsn("warehouse", "transformer")) as connection:
+        connection.execute("create view staging.stg_fred__series as select 1 as other")
+    warehouse.build("stg_fred__series")
+    assert warehouse.query("warehouse", "select title from staging.stg_fred__series", "transformer") == []
