@@ -74,5 +74,5 @@ def print_report(title: str, measures: Sequence[Measure]) -> None:
         table.add_row(
             measure.name, _text(measure.ours), _text(measure.peer), _text(measure.limit), goal, holds
         )  # fmt: skip
-    Console().print(table)
+    Console(width=max(Console().width, 140)).print(table)
     print(json.dumps({measure.name: measure.as_json() for measure in measures}))

@@ -1,7 +1,7 @@
 """Kafka's jars: fetched once from a Maven repository into a folder that all state folders share, verified by sha256.
 
 `kafka.sha256` is their lock file (paths as Maven has them, so `sha256sum -c` reads it); `python -m tidemark.stack.jars`
-writes it anew for the versions named here.
+writes it anew for the versions named here. Whoever else needs jars has a lock of their own.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ def coordinates(path: str) -> tuple[str, str, str]:
     return ".".join(group), artifact, version
 
 
-def class_path(settings: Settings) -> list[Path]:
+def class_path(settings: Settings, lock: Path = LOCK) -> list[Path]:
     """Every jar of the lock, there and verified; what is missing or damaged is fetched."""
     folder = settings.cache.expanduser() / "maven"
-    wanted = parse_lock(LOCK.read_text())
+    wanted = parse_lock(lock.read_text())
     missing = [path for path, digest in wanted.items() if _sha256(folder / path) != digest]
     if missing:
         _fetch(settings, folder, missing)
@@ -86,7 +86,7 @@ def _fetch(settings: Settings, folder: Path, paths: list[str]) -> None:
         ) from None
 
 
-def write_lock(settings: Settings) -> int:
+def write_lock(settings: Settings, endpoint: str = ENDPOINT, lock: Path = LOCK) -> int:
     """Resolve the endpoint, and write the sha256 of all its jars; how many there are."""
     import tempfile
 
@@ -99,9 +99,9 @@ def write_lock(settings: Settings) -> int:
             cache_dir=Path(scratch) / "jgo",
             link_strategy=LinkStrategy.HARD,
         )
-        builder.from_endpoint(ENDPOINT)
+        builder.from_endpoint(endpoint)
         jars = sorted(folder.rglob("*.jar"))
-        LOCK.write_text("".join(f"{_sha256(jar)}  {jar.relative_to(folder).as_posix()}\n" for jar in jars))
+        lock.write_text("".join(f"{_sha256(jar)}  {jar.relative_to(folder).as_posix()}\n" for jar in jars))
     return len(jars)
 
 

@@ -1,0 +1,72 @@
+"""`python -m bench stream | demo`: run benchmarks, print a table and, last, one JSON line."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import click
+
+from bench.report import Measure, print_report
+from bench.stack import forget_settings
+
+# A measure of the connectors exists where its module does.
+STREAM = tuple(
+    name for name in ("sink", "scale", "latency", "read", "connector") if find_spec(f"bench.{name}_bench") is not None
+)
+
+
+@click.group()
+def main() -> None:
+    """Benchmarks against a peer or a limit. Each starts servers of its own on loopback, and ends them."""
+    logging.getLogger("kafka").setLevel(logging.ERROR)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    forget_settings()
+
+
+@main.command()
+@click.option("--only", type=click.Choice(STREAM), multiple=True, help="Only this one; may be given more than once.")
+@click.option("--rounds", default=3, show_default=True, help="How often ours and the peer alternate.")
+@click.option("--records", default=1_000_000, show_default=True, help="Ticks in the topic, of sink and scale.")
+@click.option("--seconds", default=60, show_default=True, help="How long latency sends.")
+@click.option("--ticks", default=10_000_000, show_default=True, help="Rows that read asks.")
+@click.option("--queries", default=200, show_default=True, help="Queries of each kind and round.")
+def stream(only: Sequence[str], rounds: int, records: int, seconds: int, ticks: int, queries: int) -> None:
+    """The streaming lane: sink, scale, latency, read and connector, one after the other.
+
+    \b
+    Examples:
+      python -m bench stream
+      python -m bench stream --only sink --records 100000 --rounds 1
+    """
+    run: dict[str, Callable[[], list[Measure]]] = {
+        "sink": lambda: _module("sink").measure(records, rounds),
+        "scale": lambda: _module("scale").measure(records, rounds),
+        "latency": lambda: _module("latency").measure(seconds),
+        "read": lambda: _module("read").measure(ticks, queries, rounds),
+        "connector": lambda: _module("connector").measure(),
+    }
+    found: list[Measure] = []
+    for name in only or STREAM:
+        click.echo(f"{name}: {_module(name).__doc__.splitlines()[0]}", err=True)
+        found += run[name]()
+    print_report("Streaming lane", found)
+
+
+@main.command()
+@click.option("--rounds", default=1, show_default=True, help="How often the demo runs.")
+def demo(rounds: int) -> None:
+    """The demo: its seconds, and what the stack that it leaves up has resident."""
+    print_report("Demo", _module("demo").measure(rounds))
+
+
+def _module(name: str) -> Any:
+    from importlib import import_module
+
+    return import_module(f"bench.{name}_bench")
+
+
+if __name__ == "__main__":
+    main()
