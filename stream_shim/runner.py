@@ -27,7 +27,7 @@ LOG_BYTES, LOG_FILES = 10 * 1024 * 1024, 3
 RECONNECT_SECONDS = (1, 2, 5, 10, 30, 60)
 STEADY_SECONDS = 60  # a source that ran so long before it failed begins again with the shortest wait
 REPORT_SECONDS = 1
-STOP_SECONDS = 2
+STOP_SECONDS = 3
 
 
 class _Discreet(logging.Formatter):

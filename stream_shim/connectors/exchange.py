@@ -25,7 +25,7 @@ log = logging.getLogger("tidemark.connector")
 
 # ccxt keeps only the newest `tradesLimit` trades between two awaits, 1,000 by default, and drops the rest silently.
 TRADES_LIMIT = 1_000_000
-CLOSE_SECONDS = 3
+CLOSE_SECONDS = 2
 
 
 def rfc3339(time_ms: int) -> str:

@@ -49,21 +49,21 @@ class Wire:
         finally:
             consumer.close()
 
-    def raw(self, topic: str) -> list[Any]:
-        """Every record (key, value, timestamp) that the topic got since."""
+    def raw(self, topic: str, last: int = 10**9) -> list[Any]:
+        """Every record (key, value, timestamp) that the topic got since, or the `last` ones of them."""
         partition, found = TopicPartition(topic, 0), []
         with self._consumer() as consumer:
             consumer.assign([partition])
-            consumer.seek(partition, self.start[partition])
             end = consumer.end_offsets([partition])[partition]
+            consumer.seek(partition, max(self.start[partition], end - last))
             while consumer.position(partition) < end:
                 for records in consumer.poll(timeout_ms=1000, max_records=10_000).values():
                     found += records
         return found
 
-    def records(self, topic: str) -> list[dict[str, Any]]:
+    def records(self, topic: str, last: int = 10**9) -> list[dict[str, Any]]:
         """The same, decoded."""
-        return [msgspec.json.decode(record.value) for record in self.raw(topic)]
+        return [msgspec.json.decode(record.value) for record in self.raw(topic, last)]
 
     @contextmanager
     def connected(self, entry: SourceEntry) -> Iterator[Publisher]:
