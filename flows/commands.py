@@ -1,13 +1,14 @@
 """The flows' commands: promote, account, flow."""
 
 import json
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from typing import Any
 
 import click
 
+from tidemark.errors import StackError
 from tidemark.settings import load
 
 
@@ -37,6 +38,20 @@ def _show(title: str, rows: Sequence[dict[str, Any]], as_json: bool, empty: str)
         _print_table(title, rows, empty)
 
 
+@contextmanager
+def _reachable_databases() -> Iterator[None]:
+    """A database that does not answer is a sentence, not a traceback."""
+    from psycopg import OperationalError
+
+    try:
+        yield
+    except OperationalError as error:
+        raise StackError(
+            f"expected the databases to answer, received {' '.join(str(error).split())}: run `tidemark up`, "
+            "or set TIDEMARK_REALTIME_URL and TIDEMARK_WAREHOUSE_URL"
+        ) from None
+
+
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
 @click.pass_context
@@ -55,7 +70,8 @@ def account(ctx: click.Context, as_json: bool) -> None:
 
     from flows.account import account as balances
 
-    found = balances(load())
+    with _reachable_databases():
+        found = balances(load())
     _show("Where every record is", [asdict(balance) for balance in found], as_json, "nothing was consumed yet")
     if wrong := [balance for balance in found if balance.balance]:
         click.echo(f"tidemark: expected every balance to be 0, received {'; '.join(map(str, wrong))}", err=True)
@@ -82,7 +98,7 @@ def promote(as_of: datetime | None, as_json: bool) -> None:
 
     title, empty = "Promoted", "no day is due"
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), _reachable_databases():
             rows = run_flow(load(), "promote", as_of=as_of)
     except NotPromoted as error:
         _show(title, error.rows, as_json, empty)
@@ -129,7 +145,8 @@ def run(name: str, pairs: tuple[str, ...]) -> None:
     """
     from flows.running import run_flow
 
-    run_flow(load(), name, **_parameters(pairs))
+    with _reachable_databases():
+        run_flow(load(), name, **_parameters(pairs))
     click.echo(f"{name}: done")
 
 
