@@ -33,7 +33,7 @@ def main() -> None:
 @click.option("--seconds", default=60, show_default=True, help="How long latency sends.")
 @click.option("--ticks", default=10_000_000, show_default=True, help="Rows that read asks.")
 @click.option("--queries", default=200, show_default=True, help="Queries of each kind and round.")
-def stream(only: Sequence[str], rounds: int, records: int, seconds: int, ticks: int, queries: int) -> None:
+def stream(*, only: Sequence[str], rounds: int, records: int, seconds: int, ticks: int, queries: int) -> None:
     """The streaming lane: sink, scale, latency, read and connector, one after the other.
 
     \b

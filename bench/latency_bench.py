@@ -63,7 +63,7 @@ def _has_position(connection: Connection) -> bool:
 
 
 def send_steadily(settings: Settings, total: int, times: Path) -> None:
-    """Send tick n at its moment, through the publisher; then write when each was sent (seconds, the machine's clock)."""
+    """Send tick n at its moment, through the publisher; then write when each was sent, in monotonic seconds."""
     from msgspec.json import decode
 
     from stream_shim.publisher import Datum, Publisher

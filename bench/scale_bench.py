@@ -1,20 +1,17 @@
-"""Two processors of one group against one, on a topic of four partitions; what a row costs, and what follows for more cores.
+"""Two processors of one group against one, on a topic of four partitions; what a row costs; what more cores give.
 
 Each round's records are put into the topic in one transaction, which a processor does not see. When the processors run
 and hold their partitions, the transaction is committed: all records are there at once, and the clock runs until the
 last of them is in the tables. Symbols are spread evenly over the partitions.
 
 The rate for more cores is arithmetic: cores divided by the CPU-seconds that the processor, the database and the broker
-need for a row. It holds while there are as many partitions and processors as keep the cores busy, and the disk keeps up.
+need for a row. It holds while partitions and processors are enough to keep the cores busy, and the disk keeps up.
 """
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 from time import monotonic
-
-import psutil
 
 from bench.filling import TOPIC, make_topics, producer
 from bench.report import Measure

@@ -161,10 +161,10 @@ def check_content(connection: Connection, table: Identifier, records: int) -> No
 def copy_alone(connection: Connection, text: Path, records: int) -> float:
     """Rows a second of one COPY of the text, in one transaction."""
     began = monotonic()
-    with text.open("rb") as file, connection.cursor() as cursor:
-        with cursor.copy(SQL("copy {} from stdin").format(OURS)) as copy:
-            while block := file.read(BLOCK_BYTES):
-                copy.write(block)
+    statement = SQL("copy {} from stdin").format(OURS)
+    with text.open("rb") as file, connection.cursor() as cursor, cursor.copy(statement) as copy:
+        while block := file.read(BLOCK_BYTES):
+            copy.write(block)
     seconds = monotonic() - began
     check_content(connection, OURS, records)
     return records / seconds

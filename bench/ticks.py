@@ -76,9 +76,7 @@ def key(one: Tick) -> bytes:
 
 def copy_line(one: Tick, offset: int, received_at: str) -> str:
     """The row as a line of COPY's text format, in the order of categories.table_columns."""
-    return (
-        f"{SOURCE}\t{one.symbol}\t{one.time}\t{one.price!r}\t{one.size!r}\t{one.attributes}\t1\t0\t{offset}\t{received_at}\n"
-    )
+    return f"{SOURCE}\t{one.symbol}\t{one.time}\t{one.price!r}\t{one.size!r}\t{one.attributes}\t1\t0\t{offset}\t{received_at}\n"
 
 
 def blocks(lines: Iterator[str], count: int = 2000) -> Iterator[bytes]:
