@@ -40,6 +40,14 @@ test: lint ## Run the linters, then every test on a stack of its own
 test-faults: setup ## Run the long fault loops
 	@$(BIN)/python -m pytest -m faults --timeout 1800
 
+.PHONY: bench-stream
+bench-stream: setup ## Measure the streaming lane against its peers; BENCH="--records 100000 --rounds 1" makes it smaller
+	@$(BIN)/python -m bench stream $(BENCH)
+
+.PHONY: bench-demo
+bench-demo: setup ## Measure the demo, and the stack at rest; BENCH="--rounds 3"
+	@$(BIN)/python -m bench demo $(BENCH)
+
 .PHONY: lint
 lint: setup .venv-sql/.installed ## Check style, types, import rules, YAML and SQL
 	@$(BIN)/ruff check

@@ -92,7 +92,7 @@ def load(connection: Connection, ticks: int) -> None:
 
 def asking(connection: Connection, query: str, *more: datetime) -> Ask:
     """A function from a symbol to the query's rows."""
-    return lambda name: connection.execute(query, (name, *more)).fetchall()  # type: ignore[arg-type]
+    return lambda name: connection.execute(query, (name, *more)).fetchall()
 
 
 def compare(last: Sequence[Ask], bars: Sequence[Ask]) -> None:

@@ -109,7 +109,7 @@ def own_stack(partitions: int = 1) -> Iterator[Stack]:
         names = ("postgres_port", "kafka_port", "kafka_controller_port", "metrics_port")
         ports: dict[str, Any] = dict(zip(names, free_ports(len(names)), strict=True))
         topics_file, destinations_file = home.parent / "topics.yml", home.parent / "destinations.yml"
-        files = {"topics_file": topics_file, "destinations_file": destinations_file}
+        files: dict[str, Any] = {"topics_file": topics_file, "destinations_file": destinations_file}
         settings = Settings(home=home, prefect_url=NOWHERE, **files, **ports)
         destinations_file.write_text(yaml.safe_dump({"realtime": {"kind": "postgres", "topics": ["market_tick"]}}))
         topics = yaml.safe_load(Settings.model_fields["topics_file"].default.read_text())

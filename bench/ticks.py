@@ -1,6 +1,6 @@
 """Simulated ticks: the same number is always the same tick, in the form in which ccxt gives a trade of Binance."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -76,7 +76,8 @@ def key(one: Tick) -> bytes:
 
 def copy_line(one: Tick, offset: int, received_at: str) -> str:
     """The row as a line of COPY's text format, in the order of categories.table_columns."""
-    return f"{SOURCE}\t{one.symbol}\t{one.time}\t{one.price!r}\t{one.size!r}\t{one.attributes}\t1\t0\t{offset}\t{received_at}\n"
+    values = (SOURCE, one.symbol, one.time, one.price, one.size, one.attributes, 1, 0, offset, received_at)
+    return "\t".join(map(str, values)) + "\n"
 
 
 def blocks(lines: Iterator[str], count: int = 2000) -> Iterator[bytes]:
@@ -88,6 +89,3 @@ def blocks(lines: Iterator[str], count: int = 2000) -> Iterator[bytes]:
             yield "".join(gathered).encode()
             gathered.clear()
     yield "".join(gathered).encode()
-
-
-Encoder = Callable[[Tick], bytes]
