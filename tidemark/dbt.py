@@ -1,8 +1,8 @@
 """dbt in this process: runs of `dbt_project/` over the databases of the settings, and its docs as a file."""
 
 import fcntl
+import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +14,7 @@ from tidemark.settings import PROJECT, Settings
 
 DBT_PROJECT = PROJECT / "dbt_project"
 ROLE = "transformer"
+DOCUMENTED: tuple[Database, Database] = ("warehouse", "realtime")
 FAILED = ("error", "fail", "runtime error", "partial success")
 
 
@@ -102,17 +103,32 @@ def run(settings: Settings, args: Sequence[str], target: Database = "warehouse")
     return results
 
 
-def build_docs(settings: Settings) -> Path:
-    """The documentation of the warehouse's models as one HTML file that needs no server; its path.
+def _together(settings: Settings, name: str, keys: Sequence[str]) -> str:
+    """One artifact of both targets as one JSON document: the warehouse's, with the other's entries under these keys."""
+    warehouse, realtime = (json.loads((artifacts(settings, target) / name).read_text()) for target in DOCUMENTED)
+    return json.dumps({**warehouse, **{key: {**realtime[key], **warehouse[key]} for key in keys}})
 
-    A warehouse that was never built is built first: the file shows the tests' results and the columns' types.
+
+def build_docs(settings: Settings) -> Path:
+    """The documentation of the models of both databases as one HTML file that needs no server; its path.
+
+    A database whose models were never built is built first: the file shows the columns' types.
     """
-    folder = artifacts(settings)
-    if not (folder / "run_results.json").exists():
-        run(settings, ["build"])
-    # Without --no-compile, dbt would overwrite run_results.json with entries that hold no test result.
-    run(settings, ["docs", "generate", "--no-compile", "--static"])
+    for target in DOCUMENTED:
+        if not (artifacts(settings, target) / "run_results.json").exists():
+            run(settings, ["build"], target)
+        # Without --no-compile, dbt would overwrite run_results.json with entries that hold no test result.
+        run(settings, ["docs", "generate", "--no-compile"], target)
+    parts = {
+        "MANIFEST.JSON": _together(
+            settings, "manifest.json", ("nodes", "sources", "unit_tests", "parent_map", "child_map")
+        ),
+        "CATALOG.JSON": _together(settings, "catalog.json", ("nodes", "sources")),
+    }
+    html = (artifacts(settings) / "index.html").read_text()
+    for name, data in parts.items():
+        html = html.replace(f'"{name} INLINE DATA"', data)
     page = settings.home / "docs" / "index.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folder / "static_index.html", page)
+    page.write_text(html)
     return page

@@ -1,4 +1,4 @@
-"""A warehouse and a `live` schema that dbt builds over small rows; both databases are left as they were found: empty."""
+"""Small rows in both databases, and the models that dbt builds over them."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -32,12 +32,13 @@ def tick(offset: int, traded_at: str, price: float = 100, size: float = 1, **cha
     return row | changes
 
 
-def level(offset: int, snapshot: str, side: str, number: int, price: float, received_at: str, size: int = 4) -> Row:
-    """One record of a snapshot that has `size` records."""
+def level(offset: int, snapshot: str, place: tuple[str, int], price: float, received_at: str, *, of: int) -> Row:
+    """One record, a side's level, of a snapshot that has `of` records."""
+    side, number = place
     return {
         "source_system": "venue", "symbol": "A/B", "side": side, "level": number, "price": price, "size": 1,
         "attributes": {
-            "snapshot_id": snapshot, "snapshot_size": size, "timestamp": at(received_at).isoformat(),
+            "snapshot_id": snapshot, "snapshot_size": of, "timestamp": at(received_at).isoformat(),
         },
         "log_epoch": 1, "kafka_partition": 0, "kafka_offset": offset, "received_at": at(received_at),
     }  # fmt: skip
@@ -105,7 +106,8 @@ class Databases:
         """Note that a day has left `realtime`."""
         with psycopg.connect(self.stack.dsn("realtime", "promoter")) as connection:
             connection.execute(
-                "insert into realtime.trimmed (promotion_id, topic, day, row_count) values (gen_random_uuid(), %s, %s, 0)",
+                "insert into realtime.trimmed (promotion_id, topic, day, row_count) "
+                "values (gen_random_uuid(), %s, %s, 0)",
                 (topic, day),
             )
 

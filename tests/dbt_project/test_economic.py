@@ -61,19 +61,21 @@ def test_a_value_that_came_by_both_lanes_is_one_observation(warehouse: Databases
     warehouse.build(*EVENTS)
     streamed = {
         "source_system": "fred", "event_publisher": "BEA", "value": 29349.924, "unit": "dollars", "description": "GDP",
-        "attributes": {"series_id": "GDP", "date": "2024-07-01", "realtime_start": "2024-10-30", "realtime_end": "2024-10-30"},
+        "attributes": {"series_id": "GDP", "date": "2024-07-01", "realtime_start": "2024-10-30"},
         "log_epoch": 1, "kafka_partition": 0, "kafka_offset": 7, "received_at": at("08 10:00:00"),
     }  # fmt: skip
     warehouse.promote("economic_event_numeric", [streamed], "b")
     warehouse.ingest("fred__observations", [observation("29374.914", "2024-12-19")], "c")
     warehouse.build(*EVENTS)
+    gdp = "fred:GDP:2024-07-01"
     assert warehouse.query(
         "warehouse",
-        "select event_key, observation_key, is_repeat, is_latest, unit, vintage_date from marts.fct_numeric_events order by loaded_at",
+        "select event_key, observation_key, is_repeat, is_latest, unit, vintage_date "
+        "from marts.fct_numeric_events order by loaded_at",
     ) == [
-        ("fred:GDP:2024-07-01:2024-10-30:1", "fred:GDP:2024-07-01", False, False, "Billions of Dollars", date(2024, 10, 30)),
-        ("economic_event_numeric:1:0:7", "fred:GDP:2024-07-01", True, False, "dollars", date(2024, 10, 30)),
-        ("fred:GDP:2024-07-01:2024-12-19:1", "fred:GDP:2024-07-01", False, True, "Billions of Dollars", date(2024, 12, 19)),
+        ("fred:GDP:2024-07-01:2024-10-30:1", gdp, False, False, "Billions of Dollars", date(2024, 10, 30)),
+        ("economic_event_numeric:1:0:7", gdp, True, False, "dollars", date(2024, 10, 30)),
+        ("fred:GDP:2024-07-01:2024-12-19:1", gdp, False, True, "Billions of Dollars", date(2024, 12, 19)),
     ]  # fmt: skip
     assert warehouse.query("warehouse", "select value, reference_date from marts.fct_text_events") == [
         (".", date(1946, 1, 1))

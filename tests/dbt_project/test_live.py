@@ -59,18 +59,18 @@ def test_a_wrong_clock_costs_no_reader_the_bars(live: Databases) -> None:
 
 def test_readers_see_whole_books_only(live: Databases) -> None:
     """The newest snapshot still lacks a record, so the one before it is the book; sent twice it is no other."""
-    sides = [("bid", 1, 99.0), ("bid", 2, 98.0), ("ask", 1, 101.0), ("ask", 2, 102.0)]
-    old = [level(n, "s1", *side, "08 10:00:00") for n, side in enumerate(sides)]
-    again = [level(4, "s1", *sides[0], "08 10:00:00")]
-    torn = [
-        level(10 + n, "s2", side, number, price + 7, "08 10:00:01") for n, (side, number, price) in enumerate(sides[:3])
-    ]
+    sides = [(("bid", 1), 99.0), (("bid", 2), 98.0), (("ask", 1), 101.0), (("ask", 2), 102.0)]
+    old = [level(n, "s1", place, price, "08 10:00:00", of=4) for n, (place, price) in enumerate(sides)]
+    again = [level(4, "s1", *sides[0], "08 10:00:00", of=4)]
+    torn = [level(10 + n, "s2", place, price + 7, "08 10:00:01", of=4) for n, (place, price) in enumerate(sides[:3])]
     live.stream("order_book_l2", old + again + torn)
     book = "select side, level, price, snapshot_id from live.book order by side, level"
-    assert live.query("realtime", book) == [("ask", 1, 101, "s1"), ("ask", 2, 102, "s1"), ("bid", 1, 99, "s1"), ("bid", 2, 98, "s1")]  # fmt: skip
+    assert live.query("realtime", book) == [
+        ("ask", 1, 101, "s1"), ("ask", 2, 102, "s1"), ("bid", 1, 99, "s1"), ("bid", 2, 98, "s1"),
+    ]  # fmt: skip
     top = "select bid_price, ask_price from live.top_of_book where symbol = 'A/B'"
     assert live.query("realtime", top) == [(99, 101)]
-    live.stream("order_book_l2", [level(13, "s2", "ask", 2, 109, "08 10:00:01")])
+    live.stream("order_book_l2", [level(13, "s2", ("ask", 2), 109, "08 10:00:01", of=4)])
     assert live.query("realtime", top) == [(106, 108)]
 
 
@@ -82,7 +82,9 @@ def test_latest_events_and_the_feeds_health_come_from_the_rows(live: Databases) 
     }  # fmt: skip
     about = [("2024-04-01", "2024-07-30", 1.0), ("2024-07-01", "2024-12-19", 3.0), ("2024-07-01", "2024-10-30", 2.0)]
     live.stream("economic_event_numeric", [
-        event | {"value": value, "kafka_offset": n, "attributes": {"series_id": "GDP", "date": day, "realtime_start": vintage}}
+        event
+        | {"value": value, "kafka_offset": n}
+        | {"attributes": {"series_id": "GDP", "date": day, "realtime_start": vintage}}
         for n, (day, vintage, value) in enumerate(about)
     ])  # fmt: skip
     live.stream("economic_event_text", [

@@ -1,6 +1,7 @@
 """Ticks, books, bars and symbols of the warehouse, load after load."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,12 @@ from tidemark.dbt import DbtError
 BARS = "select bar_key, open, high, low, close, volume, trade_count, is_final from marts.fct_bars_1m order by bar_key"
 
 
+def bar(minute: str, *values: Any) -> tuple[Any, ...]:
+    """A row of BARS: the decimals are given as their text."""
+    *decimals, trades, final = values
+    return (f"venue:A/B:2024-08-{minute}", *map(Decimal, decimals), trades, final)
+
+
 def test_ticks_that_arrive_load_after_load_end_in_the_bars_of_one_load(warehouse: Databases) -> None:
     """Late ticks, a trade sent again in a later load, and one whose first sending is promoted last."""
     again = {"attributes": {"id": "t1"}}
@@ -19,8 +26,8 @@ def test_ticks_that_arrive_load_after_load_end_in_the_bars_of_one_load(warehouse
     )
     warehouse.build("fct_bars_1m")
     assert warehouse.query("warehouse", BARS) == [
-        ("venue:A/B:2024-08-08T10:00Z", Decimal("0.1"), Decimal("0.3"), Decimal("0.1"), Decimal("0.3"), Decimal("0.3"), 2, True),
-        ("venue:A/B:2024-08-08T23:59Z", 100, 100, 100, 100, 1, 1, False),
+        bar("08T10:00Z", "0.1", "0.3", "0.1", "0.3", "0.3", 2, True),
+        bar("08T23:59Z", "100", "100", "100", "100", "1", 1, False),
     ]  # fmt: skip
 
     # The next day: the first trade again, a tick that came half a day late, and the last minute's other tick.
@@ -32,12 +39,12 @@ def test_ticks_that_arrive_load_after_load_end_in_the_bars_of_one_load(warehouse
     warehouse.build("fct_bars_1m")
     after_two = warehouse.query("warehouse", BARS)
     assert after_two == [
-        ("venue:A/B:2024-08-08T10:00Z", Decimal("0.7"), Decimal("0.7"), Decimal("0.1"), Decimal("0.3"), Decimal("0.7"), 3, True),
-        ("venue:A/B:2024-08-08T23:59Z", 100, 100, 99, 99, 2, 2, True),
-        ("venue:A/B:2024-08-09T00:00Z", 98, 98, 98, 98, 1, 1, True),
+        bar("08T10:00Z", "0.7", "0.7", "0.1", "0.3", "0.7", 3, True),
+        bar("08T23:59Z", "100", "100", "99", "99", "2", 2, True),
+        bar("09T00:00Z", "98", "98", "98", "98", "1", 1, True),
     ]  # fmt: skip
 
-    # A day that is promoted late holds the first sending of a trade that is here: now the one that is here is the repeat.
+    # A day that is promoted late holds the first sending of a trade: the one that is here becomes the repeat.
     first = tick(5, "07 23:00:00", 55, attributes={"id": "t23"})
     warehouse.promote("market_tick", [first], "c")
     warehouse.build("fct_market_ticks")
@@ -50,7 +57,7 @@ def test_ticks_that_arrive_load_after_load_end_in_the_bars_of_one_load(warehouse
 def test_building_again_changes_nothing(warehouse: Databases) -> None:
     """The rows, whole and as they lie in the table: none was written again."""
     warehouse.promote("market_tick", [tick(1, "08 10:00:01"), tick(2, "08 23:59:30")], "a")
-    warehouse.promote("order_book_l2", [level(n, "s", "bid", n, 1, "08 10:00:00", size=2) for n in (1, 2)], "b")
+    warehouse.promote("order_book_l2", [level(n, "s", ("bid", n), 1, "08 10:00:00", of=2) for n in (1, 2)], "b")
     warehouse.ingest("ecb__reference_rates", [{"Date": "2024-08-08", "USD": "1.1"}], "c")
     dbt.run(warehouse.stack.settings, ["build"])
     tables = ("fct_market_ticks", "fct_order_book_levels", "fct_numeric_events", "fct_text_events", "dim_symbols")
@@ -68,12 +75,12 @@ def test_building_again_changes_nothing(warehouse: Databases) -> None:
 
 def test_a_snapshot_that_crosses_midnight_becomes_whole_with_its_second_half(warehouse: Databases) -> None:
     """Two loads, one book; and one that never gets its rest."""
-    half = [level(1, "s1", "bid", 1, 99, "08 23:59:59", 2), level(2, "s0", "ask", 1, 101, "08 23:59:50", 2)]
+    half = [level(1, "s1", ("bid", 1), 99, "08 23:59:59", of=2), level(2, "s0", ("ask", 1), 101, "08 23:59:50", of=2)]
     warehouse.promote("order_book_l2", half, "a")
     warehouse.build("fct_order_book_levels")
     whole = "select kafka_offset, is_whole_snapshot from marts.fct_order_book_levels order by 1"
     assert warehouse.query("warehouse", whole) == [(1, False), (2, False)]
-    warehouse.promote("order_book_l2", [level(3, "s1", "ask", 1, 100, "09 00:00:00", 2)], "b")
+    warehouse.promote("order_book_l2", [level(3, "s1", ("ask", 1), 100, "09 00:00:00", of=2)], "b")
     warehouse.build("fct_order_book_levels", "dim_symbols")
     assert warehouse.query("warehouse", whole) == [(1, True), (2, False), (3, True)]
     assert warehouse.query("warehouse", "select symbol_key, base_asset, quote_asset from marts.dim_symbols") == [
@@ -83,11 +90,13 @@ def test_a_snapshot_that_crosses_midnight_becomes_whole_with_its_second_half(war
 
 def test_a_value_that_cannot_be_cast_is_counted_and_named_and_its_row_stays(warehouse: Databases) -> None:
     """The build fails at the end, after all else is built."""
-    bad = tick(2, "08 10:00:02") | {"timestamp": "yesterday", "price": "cheap"}
+    bad = tick(2, "08 10:00:02") | {"timestamp": "today", "price": "cheap"}
     warehouse.promote("market_tick", [tick(1, "08 10:00:01"), bad, bad | {"kafka_offset": 3}], "a")
     with pytest.raises(DbtError, match="no_text_was_lost_in_a_cast"):
         dbt.run(warehouse.stack.settings, ["build", "--exclude-resource-type", "unit_test"])
     assert warehouse.query(
-        "warehouse", "select model_name, column_name, bad_count from intermediate.int_bad_casts_counted order by 2", "transformer"
+        "warehouse",
+        "select model_name, column_name, bad_count from intermediate.int_bad_casts_counted order by 2",
+        "transformer",
     ) == [("stg_realtime__market_ticks", "price", 2), ("stg_realtime__market_ticks", "traded_at", 2)]  # fmt: skip
     assert warehouse.query("warehouse", "select count(*), count(traded_at) from marts.fct_market_ticks") == [(3, 1)]

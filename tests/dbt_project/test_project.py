@@ -79,7 +79,9 @@ def test_dbt_works_by_hand_from_another_folder_with_nothing_ingested(warehouse: 
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     assert list(tmp_path.iterdir()) == []
-    assert dbt.build_docs(warehouse.stack.settings).read_text().count("fct_bars_1m") > 0
+    page = dbt.build_docs(warehouse.stack.settings).read_text()
+    assert all(f"model.tidemark.{name}" in page for name in ("fct_bars_1m", "live_bars_1m"))
+    assert "INLINE DATA" not in page
 
 
 def environ(databases: Databases) -> dict[str, str]:
@@ -97,7 +99,8 @@ def test_readers_may_read_marts_and_live_and_nothing_else(live: Databases, wareh
         relations = warehouse.query(
             database,
             "select n.nspname, c.relname, has_schema_privilege('bi_reader', n.oid, 'usage') "
-            "and has_table_privilege('bi_reader', c.oid, 'select'), has_table_privilege('catalog_reader', c.oid, 'select'), "
+            "and has_table_privilege('bi_reader', c.oid, 'select'), "
+            "has_table_privilege('catalog_reader', c.oid, 'select'), "
             "has_table_privilege('promoter', c.oid, 'select') "
             "from pg_class c join pg_namespace n on n.oid = relnamespace "
             "where relkind in ('r', 'v', 'p') and n.nspname in ('staging', 'intermediate', 'marts', 'live')",
