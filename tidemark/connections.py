@@ -18,9 +18,7 @@ OWNER = "owner"
 # One role per part, each with its own schemas; tidemark/access/*.sql says what each may do.
 ROLES = ("stream_writer", "ingest_writer", "promoter", "transformer", "catalog_reader", "bi_reader")
 
-LOCAL_ADMINISTRATOR = (
-    "tidemark"  # the local Postgres's superuser; on a server named by a variable, the URL's user
-)
+LOCAL_ADMINISTRATOR = "tidemark"  # the local Postgres's superuser; on a server named by a variable, the URL's user
 
 
 @dataclass(frozen=True)
@@ -61,12 +59,8 @@ def postgres_server(settings: Settings, database: Database) -> PostgresServer:
     for needed in ("host", "user"):
         if not parts.get(needed):
             variable = f"TIDEMARK_{database.upper()}_URL"
-            raise ConfigurationError(
-                f"{variable}: expected postgresql://user:password@host:port, no {needed} in it"
-            )
-    rest = tuple(
-        (k, str(v)) for k, v in parts.items() if k not in {"host", "port", "user", "password", "dbname"}
-    )
+            raise ConfigurationError(f"{variable}: expected postgresql://user:password@host:port, no {needed} in it")
+    rest = tuple((k, str(v)) for k, v in parts.items() if k not in {"host", "port", "user", "password", "dbname"})
     return PostgresServer(
         str(parts["host"]), int(str(parts.get("port") or 5432)), str(parts["user"]),
         str(parts.get("password") or ""), rest,
