@@ -18,14 +18,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TIDEMARK_", frozen=True, env_ignore_empty=True)
 
-    home: Path = Field(
-        PROJECT / ".tidemark", description="State of the local stack: data, passwords, logs, cursors"
-    )
+    home: Path = Field(PROJECT / ".tidemark", description="State of the local stack: data, passwords, logs, cursors")
 
     cache: Path = Field(Path("~/.cache/tidemark"), description="Downloaded jars, shared by all state folders")
-    maven_url: str | None = Field(
-        None, description="Maven repository of Kafka's jars; default: Maven Central"
-    )
+    maven_url: str | None = Field(None, description="Maven repository of Kafka's jars; default: Maven Central")
 
     postgres_port: Port = Field(15432, description="Port of the local Postgres")
     kafka_port: Port = Field(19092, description="Port of the local Kafka broker")
@@ -41,15 +37,9 @@ class Settings(BaseSettings):
         None,
         description="Postgres URL of an administrator on the server of `warehouse`; replaces the local Postgres",
     )
-    kafka_bootstrap: str | None = Field(
-        None, description="host:port of a Kafka cluster; replaces the local broker"
-    )
-    lake_url: str | None = Field(
-        None, description="fsspec URL of the lake; default: the folder `lake` in the home"
-    )
-    prefect_url: str | None = Field(
-        None, description="Prefect API URL (ends in /api); replaces the local server"
-    )
+    kafka_bootstrap: str | None = Field(None, description="host:port of a Kafka cluster; replaces the local broker")
+    lake_url: str | None = Field(None, description="fsspec URL of the lake; default: the folder `lake` in the home")
+    prefect_url: str | None = Field(None, description="Prefect API URL (ends in /api); replaces the local server")
     openmetadata_url: str | None = Field(None, description="OpenMetadata API URL (ends in /api)")
     openmetadata_token: SecretStr | None = Field(None, description="Token of OpenMetadata's ingestion-bot")
     alert_webhook: SecretStr | None = Field(None, description="URL that receives a POST for every alert")
@@ -62,12 +52,8 @@ class Settings(BaseSettings):
     )
 
     sources_file: Path = Field(PROJECT / "stream_shim" / "sources.yml", description="The streaming sources")
-    topics_file: Path = Field(
-        PROJECT / "stream_shim" / "topics.yml", description="Topic settings and mappings"
-    )
-    destinations_file: Path = Field(
-        PROJECT / "stream_shim" / "destinations.yml", description="The destinations"
-    )
+    topics_file: Path = Field(PROJECT / "stream_shim" / "topics.yml", description="Topic settings and mappings")
+    destinations_file: Path = Field(PROJECT / "stream_shim" / "destinations.yml", description="The destinations")
 
     ecb_url: str = Field("https://www.ecb.europa.eu", description="Base URL of the ECB")
     fred_url: str = Field("https://api.stlouisfed.org", description="Base URL of FRED")
@@ -77,9 +63,7 @@ class Settings(BaseSettings):
         (1, 2, 4, 8), description="Delays between tries of an HTTP request, as a JSON list"
     )
 
-    recordings: Path | None = Field(
-        None, description="Folder of recorded sessions that the demo and the tests replay"
-    )
+    recordings: Path | None = Field(None, description="Folder of recorded sessions that the demo and the tests replay")
 
 
 def load() -> Settings:
@@ -89,6 +73,4 @@ def load() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "TIDEMARK_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise ConfigurationError(
-            f"{name}: {first['msg']}; docs/configuration.md lists every variable"
-        ) from None
+        raise ConfigurationError(f"{name}: {first['msg']}; docs/configuration.md lists every variable") from None
