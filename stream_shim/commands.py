@@ -223,12 +223,10 @@ def add(name: str, entry: Any) -> None:
     Example:
       echo '{kind: ccxt, exchange: kraken, trades: [BTC/USD]}' | tidemark sources add kraken
     """
-    import yaml
-
     from stream_shim.sources import add_source
     from tidemark.settings import load
 
-    add_source(load(), name, yaml.safe_dump(yaml.safe_load(entry.read()), sort_keys=False, allow_unicode=True))
+    add_source(load(), name, entry.read())
     click.echo(f"{name} is added; `tidemark sources check {name}` tries it")
 
 

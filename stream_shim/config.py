@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -41,6 +41,31 @@ class CcxtSource(Source, frozen=True, forbid_unknown_fields=True, tag="ccxt", kw
     credentials: dict[str, str] = {}
     silence_seconds: float = 60.0
     sequential_trade_ids: bool = False
+
+
+class AlpacaSource(Source, frozen=True, forbid_unknown_fields=True, tag="alpaca", kw_only=True):
+    """US equities' trades by Alpaca's own client (extra `alpaca`); `url` replaces that of its `feed`."""
+
+    symbols: list[str]
+    credentials: dict[Literal["key", "secret"], str]
+    feed: Literal["iex", "sip"] = "iex"
+    url: str | None = None
+    silence_seconds: float = 345_600.0  # a long weekend
+
+
+class DatabentoSource(Source, frozen=True, forbid_unknown_fields=True, tag="databento", kw_only=True):
+    """Trades and books of one Databento dataset by its own client (extra `databento`); raw symbols, like CLZ26.
+
+    Books are ten levels deep at most; `gateway` and `port` replace those of the dataset.
+    """
+
+    dataset: str
+    credentials: dict[Literal["key"], str]
+    trades: list[str] = []
+    order_book: OrderBook | None = None
+    gateway: str | None = None
+    port: int = 13000
+    silence_seconds: float = 345_600.0  # a long weekend
 
 
 class HttpSource(Source, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -80,7 +105,18 @@ class PollSource(HttpSource, frozen=True, forbid_unknown_fields=True, tag="poll"
             raise ValueError(f"expected no `records`: CSV is the list itself, received {self.records!r}")
 
 
-SourceEntry = CcxtSource | FeedSource | PollSource
+class ReplaySource(Source, frozen=True, forbid_unknown_fields=True, tag="replay", kw_only=True):
+    """What a destination of kind `lake` has written: `path` is that destination's, `topics` are some of its topics.
+
+    `speed` 1 is the session's own pace, 10 ten times as fast; 0 is at once.
+    """
+
+    path: str
+    topics: list[Literal["market_tick", "order_book_l2", "economic_event_numeric", "economic_event_text"]]
+    speed: Annotated[float, msgspec.Meta(ge=0)] = 1.0
+
+
+SourceEntry = CcxtSource | AlpacaSource | DatabentoSource | FeedSource | PollSource | ReplaySource
 
 
 class TopicEntry(Struct, frozen=True, forbid_unknown_fields=True):

@@ -130,6 +130,8 @@ class Publisher:
         finally:
             self._producer.close(timeout=5)
             self.write_report()
+            for handler in self._rejects.handlers:
+                handler.close()
 
 
 def _rejects_log(settings: Settings, source: str) -> logging.Logger:

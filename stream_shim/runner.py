@@ -84,7 +84,7 @@ async def connect_until(stop: asyncio.Event, source: SourceEntry, publisher: "Pu
     while not stop.is_set():
         started = time.monotonic()
         try:
-            await _until(stop, asyncio.create_task(connector_of(source)(source, publisher, settings, stop)))  # type: ignore[arg-type]
+            await _until(stop, asyncio.create_task(connector_of(source)(source, publisher, settings, stop)))
         except SourceError as error:
             publisher.source_errors += 1
             failures = 0 if time.monotonic() - started > STEADY_SECONDS else failures

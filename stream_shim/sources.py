@@ -40,8 +40,8 @@ def add_source(settings: Settings, name: str, body: str) -> None:
     path = settings.sources_file
     if name in read_sources(path):
         raise ConfigurationError(f"{path}: expected a new name, {name!r} is there already")
-    lines = [f"  {line}" if line else "" for line in body.strip().splitlines()]
-    _replace(path, path.read_text().rstrip("\n") + f"\n\n{name}:\n" + "\n".join(lines) + "\n")
+    entry = yaml.safe_dump({name: yaml.safe_load(body)}, sort_keys=False, allow_unicode=True)
+    _replace(path, path.read_text().rstrip("\n") + f"\n\n{entry}", name)
 
 
 def remove_source(settings: Settings, name: str) -> None:
@@ -58,12 +58,14 @@ def remove_source(settings: Settings, name: str) -> None:
     _replace(path, "".join(lines[:first] + (lines[after[0] :] if after else [])))
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, text: str, added: str | None = None) -> None:
     """Put the new text in the file's place if it is right; a wrong one never gets there."""
     part = path.with_suffix(".part")
     part.write_text(text)
     try:
-        read_sources(part)
+        entries = read_sources(part)
+        if added is not None:
+            connector_of(entries[added])
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

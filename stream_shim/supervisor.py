@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stream_shim.alerts import DEATHS_IN_A_ROW, Alerts, Causes, causes_of_connector, causes_of_processor
-from stream_shim.config import CcxtSource, read_destinations, read_sources
+from stream_shim.config import AlpacaSource, CcxtSource, DatabentoSource, read_destinations, read_sources
 from stream_shim.reports import read_reports
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
@@ -117,7 +117,7 @@ class Supervisor:
         now = time.time()
         for name, report in read_reports(self._settings, "connector").items():
             entry = self._wanted.get(("connector", name))
-            if isinstance(entry, CcxtSource):
+            if isinstance(entry, CcxtSource | AlpacaSource | DatabentoSource):
                 causes |= causes_of_connector(name, report, entry.silence_seconds, now)
         processors = read_reports(self._settings, "processor")
         self._earlier = [*self._earlier, processors][-GROWTH_LOOKS:]

@@ -5,33 +5,59 @@ SourceError when its source is lost; whoever runs it starts it again with back-o
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from importlib import import_module
+from typing import Any
 
-from stream_shim.config import CcxtSource, FeedSource, SourceEntry
+from stream_shim.config import SourceEntry
 from stream_shim.publisher import Publisher
+from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
-Connector = Callable[[SourceEntry, Publisher, Settings, asyncio.Event], Awaitable[None]]
+Connector = Callable[[Any, Publisher, Settings, asyncio.Event], Coroutine[Any, Any, None]]
+
+MODULES = {
+    "ccxt": "exchange",
+    "alpaca": "alpaca",
+    "databento": "databento",
+    "feed": "feed",
+    "poll": "poll",
+    "replay": "replay",
+}
+EXTRAS = ("alpaca", "databento")  # kinds whose vendor's client is an optional dependency of the same name
 
 
 def connector_of(source: SourceEntry) -> Connector:
     """The coroutine for a source's kind; its client library is imported here, not before."""
-    if isinstance(source, CcxtSource):
-        from stream_shim.connectors import exchange
-
-        return exchange.run  # type: ignore[return-value]
-    if isinstance(source, FeedSource):
-        from stream_shim.connectors import feed
-
-        return feed.run  # type: ignore[return-value]
-    from stream_shim.connectors import poll
-
-    return poll.run  # type: ignore[return-value]
+    kind = source.__struct_config__.tag
+    try:
+        connector: Connector = import_module(f"stream_shim.connectors.{MODULES[str(kind)]}").run
+    except ModuleNotFoundError as error:
+        if kind not in EXTRAS or not str(error.name).startswith(str(kind)):
+            raise
+        raise ConfigurationError(
+            f"{source.name}: expected the client library of kind {kind}, found no module {error.name}; "
+            f"`pip install 'tidemark[{kind}]'` brings it"
+        ) from None
+    return connector
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:
     """Wait for the next poll or the next try, or for `stop`."""
-    try:
+    with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return
+
+
+async def until_stopped(stop: asyncio.Event, streams: Sequence[Awaitable[None]]) -> None:
+    """Run the streams until `stop`; the first that ends or fails ends them all."""
+    tasks = [asyncio.ensure_future(stream) for stream in streams]
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (*tasks, stopping):
+            task.cancel()
+        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+    for task in done - {stopping}:
+        task.result()

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tidemark.settings import Settings
@@ -44,11 +45,15 @@ class Cursor:
         self.seen[key] = now
         return before != now
 
+    def knows(self, identity: str) -> bool:
+        """Whether it was sent."""
+        return _short(identity) in self.seen
+
     def conditions(self, request: object) -> dict[str, str]:
         """Headers that ask for what has changed since the request was last answered whole."""
         return self.validators.get(_short(request), {})
 
-    def save(self, request: object, headers: Mapping[str, str]) -> None:
+    def save(self, request: object = None, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         """Keep what was sent, and what the answer's headers say of its version: whole, or not at all.
 
         Call it only when Kafka has acknowledged all that `is_new` let pass.

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stream_shim.config import CcxtSource, OrderBook, fill, hide
+from stream_shim.connectors import until_stopped
+from stream_shim.connectors.books import Pace, snapshot
 from stream_shim.publisher import Datum, Publisher
 from tidemark.errors import ConfigurationError, SourceError
 from tidemark.settings import Settings
@@ -48,25 +50,11 @@ def parse_trade(source_system: str, trade: dict[str, Any]) -> Datum:
 
 
 def parse_book(source_system: str, book: dict[str, Any], depth: int) -> list[Datum]:
-    """A snapshot as one record a level, best first, all with the same snapshot_id, snapshot_size and time."""
+    """A snapshot of `depth` levels a side, one record a level."""
     time_ms = int(book["timestamp"])
-    levels = [(side, rank, level) for side, of in (("bid", "bids"), ("ask", "asks"))
-              for rank, level in enumerate(book[of][:depth], start=1)]  # fmt: skip
-    shared = {
-        "snapshot_id": f"{source_system}:{book['symbol']}:{book.get('nonce') or time_ms}",
-        "snapshot_size": len(levels),
-        "timestamp": rfc3339(time_ms),
-    }
-    return [
-        Datum(
-            "order_book_l2",
-            {"source_system": source_system, "symbol": book["symbol"], "side": side, "level": rank,
-             "price": level[0], "size": level[1]},
-            shared,
-            time_ms,
-        )
-        for side, rank, level in levels
-    ]  # fmt: skip
+    fields = {"source_system": source_system, "symbol": book["symbol"], "timestamp": rfc3339(time_ms)}
+    bids, asks = ([(level[0], level[1]) for level in book[side][:depth]] for side in ("bids", "asks"))
+    return snapshot(fields, book.get("nonce") or time_ms, time_ms, bids, asks)
 
 
 def open_exchange(source: CcxtSource) -> Any:
@@ -104,7 +92,7 @@ async def run(source: CcxtSource, publisher: Publisher, settings: Settings, stop
         streams = [_trades(exchange, symbol, ear) for symbol in source.trades]
         if source.order_book:
             streams += [_books(exchange, source.order_book, symbol, ear) for symbol in source.order_book.symbols]
-        await _until(stop, streams)
+        await until_stopped(stop, streams)
     except ccxt.pro.BaseError as error:
         raise SourceError(
             f"{source.name}: expected {source.exchange} to stream, received {type(error).__name__}: {hide(str(error))}"
@@ -112,20 +100,6 @@ async def run(source: CcxtSource, publisher: Publisher, settings: Settings, stop
     finally:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(exchange.close(), CLOSE_SECONDS)
-
-
-async def _until(stop: asyncio.Event, streams: list[Any]) -> None:
-    """Run the streams until `stop`; the first that fails ends them all."""
-    tasks = [asyncio.create_task(stream) for stream in streams]
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (*tasks, stopping):
-            task.cancel()
-        await asyncio.gather(*tasks, stopping, return_exceptions=True)
-    for task in done - {stopping}:
-        task.result()
 
 
 class Ear:
@@ -177,32 +151,21 @@ def _check_sequence(source: CcxtSource, publisher: Publisher, symbol: str, trade
 
 
 async def _books(exchange: Any, entry: OrderBook, symbol: str, ear: Ear) -> None:
-    """At most one snapshot an interval, by the book's own time; the last one before a pause is sent when it lasts."""
+    """Snapshots at the entry's pace. ccxt begins a book anew where it finds a gap in it, so none is made across one."""
     from ccxt.base.errors import ChecksumError
 
-    source, publisher = ear.source, ear.publisher
-    interval_ms = int(entry.every_seconds * 1000)
-    sent_ms, waiting = -interval_ms, None
+    source, pace = ear.source, Pace(ear.publisher, entry.every_seconds)
     while True:
         watch = asyncio.ensure_future(exchange.watch_order_book(symbol))
         try:
-            if waiting and not (await asyncio.wait([watch], timeout=entry.every_seconds))[0]:
-                sent_ms, waiting = _send_book(source, waiting, publisher), None
+            if pace.waits and not (await asyncio.wait([watch], timeout=entry.every_seconds))[0]:
+                pace.pause()
             book = await ear.next_of(symbol, watch)
-        except ChecksumError as error:  # ccxt has thrown this book away, and begins with a new one
-            publisher.gaps[symbol] += 1
+        except ChecksumError as error:
+            ear.publisher.gaps[symbol] += 1
             log.warning("%s: the book of %s has a gap (%s); it begins anew", source.name, symbol, error)
             continue
         finally:
             watch.cancel()
-        if book.get("timestamp") is None:
-            continue  # the REST snapshot that the stream starts from: it has no time of its own
-        waiting = parse_book(source.source_system, book, entry.depth)
-        if book["timestamp"] >= sent_ms + interval_ms:
-            sent_ms, waiting = _send_book(source, waiting, publisher), None
-
-
-def _send_book(source: CcxtSource, snapshot: list[Datum], publisher: Publisher) -> int:
-    for datum in snapshot:
-        publisher.send(datum)
-    return snapshot[0].time_ms if snapshot else 0
+        if book.get("timestamp") is not None:  # the REST snapshot that a book starts from has no time of its own
+            pace.offer(symbol, parse_book(source.source_system, book, entry.depth))

@@ -1,0 +1,106 @@
+"""Kind `databento`: trades and books of futures (CLZ26) and of every other dataset, by Databento's own client.
+
+One record of the schema `trades` and the best level of one of `mbp-10`, decoded from DBN (prices in 1e-9, times in ns):
+
+    TradeMsg(ts_recv=1609113600246821748, publisher_id=1, instrument_id=5482, ts_event=1609113600246507011, action='T',
+             side='B', depth=0, price=3702750000000, size=1, flags=0, ts_in_delta=18113, sequence=145885)
+    MBP10Msg(.., levels=[BidAskPair(bid_px=3702250000000, ask_px=3702750000000, bid_sz=19, ask_sz=13, ..), ..])
+
+Source: Databento, "Live API" and "Schemas and data formats". The client tells `instrument_id` from symbol by the
+mappings that the gateway sends first; its queue makes the gateway wait when Kafka does.
+"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import databento
+
+from stream_shim.config import DatabentoSource, fill, hide
+from stream_shim.connectors import until_stopped
+from stream_shim.connectors.books import Pace, snapshot
+from stream_shim.publisher import Datum, Publisher
+from tidemark.errors import SourceError
+from tidemark.settings import Settings
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_PRICE = 2**63 - 1
+_PLAIN = ("publisher_id", "instrument_id", "depth", "flags", "ts_in_delta", "sequence")
+
+
+def _time(time_ns: int) -> str:
+    return f"{_EPOCH + timedelta(microseconds=time_ns // 1000):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _price(units: int) -> float | None:
+    return None if units == _NO_PRICE else units / 1e9
+
+
+def parse_trade(source_system: str, symbol: str | None, record: Any) -> Datum:
+    """A trade as a market tick; the times' nanoseconds and the price's own digits go along as text."""
+    fields = {
+        "source_system": source_system,
+        "symbol": symbol,
+        "timestamp": _time(record.ts_event),
+        "price": _price(record.price),
+        "size": record.size,
+    }
+    rest = {name: int(getattr(record, name)) for name in _PLAIN}
+    texts = {name: str(getattr(record, name)) for name in ("action", "side", "ts_event", "ts_recv", "price")}
+    return Datum("market_tick", fields, {**rest, **texts}, record.ts_event // 10**6)
+
+
+def parse_book(source_system: str, symbol: str, record: Any, depth: int) -> list[Datum]:
+    """A record of mbp-10 is the whole book: its levels that have a price, `depth` a side at most."""
+    fields = {"source_system": source_system, "symbol": symbol, "timestamp": _time(record.ts_event)}
+    levels = record.levels[:depth]
+    bids = [(level.bid_px / 1e9, float(level.bid_sz)) for level in levels if level.bid_px != _NO_PRICE]
+    asks = [(level.ask_px / 1e9, float(level.ask_sz)) for level in levels if level.ask_px != _NO_PRICE]
+    number = f"{record.ts_recv}.{record.sequence}"
+    return snapshot(fields, number, record.ts_event // 10**6, bids, asks)
+
+
+async def run(source: DatabentoSource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:
+    """The entry's streams until `stop`; SourceError where the gateway refuses, is lost, or gives no record in time."""
+    live = databento.Live(key=fill(source.credentials["key"]), gateway=source.gateway, port=source.port)
+    try:
+        await asyncio.to_thread(_subscribe, live, source)
+        await until_stopped(stop, [_records(live, source, publisher)])
+    except (databento.BentoError, OSError, ValueError) as error:
+        said = hide(str(error))
+        raise SourceError(f"{source.name}: expected records, received {type(error).__name__}: {said}") from None
+    finally:
+        if live.is_connected():
+            live.terminate()
+    if not stop.is_set():
+        raise SourceError(f"{source.name}: expected records, the gateway closed the session")
+
+
+def _subscribe(live: databento.Live, source: DatabentoSource) -> None:
+    """Connect and ask; it blocks."""
+    if source.trades:
+        live.subscribe(source.dataset, "trades", source.trades)
+    if source.order_book:
+        live.subscribe(source.dataset, "mbp-10", source.order_book.symbols)
+
+
+async def _records(live: databento.Live, source: DatabentoSource, publisher: Publisher) -> None:
+    live._session._dbn_queue.enable()  # the iterator does so after it starts the session, and drops what comes between
+    entry, records = source.order_book, aiter(live)
+    pace = Pace(publisher, entry.every_seconds if entry else 0)
+    while True:
+        following = asyncio.ensure_future(anext(records, None))
+        if pace.waits and entry and not (await asyncio.wait([following], timeout=entry.every_seconds))[0]:
+            pace.pause()
+        try:
+            record = await asyncio.wait_for(following, source.silence_seconds)
+        except TimeoutError:
+            publisher.silences[source.dataset] += 1
+            raise SourceError(f"{source.name}: expected records, none in {source.silence_seconds} s") from None
+        if record is None:
+            return
+        symbol = live.symbology_map.get(record.instrument_id)
+        if isinstance(record, databento.TradeMsg):
+            publisher.send(parse_trade(source.source_system, None if symbol is None else str(symbol), record))
+        elif isinstance(record, databento.MBP10Msg) and entry and symbol is not None:
+            pace.offer(str(symbol), parse_book(source.source_system, str(symbol), record, entry.depth))

@@ -1,0 +1,100 @@
+"""Kind `replay`: what a destination of kind `lake` has written goes into the topics again, at its pace or faster.
+
+One line of a lake file (destinations/lake.py), whose `value` is the record as it was:
+
+    {"partition": 0, "offset": 17, "timestamp": 1723161255124, "key": "binance|BTC/USDT", "value": "{..}"}
+
+The rows say that they are a replay: their source_system is the entry's, and the first one is kept in `attributes` as
+`replayed_from`. The record's time is the recorded one, so the topics of a replay keep it. A file is sent once; one that
+was being sent when the process was killed is sent again, whole.
+"""
+
+import asyncio
+import gzip
+import heapq
+import time
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import Any
+
+import fsspec
+import msgspec
+
+from stream_shim.config import ReplaySource
+from stream_shim.connectors import pause
+from stream_shim.connectors.cursor import Cursor
+from stream_shim.publisher import Datum, Publisher
+from tidemark import connections
+from tidemark.categories import required_fields
+from tidemark.errors import SourceError
+from tidemark.settings import Settings
+
+Line = tuple[int, str, str, dict[str, Any] | None]  # the record's time (ms), its topic, its file, what the file says
+TURN = 1000  # lines between two looks at `stop` when all goes at once
+_time = itemgetter(0)
+
+
+def parse_line(source: ReplaySource, topic: str, line: dict[str, Any]) -> Datum | None:
+    """The datum of a recorded record; None where its value is no JSON object, as a foreign producer's may be."""
+    try:
+        record = msgspec.json.decode(line.get("value") or "")
+        attributes = dict(record.pop("attributes", {}))
+    except (msgspec.DecodeError, AttributeError, TypeError, ValueError):
+        return None
+    attributes["replayed_from"] = record.get("source_system")
+    fields = {name: record.pop(name, None) for name in required_fields(topic)}
+    fields["source_system"] = source.source_system
+    return Datum(topic, fields, {**record, **attributes}, line["timestamp"])
+
+
+def _lines(files: Any, topic: str, paths: list[str]) -> Iterator[Line]:
+    """One partition's lines in order, and None at the end of each file. Offsets rise: what stands twice comes once."""
+    last_offset, time_ms = -1, 0
+    for path in paths:
+        with files.open(path) as raw, gzip.open(raw) as lines:
+            for text in lines:
+                line = msgspec.json.decode(text)
+                time_ms = line["timestamp"]
+                if line["offset"] > last_offset:
+                    last_offset = line["offset"]
+                    yield time_ms, topic, path, line
+        yield time_ms, topic, path, None
+
+
+def _partitions(settings: Settings, source: ReplaySource, cursor: Cursor) -> list[Iterator[Line]]:
+    """The lines of every partition, without the files that were sent. SourceError where the destination has no file."""
+    files, root = fsspec.core.url_to_fs(f"{connections.lake_url(settings)}/{source.path}")
+    paths = {topic: sorted(files.glob(f"{root}/{topic}/day=*/*.jsonl.gz")) for topic in source.topics}
+    if not any(paths.values()):
+        raise SourceError(f"{source.name}: expected files of a lake destination in {root}, found none")
+    found: dict[tuple[str, str], list[str]] = {}
+    for topic in source.topics:
+        for path in paths[topic]:
+            if not cursor.knows(path):
+                found.setdefault((topic, path.rpartition("/")[2].partition("-")[0]), []).append(path)
+    return [_lines(files, topic, of_partition) for (topic, _), of_partition in found.items()]
+
+
+async def run(source: ReplaySource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:
+    """Send the lines of all partitions in order of their time, then wait for `stop`."""
+    cursor = Cursor.load(settings, source.name)
+    started, first_ms = time.monotonic(), None
+    for number, (time_ms, topic, path, line) in enumerate(
+        heapq.merge(*_partitions(settings, source, cursor), key=_time)
+    ):
+        first_ms = time_ms if first_ms is None else first_ms
+        due = started + (time_ms - first_ms) / 1000 / source.speed if source.speed else 0.0
+        if due > time.monotonic() or number % TURN == 0:
+            await pause(stop, max(0.0, due - time.monotonic()))
+        if stop.is_set():
+            return
+        if line is None:
+            publisher.flush()
+            cursor.is_new(path, "")
+            cursor.save()
+        elif (datum := parse_line(source, topic, line)) is not None:
+            publisher.send(datum)
+        else:
+            publisher.reject("recorded value is no JSON object", line)
+    publisher.flush()
+    await stop.wait()

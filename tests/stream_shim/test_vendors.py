@@ -1,0 +1,207 @@
+"""The vendors' own clients against loopback servers that speak their protocols."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import databento
+import databento_dbn as dbn
+import msgpack
+import pytest
+
+from stream_shim import runner
+from stream_shim.config import SourceEntry
+from stream_shim.connectors import connector_of
+from stream_shim.connectors.alpaca import parse_trade
+from tests.conftest import Stack
+from tests.stream_shim.conftest import until
+from tests.stream_shim.connecting import Wire, entry_of
+from tests.stream_shim.vendor_servers import AlpacaStream, DatabentoGateway, in_thread
+from tidemark.errors import ConfigurationError
+
+KEY, SECRET = "PKTEST0123456789ABCD", "secret-0123456789abcdefghijklmnop"
+DATABENTO_KEY = "db-0123456789abcdefghijklmnopqrs"
+SECOND = 1_733_150_700
+
+
+@pytest.fixture
+def wire(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Wire:
+    for name, value in (("ALPACA_KEY", KEY), ("ALPACA_SECRET", SECRET), ("DATABENTO_KEY", DATABENTO_KEY)):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(runner, "RECONNECT_SECONDS", (0.05, 0.1))
+    return Wire(stack.settings)
+
+
+def trade(number: int, symbol: str = "AAPL") -> dict[str, Any]:
+    return {
+        "T": "t", "S": symbol, "i": number, "x": "V", "p": round(228.01 + number / 100, 2), "s": 100, "c": ["@"],
+        "z": "C", "t": msgpack.Timestamp(SECOND + number, 123_456_789),
+    }  # fmt: skip
+
+
+def alpaca(wire: Wire, port: int, name: str) -> SourceEntry:
+    body = {"kind": "alpaca", "symbols": ["AAPL"], "url": f"ws://127.0.0.1:{port}/v2/iex",
+            "credentials": {"key": "${ALPACA_KEY}", "secret": "${ALPACA_SECRET}"}}  # fmt: skip
+    return entry_of(wire.settings, json.dumps({name: body}))
+
+
+def test_every_trade_of_alpaca_arrives_though_the_stream_is_cut(wire: Wire) -> None:
+    trades = [trade(number, "AAPL" if number % 5 else "MSFT") for number in range(500)]
+    server = AlpacaStream(KEY, SECRET, trades, cut_after=200)
+    with in_thread(server.serve) as port, wire.connected(alpaca(wire, port, "alpaca_cut")) as publisher:
+        until(lambda: publisher.sent["market_tick"] == 400, "every trade of AAPL")
+        assert publisher.source_errors == 1
+    assert server.subscribed == [["AAPL"], ["AAPL"]]
+    sent = wire.records("market_tick")
+    assert [one["attributes"]["i"] for one in sent] == [number for number in range(500) if number % 5]
+    assert sent[0] == {
+        "source_system": "alpaca_cut", "symbol": "AAPL", "timestamp": "2024-12-02T14:45:01.123456Z", "price": 228.02,
+        "size": 100,
+        "attributes": {"T": "t", "i": 1, "x": "V", "c": ["@"], "z": "C", "t": "2024-12-02T14:45:01.123456789Z"},
+    }  # fmt: skip
+
+
+def test_credentials_that_alpaca_refuses_are_an_error_without_them(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = AlpacaStream("another key", SECRET, [])
+    with in_thread(server.serve) as port, wire.connected(alpaca(wire, port, "alpaca_refused")) as publisher:
+        until(lambda: publisher.source_errors > 1, "the refusal, counted")
+    assert "auth failed" in caplog.text
+    assert KEY not in caplog.text
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("lacking", ["S", "p", "s", "t"])
+def test_a_trade_of_alpaca_that_lacks_a_field_is_a_datum_that_lacks_it(lacking: str) -> None:
+    whole = trade(1)
+    del whole[lacking]
+    datum = parse_trade("alpaca", whole)
+    field = {"S": "symbol", "p": "price", "s": "size", "t": "timestamp"}[lacking]
+    assert [name for name, value in datum.fields.items() if value is None] == [field]
+
+
+def future(number: int) -> dbn.TradeMsg:
+    time_ns = SECOND * 10**9 + number * 10**6 + 789
+    return dbn.TradeMsg(
+        publisher_id=1, instrument_id=42, ts_event=time_ns, price=68_370_000_000 + number * 10_000_000, size=1 + number,
+        action=dbn.Action.TRADE, side=dbn.Side.BID, depth=0, ts_recv=time_ns + 1000, sequence=number,
+    )  # fmt: skip
+
+
+def book(number: int, levels: int = 10) -> dbn.MBP10Msg:
+    time_ns = SECOND * 10**9 + number * 250 * 10**6
+    pairs = [
+        dbn.BidAskPair(bid_px=68_370_000_000 - rank * 10_000_000, ask_px=68_380_000_000 + rank * 10_000_000,
+                       bid_sz=number + rank, ask_sz=1 + rank, bid_ct=1, ask_ct=1)
+        for rank in range(levels)
+    ]  # fmt: skip
+    return dbn.MBP10Msg(
+        publisher_id=1, instrument_id=42, ts_event=time_ns, price=68_370_000_000, size=1, action=dbn.Action.ADD,
+        side=dbn.Side.BID, depth=0, ts_recv=time_ns, sequence=number,
+        levels=pairs + [dbn.BidAskPair()] * (10 - levels),
+    )  # fmt: skip
+
+
+def futures(wire: Wire, port: int, name: str, **changes: object) -> SourceEntry:
+    body = {"kind": "databento", "dataset": "GLBX.MDP3", "gateway": "127.0.0.1", "port": port, "trades": ["CLZ26"],
+            "credentials": {"key": "${DATABENTO_KEY}"}, **changes}  # fmt: skip
+    return entry_of(wire.settings, json.dumps({name: body}))
+
+
+def test_trades_of_a_future_arrive_with_their_nanoseconds(wire: Wire) -> None:
+    gateway = DatabentoGateway(DATABENTO_KEY, {"trades": [future(number) for number in range(300)]}, {42: "CLZ26"})
+    with in_thread(gateway.serve) as port, wire.connected(futures(wire, port, "futures_trades")) as publisher:
+        until(lambda: publisher.sent["market_tick"] == 300, "every trade")
+    assert any(asked.get("symbols") == "CLZ26" and asked.get("stype_in") == "raw_symbol" for asked in gateway.asked)
+    sent = wire.records("market_tick")
+    assert [one["attributes"]["sequence"] for one in sent] == list(range(300))
+    assert sent[5] == {
+        "source_system": "futures_trades", "symbol": "CLZ26", "timestamp": "2024-12-02T14:45:00.005000Z",
+        "price": 68.42, "size": 6,
+        "attributes": {
+            "publisher_id": 1, "instrument_id": 42, "depth": 0, "flags": 0, "ts_in_delta": 0, "sequence": 5,
+            "action": "T", "side": "B", "ts_event": "1733150700005000789", "ts_recv": "1733150700005001789",
+            "price": "68420000000",
+        },
+    }  # fmt: skip
+
+
+def test_books_of_a_future_come_at_their_pace_whole_and_the_last_one_when_a_pause_lasts(wire: Wire) -> None:
+    records = {"mbp-10": [*(book(number) for number in range(10)), book(10, levels=3)]}
+    gateway = DatabentoGateway(DATABENTO_KEY, records, {42: "CLZ26"})
+    order_book = {"symbols": ["CLZ26"], "depth": 5, "every_seconds": 1}
+    with in_thread(gateway.serve) as port:
+        entry = futures(wire, port, "futures_books", trades=[], order_book=order_book)
+        with wire.connected(entry) as publisher:
+            until(lambda: publisher.sent["order_book_l2"] == 10 + 10 + 10 + 6, "four books: the third pause's too")
+    sent = wire.records("order_book_l2")
+    assert [one["attributes"]["snapshot_size"] for one in sent[:30:10]] == [10, 10, 10]
+    assert [(one["side"], one["level"], one["price"], one["size"]) for one in sent[-6:]] == [
+        ("bid", 1, 68.37, 10.0), ("bid", 2, 68.36, 11.0), ("bid", 3, 68.35, 12.0),
+        ("ask", 1, 68.38, 1.0), ("ask", 2, 68.39, 2.0), ("ask", 3, 68.4, 3.0),
+    ]  # fmt: skip
+    assert sent[-1]["attributes"]["timestamp"] == "2024-12-02T14:45:02.500000Z"
+    assert len({one["attributes"]["snapshot_id"] for one in sent}) == 4
+
+
+def test_a_gateway_that_closes_or_refuses_is_connected_again(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    gateway = DatabentoGateway("db-another", {"trades": [future(1)]}, {42: "CLZ26"}, stays=False)
+    with in_thread(gateway.serve) as port, wire.connected(futures(wire, port, "futures_closes")) as publisher:
+        until(lambda: publisher.source_errors, "the refusal, counted")
+        gateway.key = DATABENTO_KEY
+        until(lambda: publisher.sent["market_tick"] >= 2, "a trade of two sessions")
+        assert publisher.source_errors >= 2
+    assert "authentication failed" in caplog.text
+    assert DATABENTO_KEY not in caplog.text
+
+
+@pytest.mark.recordings
+def test_the_recorded_futures_arrive_as_databento_decodes_them(wire: Wire, recordings: Path) -> None:
+    folder = recordings / "databento_dbn"
+    stores = {
+        name: databento.DBNStore.from_bytes((folder / f"GLBX.MDP3.{name}.dbn.zst").read_bytes())
+        for name in ("trades", "mbp-10")
+    }
+    records = {name: list(store) for name, store in stores.items()}
+    table, last = stores["trades"].to_df(pretty_ts=False), stores["mbp-10"].to_df().iloc[-1]
+    gateway = DatabentoGateway(DATABENTO_KEY, records, {5482: "ESH1"})
+    order_book = {"symbols": ["ESH1"], "every_seconds": 0}
+    with in_thread(gateway.serve) as port:
+        entry = futures(wire, port, "futures_recorded", trades=["ESH1"], order_book=order_book)
+        with wire.connected(entry) as publisher:
+            until(lambda: publisher.sent["market_tick"] == len(records["trades"]), "every trade")
+            until(lambda: publisher.sent["order_book_l2"] == 20 * len(records["mbp-10"]), "every level")
+    sent = wire.records("market_tick")
+    assert [one["price"] for one in sent] == table["price"].tolist()
+    assert [one["size"] for one in sent] == table["size"].tolist()
+    assert [int(one["attributes"]["ts_event"]) for one in sent] == table["ts_event"].tolist()
+    levels = wire.records("order_book_l2")[-20:]
+    assert [one["price"] for one in levels] == [
+        last[f"{side}_px_{rank:02d}"] for side in ("bid", "ask") for rank in range(10)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["alpaca", "databento"])
+def test_an_entry_whose_extra_is_not_installed_is_refused_by_its_name(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    entry = alpaca(wire, 1, "missing") if kind == "alpaca" else futures(wire, 1, "missing")
+    monkeypatch.delitem(sys.modules, f"stream_shim.connectors.{kind}", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == kind]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [_Without(kind), *sys.meta_path])
+    with pytest.raises(ConfigurationError, match=rf"missing: .*pip install 'tidemark\[{kind}\]'"):
+        connector_of(entry)
+
+
+class _Without:
+    """An import finder for an environment that lacks one package."""
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.partition(".")[0] == self._package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
