@@ -1,7 +1,9 @@
 """What a demo did, as rows of one table; what in it is wrong; and where to look next."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from demo.session import Session
@@ -106,7 +108,7 @@ def problems(report: Report, seen: Seen) -> Iterator[str]:
 def look_next(settings: Settings) -> list[tuple[str, str]]:
     """(what it shows, a line that can be pasted into a shell)."""
     home = "" if settings.home == PROJECT / ".tidemark" else f"TIDEMARK_HOME={settings.home} "
-    tidemark = f"{home}{PROJECT / '.venv' / 'bin' / 'tidemark'}"
+    tidemark = f"{home}{Path(sys.executable).parent / 'tidemark'}"
     return [
         ("the environment for what follows", f'eval "$({tidemark} env)"'),
         ("last prices, live", 'psql -d realtime -c "select * from live.last_price"'),

@@ -28,7 +28,7 @@ class Databases:
     def __call__(self, database: str, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(dsn(self.settings, database)) as connection:
             connection.execute("set timezone = 'UTC'")
-            return connection.execute(query, parameters).fetchall()  # type: ignore[arg-type]
+            return connection.execute(query, parameters or None).fetchall()  # type: ignore[arg-type]
 
 
 def check_trades(rows: Databases, session: Session) -> None:
@@ -85,9 +85,8 @@ def check_batch(rows: Databases, session: Session) -> None:
 
 def source_systems(rows: Databases) -> set[str]:
     tables = [("realtime", f"realtime.{topic}") for topic in TOPICS]
-    tables += [
-        ("warehouse", f"marts.{name}") for name in ("fct_market_ticks", "fct_order_book_levels", "fct_numeric_events")
-    ]
+    facts = ("market_ticks", "order_book_levels", "numeric_events", "text_events")
+    tables += [("warehouse", f"marts.fct_{name}") for name in facts]
     return {name for database, table in tables for (name,) in rows(database, f"select source_system from {table}")}
 
 
