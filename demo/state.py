@@ -1,39 +1,37 @@
 """The demo's state folder: marked as a replay, made anew by each run, and never one with anything else in it."""
 
-import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 
-from tidemark.categories import CATEGORIES
-from tidemark.connections import mark
+from tidemark.connections import DATABASES, dsn, mark
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
+# What `tidemark up` makes beside checks.FOLDERS, and what everything else makes but the mark: all that is deleted.
+_STACK = frozenset({"passwords.json", "postgres", "kafka", "prefect"})
+_REST = frozenset({"lake", "dlt", "dbt", "session", "sources.yml"})
 _EXTERNAL = ("realtime_url", "warehouse_url", "kafka_bootstrap", "lake_url", "prefect_url")
 
 
 def renew(settings: Settings) -> None:
-    """An empty state folder, marked as a replay; the servers of the replay before are ended.
+    """A new state folder, marked as a replay; the servers of the replay before are ended.
 
-    Downloads are elsewhere (TIDEMARK_CACHE) and stay. ConfigurationError where the folder holds live data, or a
-    variable names a server that is not the demo's own.
+    Downloads are elsewhere (TIDEMARK_CACHE) and stay. ConfigurationError where the folder is no replay's and holds
+    data or files that Tidemark does not make, or a variable names a server that is not the demo's own.
     """
-    from tidemark.stack import local
+    from tidemark.stack import checks, local
 
     _require_own(settings)
     for process in list(_left_behind(settings)):
         process.terminate()
     local.down(settings)
-    if settings.home.exists():
-        for path in settings.home.iterdir():
+    checks.make_home(settings.home)
+    (settings.home / "mark").write_text("replay\n")  # first, so that a demo killed here can be run again
+    for path in settings.home.iterdir():
+        if path.name in {*checks.FOLDERS, *_STACK, *_REST}:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    # As root, the servers that give up root must pass through, though not list.
-    settings.home.mkdir(parents=True, exist_ok=True)
-    settings.home.chmod(0o711 if os.geteuid() == 0 else 0o700)
-    (settings.home / "mark").write_text("replay\n")
 
 
 def _require_own(settings: Settings) -> None:
@@ -44,20 +42,56 @@ def _require_own(settings: Settings) -> None:
         )
     if mark(settings) == "replay":
         return
-    held = next(_live_data(settings.home), None)
+    held = next(_held(settings), None)
     if held is not None:
         raise ConfigurationError(
-            f"expected the state folder of a replay, or an empty one, found live data in {settings.home} ({held}): "
+            f"expected the state folder of a replay, or an empty one, found {held} in {settings.home}: "
             "set TIDEMARK_HOME to another folder for the demo"
         )
 
 
-def _live_data(home: Path) -> Iterator[str]:
-    """What a person would miss: topics, raw files, cursors."""
-    for topic in CATEGORIES:
-        yield from (f"topic {topic}" for path in home.glob(f"kafka/**/{topic}-[0-9]*") if path.is_dir())
-    yield from (f"the lake's {path.name}" for path in home.glob("lake/*"))
-    yield from (f"the cursor {path.name}" for path in home.glob("cursors/*"))
+def _held(settings: Settings) -> Iterator[str]:
+    """What a folder without the mark has, and a stack that was only started has not."""
+    from tidemark.stack import checks
+
+    home = settings.home
+    started = (home / "passwords.json").exists()
+    made = {*checks.FOLDERS, *(_STACK if started else ())}
+    yield from (path.name for path in sorted(home.glob("*")) if path.name not in made)
+    empty = {*checks.FOLDERS} - {"run", "logs" if started else ""}
+    yield from (f"live data ({path.relative_to(home)})" for name in sorted(empty) for path in home.glob(f"{name}/*"))
+    partitions = home.glob("kafka/data/*-[0-9]*")
+    topics = {path.name.rpartition("-")[0] for path in partitions if not path.name.startswith("__")}  # __: Kafka's own
+    yield from (f"live data (the topic {topic})" for topic in sorted(topics))
+    if (home / "postgres" / "data").exists():
+        yield from (f"live data (rows in {table})" for table in _tables_with_rows(settings))
+
+
+def _tables_with_rows(settings: Settings) -> list[str]:
+    """The tables of both databases that hold a row; Postgres runs for the question, and is as it was afterwards."""
+    from tidemark.stack import local, postgres, process
+
+    alone = settings.model_copy(update={"kafka_bootstrap": "none", "prefect_url": "none"})
+    ran = process.find(settings.home, postgres.NAME) is not None
+    local.up(alone)
+    try:
+        return [f"{database}.{name}" for database in DATABASES for name in _filled(dsn(settings, database))]
+    finally:
+        if not ran:
+            process.stop(settings.home, postgres.NAME, postgres.STOP_SIGNAL)
+
+
+def _filled(address: str) -> Iterator[str]:
+    import psycopg
+    from psycopg.sql import SQL, Identifier
+
+    with psycopg.connect(address) as connection:
+        tables = connection.execute(
+            "select schemaname, tablename from pg_tables where schemaname not in ('pg_catalog', 'information_schema')"
+        ).fetchall()
+        for schema, table in tables:
+            if connection.execute(SQL("select from {} limit 1").format(Identifier(schema, table))).rowcount:
+                yield f"{schema}.{table}"
 
 
 def _left_behind(settings: Settings) -> Iterator[psutil.Process]:
