@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from tidemark.errors import ConfigurationError, StackError
@@ -55,16 +56,22 @@ def postgres_server(settings: Settings, database: Database) -> PostgresServer:
     if url is None:
         local = passwords(settings)[LOCAL_ADMINISTRATOR]
         return PostgresServer("127.0.0.1", settings.postgres_port, LOCAL_ADMINISTRATOR, local)
-    parts = conninfo_to_dict(url.get_secret_value())
+    return _parse(url.get_secret_value(), f"TIDEMARK_{database.upper()}_URL")
+
+
+def _parse(url: str, variable: str) -> PostgresServer:
+    """The server of an administrator's URL. No message holds any of it: a typing error may be in the password."""
+    expected = f"{variable}: expected postgresql://user:password@host:port (percent-encode special characters)"
+    try:
+        parts = conninfo_to_dict(url)
+        port = int(parts.get("port") or 5432)
+    except (ProgrammingError, ValueError):
+        raise ConfigurationError(f"{expected}, received what cannot be read as that") from None
     for needed in ("host", "user"):
         if not parts.get(needed):
-            variable = f"TIDEMARK_{database.upper()}_URL"
-            raise ConfigurationError(f"{variable}: expected postgresql://user:password@host:port, no {needed} in it")
+            raise ConfigurationError(f"{expected}, no {needed} in it")
     rest = tuple((k, str(v)) for k, v in parts.items() if k not in {"host", "port", "user", "password", "dbname"})
-    return PostgresServer(
-        str(parts["host"]), int(str(parts.get("port") or 5432)), str(parts["user"]),
-        str(parts.get("password") or ""), rest,
-    )  # fmt: skip
+    return PostgresServer(str(parts["host"]), port, str(parts["user"]), str(parts.get("password") or ""), rest)
 
 
 def dsn(settings: Settings, database: str, role: str = OWNER) -> str:

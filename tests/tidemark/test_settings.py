@@ -32,3 +32,12 @@ def test_a_wrong_setting_ends_a_command_with_code_2(stack: Stack) -> None:
     done = stack.run("status", TIDEMARK_KEEP_DAYS="0")
     assert done.returncode == 2
     assert done.stderr.startswith("tidemark: TIDEMARK_KEEP_DAYS: ")
+
+
+@pytest.mark.parametrize("url", ["postgresql://boss:hid den/x@db:5432/", "postgresql://boss:hidden@db:hidden", "hidden"])
+@pytest.mark.parametrize("command", ["status", "up"])
+def test_a_malformed_url_is_said_with_its_variable_and_never_shown(new_stack: Stack, url: str, command: str) -> None:
+    done = new_stack.run(command, TIDEMARK_REALTIME_URL=url, TIDEMARK_WAREHOUSE_URL=url)
+    assert done.returncode == 2
+    assert done.stderr.startswith("tidemark: TIDEMARK_REALTIME_URL: expected postgresql://")
+    assert "hid" not in done.stdout + done.stderr

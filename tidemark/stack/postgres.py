@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from pydantic import SecretStr
 
-from tidemark.connections import LOCAL_ADMINISTRATOR, passwords
+from tidemark.connections import LOCAL_ADMINISTRATOR, Database, passwords, postgres_server
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 from tidemark.stack import checks
@@ -71,16 +72,19 @@ def wanted(settings: Settings) -> bool:
 
 def address(settings: Settings) -> str:
     """host:port of the server of each database, once where both have the same."""
-    servers = (settings.realtime_url, settings.warehouse_url)
     local = f"127.0.0.1:{settings.postgres_port}"
-    return ", ".join(dict.fromkeys(local if url is None else _host_and_port(url.get_secret_value()) for url in servers))
+    named: tuple[tuple[Database, SecretStr | None], ...] = (
+        ("realtime", settings.realtime_url),
+        ("warehouse", settings.warehouse_url),
+    )
+    return ", ".join(
+        dict.fromkeys(local if url is None else _host_and_port(settings, database) for database, url in named)
+    )
 
 
-def _host_and_port(url: str) -> str:
-    from psycopg.conninfo import conninfo_to_dict
-
-    parts = conninfo_to_dict(url)
-    return f"{parts.get('host')}:{parts.get('port') or 5432}"
+def _host_and_port(settings: Settings, database: Database) -> str:
+    server = postgres_server(settings, database)
+    return f"{server.host}:{server.port}"
 
 
 def programs() -> Path:
