@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from tidemark.errors import ConfigurationError
 
@@ -70,6 +70,9 @@ def load() -> Settings:
     """Read the environment; a wrong value raises ConfigurationError naming the variable and what was expected."""
     try:
         return Settings()
+    except SettingsError as error:  # a list that is no JSON: the message names the field between quotes
+        name = "TIDEMARK_" + str(error).split('"')[1].upper()
+        raise ConfigurationError(f"{name}: expected JSON; docs/configuration.md lists every variable") from None
     except ValidationError as error:
         first = error.errors()[0]
         name = "TIDEMARK_" + "_".join(str(part) for part in first["loc"]).upper()

@@ -18,6 +18,12 @@ def test_a_wrong_value_is_said_with_its_variable(monkeypatch: pytest.MonkeyPatch
         load()
 
 
+def test_a_value_that_is_no_json_is_said_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEMARK_RETRY_SECONDS", "abc")
+    with pytest.raises(ConfigurationError, match=r"^TIDEMARK_RETRY_SECONDS: expected JSON"):
+        load()
+
+
 def test_an_empty_variable_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEMARK_REALTIME_URL", "")
     assert load().realtime_url is None
@@ -34,10 +40,10 @@ def test_a_wrong_setting_ends_a_command_with_code_2(stack: Stack) -> None:
     assert done.stderr.startswith("tidemark: TIDEMARK_KEEP_DAYS: ")
 
 
-@pytest.mark.parametrize("url", ["postgresql://boss:hid den/x@db:5432/", "postgresql://boss:hidden@db:hidden", "hidden"])
-@pytest.mark.parametrize("command", ["status", "up"])
+@pytest.mark.parametrize("url", ["hidden", "postgresql://boss:hid den@db:5432", "postgresql://boss:hid/den@db:5432"])
+@pytest.mark.parametrize("command", ["status", "env"])
 def test_a_malformed_url_is_said_with_its_variable_and_never_shown(new_stack: Stack, url: str, command: str) -> None:
-    done = new_stack.run(command, TIDEMARK_REALTIME_URL=url, TIDEMARK_WAREHOUSE_URL=url)
+    done = new_stack.run(command, "--json", TIDEMARK_REALTIME_URL=url, TIDEMARK_WAREHOUSE_URL=url)
     assert done.returncode == 2
     assert done.stderr.startswith("tidemark: TIDEMARK_REALTIME_URL: expected postgresql://")
     assert "hid" not in done.stdout + done.stderr

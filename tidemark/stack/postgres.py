@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from pydantic import SecretStr
 
-from tidemark.connections import LOCAL_ADMINISTRATOR, Database, passwords, postgres_server
+from tidemark.connections import DATABASES, LOCAL_ADMINISTRATOR, Database, passwords, postgres_server
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 from tidemark.stack import checks
@@ -72,17 +71,12 @@ def wanted(settings: Settings) -> bool:
 
 def address(settings: Settings) -> str:
     """host:port of the server of each database, once where both have the same."""
-    local = f"127.0.0.1:{settings.postgres_port}"
-    named: tuple[tuple[Database, SecretStr | None], ...] = (
-        ("realtime", settings.realtime_url),
-        ("warehouse", settings.warehouse_url),
-    )
-    return ", ".join(
-        dict.fromkeys(local if url is None else _host_and_port(settings, database) for database, url in named)
-    )
+    return ", ".join(dict.fromkeys(_host_and_port(settings, database) for database in DATABASES))
 
 
 def _host_and_port(settings: Settings, database: Database) -> str:
+    if getattr(settings, f"{database}_url") is None:
+        return f"127.0.0.1:{settings.postgres_port}"
     server = postgres_server(settings, database)
     return f"{server.host}:{server.port}"
 
