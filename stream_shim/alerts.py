@@ -68,7 +68,7 @@ class Alerts:
         body = {"state": state, "cause": cause, "text": text, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         try:
             httpx.post(self._webhook.get_secret_value(), json=body, timeout=POST_SECONDS).raise_for_status()
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             log.error("expected TIDEMARK_ALERT_WEBHOOK to take an alert, received %s", type(error).__name__)
             return False
         return True

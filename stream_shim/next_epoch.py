@@ -1,6 +1,5 @@
 """What `tidemark stream epoch` does: looks at the log and at what was stored, and opens the next epoch if asked to."""
 
-import psycopg
 from psycopg import Connection, sql
 
 from stream_shim.epochs import LogState, Step, open_next_epoch, plan_next_epoch
@@ -20,7 +19,7 @@ def next_epoch(settings: Settings, topic: str, opening: bool) -> tuple[int | Non
     logs = {partition: KafkaLog(settings, topic, partition) for partition in partitions_of(settings, topic)}
     states = {partition: LogState(topic_id, log.start, log.end) for partition, log in logs.items()}
     try:
-        with psycopg.connect(connections.dsn(settings, "realtime", "promoter")) as connection:
+        with connections.connect(settings, "realtime", "promoter") as connection:
 
             def is_stored(partition: int, offset: int) -> bool:
                 record = next((r for records in logs[partition].read(offset, offset + 1) for r in records), None)

@@ -153,7 +153,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
     def _settle(self, stop: threading.Event) -> None:
         """Wait until the writer has committed all that it was given, so that the stored positions are the latest."""
         while self._queue.unfinished_tasks and not stop.is_set() and self._failure is None:
-            self._consumer.poll(timeout_ms=0)
+            self._stay_in_the_group()
             stop.wait(0.02)
 
     def _segments(self, chunks: dict[TopicPartition, list[Chunk]]) -> list[Segment]:
@@ -195,10 +195,11 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _stay_in_the_group(self) -> None:
         """A poll that returns nothing: the group counts polls, not heartbeats alone."""
+        self._consumer.pause(*self._consumer.assignment())
+        unread = self._consumer.poll(timeout_ms=0)
+        assert not unread, "expected nothing of partitions that are paused"  # it would count as empty offsets
         placed = [p for p in self._consumer.assignment() if p not in self._unplaced]
-        self._consumer.pause(*placed)
-        self._consumer.poll(timeout_ms=0)
-        self._consumer.resume(*[p for p in placed if p in self._consumer.assignment()])
+        self._consumer.resume(*placed)
 
     def _commit_to_kafka(self) -> None:
         offsets, self._to_commit = self._to_commit, {}

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream_shim.reports import report_path, write_report
+from stream_shim.topics import MAX_MESSAGE_BYTES
 from tidemark import connections
 from tidemark.categories import CATEGORIES, key_fields, required_fields
 from tidemark.errors import TidemarkError
@@ -20,6 +21,7 @@ log = logging.getLogger("tidemark.connector")
 
 REJECTS_BYTES, REJECTS_FILES = 10 * 1024 * 1024, 3
 FLUSH_SECONDS = 30
+MAX_RECORD_BYTES = MAX_MESSAGE_BYTES - 64 * 1024  # room for the key and for what Kafka adds
 
 
 class Datum(NamedTuple):
@@ -52,7 +54,9 @@ class Publisher:
         self.source_errors = 0  # times the source was lost, and connected again
         self.gaps: Counter[str] = Counter()  # by symbol: trades or books that are missing
         self.silences: Counter[str] = Counter()  # by symbol: times that nothing came
-        self.last_ids: dict[str, int] = {}  # by symbol, where the venue's trade ids are sequential
+        self._ids_file = settings.home / "cursors" / f"{source}.ids.json"
+        # by symbol, where the venue's trade ids are sequential: kept, so that what a restart misses is counted too
+        self.last_ids: dict[str, int] = json.loads(self._ids_file.read_text()) if self._ids_file.exists() else {}
         self.last_message_at = 0.0
         self.started_at = time.time()
         self._report = report_path(settings, "connector", source)
@@ -67,7 +71,7 @@ class Publisher:
             linger_ms=20,
             batch_size=128 * 1024,
             compression_type="lz4",
-            max_request_size=4 * 1024 * 1024,
+            max_request_size=MAX_MESSAGE_BYTES,
         )
 
     def send(self, datum: Datum) -> None:
@@ -78,7 +82,14 @@ class Publisher:
             return
         names = key_fields(datum.topic)
         self.last_message_at = time.time()
-        value = self._encode({**fields, "attributes": datum.attributes})
+        try:
+            value = self._encode({**fields, "attributes": datum.attributes})
+        except (UnicodeEncodeError, TypeError, ValueError) as error:
+            self.reject(f"not encodable, {type(error).__name__}", fields)
+            return
+        if len(value) > MAX_RECORD_BYTES:
+            self.reject("too large for the topic", fields)
+            return
         key = f"{fields[names[0]]}|{fields[names[1]]}".encode()
         future = self._producer.send(datum.topic, value, key, timestamp_ms=datum.time_ms)
         future.add_callback(self._acknowledged[datum.topic]).add_errback(self._on_error)
@@ -122,6 +133,8 @@ class Publisher:
     def write_report(self) -> None:
         """Keep the counts where the state folder's other parts find them."""
         write_report(self._report, self.report())
+        if self.last_ids:
+            write_report(self._ids_file, self.last_ids)
 
     def close(self) -> None:
         """Send what is left, write the report, and go."""

@@ -1,6 +1,7 @@
 """What people do with records that could not be rows: look at them, try them again, give them up. Each is counted."""
 
 import getpass
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -9,7 +10,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from stream_shim.config import read_topics
-from stream_shim.destinations.postgres import Table
+from stream_shim.destinations.postgres import Table, feeds_of, note_feeds
 from stream_shim.mapping import Reject
 from stream_shim.records import Record
 from tidemark import connections
@@ -44,9 +45,7 @@ class Wanted:
 
 
 def _connect(settings: Settings) -> Connection[Any]:
-    return psycopg.connect(
-        connections.dsn(settings, "realtime", "stream_writer"), application_name="tidemark-quarantine"
-    )
+    return connections.connect(settings, "realtime", "stream_writer", application_name="tidemark-quarantine")
 
 
 def summary(settings: Settings, wanted: Wanted) -> list[dict[str, Any]]:
@@ -105,13 +104,20 @@ def retry(settings: Settings, wanted: Wanted) -> tuple[int, int]:
     tables = {topic: Table(topic, entry) for topic, entry in read_topics(settings.topics_file).items()}
     rows, stay = 0, 0
     with _connect(settings) as connection:
-        for topic, log_epoch, partition, offset, at, key, payload in connection.execute(statement).fetchall():
+        for topic, log_epoch, partition, offset, at, key, payload in _in_portions(connection, statement):
             record = Record(offset, round(at.timestamp() * 1000), key, payload)
             if _write(connection, tables[topic], record, log_epoch, partition) is None:
                 rows += 1
             else:
                 stay += 1
     return rows, stay
+
+
+def _in_portions(connection: Connection[Any], statement: sql.Composed) -> Iterator[tuple[Any, ...]]:
+    """Rows of a cursor on the server: payloads may be large, and many."""
+    with connection.cursor("quarantined", withhold=False) as cursor:
+        cursor.itersize = 50
+        yield from cursor.execute(statement)
 
 
 def _write(connection: Connection[Any], table: Table, record: Record, log_epoch: int, partition: int) -> Reject | None:
@@ -124,6 +130,7 @@ def _write(connection: Connection[Any], table: Table, record: Record, log_epoch:
             cursor.execute("select realtime.ensure_partition(%s, %s)", (table.topic, day))
             with cursor.copy(table.copy) as copy:
                 copy.write(table.lines(mapped.rows, mapped.plain))
+            note_feeds(cursor, feeds_of(table.topic, mapped.rows))
             cursor.execute(
                 "delete from realtime.quarantine "
                 "where (topic, log_epoch, kafka_partition, kafka_offset) = (%s, %s, %s, %s)",

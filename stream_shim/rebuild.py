@@ -6,14 +6,14 @@ is the one part of the lane that deletes rows, so it runs as the role that owns 
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from time import monotonic
 from typing import Any, NamedTuple
 
-import psycopg
 from kafka import KafkaConsumer, TopicPartition
 from psycopg import Connection, sql
 
 from stream_shim.config import read_topics
-from stream_shim.destinations.postgres import Table, copy_by_halves, quarantine
+from stream_shim.destinations.postgres import Table, copy_by_halves, feeds_of, note_feeds, quarantine
 from stream_shim.records import Record, use_chunks
 from stream_shim.topics import topic_ids
 from tidemark import connections
@@ -21,6 +21,7 @@ from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
 Report = dict[str, Any]
+SILENCE_SECONDS = 30
 
 
 class Piece(NamedTuple):
@@ -35,7 +36,7 @@ class Piece(NamedTuple):
 def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
     """Per partition of the topic's current epoch: rows that stood there, and rows that stand there now."""
     table = Table(topic, read_topics(settings.topics_file)[topic])
-    with psycopg.connect(connections.dsn(settings, "realtime", "promoter")) as connection:
+    with connections.connect(settings, "realtime", "promoter") as connection:
         _refuse_a_promoted_day(connection, topic, day)
         log_epoch = _current_epoch(connection, settings, topic)
         stored = connection.execute(
@@ -48,6 +49,10 @@ def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
         for partition, first, end in stored:
             log = KafkaLog(settings, topic, partition)
             try:
+                if log.end < end:
+                    raise TidemarkError(
+                        f"{topic}, partition {partition}: expected {end} offsets, the log was cut short"
+                    )
                 piece = Piece(log_epoch, partition, max(first, log.start), end)
                 reports.append(_rebuild_piece(connection, table, day, piece, log))
             finally:
@@ -101,6 +106,7 @@ def _copy(cursor: Any, table: Table, records: list[Record], piece: Piece) -> int
     held = {offset for (offset,) in known}
     mapped = table.map_records([r for r in records if r.offset not in held], piece.log_epoch, piece.partition)
     rejects = mapped.rejects + copy_by_halves(cursor, table, mapped)
+    note_feeds(cursor, feeds_of(table.topic, mapped.rows))
     quarantine(cursor, table.topic, piece.log_epoch, piece.partition, rejects)
     return len(mapped.rows) + len(mapped.rejects) - len(rejects)
 
@@ -128,9 +134,14 @@ class KafkaLog:
         if low >= high:
             return
         self._consumer.seek(self._partition, low)
-        while self._consumer.position(self._partition) < high:
+        heard_at, position = monotonic(), low
+        while position < high:
             for chunk in self._consumer.poll(timeout_ms=500).get(self._partition, ()):
                 yield [record for record in chunk.records if record.offset < high]
+            if (now_at := self._consumer.position(self._partition)) > position:
+                heard_at, position = monotonic(), now_at
+            elif monotonic() - heard_at > SILENCE_SECONDS:
+                raise TidemarkError(f"{self._partition.topic}: expected offset {position} of the log, received nothing")
 
     def close(self) -> None:
         """Leave the broker."""

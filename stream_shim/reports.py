@@ -1,9 +1,11 @@
 """What each process of the lane counts: a file in the state folder, each second, for metrics and alerts to read."""
 
+import fcntl
 import json
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from tidemark.errors import StackError
 from tidemark.settings import Settings
 
 
@@ -26,3 +28,28 @@ def read_reports(settings: Settings, kind: str) -> dict[str, dict[str, Any]]:
     for path in sorted((settings.home / "run").glob(f"{kind}-*.json")):
         found[path.stem.removeprefix(f"{kind}-")] = json.loads(path.read_text())
     return found
+
+
+def forget_reports(settings: Settings, kind: str, name: str) -> None:
+    """Remove what the processes of an entry reported: they are no more."""
+    for path in (settings.home / "run").glob(f"{kind}-*.json"):
+        if path.stem.removeprefix(f"{kind}-").partition("#")[0] == name:
+            path.unlink(missing_ok=True)
+
+
+def claim(settings: Settings, kind: str, name: str, most: int) -> tuple[str, IO[str]]:
+    """The label of this process among at most so many of its entry, held for as long as the returned file is open.
+
+    The first is `NAME`, the next `NAME#2`. StackError where all are taken: a source that two processes send is doubled.
+    """
+    (settings.home / "run").mkdir(parents=True, exist_ok=True)
+    for number in range(1, most + 1):
+        label = name if number == 1 else f"{name}#{number}"
+        held = (settings.home / "run" / f"{kind}-{label}.lock").open("w")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.close()
+            continue
+        return label, held
+    raise StackError(f"expected no other process of {kind} {name} in {settings.home}, one runs: end it first")

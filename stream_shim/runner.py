@@ -11,10 +11,11 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stream_shim.config import SourceEntry, hide, read_destinations, read_sources, read_topics
+from stream_shim.config import SourceEntry, TopicEntry, hide, read_destinations, read_sources, read_topics
 from stream_shim.connectors import connector_of, pause
-from stream_shim.reports import report_path, write_report
-from tidemark.errors import ConfigurationError, SourceError
+from stream_shim.reports import claim, report_path, write_report
+from tidemark import connections
+from tidemark.errors import ConfigurationError, SourceError, StackError
 from tidemark.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ LOG_BYTES, LOG_FILES = 10 * 1024 * 1024, 3
 RECONNECT_SECONDS = (1, 2, 5, 10, 30, 60)
 STEADY_SECONDS = 60  # a source that ran so long before it failed begins again with the shortest wait
 REPORT_SECONDS = 1
+DATABASE_SECONDS = 5
 STOP_SECONDS = 3
+MOST_PROCESSORS = 32  # of one destination, on one machine
 
 
 class _Discreet(logging.Formatter):
@@ -61,13 +64,26 @@ def run_connector(settings: Settings, name: str) -> None:
         raise ConfigurationError(
             f"expected a source of {settings.sources_file} ({', '.join(sources)}), received {name!r}"
         )
+    refuse_live_sources_in_a_replay(settings)
     start_log(settings, f"connector-{name}")
-    ensure_topics(settings, read_topics(settings.topics_file))
-    publisher = Publisher(settings, name)
-    try:
-        asyncio.run(_connect_until_signal(sources[name], publisher, settings))
-    finally:
-        publisher.close()
+    _, held = claim(settings, "connector", name, most=1)
+    with held:
+        ensure_topics(settings, read_topics(settings.topics_file))
+        publisher = Publisher(settings, name)
+        try:
+            asyncio.run(_connect_until_signal(sources[name], publisher, settings))
+        finally:
+            publisher.close()
+
+
+def refuse_live_sources_in_a_replay(settings: Settings) -> None:
+    """A replay's state folder has its sources in itself; live ones in it would be lost when the replay is made anew."""
+    inside = settings.sources_file.resolve().is_relative_to(settings.home.resolve())
+    if connections.mark(settings) == "replay" and not inside:
+        raise StackError(
+            f"expected a state folder for live sources, {settings.home} is a demo's replay, which the next demo makes "
+            "anew: set TIDEMARK_HOME to another folder, and run `tidemark up`"
+        )
 
 
 async def _connect_until_signal(source: SourceEntry, publisher: "Publisher", settings: Settings) -> None:
@@ -117,23 +133,23 @@ async def _report(publisher: "Publisher") -> None:
 def run_processor(settings: Settings, name: str) -> None:
     """Run the processor of one destination until SIGTERM."""
     from stream_shim.processor import Processor
-    from stream_shim.topic_schema import apply_schemas
 
     destinations = read_destinations(settings.destinations_file)
     if name not in destinations:
         raise ConfigurationError(
             f"expected a destination of {settings.destinations_file} ({', '.join(destinations)}), received {name!r}"
         )
-    start_log(settings, f"processor-{name}")
+    label, held = claim(settings, "processor", name, MOST_PROCESSORS)
+    start_log(settings, f"processor-{label}")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     topics = read_topics(settings.topics_file)
     if destinations[name].kind == "postgres":
-        apply_schemas(settings, topics)
+        _apply_schemas(settings, topics, stop)
     processor = Processor(settings, name, destinations[name], topics)
     reporting = threading.Thread(
-        target=_report_processor, args=(processor, report_path(settings, "processor", name), stop)
+        target=_report_processor, args=(processor, report_path(settings, "processor", label), stop)
     )
     reporting.start()
     try:
@@ -141,6 +157,20 @@ def run_processor(settings: Settings, name: str) -> None:
     finally:
         stop.set()
         reporting.join()
+        held.close()
+
+
+def _apply_schemas(settings: Settings, topics: dict[str, TopicEntry], stop: threading.Event) -> None:
+    """Wait for a database that does not answer, as for one that takes no rows."""
+    from stream_shim.topic_schema import apply_schemas
+
+    while not stop.is_set():
+        try:
+            apply_schemas(settings, topics)
+            return
+        except StackError as error:
+            log.warning("%s; trying again in %s s", error, DATABASE_SECONDS)
+            stop.wait(DATABASE_SECONDS)
 
 
 def _report_processor(processor: "Processor", path: Path, stop: threading.Event) -> None:

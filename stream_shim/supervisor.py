@@ -15,7 +15,7 @@ from typing import Any
 
 from stream_shim.alerts import DEATHS_IN_A_ROW, Alerts, Causes, causes_of_connector, causes_of_processor
 from stream_shim.config import AlpacaSource, CcxtSource, DatabentoSource, read_destinations, read_sources
-from stream_shim.reports import read_reports
+from stream_shim.reports import forget_reports, read_reports
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
@@ -98,6 +98,7 @@ class Supervisor:
             if self._wanted.get(role) != child.entry:
                 log.info("%s %s: its entry was edited or removed", *role)
                 self._end([child])
+                forget_reports(self._settings, *role)
                 del self._children[role]
         for role, entry in self._wanted.items():
             child = self._children.setdefault(role, Child(entry))
@@ -122,11 +123,14 @@ class Supervisor:
         processors = read_reports(self._settings, "processor")
         self._earlier = [*self._earlier, processors][-GROWTH_LOOKS:]
         for name, report in processors.items():
+            if ("processor", name.partition("#")[0]) not in self._wanted:
+                continue
             causes |= causes_of_processor(name, report, self._earlier[0].get(name))
         return causes
 
     def _start(self, role: Role, child: Child) -> None:
         command = [sys.executable, "-m", "tidemark.cli", "stream", *role]
+        forget_reports(self._settings, *role)  # an earlier process's: what it says is over
         child.process = subprocess.Popen(command, start_new_session=True)
         child.started_at = time.monotonic()
 

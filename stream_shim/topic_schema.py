@@ -6,7 +6,6 @@ realtime.topic_schema, and a change is held against it.
 
 from typing import Any
 
-import psycopg
 from psycopg.types.json import Jsonb
 
 from stream_shim.config import TopicEntry
@@ -41,7 +40,7 @@ def breaking_changes(old: Schema, new: Schema, path: str = "") -> list[str]:
 def apply_schemas(settings: Settings, topics: dict[str, TopicEntry]) -> list[str]:
     """Record the schemas as they are now; returns the topics whose schema changed. ConfigurationError if one breaks."""
     changed = []
-    with psycopg.connect(connections.dsn(settings, "realtime", "stream_writer")) as connection:
+    with connections.connect(settings, "realtime", "stream_writer") as connection:
         for topic, entry in topics.items():
             found = connection.execute(
                 "select topic_schema from realtime.topic_schema where topic = %s for update", (topic,)

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from psycopg import ProgrammingError
@@ -11,6 +11,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tidemark.errors import ConfigurationError, StackError
 from tidemark.settings import Settings
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 Database = Literal["realtime", "warehouse"]
 DATABASES: tuple[Database, ...] = ("realtime", "warehouse")
@@ -88,6 +91,19 @@ def dsn(settings: Settings, database: str, role: str = OWNER) -> str:
     options = "&".join(f"{key}={quote(value, safe='')}" for key, value in server.options)
     address = f"{quote(user, safe='')}:{quote(password, safe='')}@{server.host}:{server.port}/{database}"
     return f"postgresql://{address}" + (f"?{options}" if options else "")
+
+
+def connect(settings: Settings, database: str, role: str, **options: Any) -> "Connection[Any]":
+    """A connection, to be closed by `with`; StackError, which may be retried, where the server does not answer."""
+    import psycopg
+
+    try:
+        return psycopg.connect(dsn(settings, database, role), **options)
+    except psycopg.OperationalError as failure:
+        received = str(failure).partition("\n")[0]
+        error = StackError(f"expected the database {database} to answer, received {received}: see `tidemark status`")
+        error.retriable = True
+        raise error from None
 
 
 def kafka_bootstrap(settings: Settings) -> str:

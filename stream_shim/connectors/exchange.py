@@ -27,6 +27,7 @@ log = logging.getLogger("tidemark.connector")
 
 # ccxt keeps only the newest `tradesLimit` trades between two awaits, 1,000 by default, and drops the rest silently.
 TRADES_LIMIT = 1_000_000
+LOOK_SECONDS = 0.1
 CLOSE_SECONDS = 2
 
 
@@ -49,9 +50,9 @@ def parse_trade(source_system: str, trade: dict[str, Any]) -> Datum:
     return Datum("market_tick", fields, rest, time_ms or 0)
 
 
-def parse_book(source_system: str, book: dict[str, Any], depth: int) -> list[Datum]:
-    """A snapshot of `depth` levels a side, one record a level."""
-    time_ms = int(book["timestamp"])
+def parse_book(source_system: str, book: dict[str, Any], depth: int, received_ms: int) -> list[Datum]:
+    """A snapshot of `depth` levels a side, one record a level. Where a venue gives a book no time, its receipt stands."""
+    time_ms = int(book.get("timestamp") or received_ms)
     fields = {"source_system": source_system, "symbol": book["symbol"], "timestamp": rfc3339(time_ms)}
     bids, asks = ([(level[0], level[1]) for level in book[side][:depth]] for side in ("bids", "asks"))
     return snapshot(fields, book.get("nonce") or time_ms, time_ms, bids, asks)
@@ -124,17 +125,38 @@ class Ear:
 
 
 async def _trades(exchange: Any, symbol: str, ear: Ear) -> None:
-    source, publisher = ear.source, ear.publisher
+    """Every trade, once: what ccxt's cache holds is what was not sent yet.
+
+    ccxt wakes whoever awaits. A message that comes while nobody does, between two awaits, would wait in the cache for
+    the symbol's next one: hence the look at it when the wait has begun and nothing came at once.
+    """
+    given: list[dict[str, Any]] = []
     while True:
         watch = asyncio.ensure_future(exchange.watch_trades(symbol))
         try:
-            trades = await ear.next_of(symbol, watch)
+            if not (await asyncio.wait([watch], timeout=LOOK_SECONDS))[0]:
+                _send_trades(_take(exchange, symbol, []), symbol, ear)
+            given = await ear.next_of(symbol, watch)
         finally:
             watch.cancel()
-        for trade in trades:
-            if source.sequential_trade_ids:
-                _check_sequence(source, publisher, symbol, trade)
-            publisher.send(parse_trade(source.source_system, trade))
+            _send_trades(_take(exchange, symbol, given), symbol, ear)
+
+
+def _take(exchange: Any, symbol: str, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Empty ccxt's cache of the symbol, which bounds its memory too; `given` where the venue's code keeps none."""
+    cache = exchange.trades.get(symbol)
+    if cache is None:
+        return given
+    taken = list(cache)
+    cache.clear()
+    return taken
+
+
+def _send_trades(trades: list[dict[str, Any]], symbol: str, ear: Ear) -> None:
+    for trade in trades:
+        if ear.source.sequential_trade_ids:
+            _check_sequence(ear.source, ear.publisher, symbol, trade)
+        ear.publisher.send(parse_trade(ear.source.source_system, trade))
 
 
 def _check_sequence(source: CcxtSource, publisher: Publisher, symbol: str, trade: dict[str, Any]) -> None:
@@ -167,5 +189,6 @@ async def _books(exchange: Any, entry: OrderBook, symbol: str, ear: Ear) -> None
             continue
         finally:
             watch.cancel()
-        if book.get("timestamp") is not None:  # the REST snapshot that a book starts from has no time of its own
-            pace.offer(symbol, parse_book(source.source_system, book, entry.depth))
+        if book.get("timestamp") is None and book.get("nonce") is not None:
+            continue  # the REST snapshot that a venue's numbered updates start from: the first update has the time
+        pace.offer(symbol, parse_book(source.source_system, book, entry.depth, int(time.time() * 1000)))

@@ -1,6 +1,6 @@
 """Kind `lake`: the raw topic as gzipped JSON lines by day, at least once.
 
-A file is <folder>/<topic>/day=YYYY-MM-DD/<partition>-<first offset>.jsonl.gz, one line a record:
+A file is <folder>/<topic>/day=YYYY-MM-DD/<topic id>-<partition>-<first offset>.jsonl.gz, one line a record:
 {"partition", "offset", "timestamp" (ms), "key", "value"}; bytes that are no text stand as base64 in `value_base64`.
 After a crash, records may stand in two files; (partition, offset) tells them apart.
 """
@@ -25,10 +25,12 @@ class LakeDestination:
     """Files below `path` of the lake. The position is what the group has committed to Kafka, after the files."""
 
     def __init__(self, settings: Settings, path: str) -> None:
+        self._topic_ids: dict[str, str] = {}
         self._files, self._root = fsspec.core.url_to_fs(f"{connections.lake_url(settings)}/{path}")
 
     def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, int]:
         """None of its own: the processor goes on from what is committed to Kafka."""
+        self._topic_ids |= {topic: log.topic_id for (topic, _), log in logs.items()}
         return {}
 
     def prepare(self, segments: list[Segment]) -> list[tuple[Segment, dict[str, bytes]]]:
@@ -40,11 +42,15 @@ class LakeDestination:
         for record in segment.records:
             by_day[f"{datetime.fromtimestamp(record.timestamp / 1000, UTC):%Y-%m-%d}"].append(record)
         return {
-            f"{segment.topic}/day={day}/{segment.partition}-{records[0].offset:012d}.jsonl.gz": gzip.compress(
+            f"{segment.topic}/day={day}/{self._log_of(segment)}-{records[0].offset:012d}.jsonl.gz": gzip.compress(
                 b"\n".join(_line(segment.partition, record) for record in records) + b"\n", 3
             )
             for day, records in by_day.items()
         }
+
+    def _log_of(self, segment: Segment) -> str:
+        """The log that the offsets are of: a topic made again has another id, and begins at 0 once more."""
+        return f"{self._topic_ids[segment.topic]}-{segment.partition}"
 
     def commit(self, prepared: list[tuple[Segment, dict[str, bytes]]]) -> Written:
         """Write the files, each whole under its name or not at all."""

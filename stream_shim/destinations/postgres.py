@@ -109,6 +109,17 @@ def copy_by_halves(cursor: Any, table: Table, mapped: Mapped) -> list[Reject]:
     return rejects
 
 
+def feeds_of(topic: str, rows: list[Row]) -> set[tuple[str, str, str]]:
+    """The feeds that the rows are of: (topic, source_system, symbol or publisher)."""
+    return {(topic, row[0], row[1]) for row in rows}
+
+
+def note_feeds(cursor: Any, feeds: set[tuple[str, str, str]]) -> None:
+    """Make each a row of realtime.feed, from which the views of `live` begin."""
+    if feeds:
+        cursor.executemany(_NEW_FEED, sorted(feeds))
+
+
 def quarantine(cursor: Any, topic: str, log_epoch: int, partition: int, rejects: list[Reject]) -> None:
     """Keep the rejects with all that identifies and explains them."""
     if rejects:
@@ -167,7 +178,7 @@ class PostgresDestination:
             batch.pieces.append(Piece(segment, log_epoch, mapped, lines))
             days = {row[-1][:10] for row in mapped.rows}
             batch.days |= {(segment.topic, date.fromisoformat(day)) for day in days}
-            batch.feeds |= {(segment.topic, row[0], row[1]) for row in mapped.rows}
+            batch.feeds |= feeds_of(segment.topic, mapped.rows)
         return batch
 
     def commit(self, batch: Batch) -> Written:
@@ -211,8 +222,7 @@ class PostgresDestination:
                 quarantine(cursor, topic, piece.log_epoch, piece.segment.partition, rejects)
                 written.rows[topic] = written.rows.get(topic, 0) + len(piece.segment.records) - len(rejects)
                 written.rejects[topic] = written.rejects.get(topic, 0) + len(rejects)
-            if new_feeds:
-                cursor.executemany(_NEW_FEED, sorted(new_feeds))
+            note_feeds(cursor, new_feeds)
         self._feeds |= new_feeds
         return written
 
