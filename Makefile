@@ -33,7 +33,7 @@ demo: setup ## Run the main job on recorded or generated sessions, and leave the
 	@$(TIDEMARK) demo
 
 .PHONY: test
-test: lint ## Run the linters, then every test on a stack of its own
+test: lint ## Run the linters, then all tests but the long fault loops, on a stack of their own
 	@$(BIN)/python -m pytest -m "not faults"
 
 .PHONY: test-faults

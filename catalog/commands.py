@@ -59,7 +59,7 @@ def publish(names: tuple[str, ...]) -> None:
     Examples:
       export TIDEMARK_OPENMETADATA_URL=http://127.0.0.1:8585/api TIDEMARK_OPENMETADATA_TOKEN=eyJraWQ..
       tidemark catalog publish
-      tidemark catalog publish postgres dbt
+      tidemark catalog publish postgres_warehouse dbt_warehouse
 
     Exit codes: 0 published; 1 a workflow failed or the server does not answer; 2 no server is named.
     """

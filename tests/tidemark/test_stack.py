@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import Stack, new_settings
 from tidemark.errors import StackError
-from tidemark.stack import checks, jars, local, process
+from tidemark.stack import checks, jars, local, postgres, process
 
 
 @pytest.fixture
@@ -227,6 +227,16 @@ def test_the_pasted_env_line_opens_the_warehouse_for_psql_as_the_bi_reader(stack
     assert {name for name in names if name.startswith("TIDEMARK_")} == {
         name for name in stack.environ if name.startswith("TIDEMARK_")
     }
+
+
+@pytest.mark.parametrize(("role", "database"), [("bi_reader", "warehouse"), ("stream_writer", "realtime")])
+def test_env_of_a_role_lets_psql_enter_as_that_role(stack: Stack, role: str, database: str) -> None:
+    lines = stack.run("env", "--role", role).stdout
+    script = f'{lines}\n"$1" -Atc "select current_user, current_database()"'
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", postgres.programs() / "psql"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == f"{role}|{database}"
 
 
 def test_env_for_programs_gives_the_dsns_of_one_role(stack: Stack) -> None:

@@ -105,7 +105,7 @@ def _print_status(found: "list[Status]") -> None:
     "--role",
     default=None,
     metavar="NAME",
-    help="With --json: whose DSNs; default: owner.",
+    help="Only PG* of this role; with --json: whose DSNs (default: owner).",
 )
 def env(as_json: bool, role: str | None) -> None:
     """Print what psql, dbt and BI tools need to find the servers, as lines for a shell.
@@ -115,6 +115,7 @@ def env(as_json: bool, role: str | None) -> None:
     \b
     Examples:
       eval "$(tidemark env)"
+      tidemark env --role bi_reader
       tidemark env --json --role stream_writer
     """
     from tidemark.connections import OWNER
@@ -124,6 +125,6 @@ def env(as_json: bool, role: str | None) -> None:
     if as_json:
         click.echo(json.dumps(environment.addresses(settings, role or OWNER), indent=2))
     elif role is not None:
-        raise click.UsageError("--role goes with --json: the shell's lines are the BI reader's and the transformer's")
+        click.echo(environment.shell_of_role(settings, role))
     else:
         click.echo(environment.shell(settings))

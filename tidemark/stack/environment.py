@@ -4,18 +4,30 @@ import shlex
 import sys
 from pathlib import Path
 
-from tidemark.connections import dsn, kafka_bootstrap, lake_url, prefect_url
+from tidemark.connections import OWNER, dsn, kafka_bootstrap, lake_url, prefect_url
 from tidemark.settings import Settings
 
 
-def postgres_variables(settings: Settings) -> dict[str, str]:
-    """libpq's variables for the BI reader of the warehouse; what else its URL says (sslmode, ..) comes along."""
+def postgres_variables(settings: Settings, role: str) -> dict[str, str]:
+    """libpq's variables for a role, on the warehouse where it may enter that; sslmode and what else its URL says too."""
     from psycopg import pq
     from psycopg.conninfo import conninfo_to_dict
 
+    from tidemark.access.apply import ENTRY
+
+    database = "warehouse" if role == OWNER or role in ENTRY["warehouse"] else "realtime"
     names = {option.keyword.decode(): option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar}
-    parts = conninfo_to_dict(dsn(settings, "warehouse", "bi_reader"))
+    parts = conninfo_to_dict(dsn(settings, database, role))
     return {names[key]: str(value) for key, value in parts.items() if key in names}
+
+
+def _exports(variables: dict[str, str]) -> list[str]:
+    return [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+
+
+def shell_of_role(settings: Settings, role: str) -> str:
+    """`export` lines with which psql enters as one role."""
+    return "\n".join(_exports(postgres_variables(settings, role)))
 
 
 def shell(settings: Settings) -> str:
@@ -25,12 +37,11 @@ def shell(settings: Settings) -> str:
 
     front = ":".join((str(Path(sys.executable).parent), str(programs())))
     variables = {
-        **postgres_variables(settings),
+        **postgres_variables(settings, "bi_reader"),
         **dbt_environment(settings),
         "PREFECT_API_URL": prefect_url(settings),
     }
-    lines = [f'export PATH={shlex.quote(front)}:"$PATH"']
-    return "\n".join([*lines, *(f"export {name}={shlex.quote(value)}" for name, value in variables.items())])
+    return "\n".join([f'export PATH={shlex.quote(front)}:"$PATH"', *_exports(variables)])
 
 
 def addresses(settings: Settings, role: str) -> dict[str, str]:
