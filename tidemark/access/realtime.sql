@@ -122,9 +122,9 @@ grant select on realtime.log_epoch, realtime.consumer_offset, realtime.quarantin
 to stream_writer;
 grant select, insert on realtime.feed to stream_writer;
 grant select, insert, update on realtime.topic_schema to stream_writer;
-grant insert on realtime.log_epoch, realtime.consumer_offset, realtime.quarantine, realtime.lost
+grant insert on realtime.log_epoch, realtime.consumer_offset, realtime.quarantine to stream_writer;
+grant update (next_offset, log_end_offset, empty_offsets, updated_at) on realtime.consumer_offset
 to stream_writer;
-grant update on realtime.consumer_offset to stream_writer;
 grant update (dropped_at, dropped_by), delete on realtime.quarantine to stream_writer;
 grant select on all tables in schema realtime to transformer, catalog_reader;
 alter default privileges for role promoter in schema realtime

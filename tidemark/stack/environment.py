@@ -9,7 +9,7 @@ from tidemark.settings import Settings
 
 
 def postgres_variables(settings: Settings, role: str) -> dict[str, str]:
-    """libpq's variables for a role, on the warehouse where it may enter that; sslmode and what else its URL says too."""
+    """libpq's variables for a role, on the warehouse where it may enter that; with what its URL says (sslmode, ..)."""
     from psycopg import pq
     from psycopg.conninfo import conninfo_to_dict
 
