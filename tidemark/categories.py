@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-# A key and a text column that an index can hold; a longer one is a record that cannot be a row.
-Name = Annotated[str, Meta(min_length=1, max_length=512)]
+# Two of them, of four bytes a character, fit in a row of an index (2,704 bytes); a longer one cannot be a row.
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Level = Annotated[int, Meta(ge=1, le=32767)]
 
 

@@ -24,6 +24,11 @@ TICK = (
     "(now() at time zone 'utc')::date)"
 )
 EPOCH = "insert into realtime.log_epoch values ('market_tick', 9, 'id')"
+# The longest names that a record may have, which no index can make shorter.
+LONGEST_FEED = (
+    "insert into realtime.feed select 'market_tick', string_agg(chr(66000 + (random() * 9000)::int), ''), "
+    "string_agg(chr(66000 + (random() * 9000)::int), '') from generate_series(1, 200)"
+)
 LEDGER = "insert into ops.promotion values (gen_random_uuid(), 't', '2024-01-01', 1, 0, 1, 0, 0, 'c', 'p')"
 PARTITION = "select realtime.ensure_partition('market_tick', '2031-01-01')"
 
@@ -32,6 +37,7 @@ ALLOWED = [
     ("stream_writer", "realtime", EPOCH),
     ("stream_writer", "realtime", PARTITION),
     ("stream_writer", "realtime", "update realtime.consumer_offset set next_offset = 9, updated_at = now()"),
+    ("stream_writer", "realtime", LONGEST_FEED),
     ("stream_writer", "realtime", "delete from realtime.quarantine"),
     ("promoter", "realtime", "select * from realtime.market_tick"),
     ("promoter", "realtime", "truncate realtime.market_tick"),
