@@ -62,6 +62,13 @@ def test_servers_listen_on_loopback_only(stack: Stack) -> None:
     assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
+def test_no_server_is_given_a_secret_of_the_caller(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TIDEMARK_FRED_API_KEY", "PGPASSWORD", "DBT_PASSWORD"):
+        monkeypatch.setenv(name, "hidden")
+    for server in local.SERVERS:
+        assert "hidden" not in server.prepare(stack.settings).env.values()
+
+
 def test_passwords_are_generated_and_readable_by_the_owner_alone(stack: Stack) -> None:
     path = stack.settings.home / "passwords.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

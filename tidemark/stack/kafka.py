@@ -1,6 +1,5 @@
 """The local Kafka: one KRaft node on loopback, run by the Java runtime of a wheel, its jars verified."""
 
-import os
 import shutil
 import signal
 import socket
@@ -13,7 +12,7 @@ from tidemark.connections import kafka_bootstrap
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 from tidemark.stack.jars import class_path
-from tidemark.stack.process import Launch
+from tidemark.stack.process import Launch, server_environment
 
 NAME = "kafka"
 TITLE = "Kafka"
@@ -100,7 +99,7 @@ def prepare(settings: Settings) -> Launch:
     if not data.exists():
         _format(settings, java, data, folder)
     configuration.write_text(properties(settings, data))
-    return Launch([*java, "kafka.Kafka", str(configuration)], dict(os.environ), folder)
+    return Launch([*java, "kafka.Kafka", str(configuration)], server_environment(), folder)
 
 
 def _java() -> list[str]:
@@ -117,7 +116,7 @@ def _format(settings: Settings, java: list[str], data: Path, folder: Path) -> No
     cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     made = subprocess.run(
         [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(configuration)],
-        cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        cwd=folder, env=server_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     configuration.unlink()
     if made.returncode != 0:

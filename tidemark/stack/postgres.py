@@ -19,7 +19,7 @@ from tidemark.connections import DATABASES, LOCAL_ADMINISTRATOR, Database, passw
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 from tidemark.stack import checks
-from tidemark.stack.process import Launch, become
+from tidemark.stack.process import Launch, become, server_environment
 
 NAME = "postgres"
 TITLE = "Postgres"
@@ -105,8 +105,7 @@ def prepare(settings: Settings) -> Launch:
 
 
 def _environment() -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "TIDEMARK_"))}
-    return {**kept, "LC_ALL": "C"}
+    return {**server_environment(), "LC_ALL": "C"}
 
 
 def _identity(folder: Path, data: Path) -> Identity:

@@ -1,12 +1,11 @@
 """The local Prefect server and its UI, on loopback, with its SQLite database in the state folder."""
 
-import os
 import signal
 import sys
 
 from tidemark.connections import prefect_url
 from tidemark.settings import Settings
-from tidemark.stack.process import Launch
+from tidemark.stack.process import Launch, server_environment
 
 NAME = "prefect"
 TITLE = "Prefect"
@@ -32,7 +31,7 @@ def prepare(settings: Settings) -> Launch:
     """How to start the server; it makes and migrates its database itself."""
     folder = settings.home.resolve() / NAME
     folder.mkdir(exist_ok=True)
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    kept = {key: value for key, value in server_environment().items() if not key.startswith("PREFECT_")}
     env = {
         **kept,
         "DO_NOT_TRACK": "1",

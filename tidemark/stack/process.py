@@ -42,6 +42,11 @@ class Record:
     ports: dict[str, int]  # name of the setting to port, as they were when it started
 
 
+def server_environment() -> dict[str, str]:
+    """The caller's environment without what is not a server's: Tidemark's settings, and passwords of databases."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("TIDEMARK_", "PG", "DBT_"))}
+
+
 def record_path(home: Path, name: str) -> Path:
     """The pid file of one server."""
     return home / "run" / f"{name}.json"
