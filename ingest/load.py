@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -71,4 +73,11 @@ def _arrow(columns: Columns, rows: Sequence[Row], file: LakeFile) -> pa.Table:
     own = [pa.array([value] * len(rows), pa.string()) for value in (file.load_id, file.name)]
     # dlt takes a merge key for one that is never null
     fields = [pa.field(name, pa.string(), nullable=name != "file_name") for name in (*columns, *LOAD_COLUMNS)]
-    return pa.table([*data, *own], schema=pa.schema(fields))
+    # A table made again from the lake has the same times, so that no model takes its rows for new ones.
+    loaded_at = pa.array([_loaded_at(file)] * len(rows), pa.timestamp("us", "UTC"))
+    return pa.table([*data, *own, loaded_at], schema=pa.schema([*fields, pa.field("loaded_at", loaded_at.type)]))
+
+
+def _loaded_at(file: LakeFile) -> datetime:
+    """When the file's load began: its id is that, in seconds since 1970."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(Decimal(file.load_id) * 1_000_000))

@@ -1,10 +1,11 @@
-"""The ingestion tables: every data column text, then load id, lake file's name and time of loading.
+"""The ingestion tables: every data column text, then load id, lake file's name and the load's time.
 
 What is loaded is what the table says: a file whose name is in it is in it whole.
 """
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -15,7 +16,7 @@ from tidemark.errors import StackError, TidemarkError
 from tidemark.settings import Settings
 
 SCHEMA = "ingestion"
-LOAD_COLUMNS = ("load_id", "file_name")  # and loaded_at, which the database fills
+LOAD_COLUMNS = ("load_id", "file_name")  # and loaded_at
 WAIT = "60s"  # for another run of the same source, or for the last statement of a killed one
 
 
@@ -82,6 +83,12 @@ _COLUMNS = "select column_name from information_schema.columns where table_schem
 def rows_by_file(warehouse: psycopg.Connection[Any], table: str) -> dict[str, int]:
     """How many rows of each lake file the table holds, counted in it."""
     query = sql.SQL("select file_name, count(*) from {} group by file_name").format(qualified(table))
+    return dict(warehouse.execute(query).fetchall())
+
+
+def times_by_file(warehouse: psycopg.Connection[Any], table: str) -> dict[str, datetime]:
+    """When each lake file was loaded."""
+    query = sql.SQL("select file_name, min(loaded_at) from {} group by file_name").format(qualified(table))
     return dict(warehouse.execute(query).fetchall())
 
 

@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from typing import IO, Any
 
 import psycopg
@@ -103,12 +103,12 @@ def _rebuild(settings: Settings, topic: str) -> tuple[int, tuple[str, ...]]:
     found = sorted(name for name in lake.names(settings, f"{SOURCE}/{topic}") if name.endswith(SUFFIX))
     files = tuple(f"{SOURCE}/{topic}/{name}" for name in found)
     with tables.only_run(settings, table) as warehouse:
-        _ensure_table(warehouse, table, list(table_columns(topic)))
-        tables.empty(warehouse, table, files)
-        rows = 0
-        for file in files:
-            _ensure_table(warehouse, table, _columns(settings, file))
-            rows += _load(settings, warehouse, table, file)
+        for columns in (list(table_columns(topic)), *(_columns(settings, file) for file in files)):
+            _ensure_table(warehouse, table, columns)
+        with warehouse.transaction():  # the times of loading are in the table alone
+            times = tables.times_by_file(warehouse, table)
+            tables.empty(warehouse, table, files)
+            rows = sum(_load(settings, warehouse, table, file, times.get(file)) for file in files)
     return rows, files
 
 
@@ -196,12 +196,17 @@ def _copy_in(settings: Settings, warehouse: psycopg.Connection[Any], path: str) 
     return columns
 
 
-def _load(settings: Settings, warehouse: psycopg.Connection[Any], table: str, path: str) -> int:
-    """Rows of a lake file that the table does not have yet, by identity; one transaction."""
+def _load(
+    settings: Settings, warehouse: psycopg.Connection[Any], table: str, path: str, loaded_at: datetime | None = None
+) -> int:
+    """Rows of a lake file that the table does not have yet, by identity; one transaction. loaded_at: by default now."""
     promotion_id = path.rpartition("/")[2].removesuffix(SUFFIX).partition(".")[2]
     with warehouse.transaction():
         names = sql.SQL(", ").join(sql.Identifier(name) for name in _copy_in(settings, warehouse, path))
         insert = sql.SQL(
-            "insert into {} ({}, load_id, file_name) select {}, {}, {} from incoming on conflict do nothing"
-        ).format(tables.qualified(table), names, names, promotion_id, path)
-        return warehouse.execute(insert).rowcount
+            "insert into {} ({}, load_id, file_name, loaded_at) "
+            "select {}, {}, {}, coalesce({}, now()) from incoming on conflict do nothing"
+        ).format(tables.qualified(table), names, names, promotion_id, path, loaded_at)
+        inserted = warehouse.execute(insert).rowcount
+        warehouse.execute("drop table incoming")
+    return inserted

@@ -8,6 +8,7 @@ from tests.ingest.conftest import Query
 from tests.ingest.loopback import serving, zipped
 from tests.ingest.test_fred import api
 from tests.ingest.test_realtime import add, promote, tick
+from tidemark import dbt
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
@@ -15,7 +16,7 @@ TABLES = ("ecb__reference_rates", "fred__series", "fred__observations", "realtim
 
 
 def content(warehouse: Query, table: str) -> list[object]:
-    rows = warehouse(f"select to_jsonb(loaded) - 'loaded_at' from ingestion.{table} as loaded order by 1")
+    rows = warehouse(f"select to_jsonb(loaded) from ingestion.{table} as loaded order by 1")
     return [row for (row,) in rows]
 
 
@@ -43,3 +44,18 @@ def test_a_table_is_not_emptied_where_the_lake_lacks_one_of_its_files(settings: 
     with pytest.raises(TidemarkError, match="1 of its files are not there"):
         rebuild(settings, "ecb")
     assert warehouse("select count(*) from ingestion.ecb__reference_rates") == [(1,)]
+
+
+def test_the_models_take_no_row_of_a_rebuilt_table_for_a_revision(settings: Settings, warehouse: Query) -> None:
+    rates = ["1.10", "1.20", "1.10"]  # revised, and revised back
+    with serving(lambda path, query: zipped(f"Date,USD,\n2024-01-02,{rates[len(source.asked) - 1]},\n")) as source:
+        for _ in rates:
+            run(settings.model_copy(update={"ecb_url": source.url}), "ecb")
+    build = ["run", "--select", "+int_reference_rates_changed"]
+    found = "select event_key, loaded_at from intermediate.int_reference_rates_changed order by 1"
+    dbt.run(settings, build)
+    before = warehouse(found)
+    assert [key for key, _ in before] == [f"ecb:USD:2024-01-02:{statement}" for statement in (1, 2, 3)]
+    rebuild(settings, "ecb")
+    dbt.run(settings, build)
+    assert warehouse(found) == before
