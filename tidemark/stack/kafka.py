@@ -115,7 +115,7 @@ def _format(settings: Settings, java: list[str], data: Path, folder: Path) -> No
     configuration.write_text(properties(settings, half))
     cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     made = subprocess.run(
-        [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(configuration)],
+        [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(configuration)],
         cwd=folder, env=server_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     configuration.unlink()
