@@ -35,7 +35,9 @@ def test_the_types_are_those_of_the_specification() -> None:
     assert table_columns("economic_event_text")["value"] == "text"
 
 
-@pytest.mark.parametrize(("field", "value"), [("side", "buy"), ("level", 0), ("price", "1"), ("symbol", ""), ("symbol", 201 * "x")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("side", "buy"), ("level", 0), ("price", "1"), ("symbol", ""), ("symbol", 201 * "x")]
+)
 def test_a_wrong_value_is_no_record(field: str, value: object) -> None:
     good = {"source_system": "s", "symbol": "A/B", "side": "bid", "level": 1, "price": 1.5, "size": 2.0}
     decode = msgspec.json.Decoder(CATEGORIES["order_book_l2"]).decode
