@@ -7,35 +7,8 @@ from datetime import datetime
 from typing import Any
 
 import click
-
 from tidemark.errors import StackError
-from tidemark.settings import load
-
-
-def _print_table(title: str, rows: Sequence[dict[str, Any]], empty: str) -> None:
-    """The rows as a table, numbers to the right; `empty` where there is none."""
-    from rich.console import Console
-    from rich.table import Table
-
-    if not rows:
-        click.echo(empty)
-        return
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # a file has no edge
-    table = Table(title=title)
-    for name, value in rows[0].items():
-        table.add_column(name.replace("_", " "), justify="right" if isinstance(value, int | float) else "left")
-    for row in rows:
-        table.add_row(*(f"{value:,}" if isinstance(value, int | float) else str(value) for value in row.values()))
-    console.print(table)
-
-
-def _show(title: str, rows: Sequence[dict[str, Any]], as_json: bool, empty: str) -> None:
-    if as_json:
-        click.echo(json.dumps(rows))
-    else:
-        _print_table(title, rows, empty)
+from tidemark.output import show
 
 
 @contextmanager
@@ -69,10 +42,11 @@ def account(ctx: click.Context, as_json: bool) -> None:
     from dataclasses import asdict
 
     from flows.account import account as balances
+    from tidemark.settings import load
 
     with _reachable_databases():
         found = balances(load())
-    _show("Where every record is", [asdict(balance) for balance in found], as_json, "nothing was consumed yet")
+    show("Where every record is", [asdict(balance) for balance in found], as_json, "nothing was consumed yet")
     if wrong := [balance for balance in found if balance.balance]:
         click.echo(f"tidemark: expected every balance to be 0, received {'; '.join(map(str, wrong))}", err=True)
         ctx.exit(1)
@@ -95,15 +69,16 @@ def promote(as_of: datetime | None, as_json: bool) -> None:
 
     from flows.errors import NotPromoted
     from flows.running import run_flow
+    from tidemark.settings import load
 
     title, empty = "Promoted", "no day is due"
     try:
         with redirect_stdout(sys.stderr), _reachable_databases():
             rows = run_flow(load(), "promote", as_of=as_of)
     except NotPromoted as error:
-        _show(title, error.rows, as_json, empty)
+        show(title, error.rows, as_json, empty)
         raise
-    _show(title, rows, as_json, empty)
+    show(title, rows, as_json, empty)
 
 
 @click.group()
@@ -144,6 +119,7 @@ def run(name: str, pairs: tuple[str, ...]) -> None:
       tidemark flow run promote --param as_of=2024-08-12
     """
     from flows.running import run_flow
+    from tidemark.settings import load
 
     with _reachable_databases():
         run_flow(load(), name, **_parameters(pairs))
@@ -163,8 +139,9 @@ def deploy(as_json: bool) -> None:
     from dataclasses import asdict
 
     from flows.deployments import deploy as register
+    from tidemark.settings import load
 
-    _show("Schedules (UTC)", [asdict(schedule) for schedule in register(load())], as_json, "no schedule")
+    show("Schedules (UTC)", [asdict(schedule) for schedule in register(load())], as_json, "no schedule")
 
 
 @flow.command()
@@ -176,5 +153,6 @@ def serve() -> None:
       tidemark flow serve
     """
     from flows.deployments import serve as run_forever
+    from tidemark.settings import load
 
     run_forever(load())

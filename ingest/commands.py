@@ -1,11 +1,11 @@
 """`tidemark ingest`: run, list and rebuild the batch sources."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
+from tidemark.output import print_table, show
 
 from ingest import sources
 
@@ -36,10 +36,7 @@ def list_sources(as_json: bool) -> None:
         for name in sources.names()
         for resource in sources.resources(name)
     ]
-    if as_json:
-        click.echo(json.dumps(found))
-    else:
-        _print_table("Batch sources", ("source", "resource", "category"), [tuple(row.values()) for row in found])
+    show("Batch sources", found, as_json, "no batch source")
 
 
 @ingest.command()
@@ -85,18 +82,12 @@ def _print_report(report: "IngestReport", as_json: bool) -> None:
         click.echo(json.dumps(asdict(report)))
         return
     rows = [
-        (resource.table, f"{resource.rows_in:,}", f"{resource.rows_loaded:,}", str(len(resource.files)))
+        {
+            "table": resource.table,
+            "rows from the source": resource.rows_in,
+            "rows loaded": resource.rows_loaded,
+            "lake files loaded": len(resource.files),
+        }
         for resource in report.resources
     ]
-    title = f"{report.source}, {report.seconds} s"
-    _print_table(title, ("table", "rows from the source", "rows loaded", "lake files loaded"), rows)
-
-
-def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    print_table(f"{report.source}, {report.seconds} s", rows)

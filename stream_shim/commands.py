@@ -6,26 +6,9 @@ from typing import Any
 
 import click
 
+from tidemark import output
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-
-
-def _print(rows: list[dict[str, Any]], json_wanted: bool, empty: str) -> None:
-    """Rows of equal keys as a table, or as one JSON list."""
-    import json
-
-    if json_wanted:
-        click.echo(json.dumps(rows))
-        return
-    if not rows:
-        click.echo(empty)
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*["" if value is None else str(value) for value in row.values()])
-    Console().print(table)
 
 
 def _until_signal(run: Callable[[Any], None]) -> None:
@@ -115,7 +98,7 @@ def epoch(topic: str, yes: bool, as_json: bool) -> None:
 
     opened, steps = next_epoch(load(), topic, yes)
     rows = [{**step._asdict(), "lost": step.lost} for step in steps]
-    _print(rows, as_json, "no partition was read yet")
+    output.show("What the next epoch means", rows, as_json, "no partition was read yet")
     if not as_json:
         click.echo(f"epoch {opened} of {topic} is open" if opened else "nothing was changed: --yes opens the epoch")
 
@@ -137,7 +120,7 @@ def rebuild(day: datetime, topics: tuple[str, ...], as_json: bool) -> None:
 
     settings = load()
     rows = [report for topic in topics or CATEGORIES for report in rebuild_day(settings, topic, day.date())]
-    _print(rows, as_json, "no partition was read yet")
+    output.show("Rebuilt", rows, as_json, "no partition was read yet")
 
 
 @stream.command()
@@ -171,7 +154,7 @@ def sources_list(as_json: bool) -> None:
     from stream_shim.sources import list_sources
     from tidemark.settings import load
 
-    _print(list_sources(load()), as_json, "no source: `tidemark sources add` adds one")
+    output.show("Sources", list_sources(load()), as_json, "no source: `tidemark sources add` adds one")
 
 
 @sources.command()
@@ -208,7 +191,7 @@ def check(name: str, records: int, seconds: float, as_json: bool) -> None:
         )
     rows = [{"topic": d.topic, **d.fields, "attributes": d.attributes} for d in shown.data]
     if as_json:
-        _print(rows, True, "")
+        output.show("", rows, True, "")
     for row in () if as_json else rows:
         click.echo(row)
 
@@ -265,7 +248,7 @@ def quarantine_list(as_json: bool, **which: str | None) -> None:
     from stream_shim.quarantine import Wanted, summary
     from tidemark.settings import load
 
-    _print(summary(load(), Wanted(**which)), as_json, "nothing is in quarantine")
+    output.show("Quarantine", summary(load(), Wanted(**which)), as_json, "nothing is in quarantine")
 
 
 @quarantine.command()
@@ -278,7 +261,7 @@ def show(limit: int, as_json: bool, **which: str | None) -> None:
     from stream_shim.quarantine import show as show_records
     from tidemark.settings import load
 
-    _print(show_records(load(), Wanted(**which), limit), as_json, "nothing is in quarantine")
+    output.show("Quarantine", show_records(load(), Wanted(**which), limit), as_json, "nothing is in quarantine")
 
 
 @quarantine.command()
@@ -331,6 +314,6 @@ def logs(name: str | None, follow: bool, lines: int) -> None:
 
     settings = load()
     if name is None:
-        _print(list_logs(settings), False, "no log yet")
+        output.show("Logs", list_logs(settings), False, "no log yet")
     else:
         print_log(settings, name, lines, follow)

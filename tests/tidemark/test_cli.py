@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
-HEAVY = {"kafka", "dlt", "dbt", "prefect", "soda_core", "metadata", "ccxt", "psycopg", "aiohttp", "pyarrow", "jgo", "pydantic"}
+HEAVY = {
+    "kafka", "dlt", "dbt", "prefect", "soda_core", "metadata", "ccxt", "psycopg", "aiohttp", "pyarrow", "jgo", "pydantic",
+    "rich",
+}  # fmt: skip
 
 
 def test_help_imports_no_heavy_module_and_lists_every_rooms_commands() -> None:

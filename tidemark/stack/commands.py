@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tidemark.settings import load
-
 if TYPE_CHECKING:
     from tidemark.stack.local import Status
 
@@ -31,6 +29,7 @@ def up() -> None:
       TIDEMARK_HOME=~/market TIDEMARK_POSTGRES_PORT=25432 tidemark up
     """
     from rich.console import Console
+    from tidemark.settings import load
 
     from tidemark.stack import local
 
@@ -50,6 +49,8 @@ def up() -> None:
 @click.command()
 def down() -> None:
     """End the local servers; what they hold stays in the state folder."""
+    from tidemark.settings import load
+
     from tidemark.stack import local
 
     ended = local.down(load())
@@ -65,6 +66,8 @@ def down() -> None:
 )
 def status(as_json: bool) -> None:
     """Show each server: state, address, pid, resident memory, uptime."""
+    from tidemark.settings import load
+
     from tidemark.stack import local
 
     found = local.status(load())
@@ -119,6 +122,8 @@ def env(as_json: bool, role: str | None) -> None:
       tidemark env --json --role stream_writer
     """
     from tidemark.connections import OWNER
+    from tidemark.settings import load
+
     from tidemark.stack import environment
 
     settings = load()
