@@ -37,7 +37,8 @@ def causes_of_processor(name: str, report: dict[str, Any], earlier: dict[str, An
         causes[f"low head-room {name}"] = (
             f"expected day partitions for {HEADROOM_DAYS} days ahead, there are {headroom}"
         )
-    grown = sum(report["rejects"].values()) - sum((earlier or report)["rejects"].values())
+    before = earlier["rejects"] if earlier is not None else {}  # a process that has just begun counts from zero
+    grown = sum(report["rejects"].values()) - sum(before.values())
     if grown > 0:
         causes[f"growing quarantine {name}"] = (
             f"{grown} more records went to quarantine: `tidemark quarantine list` shows why"

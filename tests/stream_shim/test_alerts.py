@@ -65,7 +65,8 @@ def test_a_cause_is_posted_once_and_once_when_it_is_over(webhook: tuple[str, lis
 def test_a_silent_source_a_waiting_processor_low_head_room_and_a_growing_quarantine_are_causes() -> None:
     assert causes_of_connector("binance", CONNECTOR, 60, 259.0) == {}
     assert "silent source binance" in causes_of_connector("binance", CONNECTOR, 60, 261.0)
-    assert causes_of_processor("realtime", PROCESSOR, None) == {}
+    assert causes_of_processor("realtime", PROCESSOR, PROCESSOR) == {}
+    assert set(causes_of_processor("realtime", PROCESSOR, None)) == {"growing quarantine realtime"}
     bad = {**PROCESSOR, "waiting_for": "disk full", "headroom_days": 2, "rejects": {"market_tick": 5}}
     assert set(causes_of_processor("realtime", bad, PROCESSOR)) == {
         "stopped processor realtime", "low head-room realtime", "growing quarantine realtime",
