@@ -10,6 +10,7 @@ import random
 import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -162,6 +163,16 @@ def _produce_everywhere(lane: Lane, rows: int, first: int) -> None:
     producer.close()
 
 
+def limit_file_size(pid: int, limit: int) -> None:
+    """Set how long a file the process may write, as the user that it runs as: not every root may for another."""
+    code = "import resource, sys; resource.prlimit(int(sys.argv[1]), resource.RLIMIT_FSIZE, (int(sys.argv[2]), -1))"
+    owner = psutil.Process(pid).uids().real
+    become = (
+        {} if owner == os.getuid() else {"user": owner, "group": psutil.Process(pid).gids().real, "extra_groups": []}
+    )
+    subprocess.run([sys.executable, "-I", "-c", code, str(pid), str(limit)], check=True, cwd="/", **become)  # type: ignore[call-overload]
+
+
 def test_a_database_that_cannot_grow_its_files_stops_the_processor_and_it_resumes(lane: Lane) -> None:
     """What a full disk is to Postgres: a file that cannot be extended. Here by a limit on the writer's own backend."""
     load(lane, 50_000)
@@ -170,13 +181,13 @@ def test_a_database_that_cannot_grow_its_files_stops_the_processor_and_it_resume
         with psycopg.connect(lane.stack.dsn("realtime"), autocommit=True) as owner:
             backend = "select pid from pg_stat_activity where application_name = 'tidemark-processor'"
             ((pid,),) = owner.execute(backend).fetchall()
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))
+            limit_file_size(pid, 8192)
             load(lane, 50_000, first=50_000)
             log = lane.settings.home / "logs" / "processor-realtime.log"
             until(lambda: "nothing was committed" in log.read_text(), "the processor to say why it waits", 60)
             consumed = lane.consumed()
             assert consumed < 100_000
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            limit_file_size(pid, resource.RLIM_INFINITY)
         until(lambda: lane.consumed() == 100_000, "the rest", 120)
     assert_exact(lane, 100_000)
     assert lane.count("quarantine") == 0
