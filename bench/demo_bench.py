@@ -11,10 +11,12 @@ import sys
 from time import monotonic, sleep
 
 from bench.report import Measure
-from bench.stack import BenchmarkFailed, free_ports, new_home
 from demo.processes import environment
 from tidemark.settings import Settings
+
+from bench.stack import BenchmarkFailed, new_home
 from tidemark.stack import local
+from tidemark.stack.ports import free_ports
 
 PORTS = ("postgres_port", "kafka_port", "kafka_controller_port", "prefect_port", "metrics_port")
 REST_SECONDS = 20

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import psutil
 import psycopg
-
-from bench.connect import locked
-from bench.stack import Connection, Stack, free_ports, running, until
 from bench.ticks import SOURCE, Tick
 from tidemark.stack.jars import class_path
+
+from bench.connect import locked
+from bench.stack import Connection, Stack, running, until
+from tidemark.stack.ports import free_ports
 
 HOST = "127.0.0.1"
 # The venue's time as the designated one, a partition a day, an index on the symbol: what QuestDB advises for ticks.

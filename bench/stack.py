@@ -2,10 +2,8 @@
 
 import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,12 +16,13 @@ from typing import Any, TypeVar
 import psutil
 import psycopg
 import yaml
-
 from demo.processes import environment
 from tidemark.connections import dsn
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
+
 from tidemark.stack import local, process
+from tidemark.stack.ports import free_ports
 
 Found = TypeVar("Found")
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -40,18 +39,6 @@ def forget_settings() -> None:
     """No TIDEMARK_* variable of the caller reaches a benchmark, but where downloads and recordings are."""
     for name in [name for name in os.environ if name.startswith("TIDEMARK_") and name not in KEPT]:
         del os.environ[name]
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports that nothing holds, below the range of outgoing connections."""
-    found: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 12_000):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            break
-    return found
 
 
 @contextlib.contextmanager

@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,30 +14,15 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
-
 from tidemark.categories import CATEGORIES
 from tidemark.connections import OWNER, dsn
 from tidemark.settings import Settings
+
 from tidemark.stack import local
+from tidemark.stack.ports import free_ports
 
 RECORDINGS = os.environ.get("TIDEMARK_RECORDINGS")
 PORTS = ("postgres_port", "kafka_port", "kafka_controller_port", "prefect_port", "metrics_port")
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports that nothing held a moment ago, all different.
-
-    They lie below the range from which the kernel takes the ports of outgoing connections: else a client that waits
-    for a server could take the server's port, or be connected to itself.
-    """
-    found: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 12_000):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            break
-    return found
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 import httpx
 import psycopg
 import pytest
-from pydantic import SecretStr
-
 from catalog.publish import FOLDER, WORKFLOWS, publish, variables
-from tests.conftest import Stack, free_ports
+from pydantic import SecretStr
 from tidemark.categories import CATEGORIES
 from tidemark.connections import passwords
 from tidemark.errors import ConfigurationError
+
+from tests.conftest import Stack
+from tidemark.stack.ports import free_ports
 
 PARSE = """
 import json, sys, pathlib

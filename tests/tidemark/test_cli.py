@@ -6,8 +6,8 @@ import sys
 import pytest
 
 HEAVY = {
-    "kafka", "dlt", "dbt", "prefect", "soda_core", "metadata", "ccxt", "psycopg", "aiohttp", "pyarrow", "jgo", "pydantic",
-    "rich",
+    "kafka", "dlt", "dbt", "prefect", "soda_core", "metadata", "ccxt", "psycopg", "aiohttp", "pyarrow", "jgo",
+    "pydantic", "rich",
 }  # fmt: skip
 
 
