@@ -11,11 +11,11 @@ from pathlib import Path
 
 import psutil
 from psycopg.conninfo import conninfo_to_dict
+
+from bench.stack import Stack, running
 from tidemark.connections import dsn, kafka_bootstrap
 from tidemark.settings import Settings
 from tidemark.stack.jars import class_path, write_lock
-
-from bench.stack import Stack, running
 from tidemark.stack.ports import free_ports
 
 PEERS = Path(__file__).with_name("peers")

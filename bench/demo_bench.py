@@ -11,10 +11,9 @@ import sys
 from time import monotonic, sleep
 
 from bench.report import Measure
+from bench.stack import BenchmarkFailed, new_home
 from demo.processes import environment
 from tidemark.settings import Settings
-
-from bench.stack import BenchmarkFailed, new_home
 from tidemark.stack import local
 from tidemark.stack.ports import free_ports
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import psutil
 import psycopg
-from bench.ticks import SOURCE, Tick
-from tidemark.stack.jars import class_path
 
 from bench.connect import locked
 from bench.stack import Connection, Stack, running, until
+from bench.ticks import SOURCE, Tick
+from tidemark.stack.jars import class_path
 from tidemark.stack.ports import free_ports
 
 HOST = "127.0.0.1"

@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import psutil
 import psycopg
 import yaml
+
 from demo.processes import environment
 from tidemark.connections import dsn
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
-
 from tidemark.stack import local, process
 from tidemark.stack.ports import free_ports
 

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
-from tidemark.output import print_table, show
 
 from ingest import sources
+from tidemark.output import print_table, show
 
 if TYPE_CHECKING:
     from ingest.pipeline import IngestReport

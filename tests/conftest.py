@@ -14,10 +14,10 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
+
 from tidemark.categories import CATEGORIES
 from tidemark.connections import OWNER, dsn
 from tidemark.settings import Settings
-
 from tidemark.stack import local
 from tidemark.stack.ports import free_ports
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import httpx
 import psycopg
 import pytest
-from catalog.publish import FOLDER, WORKFLOWS, publish, variables
 from pydantic import SecretStr
+
+from catalog.publish import FOLDER, WORKFLOWS, publish, variables
+from tests.conftest import Stack
 from tidemark.categories import CATEGORIES
 from tidemark.connections import passwords
 from tidemark.errors import ConfigurationError
-
-from tests.conftest import Stack
 from tidemark.stack.ports import free_ports
 
 PARSE = """
