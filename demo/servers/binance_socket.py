@@ -158,15 +158,17 @@ class Conversation:
     async def _replay_book(self, stream: str) -> None:
         """Every update, each once its reader took the one before: a book is read as it is now, not update by update."""
         symbol = stream.partition("@")[0].upper()
-        answers = self.server.depth_answers[symbol]
+        answers, after_lost = self.server.depth_answers[symbol], False
         self.server.sent.update({stream: 0})
         for number, message in enumerate(self.server.feed.streams[stream], start=1):
             if stream not in self.subscribed:
                 return
             self.server.updates[symbol] = number
-            await self._send(message)
-            if number == 1:
+            lost = await self._send(message)
+            if number == 1 or after_lost:  # the client asks for a snapshot
                 await self._snapshot_taken(symbol, answers)
+                answers = self.server.depth_answers[symbol]
+            after_lost = lost
             await self._rounds(ROUNDS_PER_UPDATE)
             self.server.sent[stream] = max(self.server.sent[stream], number)
 
@@ -178,7 +180,8 @@ class Conversation:
             return
         await self._rounds(ROUNDS_TO_CATCH_UP)
 
-    async def _send(self, message: Message) -> None:
+    async def _send(self, message: Message) -> bool:
+        """Send one message, unless an accident befalls it; True if it was lost on the way."""
         text = f'{{"stream":"{message.stream}","data":{message.data}}}' if self.combined else message.data
         self.server.passed[message.stream] += 1
         accident = self.server.accidents.get((message.stream, self.server.passed[message.stream]))
@@ -192,6 +195,7 @@ class Conversation:
             self.transport.write(b"\x81\x7e\x03\xe8" + text[:20].encode())  # a frame of 1,000 bytes that ends here
             self.transport.close()
             raise ConnectionError
+        return accident is Accident.LOST
 
     async def _rounds(self, times: int) -> None:
         """Ping and wait for the pong. A client that does not answer is cut off, as the vendor does."""

@@ -40,13 +40,19 @@ class Pace:
         self._publisher, self._interval_ms = publisher, int(every_seconds * 1000)
         self._sent_ms: dict[str, int] = {}
         self._waiting: dict[str, list[Datum]] = {}
+        self._last: dict[str, list[Datum]] = {}
 
     def offer(self, symbol: str, book: list[Datum]) -> None:
         """Send the book, or keep it until the next one or a pause."""
         if book:
-            self._waiting[symbol] = book
+            self._waiting[symbol] = self._last[symbol] = book
             if book[0].time_ms >= self._sent_ms.get(symbol, -self._interval_ms) + self._interval_ms:
                 self._send(symbol)
+
+    def offer_if_changed(self, symbol: str, book: list[Datum]) -> None:
+        """The same for a book that may be the last one still."""
+        if [datum.fields for datum in book] != [datum.fields for datum in self._last.get(symbol, [])]:
+            self.offer(symbol, book)
 
     @property
     def waits(self) -> bool:

@@ -51,7 +51,7 @@ def parse_trade(source_system: str, trade: dict[str, Any]) -> Datum:
 
 
 def parse_book(source_system: str, book: dict[str, Any], depth: int, received_ms: int) -> list[Datum]:
-    """A snapshot of `depth` levels a side, one record a level. Where a venue gives a book no time, its receipt stands."""
+    """A snapshot of `depth` levels a side, a record a level; a book that the venue gives no time has its receipt's."""
     time_ms = int(book.get("timestamp") or received_ms)
     fields = {"source_system": source_system, "symbol": book["symbol"], "timestamp": rfc3339(time_ms)}
     bids, asks = ([(level[0], level[1]) for level in book[side][:depth]] for side in ("bids", "asks"))
@@ -180,6 +180,8 @@ async def _books(exchange: Any, entry: OrderBook, symbol: str, ear: Ear) -> None
     while True:
         watch = asyncio.ensure_future(exchange.watch_order_book(symbol))
         try:
+            if not (await asyncio.wait([watch], timeout=LOOK_SECONDS))[0]:  # as for trades
+                pace.offer_if_changed(symbol, _levels(source, entry, exchange.orderbooks.get(symbol)))
             if pace.waits and not (await asyncio.wait([watch], timeout=entry.every_seconds))[0]:
                 pace.pause()
             book = await ear.next_of(symbol, watch)
@@ -189,6 +191,11 @@ async def _books(exchange: Any, entry: OrderBook, symbol: str, ear: Ear) -> None
             continue
         finally:
             watch.cancel()
-        if book.get("timestamp") is None and book.get("nonce") is not None:
-            continue  # the REST snapshot that a venue's numbered updates start from: the first update has the time
-        pace.offer(symbol, parse_book(source.source_system, book, entry.depth, int(time.time() * 1000)))
+        pace.offer(symbol, _levels(source, entry, book))
+
+
+def _levels(source: CcxtSource, entry: OrderBook, book: dict[str, Any] | None) -> list[Datum]:
+    """The book's records; none where it is only the REST snapshot, without a time, that numbered updates start from."""
+    if book is None or (book.get("timestamp") is None and book.get("nonce") is not None):
+        return []
+    return parse_book(source.source_system, book, entry.depth, int(time.time() * 1000))

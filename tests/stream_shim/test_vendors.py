@@ -165,7 +165,7 @@ def test_the_recorded_futures_arrive_as_databento_decodes_them(wire: Wire, recor
         for name in ("trades", "mbp-10")
     }
     records = {name: list(store) for name, store in stores.items()}
-    table, last = stores["trades"].to_df(pretty_ts=False), stores["mbp-10"].to_df().iloc[-1]
+    table, last = stores["trades"].to_ndarray(), stores["mbp-10"].to_ndarray()[-1]
     gateway = DatabentoGateway(DATABENTO_KEY, records, {5482: "ESH1"})
     order_book = {"symbols": ["ESH1"], "every_seconds": 0}
     with in_thread(gateway.serve) as port:
@@ -174,12 +174,12 @@ def test_the_recorded_futures_arrive_as_databento_decodes_them(wire: Wire, recor
             until(lambda: publisher.sent["market_tick"] == len(records["trades"]), "every trade")
             until(lambda: publisher.sent["order_book_l2"] == 20 * len(records["mbp-10"]), "every level")
     sent = wire.records("market_tick")
-    assert [one["price"] for one in sent] == table["price"].tolist()
+    assert [one["price"] for one in sent] == (table["price"] / 1e9).tolist()
     assert [one["size"] for one in sent] == table["size"].tolist()
     assert [int(one["attributes"]["ts_event"]) for one in sent] == table["ts_event"].tolist()
     levels = wire.records("order_book_l2")[-20:]
     assert [one["price"] for one in levels] == [
-        last[f"{side}_px_{rank:02d}"] for side in ("bid", "ask") for rank in range(10)
+        last[f"{side}_px_{rank:02d}"] / 1e9 for side in ("bid", "ask") for rank in range(10)
     ]
 
 
