@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 import click
+
 from tidemark.errors import StackError
-from tidemark.output import show
+from tidemark.output import print_table, show
 
 
 @contextmanager
@@ -29,8 +30,9 @@ def _reachable_databases() -> Iterator[None]:
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
 @click.pass_context
 def account(ctx: click.Context, as_json: bool) -> None:
-    """Show where every consumed record is, and the balance of each topic, epoch and partition.
+    """Show where every consumed record is, the balance of each topic, epoch and partition, and the ledger.
 
+    The ledger, which --json leaves out, has a line for each promotion of a topic's day.
     consumed = realtime + promoted + quarantined + dropped + lost + empty, counted in the tables. A balance
     other than zero is records that nobody can account for: exit code 1.
 
@@ -42,11 +44,15 @@ def account(ctx: click.Context, as_json: bool) -> None:
     from dataclasses import asdict
 
     from flows.account import account as balances
+    from flows.ledger import promotions
     from tidemark.settings import load
 
     with _reachable_databases():
         found = balances(load())
+        ledger = [] if as_json else promotions(load())
     show("Where every record is", [asdict(balance) for balance in found], as_json, "nothing was consumed yet")
+    if not as_json:
+        print_table("The ledger of promotions (UTC)", ledger, "no day was promoted yet")
     if wrong := [balance for balance in found if balance.balance]:
         click.echo(f"tidemark: expected every balance to be 0, received {'; '.join(map(str, wrong))}", err=True)
         ctx.exit(1)

@@ -95,6 +95,12 @@ def ingest(source: str, build: bool = True) -> Any:
 # --- promote and trim
 
 
+def _ensure_live(settings: Settings) -> None:
+    from tidemark import dbt
+
+    dbt.ensure_live(settings)
+
+
 @flow(name="promote", log_prints=True)
 def promote(as_of: datetime | None = None) -> list[dict[str, Any]]:
     """Promote every due day of every topic and let it leave `realtime`; what one day hinders stops no other.
@@ -104,6 +110,8 @@ def promote(as_of: datetime | None = None) -> list[dict[str, Any]]:
     """
     settings, now = current_settings(), as_of or datetime.now(UTC)
     with steps.only_one(settings):
+        views = _task(_ensure_live, "make the views of live that are missing", DATABASE_RETRY_SECONDS)
+        _, without_views = _attempt(views, settings)  # which is no reason for a day to stay
         due = steps.due_days(settings, now if now.tzinfo else now.replace(tzinfo=UTC))
         outcomes = [Outcome(topic, day) for topic, day in due]
         todo = [outcome for outcome in outcomes if due[outcome.topic, outcome.day]]
@@ -114,18 +122,21 @@ def promote(as_of: datetime | None = None) -> list[dict[str, Any]]:
         print("{topic} {day}: {outcome}, {rows_in} rows in, {rows_out} out, {seconds} s {detail}".format(**row))
     if stayed := [outcome for outcome in outcomes if outcome.error]:
         raise NotPromoted("; ".join(dict.fromkeys(str(outcome.error) for outcome in stayed)), rows)
+    if without_views:
+        raise without_views
     return rows
 
 
 def _promote_round(settings: Settings, outcomes: list[Outcome]) -> list[Outcome]:
     """One pass over the days; those that received rows meanwhile are returned, to be taken up again."""
     topics = sorted({outcome.topic for outcome in outcomes})
+    now = datetime.now(UTC)  # before the log's ends are read
     refused = _task(steps.refusals, "check that days may leave", DATABASE_RETRY_SECONDS)(settings, topics)
     staged: list[tuple[Outcome, Promotion]] = []
     for outcome in outcomes:
         outcome.error = None
         outcome.fail(refused.get(outcome.topic))
-        if outcome.error is None and (promotion := _stage(settings, outcome)):
+        if outcome.error is None and (promotion := _stage(settings, outcome, now)):
             staged.append((outcome, promotion))
     if staged:
         build = _task(steps.build, "build the models", DATABASE_RETRY_SECONDS)
@@ -143,11 +154,11 @@ def _attempt(step: Any, *arguments: Any) -> tuple[Any, BaseException | None]:
     return (None, result) if isinstance(result, BaseException) else (result, None)
 
 
-def _stage(settings: Settings, outcome: Outcome) -> Promotion | None:
+def _stage(settings: Settings, outcome: Outcome, ends_read_after: datetime) -> Promotion | None:
     began = monotonic()
     step = _task(steps.stage, f"copy and load {outcome.topic} {outcome.day}", DATABASE_RETRY_SECONDS)
     promotion: Promotion | None
-    promotion, error = _attempt(step, settings, outcome.topic, outcome.day)
+    promotion, error = _attempt(step, settings, outcome.topic, outcome.day, ends_read_after)
     outcome.fail(error)
     outcome.rows_in = promotion.row_count if promotion else 0
     outcome.seconds += monotonic() - began

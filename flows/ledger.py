@@ -68,6 +68,17 @@ def verify(settings: Settings, promotion: Promotion) -> None:
     _write_to_lake(settings, promotion, rows)
 
 
+def promotions(settings: Settings) -> list[dict[str, Any]]:
+    """Each promotion's topic, day, rows, and when (UTC) it was begun and verified, if it was; by day."""
+    with psycopg.connect(dsn(settings, "warehouse", "promoter"), row_factory=dict_row) as connection:
+        return connection.execute(
+            "select topic, day, sum(row_count)::bigint as rows, "
+            "to_char(min(promoted_at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') as promoted_at, "
+            "coalesce(to_char(min(verified_at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS'), 'not yet') as verified_at "
+            "from ops.promotion group by promotion_id, topic, day order by day, topic, min(promoted_at)"
+        ).fetchall()
+
+
 def ledger_url(settings: Settings, promotion: UUID) -> str:
     """The lake's copy of one promotion: a JSON list of objects with the columns of ops.promotion."""
     return f"{lake_url(settings)}/ops/promotion/{promotion}.json"

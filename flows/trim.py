@@ -33,6 +33,8 @@ def trim(settings: Settings, topic: str, day: date, promotion: Promotion | None)
     """
     partition = sql.Identifier("realtime", partition_name(topic, day))
     with psycopg.connect(dsn(settings, "realtime", "promoter")) as connection:
+        if _has_left(connection, topic, day, promotion):
+            return  # an earlier try whose commit was not answered
         try:
             _lock(connection, partition)
             _check_rows(connection, partition, topic, day, promotion)
@@ -47,6 +49,15 @@ def trim(settings: Settings, topic: str, day: date, promotion: Promotion | None)
                 "insert into realtime.trimmed (promotion_id, topic, day, row_count) values (%s, %s, %s, %s)",
                 (promotion.promotion_id, topic, day, promotion.row_count),
             )
+
+
+def _has_left(connection: psycopg.Connection[Any], topic: str, day: date, promotion: Promotion | None) -> bool:
+    """By the note that leaves with the rows; a day without rows leaves no note."""
+    if promotion is None:
+        gone = "select to_regclass(format('realtime.%%I', %s::text)) is null"
+        return bool(connection.execute(gone, (partition_name(topic, day),)).fetchall()[0][0])
+    noted = "select from realtime.trimmed where promotion_id = %s"
+    return bool(connection.execute(noted, (promotion.promotion_id,)).fetchall())
 
 
 def _lock(connection: psycopg.Connection[Any], partition: sql.Identifier) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tidemark.connections import Database, passwords, postgres_server
+from tidemark.connections import Database, dsn, passwords, postgres_server
 from tidemark.errors import TidemarkError
 from tidemark.settings import PROJECT, Settings
 
@@ -101,6 +101,22 @@ def run(settings: Settings, args: Sequence[str], target: Database = "warehouse")
     if not results and any(word in args for word in ("--select", "-s")):
         raise DbtError(f"dbt {' '.join(args)}: expected nodes that the selection names, found none")
     return results
+
+
+def ensure_live(settings: Settings) -> bool:
+    """Make the views of schema `live` where one is missing; whether it did. Seconds, so not with every start.
+
+    psycopg.OperationalError where `realtime` does not answer; DbtError as `run`.
+    """
+    import psycopg
+
+    models = (DBT_PROJECT / "models" / "live").glob("live_*.sql")
+    with psycopg.connect(dsn(settings, "realtime", ROLE)) as connection:
+        found = connection.execute("select viewname from pg_views where schemaname = 'live'").fetchall()
+    if {model.stem.removeprefix("live_") for model in models} <= {name for (name,) in found}:
+        return False
+    run(settings, ["run"], target="realtime")
+    return True
 
 
 def _together(settings: Settings, name: str, keys: Sequence[str]) -> str:

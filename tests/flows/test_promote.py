@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
@@ -12,10 +13,12 @@ import psycopg
 import pytest
 
 from flows.account import Balance, account
-from flows.errors import AlreadyRunning, NotPromoted
-from flows.promote import only_one
+from flows.errors import AlreadyRunning, NotClosed, NotPromoted
+from flows.promote import only_one, stage
 from flows.running import run_flow
-from tests.flows.conftest import AS_OF, DAY, Feed
+from flows.trim import trim
+from tests.dbt_project.conftest import Databases
+from tests.flows.conftest import AS_OF, DAY, TOPIC, Feed
 
 
 def promote(feed: Feed) -> list[dict[str, Any]]:
@@ -67,6 +70,11 @@ def test_a_closed_day_moves_without_a_hole_and_a_late_row_opens_it_again(feed: F
     assert the_balance(feed) == Balance("market_tick", 1, 0, consumed=309, realtime=7, promoted=302)
     assert promote(feed) == []
 
+    shown = feed.stack.run("account").stdout
+    [first, second] = [line.split() for line in shown.splitlines() if str(DAY) in line]
+    assert [first[5], second[5]] == ["300", "2"]
+    assert "not yet" not in shown
+
     files = sorted((feed.stack.settings.home / "lake" / "ops" / "promotion").glob("*.json"))
     in_lake = [row for file in files for row in json.loads(file.read_text())]
     with psycopg.connect(feed.stack.dsn("warehouse")) as connection:
@@ -87,6 +95,30 @@ def test_a_row_missing_from_its_table_holds_the_topics_days_and_is_named(feed: F
     assert shown.returncode == 1
     [row] = [row for row in json.loads(shown.stdout) if row["partition"] == 0]
     assert (row["consumed"], row["realtime"], row["balance"]) == (10, 9, 1)
+
+
+def test_a_bad_cast_of_another_source_holds_no_day(feed: Feed) -> None:
+    feed.add(3)
+    Databases(feed.stack).ingest("ecb__reference_rates", [{"Date": "no date", "USD": "1.1"}], "bad")
+    try:
+        [moved] = promote(feed)
+    finally:
+        with psycopg.connect(feed.stack.dsn("warehouse")) as connection:
+            connection.execute("delete from ingestion.ecb__reference_rates where load_id = 'bad'")
+    assert (moved["outcome"], moved["rows_out"]) == ("promoted", 3)
+
+
+def test_a_trim_whose_commit_was_not_answered_is_done(feed: Feed) -> None:
+    feed.add(3)
+    settings, long_ago = feed.stack.settings, datetime(2024, 8, 8, 12, tzinfo=UTC)
+    promotion = stage(settings, TOPIC, DAY, datetime.now(UTC))
+    assert promotion is not None
+    for _ in range(2):
+        trim(settings, TOPIC, DAY, promotion)
+        trim(settings, TOPIC, DAY, None)  # a day without rows, which has no partition any more
+    assert feed.count("realtime", "realtime.market_tick") == 0
+    with pytest.raises(NotClosed, match="is not over"):
+        stage(settings, TOPIC, DAY, long_ago)
 
 
 def test_a_consumer_that_lags_holds_the_day(feed: Feed) -> None:

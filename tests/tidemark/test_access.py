@@ -199,7 +199,7 @@ def _roles(url: str) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("administrator", ["superuser", "plain"])
-def test_servers_named_by_variables_are_set_up_and_a_repeat_changes_nothing(
+def test_servers_named_by_variables_are_set_up_to_the_views_of_live_and_a_repeat_changes_nothing(
     stack: Stack, foreign: Foreign, tmp_path: Path, administrator: str
 ) -> None:
     url = getattr(foreign, administrator)
@@ -223,6 +223,8 @@ def test_servers_named_by_variables_are_set_up_and_a_repeat_changes_nothing(
         connection.execute(TICK.encode())
     with psycopg.connect(mine.dsn("realtime", "transformer")) as connection:
         assert connection.execute("select count(*) from realtime.market_tick").fetchone() == (1,)
+    with psycopg.connect(mine.dsn("realtime", "bi_reader")) as connection:
+        assert connection.execute("select count(*) from live.latest_text_events").fetchone() == (0,)
 
 
 def test_another_state_folder_on_the_same_server_takes_the_roles_over(foreign: Foreign, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 @click.command()
 def up() -> None:
-    """Start the local stack, and set up databases, roles and tables. Running it again changes nothing.
+    """Start the local stack, and set up databases, roles, tables and views. Running it again changes nothing.
 
     A server that a variable names (TIDEMARK_REALTIME_URL, TIDEMARK_WAREHOUSE_URL, TIDEMARK_KAFKA_BOOTSTRAP,
     TIDEMARK_PREFECT_URL, TIDEMARK_LAKE_URL) is used instead of a local one.
@@ -29,8 +29,9 @@ def up() -> None:
       TIDEMARK_HOME=~/market TIDEMARK_POSTGRES_PORT=25432 tidemark up
     """
     from rich.console import Console
-    from tidemark.settings import load
 
+    from tidemark import dbt
+    from tidemark.settings import load
     from tidemark.stack import local
 
     settings = load()
@@ -43,6 +44,8 @@ def up() -> None:
             line.update(", ".join(f"{name}: {state}" for name, state in doing.items()))
 
         local.up(settings, report)
+        report("schema live", "its views")
+        dbt.ensure_live(settings)
     _print_status(local.status(settings))
 
 
@@ -50,7 +53,6 @@ def up() -> None:
 def down() -> None:
     """End the local servers; what they hold stays in the state folder."""
     from tidemark.settings import load
-
     from tidemark.stack import local
 
     ended = local.down(load())
@@ -67,7 +69,6 @@ def down() -> None:
 def status(as_json: bool) -> None:
     """Show each server: state, address, pid, resident memory, uptime."""
     from tidemark.settings import load
-
     from tidemark.stack import local
 
     found = local.status(load())
@@ -123,7 +124,6 @@ def env(as_json: bool, role: str | None) -> None:
     """
     from tidemark.connections import OWNER
     from tidemark.settings import load
-
     from tidemark.stack import environment
 
     settings = load()
