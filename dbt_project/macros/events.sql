@@ -89,6 +89,78 @@
 
 
 {#-
+    Staging of the topics of events: they differ in `value` alone, a double where `casts` names it, else text.
+    `loaded` is the CTE of the ingestion table.
+-#}
+{% macro staged_events(loaded, casts) -%}
+named as (
+
+    select
+        {{ blank_to_null(loaded ~ ".source_system") }} as source_system,
+        {{ blank_to_null(loaded ~ ".event_publisher") }} as event_publisher,
+        {{ blank_to_null(loaded ~ ".value") }} as value,
+        {{ blank_to_null(loaded ~ ".unit") }} as unit,
+        {{ blank_to_null(loaded ~ ".description") }} as description,
+        parsed.fields ->> 'series_id' as series_id,
+        parsed.fields ->> 'id' as source_event_id,
+        {{ loaded }}.load_id,
+        {{ loaded }}.file_name,
+        {{ loaded }}.attributes,
+        parsed.fields,
+        {{ loaded }}.log_epoch,
+        {{ loaded }}.kafka_partition,
+        {{ loaded }}.kafka_offset,
+        case when parsed.fields ? 'series_id' then parsed.fields ->> 'date' end as reference_date,
+        case when parsed.fields ? 'series_id' then parsed.fields ->> 'realtime_start' end
+            as vintage_date,
+        case when parsed.fields ? 'series_id' then parsed.fields ->> 'realtime_end' end
+            as vintage_end_date,
+        {{ loaded }}.received_at,
+        {{ loaded }}.loaded_at
+    from {{ loaded }}
+    -- Parsed once: without the offset the planner would repeat it for every field.
+    cross join lateral (
+        select {{ cast_text(loaded ~ ".attributes", casts["attributes"]) }} as fields offset 0
+    ) as parsed
+
+),
+
+final as (
+
+    select
+        source_system,
+        event_publisher,
+        {% if "value" not in casts -%}
+        value,
+        {% endif -%}
+        unit,
+        description,
+        series_id,
+        source_event_id,
+        load_id,
+        file_name,
+        fields as attributes,
+        {% if "value" in casts -%}
+        {{ cast_text("value", casts["value"]) }} as value,
+        {% endif -%}
+        {{ cast_text("log_epoch", casts["log_epoch"]) }} as log_epoch,
+        {{ cast_text("kafka_partition", casts["kafka_partition"]) }} as kafka_partition,
+        {{ cast_text("kafka_offset", casts["kafka_offset"]) }} as kafka_offset,
+        {{ bad_casts(casts) }} as bad_casts,
+        {{ cast_text("reference_date", casts["reference_date"]) }} as reference_date,
+        {{ cast_text("vintage_date", casts["vintage_date"]) }} as vintage_date,
+        {{ cast_text("vintage_end_date", casts["vintage_end_date"]) }} as vintage_end_date,
+        {{ cast_text("received_at", casts["received_at"]) }} as received_at,
+        loaded_at
+    from named
+
+)
+
+select * from final
+{%- endmacro %}
+
+
+{#-
     What a batch source says about its observations that it did not say in the load before: a source that gives its
     history whole with every load adds a row only where a value is new or another. `arrived` holds observation_key,
     vintage_date, value_text, loaded_at and file_name of the new loads. `statement` counts from 1 within an observation
