@@ -48,9 +48,11 @@ def parse_line(source: ReplaySource, topic: str, line: dict[str, Any]) -> Datum 
 
 
 def _lines(files: Any, topic: str, paths: list[str]) -> Iterator[Line]:
-    """One partition's lines in order, and None at the end of each file. Offsets rise: what stands twice comes once."""
-    last_offset, time_ms = -1, 0
+    """One partition's lines, and None at each file's end. Within a day offsets rise: what stands twice comes once."""
+    last_offset, time_ms, day = -1, 0, ""
     for path in paths:
+        if path.rpartition("/")[0] != day:
+            last_offset, day = -1, path.rpartition("/")[0]
         with files.open(path) as raw, gzip.open(raw) as lines:
             for text in lines:
                 line = msgspec.json.decode(text)
@@ -67,11 +69,11 @@ def _partitions(settings: Settings, source: ReplaySource, cursor: Cursor) -> lis
     paths = {topic: sorted(files.glob(f"{root}/{topic}/day=*/*.jsonl.gz")) for topic in source.topics}
     if not any(paths.values()):
         raise SourceError(f"{source.name}: expected files of a lake destination in {root}, found none")
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str], list[str]] = {}  # by topic, and topic id with partition
     for topic in source.topics:
         for path in paths[topic]:
             if not cursor.knows(path):
-                found.setdefault((topic, path.rpartition("/")[2].partition("-")[0]), []).append(path)
+                found.setdefault((topic, path.rpartition("/")[2].rpartition("-")[0]), []).append(path)
     return [_lines(files, topic, of_partition) for (topic, _), of_partition in found.items()]
 
 

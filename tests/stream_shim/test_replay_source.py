@@ -9,6 +9,7 @@ import pytest
 from stream_shim.config import SourceEntry
 from stream_shim.destinations import Segment
 from stream_shim.destinations.lake import LakeDestination
+from stream_shim.epochs import LogState
 from stream_shim.records import Record
 from tests.conftest import Stack
 from tests.stream_shim.conftest import tick, until
@@ -23,6 +24,7 @@ def wire(stack: Stack) -> Wire:
 def archive(stack: Stack, path: str, files: list[list[Record]]) -> None:
     """Write the records of market_tick as a lake destination does, a segment a file."""
     lake = LakeDestination(stack.settings, path)
+    lake.positions({("market_tick", 0): LogState("Xt0p1cId", 0, 1000)})
     segments = [
         Segment("market_tick", 0, records[0].offset, records[-1].offset + 1, records, records[-1].offset + 1)
         for records in files
@@ -56,6 +58,18 @@ def test_what_was_archived_is_replayed_once_and_says_that_it_is_a_replay(wire: W
     expected = tick(7) | {"source_system": "replayed"}
     expected["attributes"] |= {"replayed_from": "test", "exotic": "kept"}
     assert sent[7] == expected
+
+
+def test_a_late_record_of_an_earlier_day_and_a_topic_made_again_are_replayed_too(wire: Wire, stack: Stack) -> None:
+    day_ms = 86_400_000
+    late = [recorded(0, 1000), recorded(1, day_ms), recorded(2, 2000)]
+    archive(stack, "late", [late, [recorded(3, 3000)]])
+    lake = LakeDestination(stack.settings, "late")
+    lake.positions({("market_tick", 0): LogState("Made-again", 0, 1000)})
+    lake.commit(lake.prepare([Segment("market_tick", 0, 0, 1, [recorded(4, 4000)._replace(offset=0)], 1)]))
+    with wire.connected(replay(wire, "late", "late", 0)) as publisher:
+        until(lambda: publisher.sent["market_tick"] == 5, "all five")
+    assert [one["attributes"]["id"] for one in wire.records("market_tick")] == ["0", "2", "3", "4", "1"]
 
 
 @pytest.mark.parametrize(("speed", "seconds"), [(1, 1.0), (4, 0.25)])
