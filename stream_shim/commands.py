@@ -36,11 +36,12 @@ def run() -> None:
       tidemark stream run
     """
     from stream_shim.metrics import serve
-    from stream_shim.runner import start_log
+    from stream_shim.runner import refuse_live_sources_in_a_replay, start_log
     from stream_shim.supervisor import Supervisor
     from tidemark.settings import load
 
     settings = load()
+    refuse_live_sources_in_a_replay(settings)
     start_log(settings, "stream")
     server = serve(settings)
     try:
@@ -144,7 +145,7 @@ def forget(destination: str) -> None:
 
 @click.group()
 def sources() -> None:
-    """List, try, add and remove streaming sources: entries of sources.yml."""
+    """List, check, add and remove streaming sources: entries of sources.yml."""
 
 
 @sources.command("list")

@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ from stream_shim.config import SourceEntry, TopicEntry, hide, read_destinations,
 from stream_shim.connectors import connector_of, pause
 from stream_shim.reports import claim, report_path, write_report
 from tidemark import connections
-from tidemark.errors import ConfigurationError, SourceError, StackError
+from tidemark.errors import ConfigurationError, SourceError, StackError, TidemarkError
 from tidemark.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,6 +56,16 @@ def start_log(settings: Settings, name: str) -> None:
     logging.getLogger("kafka").setLevel(logging.ERROR)
 
 
+@contextmanager
+def _reason_logged() -> Iterator[None]:
+    """Why a process ends stands in its log too: where nobody sees the terminal, that is where people look."""
+    try:
+        yield
+    except TidemarkError as error:
+        log.info("it ends: %s", error)
+        raise
+
+
 def run_connector(settings: Settings, name: str) -> None:
     """Run one source until SIGTERM: a source that is lost is connected again with back-off and jitter."""
     from stream_shim.publisher import Publisher
@@ -66,8 +78,9 @@ def run_connector(settings: Settings, name: str) -> None:
         )
     refuse_live_sources_in_a_replay(settings)
     start_log(settings, f"connector-{name}")
-    _, held = claim(settings, "connector", name, most=1)
-    with held:
+    with _reason_logged():
+        _, held = claim(settings, "connector", name, most=1)
+    with held, _reason_logged():
         ensure_topics(settings, read_topics(settings.topics_file))
         publisher = Publisher(settings, name)
         try:
@@ -147,13 +160,15 @@ def run_processor(settings: Settings, name: str) -> None:
     topics = read_topics(settings.topics_file)
     if destinations[name].kind == "postgres":
         _apply_schemas(settings, topics, stop)
-    processor = Processor(settings, name, destinations[name], topics)
+    with _reason_logged():
+        processor = Processor(settings, name, destinations[name], topics)
     reporting = threading.Thread(
         target=_report_processor, args=(processor, report_path(settings, "processor", label), stop)
     )
     reporting.start()
     try:
-        processor.run(stop)
+        with _reason_logged():
+            processor.run(stop)
     finally:
         stop.set()
         reporting.join()

@@ -25,6 +25,7 @@ LOOK_SECONDS = 5
 GROWTH_LOOKS = 6  # quarantine grows if it did within half a minute
 RESTART_SECONDS = (0, 1, 2, 5, 10, 30, 60)
 STEADY_SECONDS = 60
+WRONG_CONFIGURATION = 2  # the command line's exit code
 STOP_SECONDS = 10
 
 Role = tuple[str, str]  # ("connector" or "processor", its entry's name)
@@ -140,6 +141,8 @@ class Supervisor:
         child.failures = 1 if steady else child.failures + 1
         child.restarts += 1
         seconds = RESTART_SECONDS[min(child.failures, len(RESTART_SECONDS) - 1)]
+        if child.process.returncode == WRONG_CONFIGURATION:  # an edit of the entry starts it at once
+            seconds, child.failures = RESTART_SECONDS[-1], max(child.failures, DEATHS_IN_A_ROW)
         log.error("%s %s ended with %s; starting it again in %s s", *role, child.process.returncode, seconds)
         child.process, child.next_start = None, time.monotonic() + seconds
 
