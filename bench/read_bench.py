@@ -1,7 +1,8 @@
 """What users ask of `live`: the last price of a symbol, and its bars of a day; QuestDB on the same rows is the peer.
 
-Ticks of 500 symbols, all of one day and in the order of their time, go into `realtime` by COPY, which is vacuumed as
-autovacuum leaves it, and into QuestDB by its line protocol. Both are asked over the Postgres wire by the same client,
+Ticks of 500 symbols, in the order of their time over the four days that `realtime` keeps (today and x = 3), go into
+`realtime` by COPY, which is vacuumed as autovacuum leaves it, and into QuestDB by its line protocol; bars are asked of
+one whole day. Both are asked over the Postgres wire by the same client,
 in turn, one query at a time, each for a symbol by chance (the seed is fixed); the clock runs until the client has the
 rows. Answers are compared first. `live.bars_1m` does more than the peer's query: it leaves out re-sent trades, sums
 exact decimals, and says which bars are final.
@@ -27,7 +28,8 @@ from tidemark import dbt
 SEED = 9
 COMPARED = 5  # symbols whose answers are compared
 WARM_UP = 20  # queries before the clock counts: plans are made, code is compiled
-DAY = (START, START + timedelta(days=1))
+DAYS = 4
+DAY = (START + timedelta(days=1), START + timedelta(days=2))
 
 LAST_PRICE = "select price, size, traded_at from live.last_price where symbol = %s"
 BARS = (
@@ -42,7 +44,7 @@ def measure(ticks: int, queries: int, rounds: int) -> list[Measure]:
     with own_stack() as stack, questdb.questdb(stack) as server:
         with stack.connect() as connection:
             load(connection, ticks)
-        server.load(blocks(questdb.line(one, n, us(n, ticks)) for n, one in day_of(ticks)), ticks)
+        server.load(blocks(questdb.line(one, n, us(n, ticks)) for n, one in all_ticks(ticks)), ticks)
         dbt.run(stack.settings, ["run"], target="realtime")
         with stack.connect("bi_reader") as ours, server.connect() as peer:
             last = (asking(ours, LAST_PRICE), asking(peer, questdb.LAST_PRICE))
@@ -64,23 +66,24 @@ def _measures(name: str, rounds: list[tuple[list[float], list[float]]], most: fl
     return found
 
 
-def day_of(ticks: int) -> Iterator[tuple[int, Tick]]:
-    """All ticks of the day, evenly spread over it."""
-    step = timedelta(days=1) / ticks
+def all_ticks(ticks: int) -> Iterator[tuple[int, Tick]]:
+    """All ticks, evenly spread over the days."""
+    step = timedelta(days=DAYS) / ticks
     return ((number, tick(number, step)) for number in range(ticks))
 
 
 def us(number: int, ticks: int) -> int:
-    """The time of a tick in microseconds since 1970 UTC, as `day_of` has it."""
-    return int(START.timestamp()) * 1_000_000 + number * (timedelta(days=1) / ticks // timedelta(microseconds=1))
+    """The time of a tick in microseconds since 1970 UTC, as `all_ticks` has it."""
+    return int(START.timestamp()) * 1_000_000 + number * (timedelta(days=DAYS) / ticks // timedelta(microseconds=1))
 
 
 def load(connection: Connection, ticks: int) -> None:
-    """The day's partition, filled by COPY, with the feeds that the processor would have noted."""
-    connection.execute("select realtime.ensure_partition(%s, %s)", (TOPIC, START.date()))
+    """The days' partitions, filled by COPY, with the feeds that the processor would have noted."""
+    for day in range(DAYS):
+        connection.execute("select realtime.ensure_partition(%s, %s)", (TOPIC, START.date() + timedelta(days=day)))
     table = Identifier("realtime", TOPIC)
     with connection.cursor() as cursor, cursor.copy(SQL("copy {} from stdin").format(table)) as copy:
-        for block in blocks(copy_line(one, number, one.time) for number, one in day_of(ticks)):
+        for block in blocks(copy_line(one, number, one.time) for number, one in all_ticks(ticks)):
             copy.write(block)
     with connection.cursor() as cursor:
         feeds = [(TOPIC, SOURCE, symbol(index)) for index in range(SYMBOLS)]

@@ -1,7 +1,7 @@
 """Topic to committed, partitioned, indexed row: the processor, the Debezium JDBC sink, and Postgres alone by COPY.
 
 One topic with one partition each, filled before anything is timed; one process each, started anew for every round, one
-after the other. Both tables have the same columns, the same partitions and the same (symbol, timestamp) index. The
+after the other. Both tables have the same columns, the same partitions and the same index by symbol and time. The
 clock runs from the moment a reader can see the record at 5 % of the log until it can see the last one: of both sides it
 leaves out how long a process takes to start, and it sees what is committed, nothing else. CPU-seconds are of the same
 span. The processor runs as a user runs it: exactly once, fenced, validated, with quarantine. The peer has less to do:
@@ -107,17 +107,17 @@ def make_peer_table(connection: Connection) -> None:
         for name, value in DEFAULTS.items()
     ]
     connection.execute("create schema bench")
-    connection.execute(SQL("create table {} (like {}) partition by range (received_at)").format(PEER, OURS))
-    connection.execute(SQL("create index on {} (symbol, timestamp)").format(PEER))
+    like = SQL("create table {} (like {} including all) partition by range (received_at)")
+    connection.execute(like.format(PEER, OURS))
     for statement in columns:
         connection.execute(statement)
     bounds = connection.execute(
-        "select relname, pg_get_expr(relpartbound, oid) from pg_class "
+        "select relname, pg_get_expr(relpartbound, oid), array_to_string(reloptions, ', ') from pg_class "
         "where oid in (select inhrelid from pg_inherits where inhparent = 'realtime.market_tick'::regclass)"
     ).fetchall()
-    for name, bound in bounds:
-        partition = Identifier("bench", name)
-        connection.execute(SQL("create table {} partition of {} {}").format(partition, PEER, SQL(bound)))
+    for name, bound, options in bounds:
+        made = SQL("create table {} partition of {} {} with ({})")
+        connection.execute(made.format(Identifier("bench", name), PEER, SQL(bound), SQL(options)))
 
 
 def write_text(stack: Stack, connection: Connection, records: int) -> Path:

@@ -1,12 +1,13 @@
 {#-
     Whether a tick repeats one that came before: the same trade of the same source and symbol, sent again.
-    A tick without the venue's trade id is never a repeat: nothing says which trade it is. `within` narrows the search
-    to rows of the same values in a further column.
+    A tick without the venue's trade id is never a repeat: nothing says which trade it is. `trade` is the column that
+    identifies it, `within` narrows the search to rows of the same values in a further column. What differs most comes
+    first: the sort compares little more.
 -#}
-{% macro is_resent_tick(within=none) -%}
-    trade_id is not null
+{% macro is_resent_tick(trade="trade_id", within=none) -%}
+    {{ trade }} is not null
     and row_number() over (
-        partition by source_system, symbol{{ ", " ~ within if within else "" }}, trade_id
+        partition by {{ trade }}{{ ", " ~ within if within else "" }}, source_system, symbol
         order by received_at, log_epoch, kafka_partition, kafka_offset
     ) > 1
 {%- endmacro %}
@@ -36,9 +37,12 @@
 {%- endmacro %}
 
 
-{#- The UTC day of a time, as its first instant. -#}
-{% macro day_of(column) -%}
-    date_bin('1 day', {{ column }}, 'epoch')
+{#-
+    True of every row, and the planner knows from it which partitions are empty: those made ahead. Kafka takes no record
+    whose time is more than an hour ahead of the broker's clock.
+-#}
+{% macro is_not_ahead(received_at) -%}
+    {{ received_at }} < now() + interval '1 day'
 {%- endmacro %}
 
 
@@ -75,7 +79,7 @@
             {%- endfor %}
             bar_start_at
         from {{ ticks }}
-        group by source_system, symbol, bar_start_at
+        group by bar_start_at, source_system, symbol
     ) as grouped
 {%- endmacro %}
 

@@ -104,7 +104,12 @@ begin
     if to_regclass(format('realtime.%I', partition_name)) is not null then
         return false;
     end if;
-    execute format('create table realtime.%I (like realtime.%I including all)', partition_name, topic);
+    -- Vacuumed as it grows, and not only when a fifth is new: the index alone answers for pages that were.
+    execute format(
+        'create table realtime.%I (like realtime.%I including all) '
+        'with (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000)',
+        partition_name, topic
+    );
     execute format(
         'alter table realtime.%I attach partition realtime.%I for values from (%L) to (%L)',
         topic, partition_name, lower_bound, upper_bound

@@ -1,89 +1,24 @@
 {{ config(alias="bars_1m") }}
 with
 
-feeds as (
-
-    select * from {{ source("streaming", "feed") }}
-
-),
-
--- The minutes of every day that has a tick, found from tick to tick in the index: a wrong clock costs a day, not the
--- centuries between. A reader's bounds on `bar_start_at` cut the minutes before any tick is read.
-minutes as (
-
-    select
-        feeds.source_system,
-        feeds.name as symbol,
-        minute.bar_start_at
-    from feeds
-    cross join
-        lateral (
-            with recursive
-
-            traded as (
-
-                (
-                    select ticks.timestamp as traded_at
-                    from {{ source("streaming", "market_tick") }} as ticks
-                    where ticks.symbol = feeds.name
-                    order by ticks.timestamp asc
-                    limit 1
-                )
-                union all
-                select (
-                    select ticks.timestamp
-                    from {{ source("streaming", "market_tick") }} as ticks
-                    where
-                        ticks.symbol = feeds.name
-                        and ticks.timestamp >= {{ day_of("traded.traded_at") }} + interval '1 day'
-                    order by ticks.timestamp asc
-                    limit 1
-                ) as traded_at
-                from traded
-                where traded.traded_at is not null
-
-            )
-
-            select {{ day_of("traded_at") }} as day_start_at from traded
-            where traded_at is not null
-        ) as days
-    cross join
-        lateral generate_series(
-            days.day_start_at,
-            days.day_start_at + interval '1 day' - interval '1 minute',
-            interval '1 minute'
-        ) as minute (bar_start_at)
-    where feeds.topic = 'market_tick'
-
-),
-
--- `offset 0` keeps it a probe of the (symbol, timestamp) index for each minute, whatever the planner thinks of them.
+-- All of it stands in the index (tidemark/access/tables.py), by symbol and minute: a reader's symbol and bounds on
+-- `bar_start_at` reach it.
 ticks as (
 
     select
-        minutes.source_system,
-        minutes.symbol,
-        minutes.bar_start_at,
-        traded.*
-    from minutes
-    cross join lateral (
-        select
-            ticks.attributes ->> 'id' as trade_id,
-            ticks.price,
-            ticks.size,
-            ticks.log_epoch,
-            ticks.kafka_partition,
-            ticks.kafka_offset,
-            ticks.timestamp as traded_at,
-            ticks.received_at
-        from {{ source("streaming", "market_tick") }} as ticks
-        where
-            ticks.source_system = minutes.source_system
-            and ticks.symbol = minutes.symbol
-            and ticks.timestamp >= minutes.bar_start_at
-            and ticks.timestamp < minutes.bar_start_at + interval '1 minute'
-        offset 0
-    ) as traded
+        source_system,
+        symbol,
+        trade_key,
+        price,
+        size,
+        log_epoch,
+        kafka_partition,
+        kafka_offset,
+        {{ minute_of("timestamp") }} as bar_start_at,
+        timestamp as traded_at,
+        received_at
+    from {{ source("streaming", "market_tick") }}
+    where {{ is_not_ahead("received_at") }}
 
 ),
 
@@ -92,7 +27,7 @@ marked as (
 
     select
         *,
-        {{ is_resent_tick(within="bar_start_at") }} as is_resent
+        {{ is_resent_tick(trade="trade_key", within="bar_start_at") }} as is_resent
     from ticks
 
 ),

@@ -14,7 +14,7 @@ feeds as (
 
 ),
 
--- From the rows themselves, by the index of each topic: of ticks, the newest by the venue's clock.
+-- From the rows themselves, by the index of each topic: of ticks, the newest by the venue's clock, whose minute leads it.
 measured as (
     {%- for topic, by in topics.items() %}
 
@@ -25,6 +25,18 @@ measured as (
         recent.rows_per_minute,
         recent.last_received_at
     from feeds
+    left join
+        lateral (
+            select newest.{{ by.time }} - interval '{{ by.window }}' as begins_at
+            from {{ source("streaming", topic) }} as newest
+            where newest.source_system = feeds.source_system and newest.{{ by.name }} = feeds.name
+            order by
+                {%- if topic == "market_tick" %}
+                {{ minute_of("newest.timestamp") }} desc,
+                {%- endif %}
+                newest.{{ by.time }} desc
+            limit 1
+        ) as recently on true
     cross join
         lateral (
             select
@@ -34,14 +46,10 @@ measured as (
             where
                 records.source_system = feeds.source_system
                 and records.{{ by.name }} = feeds.name
-                and records.{{ by.time }} > (
-                    select newest.{{ by.time }} - interval '{{ by.window }}'
-                    from {{ source("streaming", topic) }} as newest
-                    where newest.source_system = feeds.source_system
-                        and newest.{{ by.name }} = feeds.name
-                    order by newest.{{ by.time }} desc
-                    limit 1
-                )
+                and records.{{ by.time }} > recently.begins_at
+                {%- if topic == "market_tick" %}
+                and {{ minute_of("records.timestamp") }} >= {{ minute_of("recently.begins_at") }}
+                {%- endif %}
         ) as recent
     where feeds.topic = '{{ topic }}'
     {{ "union all" if not loop.last }}

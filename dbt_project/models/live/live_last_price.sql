@@ -7,7 +7,7 @@ feeds as (
 
 ),
 
--- One probe of the (symbol, timestamp) index for each symbol, however many ticks there are.
+-- One probe of the index for each symbol, however many ticks there are; in it the minute leads the time.
 final as (
 
     select
@@ -26,8 +26,12 @@ final as (
                 ticks.timestamp,
                 ticks.received_at
             from {{ source("streaming", "market_tick") }} as ticks
-            where ticks.source_system = feeds.source_system and ticks.symbol = feeds.name
+            where
+                ticks.source_system = feeds.source_system
+                and ticks.symbol = feeds.name
+                and {{ is_not_ahead("ticks.received_at") }}
             order by
+                {{ minute_of("ticks.timestamp") }} desc,
                 ticks.timestamp desc,
                 ticks.log_epoch desc,
                 ticks.kafka_partition desc,
