@@ -1,89 +1,69 @@
-"""Recorded Binance messages through ccxt into Kafka: trades parsed and acknowledged a second, none missing.
+"""Recorded Binance trades through ccxt into Kafka: parsed and acknowledged, by the broker's clock.
 
-The demo's server runs in a process of its own and sends the trades of the session as fast as they are taken.
+The demo's server, a process of its own, sends the trades of a session (the recorded one where TIDEMARK_RECORDINGS names
+a folder) as fast as the connector takes them. A round's rate is its trades over the time between the first and the last
+of them in the topic.
 """
 
-import asyncio
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
 from pathlib import Path
-from typing import Any
 
-import httpx
+import yaml
+from kafka import KafkaConsumer, TopicPartition
 
-from tidemark.settings import Settings
+from bench.filling import TOPIC, make_topics
+from bench.report import Measure
+from bench.stack import BenchmarkFailed, Stack, own_stack, until
+from demo.processes import sources
+from demo.servers.binance_feed import read_feed
+from demo.session import open_session
+from tidemark.connections import kafka_bootstrap
 
 GOAL = 15_000  # trades/s
-ROUNDS = 3
-SECONDS = 300
+SYMBOLS = {"BTC/USDT": "btcusdt@trade", "ETH/USDT": "ethusdt@trade"}
+PARTITION = TopicPartition(TOPIC, 0)
 
 
-@contextmanager
-def _venue(recordings: Path | None) -> Iterator[str]:
-    """The loopback venue's URL; without recordings, a generated session."""
-    from demo.simulate import simulate
-
-    with tempfile.TemporaryDirectory() as folder:
-        session = recordings or simulate(Path(folder))
-        with subprocess.Popen(
-            [sys.executable, "-m", "demo.servers", str(session)], stdout=subprocess.PIPE, text=True
-        ) as server:
-            try:
-                assert server.stdout is not None
-                import json
-
-                yield json.loads(server.stdout.readline())["binance"]
-            finally:
-                server.terminate()
+def measure(rounds: int = 3) -> list[Measure]:
+    """So many connections, one after the other; a trade that is missing is a failed benchmark."""
+    with own_stack() as stack:
+        make_topics(stack)
+        recordings = os.environ.get("TIDEMARK_RECORDINGS")
+        session = open_session(Path(recordings) if recordings else None, stack.settings.home / "session")
+        streams = read_feed(session.folder).streams
+        trades = sum(len(streams[name]) for name in SYMBOLS.values())
+        with sources(stack.settings, session.folder) as urls:
+            found = [_round(stack, f"venue{number}", urls["binance"], trades) for number in range(rounds)]
+    return [Measure("connector_trades_per_second", found, goal=GOAL)]
 
 
-async def _round(settings: Settings, url: str) -> tuple[int, int, float]:
-    """(trades that the venue sent, trades that Kafka acknowledged, seconds) of one connection, from its first trade."""
-    from stream_shim.config import CcxtSource
-    from stream_shim.publisher import Publisher
-    from stream_shim.runner import connect_until
-
-    source = CcxtSource(
-        name="bench", source_system="bench", exchange="binance", trades=["BTC/USDT", "ETH/USDT"],
-        options={"fetchMarkets": {"types": ["spot"]}}, silence_seconds=600,
-        urls={"public": f"{url}/api/v3", "ws.spot": f"{url.replace('http', 'ws')}/ws"},
-    )  # fmt: skip
-    publisher, stop = Publisher(settings, "bench"), asyncio.Event()
-    running = asyncio.create_task(connect_until(stop, source, publisher, settings))
-    async with httpx.AsyncClient() as client:
-        expected, began, deadline = 0, 0.0, time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
-            if not began and publisher.last_message_at:
-                began = time.monotonic()
-                status = (await client.get(f"{url}/_replay/status")).json()
-                expected = sum(status["recorded"].values())
-            if began and publisher.sent["market_tick"] >= expected:
-                break
-            await asyncio.sleep(0.02)
-    seconds = time.monotonic() - began
-    stop.set()
-    await running
-    publisher.close()
-    return expected, publisher.sent["market_tick"], seconds
-
-
-def measure(settings: Settings, recordings: Path | None = None) -> dict[str, dict[str, Any]]:
-    """The best of three connections: `{"connector trades/s": {"ours", "goal", "holds", ..}}`. Needs a running stack."""
-    from stream_shim.config import read_topics
-    from stream_shim.topics import ensure_topics
-
-    ensure_topics(settings, read_topics(settings.topics_file))
-    with _venue(recordings) as url:
-        rounds = [asyncio.run(_round(settings, url)) for _ in range(ROUNDS)]
-    missing = sum(expected - acknowledged for expected, acknowledged, _ in rounds)
-    rate = max(acknowledged / seconds for _, acknowledged, seconds in rounds)
-    return {
-        "connector trades/s": {
-            "ours": round(rate), "goal": GOAL, "missing": missing, "trades": rounds[0][0],
-            "holds": rate >= GOAL and missing == 0,
-        }
+def _round(stack: Stack, name: str, url: str, trades: int) -> float:
+    """Trades a second of one connector's whole session."""
+    settings = stack.settings.model_copy(update={"sources_file": stack.settings.home / f"{name}.yml"})
+    entry = {
+        "kind": "ccxt", "exchange": "binance", "trades": list(SYMBOLS), "silence_seconds": 600,
+        "sequential_trade_ids": True, "options": {"fetchMarkets": {"types": ["spot"]}},
+        "urls": {"public": f"{url}/api/v3", "ws.spot": f"{url.replace('http', 'ws')}/ws"},
     }  # fmt: skip
+    settings.sources_file.write_text(yaml.safe_dump({name: entry}))
+    consumer = KafkaConsumer(bootstrap_servers=kafka_bootstrap(settings))
+    try:
+        start = consumer.end_offsets([PARTITION])[PARTITION]
+        with Stack(settings).running("connector", name) as process:
+            until(lambda: consumer.end_offsets([PARTITION])[PARTITION] >= start + trades, "every trade", [process], 300)
+        found = consumer.end_offsets([PARTITION])[PARTITION] - start
+        if found != trades:
+            raise BenchmarkFailed(f"expected {trades} trades of the session in the topic, found {found}")
+        first, last = (_stamp_ms(consumer, offset) for offset in (start, start + trades - 1))
+    finally:
+        consumer.close()
+    return trades / (last - first) * 1000
+
+
+def _stamp_ms(consumer: KafkaConsumer, offset: int) -> int:
+    """When the broker took the record, in milliseconds since 1970 UTC."""
+    consumer.assign([PARTITION])
+    consumer.seek(PARTITION, offset)
+    while not (records := consumer.poll(timeout_ms=1000, max_records=1)):
+        pass
+    return int(records[PARTITION][0].timestamp)

@@ -28,6 +28,7 @@ log = logging.getLogger("tidemark.connector")
 # ccxt keeps only the newest `tradesLimit` trades between two awaits, 1,000 by default, and drops the rest silently.
 TRADES_LIMIT = 1_000_000
 LOOK_SECONDS = 0.1
+_RENAMED = frozenset({"symbol", "price", "amount", "datetime"})
 CLOSE_SECONDS = 2
 
 
@@ -38,16 +39,15 @@ def rfc3339(time_ms: int) -> str:
 
 def parse_trade(source_system: str, trade: dict[str, Any]) -> Datum:
     """A unified trade as a market tick; what the category does not have goes along."""
-    time_ms = trade.get("timestamp")
     fields = {
         "source_system": source_system,
         "symbol": trade.get("symbol"),
-        "timestamp": None if time_ms is None else rfc3339(time_ms),
+        "timestamp": trade.get("datetime"),  # ccxt's text of `timestamp`, as the wire has it
         "price": trade.get("price"),
         "size": trade.get("amount"),
     }
-    rest = {k: v for k, v in trade.items() if k not in ("symbol", "price", "amount", "datetime") and v is not None}
-    return Datum("market_tick", fields, rest, time_ms or 0)
+    rest = {name: value for name, value in trade.items() if value is not None and name not in _RENAMED}
+    return Datum("market_tick", fields, rest, trade.get("timestamp") or 0)
 
 
 def parse_book(source_system: str, book: dict[str, Any], depth: int, received_ms: int) -> list[Datum]:
