@@ -117,13 +117,17 @@ def promote(as_of: datetime | None = None) -> list[dict[str, Any]]:
         todo = [outcome for outcome in outcomes if due[outcome.topic, outcome.day]]
         for _ in range(ROUNDS):
             todo = _promote_round(settings, todo) if todo else []
+        tested = _task(steps.test, "test the models", DATABASE_RETRY_SECONDS)
+        moved = sorted({outcome.topic for outcome in outcomes if outcome.outcome == "promoted"})
+        failing = _attempt(tested, settings, moved)[1] if moved else None
     rows = [outcome.row() for outcome in outcomes]
     for row in rows:
         print("{topic} {day}: {outcome}, {rows_in} rows in, {rows_out} out, {seconds} s {detail}".format(**row))
     if stayed := [outcome for outcome in outcomes if outcome.error]:
         raise NotPromoted("; ".join(dict.fromkeys(str(outcome.error) for outcome in stayed)), rows)
-    if without_views:
-        raise without_views
+    for error in (failing, without_views):
+        if error is not None:
+            raise error
     return rows
 
 

@@ -186,6 +186,9 @@ def _read(path: Path, entry_type: type[Entry] | Any) -> dict[str, Entry]:
 def read_sources(path: Path) -> dict[str, SourceEntry]:
     """The streaming sources by name, each with its name and source_system filled in."""
     entries: dict[str, SourceEntry] = _read(path, SourceEntry)
+    for name in entries:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):  # it names files of the state folder
+            raise ConfigurationError(f"{path}: expected a name of letters, digits and _ . -, received {name!r}")
     return {
         name: msgspec.structs.replace(entry, name=name, source_system=entry.source_system or name)
         for name, entry in entries.items()

@@ -92,7 +92,7 @@ IsStored = Callable[[int, int], bool]
 
 
 def plan_next_epoch(connection: Connection, topic: str, logs: dict[int, LogState], is_stored: IsStored) -> list[Step]:
-    """What opening the topic's next epoch does to each partition; reads only.
+    """What opening the topic's next epoch does to each partition. It locks the offsets until the transaction ends.
 
     What a recreated topic held beyond the last end offset that was seen is in no log any more, and cannot be counted.
     """
@@ -103,7 +103,7 @@ def plan_next_epoch(connection: Connection, topic: str, logs: dict[int, LogState
         raise TidemarkError(f"{topic}: expected an epoch to follow, none was ever opened: there is nothing to do")
     stored = connection.execute(
         "select kafka_partition, next_offset, greatest(next_offset, log_end_offset) from realtime.consumer_offset "
-        "where topic = %s and log_epoch = %s order by kafka_partition",
+        "where topic = %s and log_epoch = %s order by kafka_partition for update",
         (topic, current[0]),
     ).fetchall()
     steps = []
@@ -135,6 +135,10 @@ def open_next_epoch(connection: Connection, topic: str, topic_id: str, steps: li
         connection.execute(
             "insert into realtime.log_epoch (topic, log_epoch, topic_id) values (%s, %s, %s)",
             (topic, log_epoch + 1, topic_id),
+        )
+        connection.execute(
+            "update realtime.consumer_offset set closed_at = now() where topic = %s and log_epoch = %s",
+            (topic, log_epoch),
         )
         for step in steps:
             identity = (topic, log_epoch, step.partition)

@@ -19,6 +19,9 @@ from stream_shim.records import Record
 from tidemark.categories import CATEGORIES, required_fields
 
 MAX_VALUE_BYTES = 1024 * 1024
+# In jsonb a number of few bytes may stand for a hundred thousand digits; many of them are more text than Postgres can
+# make. A shorter value cannot hold so many.
+LONG_VALUE_BYTES = 8 * 1024
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # A row is a tuple in the order of categories.table_columns: the category's values, the text of `attributes`, log epoch,
@@ -60,6 +63,7 @@ _REASONS = (
     ("length", "invalid_value"),
     ("Expected", "wrong_type"),
 )
+_HUGE_EXPONENT = re.compile(rb"[0-9][eE]\+?[0-9]{4}")
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -106,7 +110,7 @@ def build_mapper(topic: str, mapping: dict[str, str]) -> Mapper:
         for record in records:
             offset, timestamp, _, value = record
             try:
-                if value is None or len(value) > MAX_VALUE_BYTES or b"\\u0000" in value or not value:
+                if value is None or len(value) > LONG_VALUE_BYTES or b"\\u0000" in value or not value:
                     value = _checked(value)
                 *columns, raw = astuple(decode(value))
                 attributes = bytes(raw).decode()
@@ -139,6 +143,8 @@ def _checked(value: bytes | None) -> bytes:
         raise Unmappable("empty_value", "expected a JSON object, received no value")
     if len(value) > MAX_VALUE_BYTES:
         raise Unmappable("too_large", f"expected at most {MAX_VALUE_BYTES} bytes, received {len(value)}")
+    if len(value) > LONG_VALUE_BYTES and _HUGE_EXPONENT.search(value):
+        raise Unmappable("too_large", "expected numbers of moderate size, received one with an exponent of thousands")
     if _ESCAPED_NUL.search(value):
         raise Unmappable("nul_character", "expected text that Postgres can hold, received a NUL character")
     return value
@@ -158,6 +164,10 @@ def _map_slowly(
         raise Unmappable(_reason(error), str(error))
     try:
         return _from_flat(row_type, mapping, value or b"")
+    except RecursionError:
+        raise Unmappable(
+            "too_deep", "expected JSON of moderate depth, received deeper nesting than can be read"
+        ) from None
     except UnicodeDecodeError as second:
         raise Unmappable("invalid_utf8", str(second)) from None
     except msgspec.MsgspecError as second:

@@ -7,7 +7,7 @@ from stream_shim.rebuild import KafkaLog
 from stream_shim.topics import partitions_of, topic_ids
 from tidemark import connections
 from tidemark.categories import CATEGORIES
-from tidemark.errors import ConfigurationError
+from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.settings import Settings
 
 
@@ -26,10 +26,27 @@ def next_epoch(settings: Settings, topic: str, opening: bool) -> tuple[int | Non
                 return record is None or _is_stored(connection, topic, partition, offset, record.timestamp)
 
             steps = plan_next_epoch(connection, topic, states, is_stored)
+            if opening:
+                _require_a_reason(connection, topic, topic_id, steps)
             return (open_next_epoch(connection, topic, topic_id, steps) if opening else None), steps
     finally:
         for log in logs.values():
             log.close()
+
+
+def _require_a_reason(connection: Connection, topic: str, topic_id: str, steps: list[Step]) -> None:
+    """An epoch that nothing asks for would only be one more: TidemarkError where the log is the one that was read."""
+    here = connection.execute(
+        "select topic_id, kafka_partition, next_offset from realtime.log_epoch join realtime.consumer_offset "
+        "using (topic, log_epoch) where topic = %s and closed_at is null",
+        (topic,),
+    ).fetchall()
+    stored = {partition: next_offset for _, partition, next_offset in here}
+    same_topic = all(of_the_epoch == topic_id for of_the_epoch, *_ in here)
+    if same_topic and not any(step.lost or step.first_offset != stored.get(step.partition) for step in steps):
+        raise TidemarkError(
+            f"{topic}: expected a log that cannot be read on, it is the one that was read: run the lane"
+        )
 
 
 def _is_stored(connection: Connection, topic: str, partition: int, offset: int, timestamp_ms: int) -> bool:

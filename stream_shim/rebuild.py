@@ -17,7 +17,8 @@ from stream_shim.destinations.postgres import Table, copy_by_halves, feeds_of, n
 from stream_shim.records import Record, use_chunks
 from stream_shim.topics import topic_ids
 from tidemark import connections
-from tidemark.errors import TidemarkError
+from tidemark.categories import CATEGORIES
+from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.settings import Settings
 
 Report = dict[str, Any]
@@ -35,8 +36,12 @@ class Piece(NamedTuple):
 
 def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
     """Per partition of the topic's current epoch: rows that stood there, and rows that stand there now."""
+    if topic not in CATEGORIES:
+        raise ConfigurationError(f"expected a topic of {', '.join(CATEGORIES)}, received {topic!r}")
     table = Table(topic, read_topics(settings.topics_file)[topic])
     with connections.connect(settings, "realtime", "promoter") as connection:
+        # First of all a lock that a trim waits for: what is found out below stays so until the rows are there.
+        connection.execute(sql.SQL("lock table realtime.{} in row exclusive mode").format(sql.Identifier(topic)))
         _refuse_a_promoted_day(connection, topic, day)
         log_epoch = _current_epoch(connection, settings, topic)
         stored = connection.execute(

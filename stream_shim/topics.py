@@ -38,6 +38,7 @@ def topic_configuration(settings: Settings, entry: TopicEntry) -> dict[str, str]
         "message.timestamp.type": "LogAppendTime" if live else "CreateTime",
         "retention.ms": str(retention_ms),
         "cleanup.policy": "delete",
+        "compression.type": "lz4",  # whatever a foreign producer uses, consumers need one codec
         "max.message.bytes": str(MAX_MESSAGE_BYTES),
     }
 

@@ -35,7 +35,7 @@ set
     empty_offsets = empty_offsets + %(empty)s,
     updated_at = now()
 where topic = %(topic)s and log_epoch = %(log_epoch)s and kafka_partition = %(partition)s
-    and next_offset = %(from_offset)s
+    and next_offset = %(from_offset)s and closed_at is null
 """
 _QUARANTINE = """
 insert into realtime.quarantine

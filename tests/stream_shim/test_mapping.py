@@ -61,6 +61,11 @@ POISON = {
     "invalid UTF-8": (encoded(symbol="@").replace(b"@", b"\xff"), "invalid_utf8"),
     "invalid UTF-8 in attributes": (encoded(attributes={"a": "@"}).replace(b"@", b"\xff"), "invalid_utf8"),
     "nested too deep": (b'{"attributes":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too_deep"),
+    "nested too deep beside the fields": (b'{"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}", "too_deep"),
+    "numbers of a gigabyte": (
+        encoded(attributes={"a": 0}).replace(b'"a": 0', b'"a": [' + b"1e131000," * 1000 + b"0]"),
+        "too_large",
+    ),
     "attributes that are no object": (encoded(attributes=[1]), "wrong_type"),
     "a name without end": (encoded(symbol="x" * 600), "invalid_value"),
 }

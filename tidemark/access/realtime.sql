@@ -25,6 +25,7 @@ create table if not exists realtime.consumer_offset (
     log_end_offset bigint not null default 0,  -- the highest end of the log that was seen
     empty_offsets bigint not null default 0,  -- offsets that held no record: markers, aborted records
     updated_at timestamptz not null default now(),
+    closed_at timestamptz,               -- the next epoch is open: nobody writes in this one any more
     primary key (topic, log_epoch, kafka_partition),
     foreign key (topic, log_epoch) references realtime.log_epoch
 );

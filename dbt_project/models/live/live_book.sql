@@ -54,8 +54,14 @@ final as (
                 limit (
                     select
                         3
-                        * coalesce(
-                            {{ cast_text("(newest.attributes ->> 'snapshot_size')", "integer") }}, 0
+                        * least(
+                            greatest(
+                                coalesce(
+                                    {{ cast_text("(newest.attributes ->> 'snapshot_size')", "integer") }}, 0
+                                ),
+                                0
+                            ),
+                            65534
                         )
                     from {{ source("streaming", "order_book_l2") }} as newest
                     where newest.source_system = feeds.source_system and newest.symbol = feeds.name
