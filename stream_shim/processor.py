@@ -75,8 +75,9 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             max_poll_records=CHUNKS_PER_POLL,
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_bytes=4 * FETCH_BYTES,
-            session_timeout_ms=6_000,
-            heartbeat_interval_ms=1_500,
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=2_000,
+            metadata_max_age_ms=5_000,  # so soon are new partitions seen, and topics that were not there yet
         )
         use_chunks(consumer)
         return consumer
