@@ -30,10 +30,13 @@ def main() -> None:
 @click.option("--only", type=click.Choice(STREAM), multiple=True, help="Only this one; may be given more than once.")
 @click.option("--rounds", default=3, show_default=True, help="How often ours and the peer alternate.")
 @click.option("--records", default=1_000_000, show_default=True, help="Ticks in the topic, of sink and scale.")
+@click.option("--whole", is_flag=True, help="The venue's message whole in the records of sink and scale, not 80 bytes.")
 @click.option("--seconds", default=60, show_default=True, help="How long latency sends.")
 @click.option("--ticks", default=10_000_000, show_default=True, help="Rows that read asks.")
 @click.option("--queries", default=200, show_default=True, help="Queries of each kind and round.")
-def stream(*, only: Sequence[str], rounds: int, records: int, seconds: int, ticks: int, queries: int) -> None:
+def stream(
+    *, only: Sequence[str], rounds: int, records: int, whole: bool, seconds: int, ticks: int, queries: int
+) -> None:
     """The streaming lane: sink, scale, latency, read and connector, one after the other.
 
     \b
@@ -42,8 +45,8 @@ def stream(*, only: Sequence[str], rounds: int, records: int, seconds: int, tick
       python -m bench stream --only sink --records 100000 --rounds 1
     """
     run: dict[str, Callable[[], list[Measure]]] = {
-        "sink": lambda: _module("sink").measure(records, rounds),
-        "scale": lambda: _module("scale").measure(records, rounds),
+        "sink": lambda: _module("sink").measure(records, rounds, whole),
+        "scale": lambda: _module("scale").measure(records, rounds, whole),
         "latency": lambda: _module("latency").measure(seconds),
         "read": lambda: _module("read").measure(ticks, queries, rounds),
         "connector": _connector,

@@ -20,10 +20,11 @@ def begun_at(records: int) -> int:
     return records // 20
 
 
-def marked(number: int, records: int) -> Tick:
+def marked(number: int, records: int, whole: bool) -> Tick:
     """The tick of a number; two of them are marks."""
     symbol = {begun_at(records): BEGUN, records - 1: DONE}.get(number)
-    return tick(number) if symbol is None else tick(number)._replace(symbol=symbol)
+    one = tick(number, whole=whole)
+    return one if symbol is None else one._replace(symbol=symbol)
 
 
 @contextlib.contextmanager
@@ -59,9 +60,9 @@ def make_topics(stack: Stack, *peers: str) -> None:
         client.close()
 
 
-def fill(stack: Stack, topic: str, records: int, encode: Callable[[Tick], bytes]) -> None:
+def fill(stack: Stack, topic: str, records: int, whole: bool, encode: Callable[[Tick], bytes]) -> None:
     """Put marked ticks into partition 0."""
     with producer(stack) as client:
         for number in range(records):
-            one = marked(number, records)
+            one = marked(number, records, whole)
             client.send(topic, encode(one), key(one), partition=0)

@@ -45,15 +45,15 @@ class Run:
         return float(getattr(self.usage, PARTS[part])) / self.rows * 1e6
 
 
-def measure(records: int, rounds: int) -> list[Measure]:
+def measure(records: int, rounds: int, whole: bool) -> list[Measure]:
     """One and two processors, alternating."""
     one: list[Run] = []
     two: list[Run] = []
     with own_stack(PARTITIONS) as stack, stack.connect() as connection:
         make_topics(stack)
         for _ in range(rounds):
-            one.append(run(stack, connection, 1, records))
-            two.append(run(stack, connection, 2, records))
+            one.append(run(stack, connection, 1, records, whole))
+            two.append(run(stack, connection, 2, records, whole))
     ratio = median(run.rate for run in two) / median(run.rate for run in one)
     costs = {part: [each.cost(part) for each in one] for part in PARTS}
     total = sum(median(values) for values in costs.values())
@@ -66,7 +66,7 @@ def measure(records: int, rounds: int) -> list[Measure]:
     ]
 
 
-def run(stack: Stack, connection: Connection, processors: int, records: int) -> Run:
+def run(stack: Stack, connection: Connection, processors: int, records: int, whole: bool) -> Run:
     """One round on empty tables; positions go on from the round before."""
     connection.execute("truncate realtime.market_tick")
     connection.execute("checkpoint")
@@ -75,7 +75,7 @@ def run(stack: Stack, connection: Connection, processors: int, records: int) -> 
         client.init_transactions()
         client.begin_transaction()
         for number in range(records):
-            one = tick(number)
+            one = tick(number, whole=whole)
             client.send(TOPIC, wire(one), key(one), partition=number % SYMBOLS % PARTITIONS)
         client.flush()
         running = [processes.enter_context(stack.running("processor", "realtime")) for _ in range(processors)]

@@ -54,7 +54,7 @@ class Run:
         return self.rows / self.usage.processes
 
 
-def measure(records: int, rounds: int) -> list[Measure]:
+def measure(records: int, rounds: int, whole: bool) -> list[Measure]:
     """All rounds of all three, alternating."""
     ours: list[Run] = []
     peer: list[Run] = []
@@ -62,9 +62,9 @@ def measure(records: int, rounds: int) -> list[Measure]:
     with own_stack() as stack, stack.connect() as connection:
         make_topics(stack, PEER_TOPIC)
         make_peer_table(connection)
-        fill(stack, TOPIC, records, wire)
-        fill(stack, PEER_TOPIC, records, wire_with_schema)
-        text = write_text(stack, connection, records)
+        fill(stack, TOPIC, records, whole, wire)
+        fill(stack, PEER_TOPIC, records, whole, wire_with_schema)
+        text = write_text(stack, connection, records, whole)
         for number in range(rounds):
             empty(connection)
             with stack.running("processor", "realtime") as process:
@@ -120,12 +120,12 @@ def make_peer_table(connection: Connection) -> None:
         connection.execute(made.format(Identifier("bench", name), PEER, SQL(bound), SQL(options)))
 
 
-def write_text(stack: Stack, connection: Connection, records: int) -> Path:
+def write_text(stack: Stack, connection: Connection, records: int, whole: bool) -> Path:
     """The same rows as COPY's text, all of them of today's partition."""
     (now,) = connection.execute("select now()::text").fetchone() or ("",)
     path = stack.settings.home / "ticks.copy"
     with path.open("wb") as file:
-        file.writelines(blocks(copy_line(marked(n, records), n, now) for n in range(records)))
+        file.writelines(blocks(copy_line(marked(n, records, whole), n, now) for n in range(records)))
     return path
 
 
