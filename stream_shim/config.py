@@ -161,10 +161,15 @@ def _line_of(node: yaml.Node | None, path: list[str | int]) -> int:
 
 def _read(path: Path, entry_type: type[Entry] | Any) -> dict[str, Entry]:
     try:
-        text = path.read_text()
-        raw, node = yaml.safe_load(text) or {}, yaml.compose(text, Loader=yaml.SafeLoader)
+        return _parse(path.read_text(), str(path), entry_type)
     except FileNotFoundError:
         raise ConfigurationError(f"expected a file at {path}, found none") from None
+
+
+def _parse(text: str, path: str, entry_type: type[Entry] | Any) -> dict[str, Entry]:
+    """Entries by name; `path` is where the text is from, for the sentence about a wrong one."""
+    try:
+        raw, node = yaml.safe_load(text) or {}, yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path}: expected YAML, received {error}") from None
     if not isinstance(raw, dict):
@@ -181,6 +186,11 @@ def _read(path: Path, entry_type: type[Entry] | Any) -> dict[str, Entry]:
             key = ".".join(str(step) for step in (name, *steps))
             raise ConfigurationError(f"{path}, line {line}, {key}: {message}") from None
     return entries
+
+
+def check_source(text: str) -> None:
+    """ConfigurationError where the YAML of one entry, with its name in the first line, is wrong."""
+    _parse(text, "the entry", SourceEntry)
 
 
 def read_sources(path: Path) -> dict[str, SourceEntry]:

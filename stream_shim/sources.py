@@ -1,13 +1,14 @@
 """Adding, removing and trying sources: what `tidemark sources` does to sources.yml, one entry at a time."""
 
 import asyncio
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from stream_shim.config import SourceEntry, read_sources
+from stream_shim.config import SourceEntry, check_source, read_sources
 from stream_shim.connectors import connector_of
 from stream_shim.publisher import Datum, missing_fields
 from stream_shim.reports import read_reports
@@ -40,7 +41,8 @@ def add_source(settings: Settings, name: str, body: str) -> None:
     path = settings.sources_file
     if name in read_sources(path):
         raise ConfigurationError(f"{path}: expected a new name, {name!r} is there already")
-    entry = yaml.safe_dump({name: yaml.safe_load(body)}, sort_keys=False, allow_unicode=True)
+    entry = f"{name}:\n" + textwrap.indent(body.strip("\n"), "  ") + "\n"
+    check_source(entry)  # the lines that its sentence names are the entry's, its name is the first
     _replace(path, path.read_text().rstrip("\n") + f"\n\n{entry}", name)
 
 

@@ -1,0 +1,143 @@
+"""`tidemark sources`, and a running lane that takes up what it changed in sources.yml."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from demo.servers.running import Servers, serving
+from demo.session import open_session
+from tests.conftest import free_ports
+from tests.stream_shim.conftest import Lane, until
+
+FEED = """kind: feed
+url: "{url}/cgi-bin/browse-edgar?action=getcurrent&count=100&start=0&type=&owner=include&output=atom"
+headers: {{User-Agent: "Tidemark tests@example.org"}}
+every_seconds: 0.2
+event_publisher: SEC
+unit: {unit}
+"""
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    with serving(open_session(None, tmp_path / "session").folder) as servers:
+        yield servers
+
+
+@pytest.fixture
+def sources_file(tmp_path: Path, servers: Servers) -> Path:
+    path = tmp_path / "sources.yml"
+    body = "\n".join("  " + line for line in FEED.format(url=servers.edgar.url, unit="filing").splitlines())
+    path.write_text(f"# ours\n\nedgar:   # the feed\n{body}\n")
+    return path
+
+
+def call(lane: Lane, path: Path, *arguments: str, stdin: str = "") -> tuple[int, str]:
+    """Exit code, and all that `tidemark sources ARGUMENTS` said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tidemark.cli", "sources", *arguments], input=stdin, text=True, capture_output=True,
+        env=lane.stack.environ | {"TIDEMARK_SOURCES_FILE": str(path)}, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_check_shows_five_records_as_the_topic_would_get_them_and_writes_nothing(
+    lane: Lane, sources_file: Path
+) -> None:
+    home = lane.settings.home
+    before = {path for folder in ("cursors", "run", "rejects") for path in (home / folder).rglob("*")}
+    code, said = call(lane, sources_file, "check", "edgar", "--json")
+    assert code == 0, said
+    records = json.loads(said)
+    assert len(records) == 5
+    assert {(one["topic"], one["source_system"], one["unit"]) for one in records} == {
+        ("economic_event_text", "edgar", "filing")
+    }
+    assert all(one["attributes"]["id"] for one in records)
+    assert {path for folder in ("cursors", "run", "rejects") for path in (home / folder).rglob("*")} == before
+    assert lane.end_offset("economic_event_text") == 0
+
+
+def test_a_source_is_listed_added_and_removed_and_the_rest_of_the_file_stays(
+    lane: Lane, sources_file: Path, servers: Servers
+) -> None:
+    was = sources_file.read_text()
+    code, said = call(lane, sources_file, "add", "second", stdin=FEED.format(url=servers.edgar.url, unit="second"))
+    assert code == 0, said
+    assert sources_file.read_text().startswith(was)
+    listed = json.loads(call(lane, sources_file, "list", "--json")[1])
+    assert [(one["source"], one["kind"]) for one in listed] == [("edgar", "feed"), ("second", "feed")]
+    assert call(lane, sources_file, "check", "second")[0] == 0
+    assert call(lane, sources_file, "remove", "second")[0] == 0
+    assert sources_file.read_text().strip() == was.strip()
+    assert call(lane, sources_file, "remove", "second")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("kind: feed\nurl: u\nunit: x\nevent_publisher: p\nevery_second: 1\n",
+         "the entry, line 6, new: Object contains unknown field `every_second`"),
+        ("kind: feed\nurl: u\nunit: x\n", "the entry, line 1, new: Object missing required field `event_publisher`"),
+        ("kind: ccxt\nexchange: kraken\ntrades: BTC/USD\n",
+         "the entry, line 4, new.trades: Expected `array`, got `str`"),
+        ("kind: kafka\n", "the entry, line 2, new.kind: Invalid value 'kafka'"),
+        ("kind: poll\nurl: u\nidentity: [a]\nformat: xml\n", "the entry, line 1, new: expected `records`"),
+        ("{kind: ccxt", "the entry: expected YAML"),
+    ],
+)  # fmt: skip
+def test_a_wrong_entry_is_refused_with_line_key_and_what_was_expected(
+    lane: Lane, sources_file: Path, entry: str, said: str
+) -> None:
+    was = sources_file.read_text()
+    code, output = call(lane, sources_file, "add", "new", stdin=entry)
+    assert code == 2
+    assert said in " ".join(output.split())
+    assert sources_file.read_text() == was
+
+
+def connector_pids(path: Path) -> dict[str, int]:
+    """Source name to its connector's process, of lanes that read this file."""
+    found = {}
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if command[-3:-1] == ["stream", "connector"] and process.environ().get("TIDEMARK_SOURCES_FILE") == str(path):
+            found[command[-1]] = process.pid
+    return found
+
+
+def test_an_edited_entry_takes_effect_while_the_other_source_runs_on(
+    lane: Lane, sources_file: Path, servers: Servers
+) -> None:
+    destinations = sources_file.with_name("destinations.yml")
+    destinations.write_text("realtime: {kind: postgres, topics: [economic_event_text]}\n")
+    call(lane, sources_file, "add", "second", stdin=FEED.format(url=servers.edgar.url, unit="before"))
+    files = {"TIDEMARK_SOURCES_FILE": str(sources_file), "TIDEMARK_DESTINATIONS_FILE": str(destinations)}
+    files["TIDEMARK_METRICS_PORT"] = str(free_ports(1)[0])
+    with lane.running("run", **files):
+        until(lambda: units(lane) >= {"filing", "before"}, "rows of both sources", 120)
+        first = connector_pids(sources_file)
+        until(lambda: servers.edgar.requests > 12, "polls that bring nothing new")
+        (lane.settings.home / "cursors" / "second.json").unlink()  # so that there is something to send again
+        sources_file.write_text(sources_file.read_text().replace("unit: before", "unit: after"))
+        until(lambda: "after" in units(lane), "rows by the edited entry", 120)
+        second = connector_pids(sources_file)
+        sources_file.write_text("edgar: {kind: nothing}\n")  # wrong: what ran before goes on
+        until(lambda: "what ran before goes on" in log(lane), "a sentence about the wrong file")
+        assert connector_pids(sources_file) == second
+        assert first["edgar"] == second["edgar"]
+        assert first["second"] != second["second"]
+    assert connector_pids(sources_file) == {}
+
+
+def units(lane: Lane) -> set[str]:
+    return {unit for (unit,) in lane.query("select distinct unit from realtime.economic_event_text")}
+
+
+def log(lane: Lane) -> str:
+    return (lane.settings.home / "logs" / "stream.log").read_text()
