@@ -90,6 +90,7 @@ def test_a_replays_state_folder_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_a_stack_that_holds_nothing_yet_is_made_a_replay(tmp_path: Path) -> None:
+    (tmp_path / "passwords.json").write_text("{}")
     (tmp_path / "kafka" / "data" / "__cluster_metadata-0").mkdir(parents=True)
     state.renew(Settings(home=tmp_path))
     assert (tmp_path / "mark").read_text() == "replay\n"

@@ -2,12 +2,15 @@
 
 import json
 
+import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
 from stream_shim.config import read_topics
 from stream_shim.topics import ensure_topics
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.connections import kafka_bootstrap
+
+pytestmark = pytest.mark.faults
 
 
 def recreate(lane: Lane, topic: str = "market_tick") -> None:

@@ -57,7 +57,12 @@ final as (
                         * least(
                             greatest(
                                 coalesce(
-                                    {{ cast_text("(newest.attributes ->> 'snapshot_size')", "integer") }}, 0
+                                    {{
+                                        cast_text(
+                                            "(newest.attributes ->> 'snapshot_size')", "integer"
+                                        )
+                                    }},
+                                    0
                                 ),
                                 0
                             ),

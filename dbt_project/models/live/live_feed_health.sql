@@ -36,7 +36,8 @@ measured as (
                 {%- endif %}
                 newest.{{ by.time }} desc
             limit 1
-        ) as recently on true
+        ) as recently
+        on true
     cross join
         lateral (
             select
