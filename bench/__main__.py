@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from bench.report import Measure, print_report
-from bench.stack import forget_settings, own_stack
+from bench.stack import forget_settings
 
 # A measure of the connectors exists where its module does.
 STREAM = tuple(
@@ -49,7 +49,7 @@ def stream(
         "scale": lambda: _module("scale").measure(records, rounds, whole),
         "latency": lambda: _module("latency").measure(seconds),
         "read": lambda: _module("read").measure(ticks, queries, rounds),
-        "connector": _connector,
+        "connector": lambda: _module("connector").measure(rounds),
     }
     found: list[Measure] = []
     for name in only or STREAM:
@@ -63,15 +63,6 @@ def stream(
 def demo(rounds: int) -> None:
     """The demo: its seconds, and what the stack that it leaves up has resident."""
     print_report("Demo", _module("demo").measure(rounds))
-
-
-def _connector() -> list[Measure]:
-    with own_stack() as stack:
-        (found,) = _module("connector").measure(stack.settings, stack.settings.recordings).values()
-    return [
-        Measure("connector_trades_per_second", [found["ours"]], goal=found["goal"]),
-        Measure("connector_missing_trades", [found["missing"]], goal=0, lower_is_better=True),
-    ]
 
 
 def _module(name: str) -> Any:
