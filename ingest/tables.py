@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tidemark.connections import dsn
-from tidemark.errors import StackError, TidemarkError
+from tidemark.connections import connect
+from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
 SCHEMA = "ingestion"
@@ -28,17 +28,6 @@ def table_name(source: str, resource: str) -> str:
 def qualified(table: str) -> sql.Identifier:
     """The table for composing SQL."""
     return sql.Identifier(SCHEMA, table)
-
-
-def connect(settings: Settings, database: str, role: str) -> psycopg.Connection[Any]:
-    """A connection to be closed by `with`; StackError, to be tried again, where the server does not answer."""
-    try:
-        return psycopg.connect(dsn(settings, database, role))
-    except psycopg.OperationalError as failure:
-        received = str(failure).partition("\n")[0]
-        error = StackError(f"expected the database {database} to answer, received {received}: see `tidemark status`")
-        error.retriable = True
-        raise error from None
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from ingest import lake, slices, tables
 from ingest.slices import IDENTITY, Slice
 from ingest.sources import Resource
 from tidemark.categories import table_columns
+from tidemark.connections import connect
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
@@ -85,7 +86,7 @@ def slices_in_ingestion(settings: Settings, topic: str, lake_path: str) -> list[
     loaded = tables.qualified(tables.table_name(SOURCE, topic))
     same = sql.SQL(" and ").join(sql.SQL("loaded.{0} = incoming.{0}").format(sql.Identifier(name)) for name in IDENTITY)
     rows = sql.SQL("(select loaded.* from {} as loaded inner join incoming on {}) as loaded").format(loaded, same)
-    with tables.connect(settings, "warehouse", "ingest_writer") as warehouse:
+    with connect(settings, "warehouse", "ingest_writer") as warehouse:
         columns = _copy_in(settings, warehouse, lake_path)
         return slices.in_database(warehouse, rows, [sql.Identifier(name) for name in columns])
 
@@ -115,7 +116,7 @@ def _rebuild(settings: Settings, topic: str) -> tuple[int, tuple[str, ...]]:
 @contextmanager
 def _realtime(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
     """The streaming database as the promoter, in one snapshot, with doubles as their shortest exact text."""
-    with tables.connect(settings, "realtime", "promoter") as database:
+    with connect(settings, "realtime", "promoter") as database:
         database.isolation_level = IsolationLevel.REPEATABLE_READ
         database.execute("set extra_float_digits = 1")
         yield database
