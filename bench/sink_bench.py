@@ -60,6 +60,8 @@ def measure(records: int, rounds: int, whole: bool) -> list[Measure]:
     peer: list[Run] = []
     limit: list[float] = []
     with own_stack() as stack, stack.connect() as connection:
+        # With no statistics yet, looking for the marks would read the whole table, at the cost of those who write.
+        connection.execute("set enable_seqscan = off")
         make_topics(stack, PEER_TOPIC)
         make_peer_table(connection)
         fill(stack, TOPIC, records, whole, wire)

@@ -6,7 +6,7 @@ slow path, and ends as the same row.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -27,6 +27,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A row is a tuple in the order of categories.table_columns: the category's values, the text of `attributes`, log epoch,
 # partition, offset, and the text of received_at.
 Row = tuple[Any, ...]
+Columns = list[Sequence[Any]]  # the values of many rows, as far as `attributes`
 RowType = Any  # a msgspec Struct with the topic's columns and `attributes`, made from topics.yml
 
 
@@ -39,7 +40,7 @@ class Reject:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Mapped:
     """Rows, the records that they came from, and rejects, in order. `plain`: no value holds what COPY escapes."""
 
@@ -63,12 +64,16 @@ _REASONS = (
     ("length", "invalid_value"),
     ("Expected", "wrong_type"),
 )
+_ESCAPED = (b"\\", b"\n", b"\t", b"\r")  # JSON holds a backslash, or white space that is no blank, only as such
 _HUGE_EXPONENT = re.compile(rb"[0-9][eE]\+?[0-9]{4}")
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Unmappable(ValueError):
     """Why a record is no row; args are (reason, detail)."""
+
+
+_FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Unmappable)
 
 
 def received_at(timestamp_ms: int) -> str:
@@ -103,38 +108,57 @@ def build_mapper(topic: str, mapping: dict[str, str]) -> Mapper:
     row_type = build_row_type(topic, mapping)
     decode, astuple = msgspec.json.Decoder(row_type).decode, msgspec.structs.astuple
 
-    def map_records(records: list[Record], log_epoch: int, partition: int) -> Mapped:
-        mapped = Mapped(plain=_is_plain(records))
-        keep_row, keep_record = mapped.rows.append, mapped.records.append
-        stamp, stamp_text = -1, ""
+    def map_all(values: list[bytes]) -> Columns:
+        """The columns of records that are all as they should be; any error means that one of them is not."""
+        *columns, raws = zip(*map(astuple, map(decode, values)), strict=True)
+        attributes = [str(raw, "utf-8") for raw in raws]
+        if not all(text[0] == "{" for text in attributes):
+            raise Unmappable("wrong_type", "expected `attributes` to be an object")
+        return [*columns, attributes]
+
+    def map_each(mapped: Mapped) -> Columns:
+        """The same, a record at a time: those that are no rows leave `mapped.records` and become rejects."""
+        rows, records, mapped.records = [], mapped.records, []
         for record in records:
-            offset, timestamp, _, value = record
             try:
-                if value is None or len(value) > LONG_VALUE_BYTES or b"\\u0000" in value or not value:
-                    value = _checked(value)
-                *columns, raw = astuple(decode(value))
-                attributes = bytes(raw).decode()
-                if attributes[0] != "{":
-                    raise Unmappable("wrong_type", "expected `attributes` to be an object")
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Unmappable) as error:
-                try:
-                    columns, attributes = _map_slowly(row_type, mapping, value, error)
-                except Unmappable as why:
-                    mapped.rejects.append(Reject(record, *why.args))
-                    continue
-            if timestamp != stamp:  # of a live topic, all records of a batch have the broker's one stamp
-                stamp, stamp_text = timestamp, received_at(timestamp)
-            keep_row((*columns, attributes, log_epoch, partition, offset, stamp_text))
-            keep_record(record)
+                rows.append(_map_one(row_type, mapping, map_all, record.value))
+                mapped.records.append(record)
+            except Unmappable as why:
+                mapped.rejects.append(Reject(record, *why.args))
+        return list(zip(*rows, strict=True))
+
+    def map_records(records: list[Record], log_epoch: int, partition: int) -> Mapped:
+        if not records:
+            return Mapped()
+        values = [record.value or b"" for record in records]
+        joined = b"".join(values)
+        plain = not any(character in joined for character in _ESCAPED)
+        mapped = Mapped(records=records, plain=plain)
+        try:
+            odd = (not plain and b"\\u0000" in joined) or len(max(values, key=len)) > LONG_VALUE_BYTES
+            columns = map_each(mapped) if odd else map_all(values)
+        except _FAULTS:
+            columns = map_each(mapped)
+        texts = {time: received_at(time) for time in {record.timestamp for record in mapped.records}}
+        offsets, times = [r.offset for r in mapped.records], [texts[r.timestamp] for r in mapped.records]
+        same = [[log_epoch] * len(offsets), [partition] * len(offsets)]
+        mapped.rows = list(zip(*columns, *same, offsets, times, strict=True))
         return mapped
 
     return map_records
 
 
-def _is_plain(records: list[Record]) -> bool:
-    """JSON holds a backslash, or white space that is no blank, only as such: looked for once for all records."""
-    joined = b"".join([record[3] or b"" for record in records])
-    return not any(character in joined for character in (b"\\", b"\n", b"\t", b"\r"))
+def _map_one(
+    row_type: RowType, mapping: dict[str, str], map_all: Callable[[list[bytes]], Columns], value: bytes | None
+) -> list[Any]:
+    """One record's values and the text of its `attributes`. Unmappable says why there are none."""
+    value = _checked(value)
+    try:
+        return [column[0] for column in map_all([value])]
+    except Unmappable:
+        raise
+    except _FAULTS as error:
+        return _map_slowly(row_type, mapping, value, error)
 
 
 def _checked(value: bytes | None) -> bytes:
@@ -145,42 +169,32 @@ def _checked(value: bytes | None) -> bytes:
         raise Unmappable("too_large", f"expected at most {MAX_VALUE_BYTES} bytes, received {len(value)}")
     if len(value) > LONG_VALUE_BYTES and _HUGE_EXPONENT.search(value):
         raise Unmappable("too_large", "expected numbers of moderate size, received one with an exponent of thousands")
-    if _ESCAPED_NUL.search(value):
+    if b"\\u0000" in value and _ESCAPED_NUL.search(value):
         raise Unmappable("nul_character", "expected text that Postgres can hold, received a NUL character")
     return value
 
 
-def _map_slowly(
-    row_type: RowType, mapping: dict[str, str], value: bytes | None, error: Exception
-) -> tuple[list[Any], str]:
+def _map_slowly(row_type: RowType, mapping: dict[str, str], value: bytes, error: Exception) -> list[Any]:
     """A flat record's extra fields go into `attributes`; whatever else it is, it is a reject with its reason."""
-    if isinstance(error, Unmappable):
-        raise error
-    if isinstance(error, UnicodeDecodeError):
-        raise Unmappable("invalid_utf8", f"expected UTF-8, received {error.object[error.start : error.start + 8]!r}")
+    if "unknown field" in str(error):
+        try:
+            return _from_flat(row_type, mapping, value)
+        except _FAULTS as second:
+            error = second
     if isinstance(error, RecursionError):
         raise Unmappable("too_deep", "expected JSON of moderate depth, received deeper nesting than can be read")
-    if "unknown field" not in str(error):
-        raise Unmappable(_reason(error), str(error))
-    try:
-        return _from_flat(row_type, mapping, value or b"")
-    except RecursionError:
-        raise Unmappable(
-            "too_deep", "expected JSON of moderate depth, received deeper nesting than can be read"
-        ) from None
-    except UnicodeDecodeError as second:
-        raise Unmappable("invalid_utf8", str(second)) from None
-    except msgspec.MsgspecError as second:
-        raise Unmappable(_reason(second), str(second)) from None
+    if isinstance(error, UnicodeDecodeError):
+        raise Unmappable("invalid_utf8", f"expected UTF-8, received {error.object[error.start : error.start + 8]!r}")
+    raise Unmappable(_reason(error), str(error))
 
 
-def _from_flat(row_type: RowType, mapping: dict[str, str], value: bytes) -> tuple[list[Any], str]:
+def _from_flat(row_type: RowType, mapping: dict[str, str], value: bytes) -> list[Any]:
     fields = msgspec.json.decode(value, type=dict[str, Raw])
     wanted = {name: fields.pop(name) for name in mapping.values() if name in fields}
     nested = msgspec.json.decode(fields.pop("attributes", Raw(b"{}")), type=dict[str, Raw])
     attributes = msgspec.json.encode({**fields, **nested}).decode()
     *columns, _ = msgspec.structs.astuple(msgspec.json.decode(msgspec.json.encode(wanted), type=row_type))
-    return columns, attributes
+    return [*columns, attributes]
 
 
 def _reason(error: Exception) -> str:

@@ -7,6 +7,7 @@ Kafka's own committed offsets are for the lag tools that people have, and are ne
 
 import logging
 import queue
+import sys
 import threading
 import time
 from collections import Counter
@@ -31,6 +32,8 @@ CHUNKS_PER_POLL = 64
 FETCH_BYTES = 1024 * 1024
 RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
 UPKEEP_SECONDS = 600
+# The writer asks Postgres, waits, and asks again: with Python's own 5 ms it would wait that long for its next turn.
+SWITCH_SECONDS = 0.00005
 
 
 class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -100,6 +103,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def run(self, stop: threading.Event) -> None:
         """Poll, prepare, hand over, until `stop`; then wait for what is on its way. Raises what the writer met."""
+        sys.setswitchinterval(SWITCH_SECONDS)
         self._writer.start()
         try:
             while not stop.is_set():

@@ -42,8 +42,8 @@ _record = tuple.__new__  # a third of what Record(..) takes
 def decode_batch(batch: Any, from_offset: int) -> Chunk:  # noqa: PLR0912 - its branches stand where calls would be slow
     """Decode a batch of message format v2 (kafka.record.default_records), from `from_offset` on.
 
-    Varints are read in place, since a call for each is what makes kafka-python slow: a lone byte below 128 is one, and
-    nearly all others have two. Raises CorruptRecordError where the bytes are not what the header promised.
+    Varints are read in place, since a call for each is what makes kafka-python slow: a lone byte below 128 is one,
+    and nearly all others have two. Raises CorruptRecordError where the bytes are not what the header promised.
     """
     batch._maybe_uncompress()
     data, at = bytes(batch._buffer), batch._pos
@@ -55,6 +55,8 @@ def decode_batch(batch: Any, from_offset: int) -> Chunk:  # noqa: PLR0912 - its 
         for _ in range(batch.records_count):
             if (length := data[at]) < 128:
                 at += 1
+            elif (second := data[at + 1]) < 128:
+                length, at = length & 127 | second << 7, at + 2
             else:
                 length, at = _varint(data, at)
             end = at + (length >> 1)
@@ -65,6 +67,8 @@ def decode_batch(batch: Any, from_offset: int) -> Chunk:  # noqa: PLR0912 - its 
                 delta, at = _varint(data, at)
             if (offset := data[at]) < 128:
                 at += 1
+            elif (second := data[at + 1]) < 128:
+                offset, at = offset & 127 | second << 7, at + 2
             else:
                 offset, at = _varint(data, at)
             offset = base + (offset >> 1)
@@ -75,6 +79,8 @@ def decode_batch(batch: Any, from_offset: int) -> Chunk:  # noqa: PLR0912 - its 
             key = None if size & 1 else data[at : (at := at + (size >> 1))]
             if (size := data[at]) < 128:
                 at += 1
+            elif (second := data[at + 1]) < 128:
+                size, at = size & 127 | second << 7, at + 2
             else:
                 size, at = _varint(data, at)
             value = None if size & 1 else data[at : (at := at + (size >> 1))]
@@ -91,10 +97,7 @@ def decode_batch(batch: Any, from_offset: int) -> Chunk:  # noqa: PLR0912 - its 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     """(the number, still in zigzag form: its lowest bit is its sign; where it ends)."""
-    value = data[at] & 127
-    if (byte := data[at + 1]) < 128:
-        return value | byte << 7, at + 2
-    shift = 7
+    value, shift = data[at] & 127, 7
     while True:
         at += 1
         byte = data[at]

@@ -3,12 +3,15 @@
 A conditional update of the offset row comes first in each transaction: of two consumers of one partition, only the one
 that knows the stored offset can write (the fence). Rows go by COPY. A row that Postgres refuses by its content alone
 (error class 22) is found by halving, and quarantined; every other error is the database not taking rows: nothing is
-committed, and the batch waits.
+committed, and the batch waits. A commit does not wait for the disk: what a crash of Postgres takes back, rows and
+position together, is read from Kafka again.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -58,10 +61,16 @@ class Table:
         self._kinds = list(columns.values())[:-1]  # received_at is text already
 
     def lines(self, rows: list[Row], plain: bool) -> bytes:
-        """The rows as COPY's text format, made column by column; `plain` says that no value needs an escape."""
+        """The rows as COPY's text format, made column by column; `plain` says that no value needs an escape.
+
+        Those of one symbol or publisher stand together, in order: writing and reading them touches fewer pages.
+        """
         *columns, received = zip(*rows, strict=True)
         texts = [_texts(kind, column, plain) for kind, column in zip(self._kinds, columns, strict=True)]
-        return "\n".join(map("\t".join, zip(*texts, received, strict=True))).encode() + b"\n"
+        lines: defaultdict[str, list[str]] = defaultdict(list)
+        for name, line in zip(columns[1], map("\t".join, zip(*texts, received, strict=True)), strict=True):
+            lines[name].append(line)
+        return "\n".join(chain.from_iterable(lines.values())).encode() + b"\n"
 
 
 def _texts(kind: str, column: tuple[Any, ...], plain: bool) -> Sequence[str]:
@@ -149,7 +158,7 @@ class PostgresDestination:
         if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(
                 self._dsn, autocommit=True, connect_timeout=5, application_name="tidemark-processor",
-                options="-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+                options="-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s -c synchronous_commit=off",
                 keepalives_idle=5, keepalives_interval=2, keepalives_count=3,
             )  # fmt: skip
         return self._connection
