@@ -13,13 +13,14 @@ import time
 from collections import Counter
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
+from kafka.errors import LogTruncationError, OffsetOutOfRangeError
 
 from stream_shim.config import DestinationEntry, TopicEntry
+from stream_shim.consumer import open_consumer, topic_id
 from stream_shim.destinations import Destination, Fenced, NotTaken, Segment, open_destination
 from stream_shim.epochs import LogState
-from stream_shim.records import CREATE_TIME, LOG_APPEND_TIME, Chunk, use_chunks
+from stream_shim.records import CREATE_TIME, LOG_APPEND_TIME, Chunk
 from stream_shim.topics import ensure_topics, topic_ids
 from tidemark import connections
 from tidemark.errors import StackError
@@ -28,8 +29,6 @@ from tidemark.settings import Settings
 log = logging.getLogger("tidemark.processor")
 
 BATCHES_AHEAD = 2
-CHUNKS_PER_POLL = 64
-FETCH_BYTES = 1024 * 1024
 RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
 UPKEEP_SECONDS = 600
 # The writer asks Postgres, waits, and asks again: with Python's own 5 ms it would wait that long for its next turn.
@@ -56,34 +55,16 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         ensure_topics(settings, topics)
         self._destination: Destination = open_destination(settings, name, entry, topics)
         self._topics = entry.topics
-        self._consumer = self._open_consumer()
+        self._consumer = open_consumer(settings, name)
         self._consumer.subscribe(entry.topics, listener=self)
         self._unplaced: set[TopicPartition] = set()  # assigned, not yet at the stored position
+        self._topic_ids: dict[str, str] = {}  # Kafka's own, of the logs that are read
         self._accounted: dict[TopicPartition, int] = {}  # per partition, the next offset to hand on
         self._queue: queue.Queue[tuple[Any, dict[TopicPartition, int]]] = queue.Queue(BATCHES_AHEAD)
         self._to_commit: dict[TopicPartition, int] = {}
         self._failure: BaseException | None = None
         self._stopping = threading.Event()
         self._writer = threading.Thread(target=self._write_batches, name="writer", daemon=True)
-
-    def _open_consumer(self) -> KafkaConsumer:
-        consumer = KafkaConsumer(
-            bootstrap_servers=connections.kafka_bootstrap(self._settings),
-            group_id=f"tidemark-{self.name}",
-            client_id=f"tidemark-processor-{self.name}",
-            enable_auto_commit=False,
-            auto_offset_reset="none",  # `latest` and `earliest` both skip records without a word
-            isolation_level="read_committed",
-            partition_assignment_strategy=[CooperativeStickyAssignor],
-            max_poll_records=CHUNKS_PER_POLL,
-            max_partition_fetch_bytes=FETCH_BYTES,
-            fetch_max_bytes=4 * FETCH_BYTES,
-            session_timeout_ms=10_000,
-            heartbeat_interval_ms=2_000,
-            metadata_max_age_ms=5_000,  # so soon are new partitions seen, and topics that were not there yet
-        )
-        use_chunks(consumer)
-        return consumer
 
     # The two listener methods run on the consumer's own thread and must not wait: they only note what changed.
 
@@ -110,14 +91,28 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._raise_failure()
                 self._keep_up()
                 self._place(stop)
-                chunks = self._consumer.poll(timeout_ms=200)
-                segments = self._segments(chunks)
+                segments = self._segments(self._poll())
                 if segments:
                     self._hand_over(segments, stop)
                 self._commit_to_kafka()
         finally:
             self._shut_down()
         self._raise_failure()
+
+    def _poll(self) -> dict[TopicPartition, list[Chunk]]:
+        """What has come. Where the log is not the one that was read, its partitions are to be placed anew."""
+        try:
+            chunks: dict[TopicPartition, list[Chunk]] = self._consumer.poll(timeout_ms=200)
+        except (OffsetOutOfRangeError, LogTruncationError) as error:
+            log.warning("%s: expected the log to hold what comes next, received %s", self.name, error)
+            self.on_partitions_assigned(list(self._consumer.assignment()))
+            return {}
+        known = {topic: topic_id(self._consumer, topic) for topic in self._topic_ids}
+        others = {topic for topic, there in known.items() if there not in (None, self._topic_ids[topic])}
+        if others:
+            log.warning("%s: expected the topics that were read, %s was made again", self.name, ", ".join(others))
+            self.on_partitions_assigned([p for p in self._consumer.assignment() if p.topic in others])
+        return chunks
 
     def _keep_up(self) -> None:
         """Let the destination prepare for the days ahead, now and then; what it cannot do is tried again, and shows."""
@@ -136,6 +131,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         self._settle(stop)
         ids = topic_ids(self._settings, sorted({partition.topic for partition in partitions}))
+        self._topic_ids |= ids
         starts, ends = self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
         logs = {
             (p.topic, p.partition): LogState(ids[p.topic], starts[p], ends[p]) for p in partitions

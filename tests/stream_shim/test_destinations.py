@@ -4,13 +4,10 @@ import gzip
 import json
 from pathlib import Path
 
-import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.connections import kafka_bootstrap, lake_url
-
-pytestmark = pytest.mark.faults
 
 
 def destinations_file(tmp_path: Path, lane: Lane) -> str:

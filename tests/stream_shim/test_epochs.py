@@ -2,15 +2,12 @@
 
 import json
 
-import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
 from stream_shim.config import read_topics
 from stream_shim.topics import ensure_topics
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.connections import kafka_bootstrap
-
-pytestmark = pytest.mark.faults
 
 
 def recreate(lane: Lane, topic: str = "market_tick") -> None:
@@ -60,6 +57,26 @@ def test_a_topic_made_again_goes_on_in_a_new_epoch_and_its_rows_do_not_vanish_as
     assert lane.query("select log_epoch, count(*) from realtime.market_tick group by 1 order by 1") == [
         (1, 10),
         (2, 10),
+    ]
+    assert [(b["epoch"], b["lost"], b["balance"]) for b in balances(lane)] == [(1, 0, 0), (2, 0, 0)]
+
+
+def test_a_topic_made_again_under_a_running_processor_stops_it_and_nothing_of_the_new_log_is_left_out(
+    lane: Lane,
+) -> None:
+    lane.produce("market_tick", [tick(number) for number in range(10)])
+    with lane.running("processor") as process:
+        until(lambda: lane.consumed() == 10, "10 offsets consumed")
+        recreate(lane)
+        lane.produce("market_tick", [tick(100 + number) for number in range(8)])
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, said
+    assert "made again" in said
+    lane.stack.run("stream", "epoch", "market_tick", "--yes")
+    consume(lane, 18)
+    assert lane.query("select log_epoch, count(*) from realtime.market_tick group by 1 order by 1") == [
+        (1, 10),
+        (2, 8),
     ]
     assert [(b["epoch"], b["lost"], b["balance"]) for b in balances(lane)] == [(1, 0, 0), (2, 0, 0)]
 

@@ -3,11 +3,7 @@
 import json
 from datetime import UTC, datetime
 
-import pytest
-
 from tests.stream_shim.conftest import Lane, tick, until
-
-pytestmark = pytest.mark.faults
 
 IDENTITIES = "select log_epoch, kafka_partition, kafka_offset, received_at, price from realtime.market_tick order by 3"
 
