@@ -2,10 +2,10 @@
 
 Ticks of 500 symbols, in the order of their time over the four days that `realtime` keeps (today and x = 3), go into
 `realtime` by COPY, which is vacuumed as autovacuum leaves it, and into QuestDB by its line protocol; bars are asked of
-one whole day. Both are asked over the Postgres wire by the same client,
-in turn, one query at a time, each for a symbol by chance (the seed is fixed); the clock runs until the client has the
-rows. Answers are compared first. `live.bars_1m` does more than the peer's query: it leaves out re-sent trades, sums
-exact decimals, and says which bars are final.
+one whole day. Both are asked over the Postgres wire by the same client, one query at a time, twenty of the one and
+twenty of the other in turn, for symbols by chance (the seed is fixed); the clock runs until the client has the rows.
+Answers are compared first. `live.bars_1m` does more than the peer's query: it leaves out re-sent trades, sums exact
+decimals, and says which bars are final.
 """
 
 import random
@@ -27,7 +27,7 @@ from tidemark import dbt
 
 SEED = 9
 COMPARED = 5  # symbols whose answers are compared
-WARM_UP = 20  # queries before the clock counts: plans are made, code is compiled
+IN_A_ROW = 20  # queries of one side before the other's turn: after its own, the peer's threads look for work a while
 DAYS = 4
 DAY = (START + timedelta(days=1), START + timedelta(days=2))
 
@@ -117,14 +117,15 @@ def _same_bar(ours: tuple[Any, ...], peer: tuple[Any, ...]) -> bool:
 
 
 def alternate(ours: Ask, peer: Ask, queries: int, number: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of every query of one round, ours and the peer's."""
+    """Milliseconds of every query of one round, ours and the peer's: some of the one, then the same of the other."""
     by_chance = random.Random(SEED + number)
+    names = [symbol(by_chance.randrange(SYMBOLS)) for _ in range(queries)]
     taken: tuple[list[float], list[float]] = ([], [])
-    for count in range(WARM_UP + queries):
-        name = symbol(by_chance.randrange(SYMBOLS))
+    for begin in range(0, queries, IN_A_ROW):
         for ask, times in zip((ours, peer), taken, strict=True):
-            began = perf_counter()
-            ask(name)
-            if count >= WARM_UP:
+            ask(names[begin])  # the other side's work is out of the caches when the clock counts
+            for name in names[begin : begin + IN_A_ROW]:
+                began = perf_counter()
+                ask(name)
                 times.append((perf_counter() - began) * 1000)
     return taken

@@ -14,7 +14,7 @@ from collections import Counter
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
-from kafka.errors import LogTruncationError, OffsetOutOfRangeError
+from kafka.errors import LogTruncationError, OffsetOutOfRangeError, RetriableError
 
 from stream_shim.config import DestinationEntry, TopicEntry
 from stream_shim.consumer import open_consumer, topic_id
@@ -46,7 +46,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self.batch_seconds = 0.0
         self.started_at = time.time()
         self._next_upkeep = 0.0
-        self._waiting_for = ""  # why the destination takes no rows now
+        self._waiting_for: dict[str, str] = {}  # whom, and what it said
         self._lag: dict[
             TopicPartition, tuple[int, float]
         ] = {}  # records behind, and the newest committed record's time
@@ -90,8 +90,14 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             while not stop.is_set():
                 self._raise_failure()
                 self._keep_up()
-                self._place(stop)
-                segments = self._segments(self._poll())
+                try:
+                    self._place(stop)
+                    chunks = self._poll()
+                except RetriableError as error:
+                    self._wait(stop, "Kafka", 1, f"expected Kafka to answer, received {error}")
+                    continue
+                self._waiting_for.pop("Kafka", None)
+                segments = self._segments(chunks)
                 if segments:
                     self._hand_over(segments, stop)
                 self._commit_to_kafka()
@@ -139,7 +145,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             positions = self._destination.positions(logs)
         except NotTaken as error:
-            self._wait(stop, 0, error)
+            self._wait(stop, "destination", 0, str(error))
             return
         for partition in partitions:
             position = positions.get((partition.topic, partition.partition))
@@ -230,18 +236,18 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                 self.batches += 1
                 self.rows.update(written.rows)
                 self.rejects.update(written.rejects)
-                self._waiting_for = ""
+                self._waiting_for.pop("destination", None)
                 self._to_commit = {**self._to_commit, **offsets}
                 return
             except NotTaken as error:
-                self._wait(self._stopping, tries, error)
+                self._wait(self._stopping, "destination", tries, str(error))
                 tries += 1
 
-    def _wait(self, stop: threading.Event, tries: int, error: NotTaken) -> None:
+    def _wait(self, stop: threading.Event, whom: str, tries: int, why: str) -> None:
         self.waits += 1
-        self._waiting_for = str(error)
+        self._waiting_for[whom] = why
         seconds = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
-        log.warning("%s: %s; nothing was committed, trying again in %s s", self.name, error, seconds)
+        log.warning("%s: %s; nothing was committed, trying again in %s s", self.name, why, seconds)
         stop.wait(seconds)
 
     def report(self) -> dict[str, Any]:
@@ -261,7 +267,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             "batch_seconds": self.batch_seconds,
             "waits": self.waits,
             "fences": self.fences,
-            "waiting_for": self._waiting_for,
+            "waiting_for": "; ".join(list(self._waiting_for.values())),
             "lag_records": dict(lag_records),
             "lag_seconds": lag_seconds,
             "headroom_days": self._destination.headroom_days(),

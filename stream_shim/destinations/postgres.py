@@ -203,7 +203,9 @@ class PostgresDestination:
             raise self._not_taken(error) from error
 
     def _not_taken(self, error: psycopg.Error) -> NotTaken:
-        self._days.clear()  # a trimmed day's partition must be made again
+        # A trimmed day's partition must be made again, and a crash may have taken back what was the newest.
+        self._days.clear()
+        self._feeds.clear()
         if self._connection is not None and self._connection.broken:
             self._connection.close()
         cause = " ".join(str(error).split())
@@ -248,7 +250,8 @@ class PostgresDestination:
         if cursor.rowcount != 1:
             raise Fenced(
                 f"{segment.topic}, partition {segment.partition}: expected the stored offset {segment.from_offset}, "
-                "another consumer has moved it; this one writes nothing and reads its position again"
+                "another consumer has moved it, or a crash has taken it back; nothing is written, and the position is "
+                "read again"
             )
 
     def keep_up(self) -> None:
