@@ -95,9 +95,12 @@ def epoch(topic: str, yes: bool, as_json: bool) -> None:
       tidemark stream epoch market_tick --yes
     """
     from stream_shim.next_epoch import next_epoch
+    from stream_shim.topics import reachable_kafka
     from tidemark.settings import load
 
-    opened, steps = next_epoch(load(), topic, yes)
+    settings = load()
+    with reachable_kafka(settings):
+        opened, steps = next_epoch(settings, topic, yes)
     rows = [{**step._asdict(), "lost": step.lost} for step in steps]
     output.show("What the next epoch means", rows, as_json, "no partition was read yet")
     if not as_json:
@@ -116,11 +119,13 @@ def rebuild(day: datetime, topics: tuple[str, ...], as_json: bool) -> None:
       tidemark stream rebuild 2024-08-09 --topic market_tick
     """
     from stream_shim.rebuild import rebuild_day
+    from stream_shim.topics import reachable_kafka
     from tidemark.categories import CATEGORIES
     from tidemark.settings import load
 
     settings = load()
-    rows = [report for topic in topics or CATEGORIES for report in rebuild_day(settings, topic, day.date())]
+    with reachable_kafka(settings):
+        rows = [report for topic in topics or CATEGORIES for report in rebuild_day(settings, topic, day.date())]
     output.show("Rebuilt", rows, as_json, "no partition was read yet")
 
 
@@ -136,10 +141,12 @@ def forget(destination: str) -> None:
     Example:
       tidemark stream forget archive --yes
     """
-    from stream_shim.topics import forget_group
+    from stream_shim.topics import forget_group, reachable_kafka
     from tidemark.settings import load
 
-    forget_group(load(), destination)
+    settings = load()
+    with reachable_kafka(settings):
+        forget_group(settings, destination)
     click.echo(f"the offsets of {destination} are gone")
 
 

@@ -61,10 +61,13 @@ def start_log(settings: Settings, name: str) -> None:
 
 
 @contextmanager
-def _reason_logged() -> Iterator[None]:
+def _reason_logged(settings: Settings) -> Iterator[None]:
     """Why a process ends stands in its log too: where nobody sees the terminal, that is where people look."""
+    from stream_shim.topics import reachable_kafka
+
     try:
-        yield
+        with reachable_kafka(settings):
+            yield
     except TidemarkError as error:
         log.info("it ends: %s", error)
         raise
@@ -82,9 +85,9 @@ def run_connector(settings: Settings, name: str) -> None:
         )
     refuse_live_sources_in_a_replay(settings)
     start_log(settings, f"connector-{name}")
-    with _reason_logged():
+    with _reason_logged(settings):
         _, held = claim(settings, "connector", name, most=1)
-    with held, _reason_logged():
+    with held, _reason_logged(settings):
         ensure_topics(settings, read_topics(settings.topics_file))
         publisher = Publisher(settings, name)
         gc.set_threshold(*GC_THRESHOLDS)
@@ -165,7 +168,7 @@ def run_processor(settings: Settings, name: str) -> None:
     topics = read_topics(settings.topics_file)
     if destinations[name].kind == "postgres":
         _apply_schemas(settings, topics, stop)
-    with _reason_logged():
+    with _reason_logged(settings):
         processor = Processor(settings, name, destinations[name], topics)
     reporting = threading.Thread(
         target=_report_processor, args=(processor, report_path(settings, "processor", label), stop)
@@ -173,7 +176,7 @@ def run_processor(settings: Settings, name: str) -> None:
     reporting.start()
     gc.set_threshold(*GC_THRESHOLDS)
     try:
-        with _reason_logged():
+        with _reason_logged(settings):
             processor.run(stop)
     finally:
         stop.set()

@@ -1,5 +1,7 @@
 """The buffer: makes the topics that topics.yml describes, and tells them apart by Kafka's own id."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from stream_shim.config import TopicEntry
@@ -15,19 +17,31 @@ DAY_MS = 86_400_000
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
-def admin(settings: Settings) -> "KafkaAdminClient":
-    """An admin client; StackError where no broker answers."""
-    from kafka import KafkaAdminClient
+@contextmanager
+def reachable_kafka(settings: Settings) -> Iterator[None]:
+    """What Kafka's client raises in the block becomes a StackError that names the broker and says what to do.
+
+    Around whole commands and processes: a broker may go away at any call, not only when it is first asked.
+    """
     from kafka.errors import KafkaError
 
-    bootstrap = connections.kafka_bootstrap(settings)
     try:
-        return KafkaAdminClient(bootstrap_servers=bootstrap, client_id="tidemark-admin")
-    except KafkaError as error:
-        raise StackError(
-            f"expected Kafka at {bootstrap}, received {type(error).__name__}: run `tidemark up`, "
-            "or set TIDEMARK_KAFKA_BOOTSTRAP to the broker that you mean"
-        ) from None
+        yield
+    except KafkaError as failure:
+        received = " ".join(str(failure).split())
+        error = StackError(
+            f"expected Kafka at {connections.kafka_bootstrap(settings)} to answer, received {received}: "
+            "`tidemark up` starts the local one, TIDEMARK_KAFKA_BOOTSTRAP names another"
+        )
+        error.retriable = bool(failure.retriable)
+        raise error from None
+
+
+def admin(settings: Settings) -> "KafkaAdminClient":
+    """An admin client."""
+    from kafka import KafkaAdminClient
+
+    return KafkaAdminClient(bootstrap_servers=connections.kafka_bootstrap(settings), client_id="tidemark-admin")
 
 
 def topic_configuration(settings: Settings, entry: TopicEntry) -> dict[str, str]:

@@ -1,0 +1,28 @@
+"""The lane's commands: what cannot be done is a sentence, and an exit code."""
+
+from concurrent.futures import ThreadPoolExecutor
+from subprocess import CompletedProcess
+
+from tests.stream_shim.conftest import Lane
+
+NOWHERE = "127.0.0.1:1"
+
+
+def test_with_kafka_down_every_command_that_needs_it_names_the_broker_and_what_starts_it(lane: Lane) -> None:
+    lane.execute("insert into realtime.log_epoch (topic, log_epoch, topic_id) values ('market_tick', 1, 'an id')")
+    commands = (
+        ("processor",), ("connector", "binance"), ("epoch", "market_tick"), ("forget", "archive", "--yes"),
+        ("rebuild", "2024-08-09", "--topic", "market_tick"),
+    )  # fmt: skip
+
+    def run(arguments: tuple[str, ...]) -> CompletedProcess[str]:
+        return lane.stack.run("stream", *arguments, TIDEMARK_KAFKA_BOOTSTRAP=NOWHERE)
+
+    with ThreadPoolExecutor(len(commands)) as together:  # each waits as long as Kafka's client does for a first answer
+        ended = list(together.map(run, commands))
+    for done in ended:
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+        assert f"expected Kafka at {NOWHERE} to answer, received KafkaTimeoutError" in done.stderr
+        assert "`tidemark up` starts" in done.stderr
+    log = lane.settings.home / "logs" / "processor-realtime.log"
+    assert f"it ends: expected Kafka at {NOWHERE} to answer" in log.read_text()
