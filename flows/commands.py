@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tidemark.errors import StackError
-from tidemark.output import print_table, show
+from tidemark.output import json_option, print_table, show
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def _reachable_databases() -> Iterator[None]:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
+@json_option
 @click.pass_context
 def account(ctx: click.Context, as_json: bool) -> None:
     """Show where every consumed record is, the balance of each topic, epoch and partition, and the ledger.
@@ -60,7 +60,7 @@ def account(ctx: click.Context, as_json: bool) -> None:
 
 @click.command()
 @click.option("--as-of", type=click.DateTime(), metavar="TIME", help="Promote as if it were this time (UTC).")
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
+@json_option
 def promote(as_of: datetime | None, as_json: bool) -> None:
     """Move every closed day older than x from `realtime` to the warehouse's marts, verified, without a hole.
 
@@ -133,7 +133,7 @@ def run(name: str, pairs: tuple[str, ...]) -> None:
 
 
 @flow.command()
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
+@json_option
 def deploy(as_json: bool) -> None:
     """Register the schedules of flows/schedules.yml and the alert with Prefect; again, it changes nothing.
 

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest import sources
-from tidemark.output import print_table, show
+from tidemark.output import json_option, print_table, show
 
 if TYPE_CHECKING:
     from ingest.pipeline import IngestReport
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
 @click.group()
@@ -28,7 +26,7 @@ def ingest() -> None:
 
 
 @ingest.command("list")
-@as_json
+@json_option
 def list_sources(as_json: bool) -> None:
     """List the batch sources, their ingestion tables and categories."""
     found = [
@@ -41,7 +39,7 @@ def list_sources(as_json: bool) -> None:
 
 @ingest.command()
 @click.argument("name", type=click.Choice(sources.names()))
-@as_json
+@json_option
 def run(name: str, as_json: bool) -> None:
     """Ask a source, store what is new in the lake, and load it into its ingestion tables.
 
@@ -63,7 +61,7 @@ def run(name: str, as_json: bool) -> None:
 
 @ingest.command()
 @click.argument("name", type=click.Choice(sources.names()))
-@as_json
+@json_option
 def rebuild(name: str, as_json: bool) -> None:
     """Empty a source's ingestion tables and load them from the lake alone; the source is not asked.
 

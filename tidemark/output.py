@@ -8,6 +8,8 @@ import click
 
 PIPED_WIDTH = 200  # a file has no edge
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
 
 def show(title: str, rows: Sequence[dict[str, Any]], as_json: bool, empty: str) -> None:
     """The rows as one JSON list, or as a table; `empty` instead of a table without rows."""

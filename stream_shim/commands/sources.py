@@ -1,0 +1,94 @@
+"""`tidemark sources`: list, check, add and remove entries of sources.yml."""
+
+from typing import Any
+
+import click
+
+from tidemark.output import json_option, show
+
+
+@click.group()
+def sources() -> None:
+    """List, check, add and remove streaming sources: entries of sources.yml."""
+
+
+@sources.command("list")
+@json_option
+def sources_list(as_json: bool) -> None:
+    """List the sources, and what each has sent."""
+    from stream_shim.sources import list_sources
+    from tidemark.settings import load
+
+    show("Sources", list_sources(load()), as_json, "no source: `tidemark sources add` adds one")
+
+
+@sources.command()
+@click.argument("name")
+@click.option("--records", default=5, show_default=True, help="How many records to show.")
+@click.option("--seconds", default=30.0, show_default=True, help="How long to wait for them.")
+@json_option
+def check(name: str, records: int, seconds: float, as_json: bool) -> None:
+    """Connect to the source NAME and print its first records as the topic would get them; write nothing.
+
+    \b
+    Example:
+      tidemark sources check binance
+    """
+    import tempfile
+    from pathlib import Path
+
+    from stream_shim.config import read_sources
+    from stream_shim.sources import preview
+    from tidemark.errors import ConfigurationError, SourceError
+    from tidemark.settings import load
+
+    settings = load()
+    found = read_sources(settings.sources_file)
+    if name not in found:
+        raise ConfigurationError(
+            f"expected a source of {settings.sources_file} ({', '.join(found)}), received {name!r}"
+        )
+    with tempfile.TemporaryDirectory() as home:
+        shown = preview(settings, found[name], records, seconds, Path(home))
+    if not shown.data:
+        raise SourceError(
+            f"{name}: expected a record, received none; messages that were no datum: {dict(shown.rejected)}"
+        )
+    rows = [{"topic": d.topic, **d.fields, "attributes": d.attributes} for d in shown.data]
+    if as_json:
+        show("", rows, True, "")
+    for row in () if as_json else rows:
+        click.echo(row)
+
+
+@sources.command()
+@click.argument("name")
+@click.argument("entry", type=click.File("r"), default="-")
+def add(name: str, entry: Any) -> None:
+    """Add the source NAME: its ENTRY is YAML from a file, or from standard input. A running lane takes it up.
+
+    \b
+    Example:
+      echo '{kind: ccxt, exchange: kraken, trades: [BTC/USD]}' | tidemark sources add kraken
+    """
+    from stream_shim.sources import add_source
+    from tidemark.settings import load
+
+    add_source(load(), name, entry.read())
+    click.echo(f"{name} is added; `tidemark sources check {name}` tries it")
+
+
+@sources.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Remove the source NAME. What it sent stays; a running lane ends its process.
+
+    \b
+    Example:
+      tidemark sources remove kraken
+    """
+    from stream_shim.sources import remove_source
+    from tidemark.settings import load
+
+    remove_source(load(), name)
+    click.echo(f"{name} is removed; what it sent stays")

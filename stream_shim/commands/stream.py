@@ -1,0 +1,148 @@
+"""`tidemark stream`: run the lane, or one process of it, and mend what it left."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import click
+
+from tidemark.output import json_option, show
+
+
+@click.group()
+def stream() -> None:
+    """Run the streaming lane: connectors → topics → processor → destinations."""
+
+
+@stream.command()
+def run() -> None:
+    """Run all that sources.yml and destinations.yml name, a process each, until SIGTERM or Ctrl-C.
+
+    \b
+    Metrics are at http://127.0.0.1:19400/metrics (TIDEMARK_METRICS_PORT), logs by `tidemark logs`.
+    Example:
+      tidemark stream run
+    """
+    from stream_shim.metrics import serve
+    from stream_shim.runner import refuse_live_sources_in_a_replay, start_log
+    from stream_shim.supervisor import Supervisor
+    from tidemark.settings import load
+
+    settings = load()
+    refuse_live_sources_in_a_replay(settings)
+    start_log(settings, "stream")
+    server = serve(settings)
+    try:
+        _until_signal(Supervisor(settings).run)
+    finally:
+        server.shutdown()
+
+
+@stream.command()
+@click.argument("name")
+def connector(name: str) -> None:
+    """Run the source NAME of sources.yml until SIGTERM.
+
+    \b
+    Example:
+      tidemark stream connector binance
+    """
+    from stream_shim.runner import run_connector
+    from tidemark.settings import load
+
+    run_connector(load(), name)
+
+
+@stream.command()
+@click.argument("destination", default="realtime")
+def processor(destination: str) -> None:
+    """Run the processor of one DESTINATION of destinations.yml (realtime by default) until SIGTERM.
+
+    \b
+    Example:
+      tidemark stream processor realtime
+    """
+    from stream_shim.runner import run_processor
+    from tidemark.settings import load
+
+    run_processor(load(), destination)
+
+
+@stream.command()
+@click.argument("topic")
+@click.option("--yes", is_flag=True, help="Open the next epoch; without it, only show what that means.")
+@json_option
+def epoch(topic: str, yes: bool, as_json: bool) -> None:
+    """Show what the next log epoch of TOPIC means for each partition, and open it with --yes.
+
+    For a topic that was made again, or a log that was cut short or expired unread: the processor says so and stops.
+
+    \b
+    Examples:
+      tidemark stream epoch market_tick
+      tidemark stream epoch market_tick --yes
+    """
+    from stream_shim.next_epoch import next_epoch
+    from stream_shim.topics import reachable_kafka
+    from tidemark.settings import load
+
+    settings = load()
+    with reachable_kafka(settings):
+        opened, steps = next_epoch(settings, topic, yes)
+    rows = [{**step._asdict(), "lost": step.lost} for step in steps]
+    show("What the next epoch means", rows, as_json, "no partition was read yet")
+    if not as_json:
+        click.echo(f"epoch {opened} of {topic} is open" if opened else "nothing was changed: --yes opens the epoch")
+
+
+@stream.command()
+@click.argument("day", type=click.DateTime(["%Y-%m-%d"]))
+@click.option("--topic", "topics", multiple=True, help="Only this topic; may be given more than once.")
+@json_option
+def rebuild(day: datetime, topics: tuple[str, ...], as_json: bool) -> None:
+    """Fill DAY of realtime again from the buffer: the same records, the same identities.
+
+    \b
+    Example:
+      tidemark stream rebuild 2024-08-09 --topic market_tick
+    """
+    from stream_shim.rebuild import rebuild_day
+    from stream_shim.topics import reachable_kafka
+    from tidemark.categories import CATEGORIES
+    from tidemark.settings import load
+
+    settings = load()
+    with reachable_kafka(settings):
+        rows = [report for topic in topics or CATEGORIES for report in rebuild_day(settings, topic, day.date())]
+    show("Rebuilt", rows, as_json, "no partition was read yet")
+
+
+@stream.command()
+@click.argument("destination")
+@click.confirmation_option(prompt="The destination will begin anew. Go on?")
+def forget(destination: str) -> None:
+    """Delete the offsets of a DESTINATION that was removed: if it is added again, it begins at the log's start.
+
+    realtime keeps its offsets with its rows, and is not forgotten this way.
+
+    \b
+    Example:
+      tidemark stream forget archive --yes
+    """
+    from stream_shim.topics import forget_group, reachable_kafka
+    from tidemark.settings import load
+
+    settings = load()
+    with reachable_kafka(settings):
+        forget_group(settings, destination)
+    click.echo(f"the offsets of {destination} are gone")
+
+
+def _until_signal(run: Callable[[Any], None]) -> None:
+    import signal
+    import threading
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run(stop)
