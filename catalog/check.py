@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 from catalog.contracts import Contract, failing_rows_query, find
-from tidemark.connections import DATABASES, Database, dsn, mark
+from tidemark.connections import DATABASES, Database, dsn, home_kind
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 
@@ -57,7 +57,7 @@ def run(
         for contract in contracts:
             if progress:
                 progress(contract.name)
-            results += _verify(contract, connections, sources[contract.database], mark(settings) == "replay")
+            results += _verify(contract, connections, sources[contract.database], home_kind(settings) == "replay")
         _keep(connections["warehouse"], results, checked_at)
     return results
 

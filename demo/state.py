@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from tidemark.connections import DATABASES, dsn, mark
+from tidemark.connections import DATABASES, dsn, home_kind
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
@@ -40,7 +40,7 @@ def _require_own(settings: Settings) -> None:
         raise ConfigurationError(
             f"the demo runs on a local stack that it makes anew: expected {', '.join(named)} not to be set"
         )
-    if mark(settings) == "replay":
+    if home_kind(settings) == "replay":
         return
     held = next(_held(settings), None)
     if held is not None:

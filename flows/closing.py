@@ -9,7 +9,7 @@ import psycopg
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
 
 from flows.errors import NotClosed
-from tidemark.connections import dsn, kafka_bootstrap, mark
+from tidemark.connections import dsn, home_kind, kafka_bootstrap
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 
@@ -61,7 +61,7 @@ def check_day_over(settings: Settings, day: date, now: datetime) -> None:
     In a replay the day ended when its session did: the log's end is the day's, whatever the clock.
     """
     over = datetime.combine(day, time(), UTC) + timedelta(days=1, minutes=settings.close_grace_minutes)
-    if mark(settings) == "live" and now < over:
+    if home_kind(settings) == "live" and now < over:
         raise NotClosed(f"{day} is not over: expected a time after {over:%Y-%m-%d %H:%M} UTC, it is {now:%H:%M} UTC")
 
 

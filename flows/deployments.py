@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from flows.running import FLOWS, prefect_session
-from tidemark.connections import mark
+from tidemark.connections import home_kind
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
@@ -41,7 +41,7 @@ def _schedule(settings: Settings, name: str, entry: dict[str, Any]) -> Schedule:
         )
     unset = [f"TIDEMARK_{need.upper()}" for need in entry["needs"] if getattr(settings, need) is None]
     paused = f"until {' and '.join(unset)} is set" if unset else ""
-    if mark(settings) == "replay":
+    if home_kind(settings) == "replay":
         paused = "the state is a replay"
     return Schedule(name, entry["flow"], entry["parameters"], entry["cron"], paused)
 

@@ -51,7 +51,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             TopicPartition, tuple[int, float]
         ] = {}  # records behind, and the newest committed record's time
         self._settings = settings
-        self._timestamp_type = CREATE_TIME if connections.mark(settings) == "replay" else LOG_APPEND_TIME
+        self._timestamp_type = CREATE_TIME if connections.home_kind(settings) == "replay" else LOG_APPEND_TIME
         ensure_topics(settings, topics)
         self._destination: Destination = open_destination(settings, name, entry, topics)
         self._topics = entry.topics
@@ -186,7 +186,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             names = {CREATE_TIME: "CreateTime", LOG_APPEND_TIME: "LogAppendTime"}
             raise StackError(
                 f"{partition.topic}: expected records stamped {names[self._timestamp_type]}, as the state folder "
-                f"{self._settings.home} is marked {connections.mark(self._settings)}, received "
+                f"{self._settings.home} is marked {connections.home_kind(self._settings)}, received "
                 f"{names[chunk.timestamp_type]}: a replay and live topics never share a state folder"
             )
 

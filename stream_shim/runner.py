@@ -39,7 +39,7 @@ GC_THRESHOLDS = (100_000, 50, 100)
 MOST_PROCESSORS = 32  # of one destination, on one machine
 
 
-class _Discreet(logging.Formatter):
+class _WithoutCredentials(logging.Formatter):
     """Leaves credentials out of whatever is logged, tracebacks and other libraries' lines too."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -54,7 +54,7 @@ def start_log(settings: Settings, name: str) -> None:
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setLevel(logging.WARNING)
     for handler in (to_file, to_terminal):
-        handler.setFormatter(_Discreet("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        handler.setFormatter(_WithoutCredentials("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal])
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, and a key may be in one
     logging.getLogger("kafka").setLevel(logging.ERROR)
@@ -100,7 +100,7 @@ def run_connector(settings: Settings, name: str) -> None:
 def refuse_live_sources_in_a_replay(settings: Settings) -> None:
     """A replay's state folder has its sources in itself; live ones in it would be lost when the replay is made anew."""
     inside = settings.sources_file.resolve().is_relative_to(settings.home.resolve())
-    if connections.mark(settings) == "replay" and not inside:
+    if connections.home_kind(settings) == "replay" and not inside:
         raise StackError(
             f"expected a state folder for live sources, {settings.home} is a demo's replay, which the next demo makes "
             "anew: set TIDEMARK_HOME to another folder, and run `tidemark up`"

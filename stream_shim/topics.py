@@ -46,7 +46,7 @@ def admin(settings: Settings) -> "KafkaAdminClient":
 
 def topic_configuration(settings: Settings, entry: TopicEntry) -> dict[str, str]:
     """Whose clock stamps arrival, and how long records stay: a live topic's broker, a replay's event and for ever."""
-    live = connections.mark(settings) == "live"
+    live = connections.home_kind(settings) == "live"
     retention_ms = (settings.keep_days + 1 + entry.grace_days) * DAY_MS if live else -1
     return {
         "message.timestamp.type": "LogAppendTime" if live else "CreateTime",

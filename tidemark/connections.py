@@ -121,10 +121,10 @@ def prefect_url(settings: Settings) -> str:
     return settings.prefect_url or f"http://127.0.0.1:{settings.prefect_port}/api"
 
 
-Mark = Literal["live", "replay"]
+HomeKind = Literal["live", "replay"]
 
 
-def mark(settings: Settings) -> Mark:
+def home_kind(settings: Settings) -> HomeKind:
     """Whether the state folder holds live topics (the broker's clock counts) or a replay (the event's own does)."""
     path = settings.home / "mark"
     return "replay" if path.exists() and path.read_text().strip() == "replay" else "live"

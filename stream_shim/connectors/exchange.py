@@ -89,10 +89,10 @@ async def run(source: CcxtSource, publisher: Publisher, settings: Settings, stop
     exchange = open_exchange(source)
     try:
         await exchange.load_markets()
-        ear = Ear(source, publisher)
-        streams = [_trades(exchange, symbol, ear) for symbol in source.trades]
+        listener = Listener(source, publisher)
+        streams = [_trades(exchange, symbol, listener) for symbol in source.trades]
         if source.order_book:
-            streams += [_books(exchange, source.order_book, symbol, ear) for symbol in source.order_book.symbols]
+            streams += [_books(exchange, source.order_book, symbol, listener) for symbol in source.order_book.symbols]
         await until_stopped(stop, streams)
     except ccxt.pro.BaseError as error:
         raise SourceError(
@@ -103,7 +103,7 @@ async def run(source: CcxtSource, publisher: Publisher, settings: Settings, stop
             await asyncio.wait_for(exchange.close(), CLOSE_SECONDS)
 
 
-class Ear:
+class Listener:
     """Listens to a source's streams: silence is counted by symbol, and a source with no sound at all is lost."""
 
     def __init__(self, source: CcxtSource, publisher: Publisher) -> None:
@@ -124,7 +124,7 @@ class Ear:
         return watch.result()
 
 
-async def _trades(exchange: Any, symbol: str, ear: Ear) -> None:
+async def _trades(exchange: Any, symbol: str, listener: Listener) -> None:
     """Every trade, once: what ccxt's cache holds is what was not sent yet.
 
     ccxt wakes whoever awaits. A message that comes while nobody does, between two awaits, would wait in the cache for
@@ -135,11 +135,11 @@ async def _trades(exchange: Any, symbol: str, ear: Ear) -> None:
         watch = asyncio.ensure_future(exchange.watch_trades(symbol))
         try:
             if not (await asyncio.wait([watch], timeout=LOOK_SECONDS))[0]:
-                _send_trades(_take(exchange, symbol, []), symbol, ear)
-            given = await ear.next_of(symbol, watch)
+                _send_trades(_take(exchange, symbol, []), symbol, listener)
+            given = await listener.next_of(symbol, watch)
         finally:
             watch.cancel()
-            _send_trades(_take(exchange, symbol, given), symbol, ear)
+            _send_trades(_take(exchange, symbol, given), symbol, listener)
 
 
 def _take(exchange: Any, symbol: str, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -152,11 +152,11 @@ def _take(exchange: Any, symbol: str, given: list[dict[str, Any]]) -> list[dict[
     return taken
 
 
-def _send_trades(trades: list[dict[str, Any]], symbol: str, ear: Ear) -> None:
+def _send_trades(trades: list[dict[str, Any]], symbol: str, listener: Listener) -> None:
     for trade in trades:
-        if ear.source.sequential_trade_ids:
-            _check_sequence(ear.source, ear.publisher, symbol, trade)
-        ear.publisher.send(parse_trade(ear.source.source_system, trade))
+        if listener.source.sequential_trade_ids:
+            _check_sequence(listener.source, listener.publisher, symbol, trade)
+        listener.publisher.send(parse_trade(listener.source.source_system, trade))
 
 
 def _check_sequence(source: CcxtSource, publisher: Publisher, symbol: str, trade: dict[str, Any]) -> None:
@@ -172,11 +172,11 @@ def _check_sequence(source: CcxtSource, publisher: Publisher, symbol: str, trade
     publisher.last_ids[symbol] = max(last_id, this_id)
 
 
-async def _books(exchange: Any, entry: OrderBook, symbol: str, ear: Ear) -> None:
+async def _books(exchange: Any, entry: OrderBook, symbol: str, listener: Listener) -> None:
     """Snapshots at the entry's pace. ccxt begins a book anew where it finds a gap in it, so none is made across one."""
     from ccxt.base.errors import ChecksumError
 
-    source, pace = ear.source, Pace(ear.publisher, entry.every_seconds)
+    source, pace = listener.source, Pace(listener.publisher, entry.every_seconds)
     while True:
         watch = asyncio.ensure_future(exchange.watch_order_book(symbol))
         try:
@@ -184,9 +184,9 @@ async def _books(exchange: Any, entry: OrderBook, symbol: str, ear: Ear) -> None
                 pace.offer_if_changed(symbol, _levels(source, entry, exchange.orderbooks.get(symbol)))
             if pace.waits and not (await asyncio.wait([watch], timeout=entry.every_seconds))[0]:
                 pace.pause()
-            book = await ear.next_of(symbol, watch)
+            book = await listener.next_of(symbol, watch)
         except ChecksumError as error:
-            ear.publisher.gaps[symbol] += 1
+            listener.publisher.gaps[symbol] += 1
             log.warning("%s: the book of %s has a gap (%s); it begins anew", source.name, symbol, error)
             continue
         finally:

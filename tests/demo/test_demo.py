@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from demo.session import Level, Session
-from tidemark.connections import dsn, mark
+from tidemark.connections import dsn, home_kind
 from tidemark.settings import Settings
 
 PROMOTED, KEPT = date(2024, 8, 8), date(2024, 8, 9)
@@ -98,7 +98,7 @@ def check_report(report: dict[str, Any], settings: Settings) -> None:
     promoted = {line["topic"]: line["promoted"] for line in report["account"]}
     assert promoted["market_tick"] > 0
     assert promoted["order_book_l2"] > 0
-    assert mark(settings) == "replay"
+    assert home_kind(settings) == "replay"
     assert (settings.home / "docs" / "index.html").stat().st_size > 1_000_000
 
 

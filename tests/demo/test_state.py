@@ -9,7 +9,7 @@ import pytest
 
 from demo.state import renew
 from tests.conftest import Stack, new_settings
-from tidemark.connections import mark
+from tidemark.connections import home_kind
 from tidemark.errors import ConfigurationError
 from tidemark.stack import local
 from tidemark.stack.checks import make_home
@@ -75,5 +75,5 @@ def test_a_stack_that_was_only_started_becomes_a_replay_and_one_with_a_row_is_re
     with psycopg.connect(started.dsn("warehouse", "transformer")) as connection:
         connection.execute("drop table marts.mine")
     renew(settings)
-    assert mark(settings) == "replay"
+    assert home_kind(settings) == "replay"
     assert contents(settings.home) == {"mark"}
