@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from flows.running import FLOWS, prefect_session
-from tidemark.connections import home_kind
+from tidemark.connections import home_kind, refuse_a_replay
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
@@ -60,7 +60,11 @@ def deploy(settings: Settings) -> list[Schedule]:
 
 
 def serve(settings: Settings) -> None:
-    """Deploy, then run what is due, each run in a process of its own, until SIGTERM or SIGINT."""
+    """Deploy, then run what is due, each run in a process of its own, until SIGTERM or SIGINT.
+
+    StackError in a demo's state folder: its schedules are paused for good.
+    """
+    refuse_a_replay(settings)
     wanted = deploy(settings)
     with prefect_session(settings):
         import prefect

@@ -1,5 +1,6 @@
 """One GET to a source, tried again with the listed delays; what is not data becomes a SourceError."""
 
+import ipaddress
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import httpx
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
 
+from tidemark.connections import refuse_a_replay
 from tidemark.errors import SourceError
 from tidemark.settings import Settings
 
@@ -42,7 +44,12 @@ class Request:
 
 
 def fetch(settings: Settings, request: Request, parse: Callable[[bytes], T]) -> T:
-    """The parsed body of the answer; SourceError after the last try, or at once when the source refuses."""
+    """The parsed body of the answer; SourceError after the last try, or at once when the source refuses.
+
+    StackError in a demo's state folder, unless the source is on loopback, as the demo's own are.
+    """
+    if not _on_loopback(request.url):
+        refuse_a_replay(settings)
     delays = settings.retry_seconds
     tries = Retrying(
         stop=stop_after_attempt(len(delays) + 1),
@@ -57,6 +64,14 @@ def fetch(settings: Settings, request: Request, parse: Callable[[bytes], T]) -> 
         raise _source_error(request, tried, "run it again later", again=True) from None
     except Refused as error:
         raise _source_error(request, f"received {error}", "correct the key or the request", again=False) from None
+
+
+def _on_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _get(request: Request) -> bytes:

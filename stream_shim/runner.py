@@ -98,13 +98,9 @@ def run_connector(settings: Settings, name: str) -> None:
 
 
 def refuse_live_sources_in_a_replay(settings: Settings) -> None:
-    """A replay's state folder has its sources in itself; live ones in it would be lost when the replay is made anew."""
-    inside = settings.sources_file.resolve().is_relative_to(settings.home.resolve())
-    if connections.home_kind(settings) == "replay" and not inside:
-        raise StackError(
-            f"expected a state folder for live sources, {settings.home} is a demo's replay, which the next demo makes "
-            "anew: set TIDEMARK_HOME to another folder, and run `tidemark up`"
-        )
+    """A replay's state folder has its sources in itself."""
+    if not settings.sources_file.resolve().is_relative_to(settings.home.resolve()):
+        connections.refuse_a_replay(settings)
 
 
 async def _connect_until_signal(source: SourceEntry, publisher: "Publisher", settings: Settings) -> None:

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from queue import Queue
 from typing import Any
 
@@ -12,10 +13,10 @@ import pytest
 from pydantic import SecretStr
 
 from flows import alerts
-from flows.deployments import deploy
+from flows.deployments import deploy, serve
 from flows.running import prefect_session, run_flow
 from tidemark.connections import prefect_url
-from tidemark.errors import SourceError
+from tidemark.errors import SourceError, StackError
 from tidemark.settings import Settings
 
 
@@ -88,3 +89,9 @@ def test_deploying_twice_is_once_and_nothing_runs_before_real_sources_are_config
         "ingest-ecb", "promote-daily", "check-daily",
     ]  # fmt: skip
     deploy(stack.settings)
+
+
+def test_a_demos_state_folder_is_not_served(stack: Any, tmp_path: Path) -> None:
+    (tmp_path / "mark").write_text("replay\n")
+    with pytest.raises(StackError, match="expected a state folder for live sources"):
+        serve(stack.with_settings(home=tmp_path))

@@ -9,6 +9,7 @@ from multiprocessing.context import ForkServerContext
 
 import pytest
 
+from ingest import lake
 from ingest.pipeline import run
 from tests.ingest.conftest import KEY, Query
 from tests.ingest.loopback import Reply, serving, zipped
@@ -87,6 +88,20 @@ def test_text_that_no_database_holds_is_refused_before_it_is_stored(settings: Se
 def test_a_warehouse_that_does_not_answer_is_said_in_a_sentence(settings: Settings) -> None:
     with pytest.raises(StackError, match="expected the database warehouse to answer"):
         run(settings.model_copy(update={"postgres_port": 9}), "ecb")
+
+
+def test_a_live_source_is_refused_in_a_demos_state_folder_and_one_on_loopback_is_not(
+    settings: Settings, warehouse: Query
+) -> None:
+    (settings.home / "mark").write_text("replay\n")
+    live = settings.model_copy(update={"ecb_url": "https://ecb.example.org", "fred_url": "http://192.0.2.1"})
+    for source in ("ecb", "fred"):
+        with pytest.raises(StackError, match=r"expected a state folder for live sources, .* is a demo's replay"):
+            run(live, source)
+    assert lake.complete_loads(settings, "ecb") == set()
+    with serving(lambda path, query: HISTORY) as source_on_loopback:
+        run(settings.model_copy(update={"ecb_url": source_on_loopback.url}), "ecb")
+    assert warehouse("select count(*) from ingestion.ecb__reference_rates") == [(ROWS,)]
 
 
 # Where a run kills itself: before the named method of dlt does its work.
