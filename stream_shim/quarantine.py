@@ -14,7 +14,7 @@ from stream_shim.destinations.postgres import Table, feeds_of, note_feeds
 from stream_shim.mapping import Reject
 from stream_shim.records import Record
 from tidemark import connections
-from tidemark.errors import TidemarkError
+from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
 
@@ -27,15 +27,15 @@ class Wanted:
     identity: str | None = None
 
     def condition(self) -> sql.Composed:
-        """The condition on realtime.quarantine, beside that nobody dropped the record."""
+        """The condition on realtime.quarantine, beside that nobody dropped the record; may be a ConfigurationError."""
         parts = [sql.SQL("dropped_at is null")]
         for column, value in (("topic", self.topic), ("reason", self.reason)):
             if value is not None:
                 parts.append(sql.SQL("{} = {}").format(sql.Identifier(column), sql.Literal(value)))  # type: ignore[arg-type]
         if self.identity is not None:
             topic, *numbers = self.identity.split(":")
-            if len(numbers) != 3 or not all(number.isdigit() for number in numbers):
-                raise TidemarkError(f"expected TOPIC:EPOCH:PARTITION:OFFSET, received {self.identity!r}")
+            if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
+                raise ConfigurationError(f"expected TOPIC:EPOCH:PARTITION:OFFSET, received {self.identity!r}")
             parts.append(
                 sql.SQL("(topic, log_epoch, kafka_partition, kafka_offset) = ({}, {}, {}, {})").format(  # type: ignore[arg-type]
                     sql.Literal(topic), *[sql.Literal(int(number)) for number in numbers]

@@ -61,16 +61,20 @@ def retry(**which: str | None) -> None:
 
 @quarantine.command()
 @_wanted
-@click.confirmation_option(prompt="These records will count as dropped. Go on?")
-def drop(**which: str | None) -> None:
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+def drop(yes: bool, **which: str | None) -> None:
     """Give the records up: they are kept, and count as dropped.
 
     \b
     Example:
       tidemark quarantine drop --identity market_tick:1:0:123 --yes
     """
-    from stream_shim.quarantine import Wanted
+    from stream_shim.quarantine import Wanted, summary
     from stream_shim.quarantine import drop as drop_records
     from tidemark.settings import load
 
-    click.echo(f"{drop_records(load(), Wanted(**which))} are dropped")
+    settings, wanted = load(), Wanted(**which)
+    if not yes:
+        found = sum(row["records"] for row in summary(settings, wanted))
+        click.confirm(f"{found} records will count as dropped. Go on?", abort=True)
+    click.echo(f"{drop_records(settings, wanted)} are dropped")

@@ -7,7 +7,6 @@ import pytest
 from stream_shim import quarantine
 from stream_shim.quarantine import Wanted
 from tests.stream_shim.conftest import Lane, tick, until
-from tidemark.errors import TidemarkError
 
 
 @pytest.fixture
@@ -58,6 +57,20 @@ def test_a_dropped_record_stays_and_counts_as_dropped(with_rejects: Lane) -> Non
     assert (balance["quarantined"], balance["dropped"], balance["realtime"], balance["balance"]) == (2, 1, 2, 0)
 
 
-def test_an_identity_that_is_none_is_refused(lane: Lane) -> None:
-    with pytest.raises(TidemarkError, match="TOPIC:EPOCH:PARTITION:OFFSET"):
-        quarantine.drop(lane.settings, Wanted(identity="market_tick:1"))
+def test_before_records_are_dropped_their_number_is_shown_and_asked_about(with_rejects: Lane) -> None:
+    asked = with_rejects.stack.run("quarantine", "drop", "--reason", "not_json")  # nobody answers
+    assert "2 records will count as dropped" in asked.stdout
+    assert asked.returncode == 1
+    assert with_rejects.query("select from realtime.quarantine where dropped_at is not null") == []
+    done = with_rejects.stack.run("quarantine", "drop", "--reason", "not_json", "--yes")
+    assert (done.stdout, done.returncode) == ("2 are dropped\n", 0)
+
+
+@pytest.mark.parametrize("identity", ["market_tick:1", "market_tick:1:0:\N{SUPERSCRIPT TWO}"])
+def test_an_identity_that_is_none_is_wrong_usage_and_refused_before_anything_is_asked(
+    lane: Lane, identity: str
+) -> None:
+    done = lane.stack.run("quarantine", "drop", "--identity", identity)
+    assert done.returncode == 2
+    assert "expected TOPIC:EPOCH:PARTITION:OFFSET, received" in done.stderr
+    assert done.stdout == ""
