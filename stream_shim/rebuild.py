@@ -38,6 +38,8 @@ def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
     """Per partition of the topic's current epoch: rows that stood there, and rows that stand there now."""
     if topic not in CATEGORIES:
         raise ConfigurationError(f"expected a topic of {', '.join(CATEGORIES)}, received {topic!r}")
+    if day > (today := datetime.now(UTC).date()):
+        raise ConfigurationError(f"expected a day up to today, {today} (UTC), received {day}: it has no records yet")
     table = Table(topic, read_topics(settings.topics_file)[topic])
     with connections.connect(settings, "realtime", "promoter") as connection:
         # First of all a lock that a trim waits for: what is found out below stays so until the rows are there.

@@ -1,8 +1,11 @@
 """A day of `realtime` is filled again from the buffer: the same records, the same identities."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
+import pytest
+
+from tests.conftest import Stack
 from tests.stream_shim.conftest import Lane, tick, until
 
 IDENTITIES = "select log_epoch, kafka_partition, kafka_offset, received_at, price from realtime.market_tick order by 3"
@@ -32,3 +35,10 @@ def test_a_promoted_day_is_not_filled_again(lane: Lane) -> None:
     done = lane.stack.run("stream", "rebuild", "2024-08-08", "--topic", "market_tick")
     assert done.returncode == 1
     assert "it was promoted" in done.stderr
+
+
+@pytest.mark.parametrize("day", [str(date.max), str(datetime.now(UTC).date() + timedelta(days=2))])
+def test_a_day_that_is_to_come_is_wrong_usage(stack: Stack, day: str) -> None:
+    done = stack.run("stream", "rebuild", day)
+    assert done.returncode == 2
+    assert "expected a day up to today" in done.stderr and f"received {day}" in done.stderr
