@@ -47,14 +47,37 @@ class NotTaken(TidemarkError):
 
 
 class Destination(Protocol):
-    """One place that wants topics. `prepare` is pure; `commit` writes all of it or raises Fenced or NotTaken."""
+    """One place that wants topics, for one processor. `commit` has a thread of its own, beside `prepare` and `keep_up`.
 
-    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, int]: ...
-    def prepare(self, segments: list[Segment]) -> Any: ...
-    def commit(self, prepared: Any) -> Written: ...
-    def keep_up(self) -> None: ...
-    def headroom_days(self) -> int | None: ...
-    def close(self) -> None: ...
+    Exactly once where a destination keeps its own positions, in the transaction of what it writes, as Postgres does. At
+    least once where the processor commits them to Kafka after `commit` has returned: a kill in between repeats a batch.
+    """
+
+    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, int]:
+        """The offset to read each of these partitions on from, asked whenever partitions are newly assigned.
+
+        A partition is left out where the destination keeps no position: then Kafka's committed one counts, else the
+        log's start. EpochEnded where a log is not the one that was read, which ends the processor; NotTaken.
+        """
+
+    def prepare(self, segments: list[Segment]) -> Any:
+        """What `commit` takes: the segments, in order, mapped and serialized. Pure: it reads and writes nothing."""
+
+    def commit(self, prepared: Any) -> Written:
+        """Write all that was prepared, and say how many rows and rejects of each topic that were.
+
+        NotTaken: nothing is taken now, and the same batch comes again after a wait. Fenced: another consumer is ahead,
+        nothing was written, and the positions are asked for anew. Any other error ends the processor.
+        """
+
+    def keep_up(self) -> None:
+        """Prepare for the days ahead, now and then. NotTaken: it is tried again soon, and reading goes on meanwhile."""
+
+    def headroom_days(self) -> int | None:
+        """How many days after today are prepared, for metrics and alerts; None where that means nothing."""
+
+    def close(self) -> None:
+        """Give back what is held open; nothing is called afterwards."""
 
 
 def open_destination(
