@@ -139,9 +139,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         ids = topic_ids(self._settings, sorted({partition.topic for partition in partitions}))
         self._topic_ids |= ids
         starts, ends = self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
-        logs = {
-            (p.topic, p.partition): LogState(ids[p.topic], starts[p], ends[p]) for p in partitions
-        }  # fmt: skip
+        logs = {(p.topic, p.partition): LogState(ids[p.topic], starts[p], ends[p]) for p in partitions}
         try:
             positions = self._destination.positions(logs)
         except NotTaken as error:
@@ -149,13 +147,18 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         for partition in partitions:
             position = positions.get((partition.topic, partition.partition))
-            if position is None:  # a destination that keeps none: Kafka's, else the log's start
-                committed = self._consumer.committed(partition)
-                position = starts[partition] if committed is None else committed
-            self._consumer.seek(partition, position)
-            self._accounted[partition] = position
+            offset = self._committed(partition, starts[partition]) if position is None else position.next_offset
+            self._consumer.seek(partition, offset)
+            self._accounted[partition] = offset
+            epoch = "" if position is None else f" of epoch {position.log_epoch}"
+            log.info("%s: reads %s, partition %s, from offset %s%s", self.name, *partition, offset, epoch)
         self._consumer.resume(*partitions)
         self._unplaced.difference_update(partitions)
+
+    def _committed(self, partition: TopicPartition, start: int) -> int:
+        """For a destination that keeps no position: Kafka's, else the log's start."""
+        committed = self._consumer.committed(partition)
+        return start if committed is None else int(committed)
 
     def _settle(self, stop: threading.Event) -> None:
         """Wait until the writer has committed all that it was given, so that the stored positions are the latest."""

@@ -75,6 +75,7 @@ class Publisher:
         # by symbol, where the venue's trade ids are sequential: kept, so that what a restart misses is counted too
         self.last_ids: dict[str, int] = json.loads(self._ids_file.read_text()) if self._ids_file.exists() else {}
         self.last_message_at = 0.0
+        self._is_first = True  # the next record is the first since the source was connected
         self.started_at = time.time()
         self._report = report_path(settings, "connector", source)
         self._rejects = _rejects_log(settings, source)
@@ -92,6 +93,10 @@ class Publisher:
             max_request_size=MAX_MESSAGE_BYTES,
         )
 
+    def expect_first(self) -> None:
+        """The source is connected again: its first record is worth a line in the log."""
+        self._is_first = True
+
     def send(self, datum: Datum) -> None:
         """Queue one datum; blocks while the buffer is full. The key orders: source_system and symbol or publisher."""
         topic, fields, attributes, time_ms = datum
@@ -99,6 +104,9 @@ class Publisher:
             self.reject(f"missing {', '.join(missing_fields(datum))}", {**fields, "attributes": attributes})
             return
         self.last_message_at = time.time()
+        if self._is_first:
+            self._is_first = False
+            log.info("%s: connected, its first record came", self.source)
         try:
             value = self._encode({**fields, "attributes": attributes})
         except (UnicodeEncodeError, TypeError, ValueError) as error:

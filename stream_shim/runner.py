@@ -116,6 +116,7 @@ async def connect_until(stop: asyncio.Event, source: SourceEntry, publisher: "Pu
     failures = 0
     while not stop.is_set():
         started = time.monotonic()
+        publisher.expect_first()
         try:
             await _until(stop, asyncio.create_task(connector_of(source)(source, publisher, settings, stop)))
         except SourceError as error:

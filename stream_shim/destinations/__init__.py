@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stream_shim.config import DestinationEntry, TopicEntry
-from stream_shim.epochs import LogState
+from stream_shim.epochs import LogState, Position
 from stream_shim.records import Record
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
@@ -53,8 +53,8 @@ class Destination(Protocol):
     least once where the processor commits them to Kafka after `commit` has returned: a kill in between repeats a batch.
     """
 
-    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, int]:
-        """The offset to read each of these partitions on from, asked whenever partitions are newly assigned.
+    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, Position]:
+        """The epoch and the offset to read each of these partitions on from, asked when they are newly assigned.
 
         A partition is left out where the destination keeps no position: then Kafka's committed one counts, else the
         log's start. EpochEnded where a log is not the one that was read, which ends the processor; NotTaken.

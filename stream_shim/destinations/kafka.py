@@ -4,7 +4,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from stream_shim.destinations import NotTaken, Segment, TopicAndPartition, Written
-from stream_shim.epochs import LogState
+from stream_shim.epochs import LogState, Position
 
 FLUSH_SECONDS = 30
 
@@ -16,7 +16,7 @@ class KafkaDestination:
         self._name, self._prefix, self._bootstrap = name, prefix, bootstrap
         self._producer: KafkaProducer | None = None
 
-    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, int]:
+    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, Position]:
         """None of its own: the processor goes on from what is committed to Kafka."""
         return {}
 

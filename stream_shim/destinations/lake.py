@@ -15,7 +15,7 @@ import fsspec
 import msgspec
 
 from stream_shim.destinations import NotTaken, Segment, TopicAndPartition, Written
-from stream_shim.epochs import LogState
+from stream_shim.epochs import LogState, Position
 from stream_shim.records import Record
 from tidemark import connections
 from tidemark.settings import Settings
@@ -28,7 +28,7 @@ class LakeDestination:
         self._topic_ids: dict[str, str] = {}
         self._files, self._root = fsspec.core.url_to_fs(f"{connections.lake_url(settings)}/{path}")
 
-    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, int]:
+    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, Position]:
         """None of its own: the processor goes on from what is committed to Kafka."""
         self._topic_ids |= {topic: log.topic_id for (topic, _), log in logs.items()}
         return {}

@@ -20,7 +20,7 @@ from psycopg import Connection, sql
 
 from stream_shim.config import TopicEntry
 from stream_shim.destinations import Fenced, NotTaken, Segment, TopicAndPartition, Written
-from stream_shim.epochs import LogState, read_position
+from stream_shim.epochs import LogState, Position, read_position
 from stream_shim.mapping import Mapped, Reject, Row, build_mapper, received_at
 from tidemark import connections
 from tidemark.categories import table_columns
@@ -163,7 +163,7 @@ class PostgresDestination:
             )  # fmt: skip
         return self._connection
 
-    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, int]:
+    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, Position]:
         """Where to read each partition on, by the offsets stored with the rows. EpochEnded, or NotTaken."""
         found = {}
         try:
@@ -172,7 +172,7 @@ class PostgresDestination:
                 for (topic, partition), log in logs.items():
                     position = read_position(connection, topic, partition, log)
                     self._epochs[topic, partition] = position.log_epoch
-                    found[topic, partition] = position.next_offset
+                    found[topic, partition] = position
         except psycopg.Error as error:
             raise self._not_taken(error) from error
         return found

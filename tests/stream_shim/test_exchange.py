@@ -1,6 +1,7 @@
 """The ccxt kind against Binance's loopback server: gaps, silence, and a connection that breaks in every way."""
 
 import json
+import logging
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -131,8 +132,9 @@ def test_one_silent_symbol_is_counted_and_ends_no_other(wire: Wire, session: Ses
 
 @pytest.mark.parametrize("accident", [Accident.CUT, Accident.GARBAGE, Accident.STALL])
 def test_a_stream_that_breaks_is_connected_again_and_nothing_is_doubled_but_by_the_venue(
-    wire: Wire, session: Session, accident: Accident
+    wire: Wire, session: Session, accident: Accident, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "tidemark.connector")
     with serving(session.folder) as servers:
         servers.binance.accidents = {(BTC, 1501): accident}
         entry = binance(wire, servers, f"breaks_{accident}", trades=["BTC/USDT"], silence_seconds=5)
@@ -145,6 +147,7 @@ def test_a_stream_that_breaks_is_connected_again_and_nothing_is_doubled_but_by_t
     assert set(times) == set(expected)
     assert all(times[one] == 1 for one in expected[1500:])
     assert max(times.values()) <= connections  # the venue's server begins anew for each
+    assert 2 <= caplog.text.count("connected, its first record came") <= connections
 
 
 @pytest.mark.parametrize("fault", list(Fault))

@@ -19,6 +19,18 @@ def test_every_record_becomes_one_row_with_its_identity(lane: Lane) -> None:
     assert lane.query("select source_system, name from realtime.feed") == [("test", "BTC/USDT")]
 
 
+def test_the_log_says_once_where_each_partition_is_read_on(lane: Lane) -> None:
+    lane.produce("market_tick", [tick(0), tick(1)])
+    log = lane.settings.home / "logs" / "processor-realtime.log"
+    for offset in (0, 2):
+        before = len(log.read_text()) if log.exists() else 0
+        line = f"realtime: reads market_tick, partition 0, from offset {offset} of epoch 1"
+        with lane.running("processor"):
+            until(lambda: log.exists() and line in log.read_text()[before:], line)  # noqa: B023 - awaited at once
+            until(lambda: lane.consumed() == 2, "both consumed")
+        assert log.read_text()[before:].count(line) == 1
+
+
 def test_poison_of_each_kind_goes_to_quarantine_and_the_rest_goes_on(lane: Lane) -> None:
     poison = [value for value, _ in POISON.values()]
     lane.produce("market_tick", [tick(1), *poison, tick(2)], max_request_size=4_000_000)
