@@ -75,7 +75,9 @@ def publish(names: tuple[str, ...]) -> None:
 
 @catalog.command()
 def docs() -> None:
-    """Build dbt's pages of both databases as one static file, and name it. It needs no server.
+    """Build dbt's pages of both databases as one static file, and name it.
+
+    To build it takes both databases, to look at it no server.
 
     \b
     Example:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tidemark.connections import Database, dsn, passwords, postgres_server
+from tidemark.connections import Database, connect, passwords, postgres_server
 from tidemark.errors import TidemarkError
 from tidemark.settings import PROJECT, Settings
 
@@ -106,12 +106,10 @@ def run(settings: Settings, args: Sequence[str], target: Database = "warehouse")
 def ensure_live(settings: Settings) -> bool:
     """Make the views of schema `live` where one is missing; whether it did. Seconds, so not with every start.
 
-    psycopg.OperationalError where `realtime` does not answer; DbtError as `run`.
+    StackError where `realtime` does not answer; DbtError as `run`.
     """
-    import psycopg
-
     models = (DBT_PROJECT / "models" / "live").glob("live_*.sql")
-    with psycopg.connect(dsn(settings, "realtime", ROLE)) as connection:
+    with connect(settings, "realtime", ROLE) as connection:
         found = connection.execute("select viewname from pg_views where schemaname = 'live'").fetchall()
     if {model.stem.removeprefix("live_") for model in models} <= {name for (name,) in found}:
         return False
@@ -128,9 +126,11 @@ def _together(settings: Settings, name: str, keys: Sequence[str]) -> str:
 def build_docs(settings: Settings) -> Path:
     """The documentation of the models of both databases as one HTML file that needs no server; its path.
 
-    A database whose models were never built is built first: the file shows the columns' types.
+    A database whose models were never built is built first: the file shows the columns' types. StackError where a
+    database does not answer; DbtError as `run`.
     """
     for target in DOCUMENTED:
+        connect(settings, target, ROLE).close()  # dbt would only say that it could not
         if not (artifacts(settings, target) / "run_results.json").exists():
             run(settings, ["build"], target)
         # Without --no-compile, dbt would overwrite run_results.json with entries that hold no test result.
