@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -44,12 +43,9 @@ def forget_settings() -> None:
 @contextlib.contextmanager
 def new_home() -> Iterator[Path]:
     """A state folder that an unprivileged server can reach, gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="tidemark-bench-"))
-    folder.chmod(0o711)
-    try:
-        yield folder / "home"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="tidemark-bench-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder) / "home"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -57,12 +56,9 @@ class Stack:
 @contextlib.contextmanager
 def new_home() -> Iterator[Path]:
     """A state folder that also an unprivileged server can reach, gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="tidemark-"))
-    folder.chmod(0o711)
-    try:
-        yield folder / "home"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="tidemark-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder) / "home"
 
 
 def new_settings(home: Path, **changes: Any) -> Settings:

@@ -10,13 +10,15 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import WSMsgType, web
+
+from tests.stream_shim.loopback import listening
 
 _ANSWER = re.compile(r"^(https://\S+) -> [\d.]+: (.*)$")
 _MESSAGE = re.compile(r"^[\d.]+: (.*)$")
@@ -59,17 +61,8 @@ class RecordedVenue:
     answered: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
     refused: list[str] = field(default_factory=list)
 
-    @asynccontextmanager
-    async def serve(self) -> Any:
-        application = web.Application()
-        application.add_routes([web.get("/{path:.*}", self._get)])
-        runner = web.AppRunner(application, shutdown_timeout=0.5)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            yield runner.addresses[0][1]
-        finally:
-            await runner.cleanup()
+    def serve(self) -> AbstractAsyncContextManager[int]:
+        return listening(web.get("/{path:.*}", self._get))
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":

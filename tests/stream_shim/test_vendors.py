@@ -17,7 +17,8 @@ from stream_shim.connectors.alpaca import parse_trade
 from tests.conftest import Stack
 from tests.stream_shim.conftest import until
 from tests.stream_shim.connecting import Wire, entry_of
-from tests.stream_shim.vendor_servers import AlpacaStream, DatabentoGateway, in_thread
+from tests.stream_shim.loopback import in_thread
+from tests.stream_shim.vendor_servers import AlpacaStream, DatabentoGateway
 from tidemark.errors import ConfigurationError
 
 KEY, SECRET = "PKTEST0123456789ABCD", "secret-0123456789abcdefghijklmnop"

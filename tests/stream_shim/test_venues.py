@@ -9,8 +9,8 @@ import pytest
 from tests.conftest import Stack
 from tests.stream_shim.conftest import until
 from tests.stream_shim.connecting import Wire, entry_of
+from tests.stream_shim.loopback import in_thread
 from tests.stream_shim.recorded_venues import RecordedVenue, bitfinex, bitstamp, deribit, gemini, messages
-from tests.stream_shim.vendor_servers import in_thread
 
 pytestmark = pytest.mark.recordings
 Book = dict[str, dict[float, float]]  # bid and ask: price to size

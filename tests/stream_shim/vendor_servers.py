@@ -2,9 +2,8 @@
 
 import asyncio
 import hashlib
-import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,28 +11,7 @@ import databento_dbn as dbn
 import msgpack
 from aiohttp import WSMsgType, web
 
-
-@contextmanager
-def in_thread(serve: Callable[[], Any]) -> Iterator[int]:
-    """Run an async context manager that gives a port in a thread's own loop, until the block ends."""
-    began, ports, loops = threading.Event(), [], []
-    stop = asyncio.Event()
-
-    async def main() -> None:
-        async with serve() as port:
-            ports.append(port)
-            loops.append(asyncio.get_running_loop())
-            began.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    assert began.wait(20)
-    try:
-        yield ports[0]
-    finally:
-        loops[0].call_soon_threadsafe(stop.set)
-        thread.join(timeout=20)
+from tests.stream_shim.loopback import listening
 
 
 @dataclass
@@ -50,17 +28,8 @@ class AlpacaStream:
     sent: int = 0
     subscribed: list[list[str]] = field(default_factory=list)
 
-    @asynccontextmanager
-    async def serve(self) -> Any:
-        application = web.Application()
-        application.add_routes([web.get("/v2/iex", self._socket)])
-        runner = web.AppRunner(application, shutdown_timeout=0.5)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            yield runner.addresses[0][1]
-        finally:
-            await runner.cleanup()
+    def serve(self) -> AbstractAsyncContextManager[int]:
+        return listening(web.get("/v2/iex", self._socket))
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -110,7 +79,7 @@ class DatabentoGateway:
     stays: bool = True  # else it closes when all is sent
 
     @asynccontextmanager
-    async def serve(self) -> Any:
+    async def serve(self) -> AsyncIterator[int]:
         server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
         try:
             yield server.sockets[0].getsockname()[1]
