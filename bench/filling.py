@@ -6,8 +6,8 @@ from typing import Any
 
 from bench.stack import Stack
 from bench.ticks import Tick, key, tick
+from stream_shim.buffer.topics import admin, ensure_topics, topic_configuration
 from stream_shim.config import read_topics
-from stream_shim.topics import admin, ensure_topics, topic_configuration
 from tidemark.connections import kafka_bootstrap
 
 TOPIC = "market_tick"

@@ -17,7 +17,7 @@ from bench.filling import TOPIC, make_topics, producer
 from bench.report import Measure
 from bench.stack import Connection, Stack, Usage, own_stack, until
 from bench.ticks import SYMBOLS, key, tick, wire
-from stream_shim.topics import admin
+from stream_shim.buffer.topics import admin
 
 PARTITIONS = 4
 CORES = (4, 8)

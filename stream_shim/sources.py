@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
+from stream_shim.buffer.publisher import Datum, missing_fields
 from stream_shim.config import SourceEntry, check_source, read_sources
 from stream_shim.connectors import connector_of
-from stream_shim.publisher import Datum, missing_fields
-from stream_shim.reports import read_reports
+from stream_shim.running.reports import read_reports
 from tidemark.errors import ConfigurationError, SourceError
 from tidemark.settings import Settings
 

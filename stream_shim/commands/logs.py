@@ -16,7 +16,7 @@ def logs(name: str | None, follow: bool, lines: int) -> None:
     Example:
       tidemark logs processor-realtime -f
     """
-    from stream_shim.logs import list_logs, print_log
+    from stream_shim.running.logs import list_logs, print_log
     from tidemark.settings import load
 
     settings = load()

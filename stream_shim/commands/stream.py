@@ -23,9 +23,9 @@ def run() -> None:
     Example:
       tidemark stream run
     """
-    from stream_shim.metrics import serve
-    from stream_shim.runner import refuse_live_sources_in_a_replay, start_log
-    from stream_shim.supervisor import Supervisor
+    from stream_shim.running.metrics import serve
+    from stream_shim.running.runner import refuse_live_sources_in_a_replay, start_log
+    from stream_shim.running.supervisor import Supervisor
     from tidemark.settings import load
 
     settings = load()
@@ -47,7 +47,7 @@ def connector(name: str) -> None:
     Example:
       tidemark stream connector binance
     """
-    from stream_shim.runner import run_connector
+    from stream_shim.running.runner import run_connector
     from tidemark.settings import load
 
     run_connector(load(), name)
@@ -62,7 +62,7 @@ def processor(destination: str) -> None:
     Example:
       tidemark stream processor realtime
     """
-    from stream_shim.runner import run_processor
+    from stream_shim.running.runner import run_processor
     from tidemark.settings import load
 
     run_processor(load(), destination)
@@ -82,8 +82,8 @@ def epoch(topic: str, yes: bool, as_json: bool) -> None:
       tidemark stream epoch market_tick
       tidemark stream epoch market_tick --yes
     """
-    from stream_shim.next_epoch import next_epoch
-    from stream_shim.topics import reachable_kafka
+    from stream_shim.buffer.topics import reachable_kafka
+    from stream_shim.repairs.next_epoch import next_epoch
     from tidemark.settings import load
 
     settings = load()
@@ -106,8 +106,8 @@ def rebuild(day: datetime, topics: tuple[str, ...], as_json: bool) -> None:
     Example:
       tidemark stream rebuild 2024-08-09 --topic market_tick
     """
-    from stream_shim.rebuild import rebuild_day
-    from stream_shim.topics import reachable_kafka
+    from stream_shim.buffer.topics import reachable_kafka
+    from stream_shim.repairs.rebuild import rebuild_day
     from tidemark.categories import CATEGORIES
     from tidemark.settings import load
 
@@ -129,7 +129,7 @@ def forget(destination: str) -> None:
     Example:
       tidemark stream forget archive --yes
     """
-    from stream_shim.topics import forget_group, reachable_kafka
+    from stream_shim.buffer.topics import forget_group, reachable_kafka
     from tidemark.settings import load
 
     settings = load()

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from importlib import import_module
 from typing import Any
 
+from stream_shim.buffer.publisher import Publisher
 from stream_shim.config import SourceEntry
-from stream_shim.publisher import Publisher
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 

@@ -18,9 +18,9 @@ from typing import Any
 from alpaca.data.enums import DataFeed
 from alpaca.data.live import StockDataStream
 
+from stream_shim.buffer.publisher import Datum, Publisher
 from stream_shim.config import AlpacaSource, fill, hide
 from stream_shim.connectors import until_stopped
-from stream_shim.publisher import Datum, Publisher
 from tidemark.errors import SourceError
 from tidemark.settings import Settings
 

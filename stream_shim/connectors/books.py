@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from stream_shim.publisher import Datum, Publisher
+from stream_shim.buffer.publisher import Datum, Publisher
 
 Level = tuple[float, float]  # price, size
 

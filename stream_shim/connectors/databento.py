@@ -16,10 +16,10 @@ from typing import Any
 
 import databento
 
+from stream_shim.buffer.publisher import Datum, Publisher
 from stream_shim.config import DatabentoSource, fill, hide
 from stream_shim.connectors import until_stopped
 from stream_shim.connectors.books import Pace, snapshot
-from stream_shim.publisher import Datum, Publisher
 from tidemark.errors import SourceError
 from tidemark.settings import Settings
 

@@ -16,10 +16,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from stream_shim.buffer.publisher import Datum, Publisher
 from stream_shim.config import CcxtSource, OrderBook, fill, hide
 from stream_shim.connectors import until_stopped
 from stream_shim.connectors.books import Pace, snapshot
-from stream_shim.publisher import Datum, Publisher
 from tidemark.errors import ConfigurationError, SourceError
 from tidemark.settings import Settings
 

@@ -15,11 +15,11 @@ from typing import Any
 import feedparser
 import httpx
 
+from stream_shim.buffer.publisher import Datum, Publisher
 from stream_shim.config import FeedSource, fill, hide
 from stream_shim.connectors import pause
 from stream_shim.connectors.cursor import Cursor
 from stream_shim.connectors.http import date_ms, get
-from stream_shim.publisher import Datum, Publisher
 from tidemark.errors import SourceError
 from tidemark.settings import Settings
 

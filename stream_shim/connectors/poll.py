@@ -24,11 +24,11 @@ from xml.etree import ElementTree
 import httpx
 import msgspec
 
+from stream_shim.buffer.publisher import Datum, Publisher
 from stream_shim.config import PollSource, fill, hide
 from stream_shim.connectors import pause
 from stream_shim.connectors.cursor import Cursor
 from stream_shim.connectors.http import date_ms, get
-from stream_shim.publisher import Datum, Publisher
 from tidemark.categories import required_fields
 from tidemark.errors import SourceError
 from tidemark.settings import Settings

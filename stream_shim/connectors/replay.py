@@ -20,10 +20,10 @@ from typing import Any
 import fsspec
 import msgspec
 
+from stream_shim.buffer.publisher import Datum, Publisher
 from stream_shim.config import ReplaySource
 from stream_shim.connectors import pause
 from stream_shim.connectors.cursor import Cursor
-from stream_shim.publisher import Datum, Publisher
 from tidemark import connections
 from tidemark.categories import required_fields
 from tidemark.errors import SourceError

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stream_shim.config import DestinationEntry, TopicEntry
-from stream_shim.epochs import LogState, Position
-from stream_shim.records import Record
+from stream_shim.processor.epochs import LogState, Position
+from stream_shim.processor.records import Record
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 

@@ -15,8 +15,8 @@ import fsspec
 import msgspec
 
 from stream_shim.destinations import NotTaken, Segment, TopicAndPartition, Written
-from stream_shim.epochs import LogState, Position
-from stream_shim.records import Record
+from stream_shim.processor.epochs import LogState, Position
+from stream_shim.processor.records import Record
 from tidemark import connections
 from tidemark.settings import Settings
 

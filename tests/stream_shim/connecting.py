@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
+from stream_shim.buffer.publisher import Publisher
+from stream_shim.buffer.topics import ensure_topics
 from stream_shim.config import SourceEntry, read_sources
-from stream_shim.publisher import Publisher
-from stream_shim.runner import connect_until
-from stream_shim.topics import ensure_topics
+from stream_shim.running.runner import connect_until
 from tidemark.categories import CATEGORIES
 from tidemark.connections import kafka_bootstrap
 from tidemark.settings import Settings

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from stream_shim.alerts import Alerts, causes_of_connector, causes_of_processor
-from stream_shim.metrics import LaneCollector
-from stream_shim.reports import report_path, write_report
+from stream_shim.running.alerts import Alerts, causes_of_connector, causes_of_processor
+from stream_shim.running.metrics import LaneCollector
+from stream_shim.running.reports import report_path, write_report
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.settings import Settings
 

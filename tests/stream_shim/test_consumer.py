@@ -2,7 +2,7 @@
 
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, TopicPartition
 
-from stream_shim.consumer import open_consumer
+from stream_shim.processor.consumer import open_consumer
 from tests.stream_shim.conftest import Lane, until
 from tidemark.connections import kafka_bootstrap
 

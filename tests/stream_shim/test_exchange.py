@@ -13,8 +13,8 @@ from demo.servers.binance_socket import Accident
 from demo.servers.running import Servers, serving
 from demo.servers.source_server import Fault
 from demo.session import Session, open_session
-from stream_shim import runner
 from stream_shim.config import SourceEntry
+from stream_shim.running import runner
 from tests.conftest import Stack
 from tests.stream_shim.conftest import until
 from tests.stream_shim.connecting import Wire, entry_of

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_shim.config import read_topics
-from stream_shim.mapping import MAX_VALUE_BYTES, Mapped, build_mapper
-from stream_shim.records import Record
+from stream_shim.processor.mapping import MAX_VALUE_BYTES, Mapped, build_mapper
+from stream_shim.processor.records import Record
 from tests.stream_shim.conftest import tick
 from tidemark.categories import required_fields, table_columns
 from tidemark.settings import Settings

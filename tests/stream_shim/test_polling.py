@@ -13,10 +13,10 @@ import pytest
 from demo.servers.running import Servers, serving
 from demo.servers.source_server import Fault
 from demo.session import Session, open_session
-from stream_shim import runner
 from stream_shim.config import FeedSource, PollSource
 from stream_shim.connectors.feed import parse_feed
 from stream_shim.connectors.poll import parse_record, parse_records
+from stream_shim.running import runner
 from tests.conftest import Stack
 from tests.stream_shim.conftest import until
 from tests.stream_shim.connecting import Wire, entry_of

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from kafka.errors import CorruptRecordError
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
-from stream_shim.records import decode_batch
+from stream_shim.processor.records import decode_batch
 
 GZIP, LZ4, ZSTD = 1, 3, 4
 one_record = st.tuples(

@@ -9,8 +9,8 @@ import pytest
 from stream_shim.config import SourceEntry
 from stream_shim.destinations import Segment
 from stream_shim.destinations.lake import LakeDestination
-from stream_shim.epochs import LogState
-from stream_shim.records import Record
+from stream_shim.processor.epochs import LogState
+from stream_shim.processor.records import Record
 from tests.conftest import Stack
 from tests.stream_shim.conftest import tick, until
 from tests.stream_shim.connecting import Wire, entry_of

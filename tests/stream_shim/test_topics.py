@@ -6,9 +6,9 @@ import msgspec
 import pytest
 from kafka import KafkaAdminClient
 
+from stream_shim.buffer.topic_schema import apply_schemas, breaking_changes
+from stream_shim.buffer.topics import ensure_topics, partitions_of
 from stream_shim.config import TopicEntry, read_topics
-from stream_shim.topic_schema import apply_schemas, breaking_changes
-from stream_shim.topics import ensure_topics, partitions_of
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.connections import kafka_bootstrap
 from tidemark.errors import ConfigurationError

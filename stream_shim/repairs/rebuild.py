@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from kafka import KafkaConsumer, TopicPartition
 from psycopg import Connection, sql
 
+from stream_shim.buffer.topics import topic_ids
 from stream_shim.config import read_topics
 from stream_shim.destinations.postgres import Table, copy_by_halves, feeds_of, note_feeds, quarantine
-from stream_shim.records import Record, use_chunks
-from stream_shim.topics import topic_ids
+from stream_shim.processor.records import Record, use_chunks
 from tidemark import connections
 from tidemark.categories import CATEGORIES
 from tidemark.errors import ConfigurationError, TidemarkError

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_type_hints
 import msgspec
 from msgspec import Meta, Raw
 
-from stream_shim.records import Record
+from stream_shim.processor.records import Record
 from tidemark.categories import CATEGORIES, required_fields
 
 MAX_VALUE_BYTES = 1024 * 1024

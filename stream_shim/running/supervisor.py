@@ -13,9 +13,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from stream_shim.alerts import DEATHS_IN_A_ROW, Alerts, Causes, causes_of_connector, causes_of_processor
 from stream_shim.config import AlpacaSource, CcxtSource, DatabentoSource, read_destinations, read_sources
-from stream_shim.reports import forget_reports, read_reports
+from stream_shim.running.alerts import DEATHS_IN_A_ROW, Alerts, Causes, causes_of_connector, causes_of_processor
+from stream_shim.running.reports import forget_reports, read_reports
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 

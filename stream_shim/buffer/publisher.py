@@ -13,8 +13,8 @@ import msgspec
 from kafka.partitioner.abc import Partitioner
 from kafka.partitioner.default import murmur2
 
-from stream_shim.reports import report_path, write_report
-from stream_shim.topics import MAX_MESSAGE_BYTES
+from stream_shim.buffer.topics import MAX_MESSAGE_BYTES
+from stream_shim.running.reports import report_path, write_report
 from tidemark import connections
 from tidemark.categories import CATEGORIES, key_fields, required_fields
 from tidemark.errors import TidemarkError

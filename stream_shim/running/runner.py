@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 from stream_shim.config import SourceEntry, TopicEntry, hide, read_destinations, read_sources, read_topics
 from stream_shim.connectors import connector_of, pause
-from stream_shim.reports import claim, report_path, write_report
+from stream_shim.running.reports import claim, report_path, write_report
 from tidemark import connections
 from tidemark.errors import ConfigurationError, SourceError, StackError, TidemarkError
 from tidemark.settings import Settings
 
 if TYPE_CHECKING:
-    from stream_shim.processor import Processor
-    from stream_shim.publisher import Publisher
+    from stream_shim.buffer.publisher import Publisher
+    from stream_shim.processor.processor import Processor
 
 log = logging.getLogger("tidemark.connector")
 
@@ -63,7 +63,7 @@ def start_log(settings: Settings, name: str) -> None:
 @contextmanager
 def _reason_logged(settings: Settings) -> Iterator[None]:
     """Why a process ends stands in its log too: where nobody sees the terminal, that is where people look."""
-    from stream_shim.topics import reachable_kafka
+    from stream_shim.buffer.topics import reachable_kafka
 
     try:
         with reachable_kafka(settings):
@@ -75,8 +75,8 @@ def _reason_logged(settings: Settings) -> Iterator[None]:
 
 def run_connector(settings: Settings, name: str) -> None:
     """Run one source until SIGTERM: a source that is lost is connected again with back-off and jitter."""
-    from stream_shim.publisher import Publisher
-    from stream_shim.topics import ensure_topics
+    from stream_shim.buffer.publisher import Publisher
+    from stream_shim.buffer.topics import ensure_topics
 
     sources = read_sources(settings.sources_file)
     if name not in sources:
@@ -150,7 +150,7 @@ async def _report(publisher: "Publisher") -> None:
 
 def run_processor(settings: Settings, name: str) -> None:
     """Run the processor of one destination until SIGTERM."""
-    from stream_shim.processor import Processor
+    from stream_shim.processor.processor import Processor
 
     destinations = read_destinations(settings.destinations_file)
     if name not in destinations:
@@ -183,7 +183,7 @@ def run_processor(settings: Settings, name: str) -> None:
 
 def _apply_schemas(settings: Settings, topics: dict[str, TopicEntry], stop: threading.Event) -> None:
     """Wait for a database that does not answer, as for one that takes no rows."""
-    from stream_shim.topic_schema import apply_schemas
+    from stream_shim.buffer.topic_schema import apply_schemas
 
     while not stop.is_set():
         try:

@@ -11,8 +11,8 @@ from psycopg import Connection, sql
 
 from stream_shim.config import read_topics
 from stream_shim.destinations.postgres import Table, feeds_of, note_feeds
-from stream_shim.mapping import Reject
-from stream_shim.records import Record
+from stream_shim.processor.mapping import Reject
+from stream_shim.processor.records import Record
 from tidemark import connections
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings

@@ -16,14 +16,13 @@ from typing import Any
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.errors import LogTruncationError, OffsetOutOfRangeError, RetriableError
 
+from stream_shim.buffer.topics import ensure_topics, topic_ids
 from stream_shim.config import DestinationEntry, TopicEntry
-from stream_shim.consumer import open_consumer, topic_id
 from stream_shim.destinations import Destination, Fenced, NotTaken, Segment, open_destination
-from stream_shim.epochs import LogState
-from stream_shim.records import CREATE_TIME, LOG_APPEND_TIME, Chunk
-from stream_shim.topics import ensure_topics, topic_ids
+from stream_shim.processor.consumer import check_clock, open_consumer, topic_id
+from stream_shim.processor.epochs import LogState
+from stream_shim.processor.records import Chunk
 from tidemark import connections
-from tidemark.errors import StackError
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.processor")
@@ -50,8 +49,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._lag: dict[
             TopicPartition, tuple[int, float]
         ] = {}  # records behind, and the newest committed record's time
-        self._settings = settings
-        self._timestamp_type = CREATE_TIME if connections.home_kind(settings) == "replay" else LOG_APPEND_TIME
+        self._settings, self._home_kind = settings, connections.home_kind(settings)
         ensure_topics(settings, topics)
         self._destination: Destination = open_destination(settings, name, entry, topics)
         self._topics = entry.topics
@@ -174,7 +172,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                 continue
             records = [record for chunk in chunks.get(partition, ()) for record in chunk.records]
             for chunk in chunks.get(partition, ()):
-                self._check_clock(partition, chunk)
+                check_clock(self._home_kind, partition.topic, chunk)
             position = self._consumer.position(partition)
             if position > accounted:
                 end = self._consumer.highwater(partition) or position
@@ -183,15 +181,6 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                 if records:
                     self._lag[partition] = (max(end - position, 0), records[-1].timestamp / 1000)
         return segments
-
-    def _check_clock(self, partition: TopicPartition, chunk: Chunk) -> None:
-        if chunk.timestamp_type != self._timestamp_type:
-            names = {CREATE_TIME: "CreateTime", LOG_APPEND_TIME: "LogAppendTime"}
-            raise StackError(
-                f"{partition.topic}: expected records stamped {names[self._timestamp_type]}, as the state folder "
-                f"{self._settings.home} is marked {connections.home_kind(self._settings)}, received "
-                f"{names[chunk.timestamp_type]}: a replay and live topics never share a state folder"
-            )
 
     def _hand_over(self, segments: list[Segment], stop: threading.Event) -> None:
         prepared = self._destination.prepare(segments)

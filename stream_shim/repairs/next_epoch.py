@@ -2,9 +2,9 @@
 
 from psycopg import Connection, sql
 
-from stream_shim.epochs import LogState, Step, open_next_epoch, plan_next_epoch
-from stream_shim.rebuild import KafkaLog
-from stream_shim.topics import partitions_of, topic_ids
+from stream_shim.buffer.topics import partitions_of, topic_ids
+from stream_shim.processor.epochs import LogState, Step, open_next_epoch, plan_next_epoch
+from stream_shim.repairs.rebuild import KafkaLog
 from tidemark import connections
 from tidemark.categories import CATEGORIES
 from tidemark.errors import ConfigurationError, TidemarkError

@@ -3,8 +3,10 @@
 from kafka import KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from stream_shim.records import use_chunks
+from stream_shim.processor.records import CREATE_TIME, LOG_APPEND_TIME, Chunk, use_chunks
 from tidemark import connections
+from tidemark.connections import HomeKind
+from tidemark.errors import StackError
 from tidemark.settings import Settings
 
 CHUNKS_PER_POLL = 64
@@ -55,3 +57,14 @@ def topic_id(consumer: KafkaConsumer, topic: str) -> str | None:
     """Kafka's own id of the topic, as of the consumer's last metadata; None before it has any."""
     found = consumer._cluster.topic_id(topic)
     return None if found is None else str(found)
+
+
+def check_clock(kind: HomeKind, topic: str, chunk: Chunk) -> None:
+    """StackError where the records' clock is not that of the state folder: a replay's are stamped by their source."""
+    expected = CREATE_TIME if kind == "replay" else LOG_APPEND_TIME
+    if chunk.timestamp_type != expected:
+        names = {CREATE_TIME: "CreateTime", LOG_APPEND_TIME: "LogAppendTime"}
+        raise StackError(
+            f"{topic}: expected records stamped {names[expected]}, as the state folder is marked {kind}, "
+            f"received {names[chunk.timestamp_type]}: a replay and live topics never share a state folder"
+        )

@@ -1,0 +1,1 @@
+"""The processor: a consumer of topics, what becomes of their records, and where to read on."""
