@@ -3,11 +3,14 @@
 from concurrent.futures import ThreadPoolExecutor
 from subprocess import CompletedProcess
 
+import pytest
+
 from tests.stream_shim.conftest import Lane
 
 NOWHERE = "127.0.0.1:1"
 
 
+@pytest.mark.faults  # each of them waits the 30 s that kafka-python tries to connect
 def test_with_kafka_down_every_command_that_needs_it_names_the_broker_and_what_starts_it(lane: Lane) -> None:
     lane.execute("insert into realtime.log_epoch (topic, log_epoch, topic_id) values ('market_tick', 1, 'an id')")
     commands = (
