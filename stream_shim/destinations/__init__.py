@@ -1,83 +1,8 @@
-"""What a processor writes to. `prepare` is the processor's own time, `commit` the writer's: they overlap."""
-
-from dataclasses import dataclass
-from typing import Any, Protocol
+"""The kinds of destination, each a module; what they have in common is processor/destination.py."""
 
 from stream_shim.config import DestinationEntry, TopicEntry
-from stream_shim.processor.epochs import LogState, Position
-from stream_shim.processor.records import Record
-from tidemark.errors import TidemarkError
+from stream_shim.processor.destination import Destination
 from tidemark.settings import Settings
-
-TopicAndPartition = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A piece of one partition's log, from `from_offset` up to `next_offset`; `empty` offsets of it held no record."""
-
-    topic: str
-    partition: int
-    from_offset: int
-    next_offset: int
-    records: list[Record]
-    log_end: int  # the end of the partition's log, as it was seen with these records
-
-    @property
-    def empty(self) -> int:
-        return self.next_offset - self.from_offset - len(self.records)
-
-
-@dataclass(slots=True)
-class Written:
-    """What one commit brought: rows and rejects by topic."""
-
-    rows: dict[str, int]
-    rejects: dict[str, int]
-
-
-class Fenced(TidemarkError):
-    """Another consumer has written beyond our position: nothing of this batch was committed."""
-
-
-class NotTaken(TidemarkError):
-    """The destination cannot take rows now; nothing was committed, and the same batch may be tried again."""
-
-    retriable = True
-
-
-class Destination(Protocol):
-    """One place that wants topics, for one processor. `commit` has a thread of its own, beside `prepare` and `keep_up`.
-
-    Exactly once where a destination keeps its own positions, in the transaction of what it writes, as Postgres does. At
-    least once where the processor commits them to Kafka after `commit` has returned: a kill in between repeats a batch.
-    """
-
-    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, Position]:
-        """The epoch and the offset to read each of these partitions on from, asked when they are newly assigned.
-
-        A partition is left out where the destination keeps no position: then Kafka's committed one counts, else the
-        log's start. EpochEnded where a log is not the one that was read, which ends the processor; NotTaken.
-        """
-
-    def prepare(self, segments: list[Segment]) -> Any:
-        """What `commit` takes: the segments, in order, mapped and serialized. Pure: it reads and writes nothing."""
-
-    def commit(self, prepared: Any) -> Written:
-        """Write all that was prepared, and say how many rows and rejects of each topic that were.
-
-        NotTaken: nothing is taken now, and the same batch comes again after a wait. Fenced: another consumer is ahead,
-        nothing was written, and the positions are asked for anew. Any other error ends the processor.
-        """
-
-    def keep_up(self) -> None:
-        """Prepare for the days ahead, now and then. NotTaken: it is tried again soon, and reading goes on meanwhile."""
-
-    def headroom_days(self) -> int | None:
-        """How many days after today are prepared, for metrics and alerts; None where that means nothing."""
-
-    def close(self) -> None:
-        """Give back what is held open; nothing is called afterwards."""
 
 
 def open_destination(

@@ -3,7 +3,7 @@
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from stream_shim.destinations import NotTaken, Segment, TopicAndPartition, Written
+from stream_shim.processor.destination import NotTaken, Segment, TopicAndPartition, Written
 from stream_shim.processor.epochs import LogState, Position
 
 FLUSH_SECONDS = 30

@@ -14,7 +14,7 @@ from typing import Any
 import fsspec
 import msgspec
 
-from stream_shim.destinations import NotTaken, Segment, TopicAndPartition, Written
+from stream_shim.processor.destination import NotTaken, Segment, TopicAndPartition, Written
 from stream_shim.processor.epochs import LogState, Position
 from stream_shim.processor.records import Record
 from tidemark import connections

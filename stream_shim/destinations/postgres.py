@@ -19,7 +19,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from stream_shim.config import TopicEntry
-from stream_shim.destinations import Fenced, NotTaken, Segment, TopicAndPartition, Written
+from stream_shim.processor.destination import Fenced, NotTaken, Segment, TopicAndPartition, Written
 from stream_shim.processor.epochs import LogState, Position, read_position
 from stream_shim.processor.mapping import Mapped, Reject, Row, build_mapper, received_at
 from tidemark import connections

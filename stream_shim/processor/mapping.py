@@ -23,6 +23,8 @@ MAX_VALUE_BYTES = 1024 * 1024
 # make. A shorter value cannot hold so many.
 LONG_VALUE_BYTES = 8 * 1024
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Of a replay's topic, the producer stamps the record: 0001-01-01 and the end of 9999-12-31, in ms since 1970.
+LEAST_TIMESTAMP, MOST_TIMESTAMP = -62_135_596_800_000, 253_402_300_799_999
 
 # A row is a tuple in the order of categories.table_columns: the category's values, the text of `attributes`, log epoch,
 # partition, offset, and the text of received_at.
@@ -77,8 +79,8 @@ _FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Unmappable)
 
 
 def received_at(timestamp_ms: int) -> str:
-    """The record's time in Kafka as text, exact to the millisecond."""
-    second, millisecond = divmod(timestamp_ms, 1000)
+    """The record's time in Kafka as text, exact to the millisecond; one that no calendar has is its first or last."""
+    second, millisecond = divmod(min(max(timestamp_ms, LEAST_TIMESTAMP), MOST_TIMESTAMP), 1000)
     return f"{_second_text(second)}.{millisecond:03d}+00:00"
 
 
@@ -121,6 +123,7 @@ def build_mapper(topic: str, mapping: dict[str, str]) -> Mapper:
         rows, records, mapped.records = [], mapped.records, []
         for record in records:
             try:
+                _check_timestamp(record.timestamp)
                 rows.append(_map_one(row_type, mapping, map_all, record.value))
                 mapped.records.append(record)
             except Unmappable as why:
@@ -135,7 +138,8 @@ def build_mapper(topic: str, mapping: dict[str, str]) -> Mapper:
         plain = not any(character in joined for character in _ESCAPED)
         mapped = Mapped(records=records, plain=plain)
         try:
-            odd = (not plain and b"\\u0000" in joined) or len(max(values, key=len)) > LONG_VALUE_BYTES
+            odd = any(map(_no_date, {record.timestamp for record in records}))
+            odd = odd or (not plain and b"\\u0000" in joined) or len(max(values, key=len)) > LONG_VALUE_BYTES
             columns = map_each(mapped) if odd else map_all(values)
         except _FAULTS:
             columns = map_each(mapped)
@@ -159,6 +163,17 @@ def _map_one(
         raise
     except _FAULTS as error:
         return _map_slowly(row_type, mapping, value, error)
+
+
+def _no_date(timestamp_ms: int) -> bool:
+    return not LEAST_TIMESTAMP <= timestamp_ms <= MOST_TIMESTAMP
+
+
+def _check_timestamp(timestamp_ms: int) -> None:
+    if _no_date(timestamp_ms):
+        raise Unmappable(
+            "invalid_timestamp", f"expected a record stamped in milliseconds since 1970, received {timestamp_ms}"
+        )
 
 
 def _checked(value: bytes | None) -> bytes:

@@ -1,26 +1,27 @@
 """The processor of one destination: reads its topics in a consumer group, hands them on in order, a batch at a time.
 
 Two threads: this one polls Kafka and prepares (decode, map, serialize), the writer commits; at most two batches wait
-between them, so memory is bounded whatever the backlog. The position is the destination's, stored with what it wrote:
-Kafka's own committed offsets are for the lag tools that people have, and are never read back.
+between them, so memory is bounded whatever the backlog. The position is the destination's, stored with what it wrote,
+and Kafka's own committed offsets are for the lag tools that people have; only of a destination that keeps no position
+are they read back.
 """
 
+import contextlib
 import logging
 import queue
 import sys
 import threading
 import time
-from collections import Counter
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.errors import LogTruncationError, OffsetOutOfRangeError, RetriableError
 
-from stream_shim.buffer.topics import ensure_topics, topic_ids
-from stream_shim.config import DestinationEntry, TopicEntry
-from stream_shim.destinations import Destination, Fenced, NotTaken, Segment, open_destination
+from stream_shim.buffer.topics import topic_ids
 from stream_shim.processor.consumer import check_clock, open_consumer, topic_id
-from stream_shim.processor.epochs import LogState
+from stream_shim.processor.counts import Committed, Counts, committed_of
+from stream_shim.processor.destination import Destination, Fenced, NotTaken, Segment, TopicAndPartition
+from stream_shim.processor.epochs import EpochEnded, LogState
 from stream_shim.processor.records import Chunk
 from tidemark import connections
 from tidemark.settings import Settings
@@ -28,8 +29,9 @@ from tidemark.settings import Settings
 log = logging.getLogger("tidemark.processor")
 
 BATCHES_AHEAD = 2
-RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
 UPKEEP_SECONDS = 600
+UPKEEP_RETRY_SECONDS = 5
+LAG_SECONDS = 5
 # The writer asks Postgres, waits, and asks again: with Python's own 5 ms it would wait that long for its next turn.
 SWITCH_SECONDS = 0.00005
 
@@ -37,29 +39,19 @@ SWITCH_SECONDS = 0.00005
 class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
     """Runs until `stop` is set; `report` gives its counts at any moment."""
 
-    def __init__(self, settings: Settings, name: str, entry: DestinationEntry, topics: dict[str, TopicEntry]) -> None:
+    def __init__(self, settings: Settings, name: str, destination: Destination, topics: list[str]) -> None:
         self.name = name
-        self.rows: Counter[str] = Counter()
-        self.rejects: Counter[str] = Counter()
-        self.waits = self.fences = self.batches = 0
-        self.batch_seconds = 0.0
-        self.started_at = time.time()
-        self._next_upkeep = 0.0
-        self._waiting_for: dict[str, str] = {}  # whom, and what it said
-        self._lag: dict[
-            TopicPartition, tuple[int, float]
-        ] = {}  # records behind, and the newest committed record's time
+        self._counts = Counts(name)
         self._settings, self._home_kind = settings, connections.home_kind(settings)
-        ensure_topics(settings, topics)
-        self._destination: Destination = open_destination(settings, name, entry, topics)
-        self._topics = entry.topics
+        self._destination = destination
         self._consumer = open_consumer(settings, name)
-        self._consumer.subscribe(entry.topics, listener=self)
+        self._consumer.subscribe(topics, listener=self)
         self._unplaced: set[TopicPartition] = set()  # assigned, not yet at the stored position
         self._topic_ids: dict[str, str] = {}  # Kafka's own, of the logs that are read
         self._accounted: dict[TopicPartition, int] = {}  # per partition, the next offset to hand on
-        self._queue: queue.Queue[tuple[Any, dict[TopicPartition, int]]] = queue.Queue(BATCHES_AHEAD)
-        self._to_commit: dict[TopicPartition, int] = {}
+        self._in_kafka: dict[TopicPartition, int] = {}  # per partition, what Kafka was told last
+        self._queue: queue.Queue[tuple[Any, Committed]] = queue.Queue(BATCHES_AHEAD)
+        self._next_upkeep = self._next_look = 0.0
         self._failure: BaseException | None = None
         self._stopping = threading.Event()
         self._writer = threading.Thread(target=self._write_batches, name="writer", daemon=True)
@@ -78,7 +70,8 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._unplaced.difference_update(revoked)
         for partition in revoked:
             self._accounted.pop(partition, None)
-            self._lag.pop(partition, None)
+            self._in_kafka.pop(partition, None)
+        self._counts.leave(revoked)
 
     def run(self, stop: threading.Event) -> None:
         """Poll, prepare, hand over, until `stop`; then wait for what is on its way. Raises what the writer met."""
@@ -90,11 +83,12 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._keep_up()
                 try:
                     self._place(stop)
+                    self._look_at_ends()
                     chunks = self._poll()
                 except RetriableError as error:
-                    self._wait(stop, "Kafka", 1, f"expected Kafka to answer, received {error}")
+                    self._pause(stop, "Kafka", f"expected Kafka to answer, received {error}")
                     continue
-                self._waiting_for.pop("Kafka", None)
+                self._counts.answers("Kafka")
                 segments = self._segments(chunks)
                 if segments:
                     self._hand_over(segments, stop)
@@ -126,7 +120,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._next_upkeep = time.monotonic() + UPKEEP_SECONDS
             except NotTaken as error:
                 log.warning("%s: %s", self.name, error)
-                self._next_upkeep = time.monotonic() + RETRY_SECONDS[-1]
+                self._next_upkeep = time.monotonic() + UPKEEP_RETRY_SECONDS
 
     def _place(self, stop: threading.Event) -> None:
         """Bring newly assigned partitions to the destination's stored positions."""
@@ -141,22 +135,31 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             positions = self._destination.positions(logs)
         except NotTaken as error:
-            self._wait(stop, "destination", 0, str(error))
+            self._pause(stop, "destination", str(error))
             return
+        self._counts.answers("destination")
         for partition in partitions:
             position = positions.get((partition.topic, partition.partition))
-            offset = self._committed(partition, starts[partition]) if position is None else position.next_offset
+            offset = self._committed(partition, logs) if position is None else position.next_offset
             self._consumer.seek(partition, offset)
             self._accounted[partition] = offset
+            self._counts.place(partition, offset, ends[partition])
             epoch = "" if position is None else f" of epoch {position.log_epoch}"
             log.info("%s: reads %s, partition %s, from offset %s%s", self.name, *partition, offset, epoch)
         self._consumer.resume(*partitions)
         self._unplaced.difference_update(partitions)
 
-    def _committed(self, partition: TopicPartition, start: int) -> int:
-        """For a destination that keeps no position: Kafka's, else the log's start."""
-        committed = self._consumer.committed(partition)
-        return start if committed is None else int(committed)
+    def _committed(self, partition: TopicPartition, logs: dict[TopicAndPartition, LogState]) -> int:
+        """For a destination that keeps no position: Kafka's, else the log's start. EpochEnded where neither fits."""
+        there, committed = logs[partition.topic, partition.partition], self._consumer.committed(partition)
+        offset = there.start if committed is None else int(committed)
+        if not there.start <= offset <= there.end:
+            raise EpochEnded(
+                f"{partition.topic}, partition {partition.partition}: expected a log that holds offset {offset}, up to "
+                f"which {self.name} was written, received {there.start} to {there.end}: it expired unread or was cut "
+                f"short. Nothing was written; after `tidemark stream forget {self.name}` it begins at the log's start"
+            )
+        return offset
 
     def _settle(self, stop: threading.Event) -> None:
         """Wait until the writer has committed all that it was given, so that the stored positions are the latest."""
@@ -178,98 +181,81 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                 end = self._consumer.highwater(partition) or position
                 segments.append(Segment(partition.topic, partition.partition, accounted, position, records, end))
                 self._accounted[partition] = position
-                if records:
-                    self._lag[partition] = (max(end - position, 0), records[-1].timestamp / 1000)
         return segments
 
     def _hand_over(self, segments: list[Segment], stop: threading.Event) -> None:
         prepared = self._destination.prepare(segments)
-        offsets = {TopicPartition(s.topic, s.partition): s.next_offset for s in segments}
+        committed = committed_of(segments)
         while not stop.is_set() and self._failure is None:
             try:
-                self._queue.put((prepared, offsets), timeout=1)
+                self._queue.put((prepared, committed), timeout=1)
                 return
             except queue.Full:
                 self._stay_in_the_group()
 
     def _stay_in_the_group(self) -> None:
-        """A poll that returns nothing: the group counts polls, not heartbeats alone."""
+        """A poll that returns nothing: the group counts polls, not heartbeats alone. An error comes again."""
         self._consumer.pause(*self._consumer.assignment())
-        unread = self._consumer.poll(timeout_ms=0)
+        unread: dict[TopicPartition, list[Chunk]] = {}
+        with contextlib.suppress(RetriableError, OffsetOutOfRangeError, LogTruncationError):
+            unread = self._consumer.poll(timeout_ms=0)
+            self._look_at_ends()
         assert not unread, "expected nothing of partitions that are paused"  # it would count as empty offsets
         placed = [p for p in self._consumer.assignment() if p not in self._unplaced]
         self._consumer.resume(*placed)
 
+    def _look_at_ends(self) -> None:
+        """Ask where the logs end, now and then: a lag is seen although nothing is read."""
+        if time.monotonic() >= self._next_look and self._accounted:
+            self._next_look = time.monotonic() + LAG_SECONDS
+            self._counts.see_ends(self._consumer.end_offsets(list(self._accounted)))
+
     def _commit_to_kafka(self) -> None:
-        offsets, self._to_commit = self._to_commit, {}
-        mine = {p: OffsetAndMetadata(o, "", -1) for p, o in offsets.items() if p in self._accounted}
-        if mine:
-            self._consumer.commit_async(mine, callback=_note_commit)
+        """Tell Kafka what the destination holds: for the lag tools, and for a destination that keeps no position."""
+        held = {p: o for p, o in list(self._counts.positions.items()) if p in self._accounted}
+        news = {p: OffsetAndMetadata(o, "", -1) for p, o in held.items() if self._in_kafka.get(p) != o}
+        if news:
+            self._in_kafka |= held
+            self._consumer.commit_async(news, callback=_note_commit)
 
     def _write_batches(self) -> None:
         """The writer's thread."""
         while True:
-            prepared, offsets = self._queue.get()
+            prepared, committed = self._queue.get()
             try:
                 if not self._stopping.is_set() and self._failure is None:
-                    self._write(prepared, offsets)
+                    self._write(prepared, committed)
             except Exception as failure:  # noqa: BLE001 - whatever it is, the main thread raises it
                 self._failure = failure
             finally:
                 self._queue.task_done()
 
-    def _write(self, prepared: Any, offsets: dict[TopicPartition, int]) -> None:
-        tries = 0
+    def _write(self, prepared: Any, committed: Committed) -> None:
         while not self._stopping.is_set():
+            started = time.monotonic()
             try:
-                started = time.monotonic()
                 written = self._destination.commit(prepared)
-                self.batch_seconds += time.monotonic() - started
-                self.batches += 1
-                self.rows.update(written.rows)
-                self.rejects.update(written.rejects)
-                self._waiting_for.pop("destination", None)
-                self._to_commit = {**self._to_commit, **offsets}
-                return
             except NotTaken as error:
-                self._wait(self._stopping, "destination", tries, str(error))
-                tries += 1
+                self._pause(self._stopping, "destination", str(error))
+                continue
+            self._counts.commit(written, committed, time.monotonic() - started)
+            self._counts.answers("destination")
+            return
 
-    def _wait(self, stop: threading.Event, whom: str, tries: int, why: str) -> None:
-        self.waits += 1
-        self._waiting_for[whom] = why
-        seconds = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
+    def _pause(self, stop: threading.Event, whom: str, why: str) -> None:
+        seconds = self._counts.wait(whom, why)
         log.warning("%s: %s; nothing was committed, trying again in %s s", self.name, why, seconds)
         stop.wait(seconds)
 
     def report(self) -> dict[str, Any]:
         """The counts so far, as metrics and alerts read them."""
-        lag_records: Counter[str] = Counter()
-        lag_seconds: dict[str, float] = {}
-        for partition, (behind, newest) in list(self._lag.items()):
-            lag_records[partition.topic] += behind
-            age = time.time() - newest if behind else 0.0
-            lag_seconds[partition.topic] = max(lag_seconds.get(partition.topic, 0.0), age)
-        return {
-            "destination": self.name,
-            "started_at": self.started_at,
-            "rows": dict(self.rows),
-            "rejects": dict(self.rejects),
-            "batches": self.batches,
-            "batch_seconds": self.batch_seconds,
-            "waits": self.waits,
-            "fences": self.fences,
-            "waiting_for": "; ".join(list(self._waiting_for.values())),
-            "lag_records": dict(lag_records),
-            "lag_seconds": lag_seconds,
-            "headroom_days": self._destination.headroom_days(),
-        }
+        return self._counts.report(self._destination.headroom_days())
 
     def _raise_failure(self) -> None:
         """A fence means: read the stored positions again. Anything else ends the processor."""
         failure, self._failure = self._failure, None
         if isinstance(failure, Fenced):
-            self.fences += 1
+            self._counts.fences += 1
             log.warning("%s: %s", self.name, failure)
             self._settle(self._stopping)
             self._failure = None

@@ -150,6 +150,8 @@ async def _report(publisher: "Publisher") -> None:
 
 def run_processor(settings: Settings, name: str) -> None:
     """Run the processor of one destination until SIGTERM."""
+    from stream_shim.buffer.topics import ensure_topics
+    from stream_shim.destinations import open_destination
     from stream_shim.processor.processor import Processor
 
     destinations = read_destinations(settings.destinations_file)
@@ -166,7 +168,9 @@ def run_processor(settings: Settings, name: str) -> None:
     if destinations[name].kind == "postgres":
         _apply_schemas(settings, topics, stop)
     with _reason_logged(settings):
-        processor = Processor(settings, name, destinations[name], topics)
+        ensure_topics(settings, topics)
+        destination = open_destination(settings, name, destinations[name], topics)
+        processor = Processor(settings, name, destination, destinations[name].topics)
     reporting = threading.Thread(
         target=_report_processor, args=(processor, report_path(settings, "processor", label), stop)
     )

@@ -41,6 +41,29 @@ def test_a_topic_reaches_every_destination_that_wants_it_and_a_dead_one_slows_no
     assert "value_base64" in lines[50]
 
 
+def test_a_destination_whose_next_records_expired_says_so_and_begins_anew_when_it_is_forgotten(
+    lane: Lane, tmp_path: Path
+) -> None:
+    path = tmp_path / "destinations.yml"
+    path.write_text("vault: {kind: lake, topics: [market_tick], path: stream}\n")
+    files, before = {"TIDEMARK_DESTINATIONS_FILE": str(path)}, len(archived(lane))
+    lane.produce("market_tick", [tick(number) for number in range(10)])
+    with lane.running("processor", "vault", **files):
+        until(lambda: len(archived(lane)) == before + 10, "the first records")
+    lane.produce("market_tick", [tick(number) for number in range(10, 30)])
+    client = KafkaAdminClient(bootstrap_servers=kafka_bootstrap(lane.settings))
+    client.delete_records({TopicPartition("market_tick", 0): 25})
+    client.close()
+    with lane.running("processor", "vault", **files) as process:
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, said
+    assert "expected a log that holds offset 10" in said
+    assert "tidemark stream forget vault" in said
+    lane.stack.run("stream", "forget", "vault", "--yes")
+    with lane.running("processor", "vault", **files):
+        until(lambda: len(archived(lane)) == before + 15, "what the log still holds")
+
+
 def archived(lane: Lane) -> list[dict]:  # type: ignore[type-arg]
     folder = Path(lake_url(lane.settings).removeprefix("file://")) / "stream" / "market_tick"
     files = sorted(folder.glob("day=*/*.jsonl.gz"))

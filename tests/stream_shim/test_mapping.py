@@ -97,6 +97,13 @@ def test_one_bad_record_leaves_its_neighbours_alone_and_in_order() -> None:
     assert [reject.record.offset for reject in found.rejects] == [1]
 
 
+def test_a_record_stamped_in_microseconds_is_a_reject_and_its_neighbours_are_rows() -> None:
+    stamps = [1_723_161_255_208, 1_723_161_255_208_000, 1_723_161_255_209]
+    found = MAPPERS["market_tick"]([Record(i, stamp, None, encoded()) for i, stamp in enumerate(stamps)], 1, 0)
+    assert [row[8] for row in found.rows] == [0, 2]
+    assert [(reject.record.offset, reject.reason) for reject in found.rejects] == [(1, "invalid_timestamp")]
+
+
 def test_a_renaming_in_the_topic_mapping_is_what_the_wire_says() -> None:
     mapping = {**TOPICS["market_tick"].mapping, "size": "quantity"}
     value = encoded().replace(b'"size"', b'"quantity"')
