@@ -23,14 +23,23 @@ def run() -> None:
     Example:
       tidemark stream run
     """
+    from stream_shim.buffer.topics import ensure_topics, reachable_kafka
+    from stream_shim.config import read_topics
     from stream_shim.running.metrics import serve
     from stream_shim.running.runner import refuse_live_sources_in_a_replay, start_log
     from stream_shim.running.supervisor import Supervisor
+    from tidemark.connections import connect
     from tidemark.settings import load
 
     settings = load()
     refuse_live_sources_in_a_replay(settings)
+    with reachable_kafka(settings):  # before anything is started; what goes away later is waited for
+        ensure_topics(settings, read_topics(settings.topics_file))
+    connect(settings, "realtime", "stream_writer").close()
     start_log(settings, "stream")
+    click.echo(
+        f"the lane runs, until Ctrl-C; metrics: http://127.0.0.1:{settings.metrics_port}/metrics; logs: `tidemark logs`"
+    )
     server = serve(settings)
     try:
         _until_signal(Supervisor(settings).run)
@@ -96,7 +105,7 @@ def epoch(topic: str, yes: bool, as_json: bool) -> None:
 
 
 @stream.command()
-@click.argument("day", type=click.DateTime(["%Y-%m-%d"]))
+@click.argument("day", type=click.DateTime(["%Y-%m-%d"]), metavar="DAY")
 @click.option("--topic", "topics", multiple=True, help="Only this topic; may be given more than once.")
 @json_option
 def rebuild(day: datetime, topics: tuple[str, ...], as_json: bool) -> None:
@@ -109,12 +118,17 @@ def rebuild(day: datetime, topics: tuple[str, ...], as_json: bool) -> None:
     from stream_shim.buffer.topics import reachable_kafka
     from stream_shim.repairs.rebuild import rebuild_day
     from tidemark.categories import CATEGORIES
+    from tidemark.errors import TidemarkError
     from tidemark.settings import load
 
     settings = load()
     with reachable_kafka(settings):
         rows = [report for topic in topics or CATEGORIES for report in rebuild_day(settings, topic, day.date())]
     show("Rebuilt", rows, as_json, "no partition was read yet")
+    if not any(row["rows_before"] or row["rows_now"] for row in rows):
+        raise TidemarkError(
+            f"expected a day whose records the buffer holds, received {day.date()}: nothing was changed"
+        )
 
 
 @stream.command()
@@ -130,9 +144,14 @@ def forget(destination: str) -> None:
       tidemark stream forget archive --yes
     """
     from stream_shim.buffer.topics import forget_group, reachable_kafka
+    from tidemark.errors import ConfigurationError
     from tidemark.settings import load
 
     settings = load()
+    if destination == "realtime":
+        raise ConfigurationError(
+            "expected a destination of kind lake or kafka: realtime keeps its offsets with its rows"
+        )
     with reachable_kafka(settings):
         forget_group(settings, destination)
     click.echo(f"the offsets of {destination} are gone")

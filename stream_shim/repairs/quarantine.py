@@ -13,7 +13,9 @@ from stream_shim.config import read_topics
 from stream_shim.destinations.postgres import Table, feeds_of, note_feeds
 from stream_shim.processor.mapping import Reject
 from stream_shim.processor.records import Record
+from stream_shim.repairs.rebuild import lock_name
 from tidemark import connections
+from tidemark.categories import CATEGORIES
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
@@ -28,6 +30,8 @@ class Wanted:
 
     def condition(self) -> sql.Composed:
         """The condition on realtime.quarantine, beside that nobody dropped the record; may be a ConfigurationError."""
+        if self.topic is not None and self.topic not in CATEGORIES:
+            raise ConfigurationError(f"expected a topic of {', '.join(CATEGORIES)}, received {self.topic!r}")
         parts = [sql.SQL("dropped_at is null")]
         for column, value in (("topic", self.topic), ("reason", self.reason)):
             if value is not None:
@@ -104,6 +108,8 @@ def retry(settings: Settings, wanted: Wanted) -> tuple[int, int]:
     tables = {topic: Table(topic, entry) for topic, entry in read_topics(settings.topics_file).items()}
     rows, stay = 0, 0
     with _connect(settings) as connection:
+        for topic in tables:
+            connection.execute("select pg_advisory_xact_lock_shared(hashtextextended(%s, 0))", (lock_name(topic),))
         for topic, log_epoch, partition, offset, at, key, payload in _in_portions(connection, statement):
             record = Record(offset, round(at.timestamp() * 1000), key, payload)
             if _write(connection, tables[topic], record, log_epoch, partition) is None:

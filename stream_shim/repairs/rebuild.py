@@ -44,11 +44,12 @@ def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
     with connections.connect(settings, "realtime", "promoter") as connection:
         # First of all a lock that a trim waits for: what is found out below stays so until the rows are there.
         connection.execute(sql.SQL("lock table realtime.{} in row exclusive mode").format(sql.Identifier(topic)))
+        connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock_name(topic),))
         _refuse_a_promoted_day(connection, topic, day)
         log_epoch = _current_epoch(connection, settings, topic)
         stored = connection.execute(
             "select kafka_partition, first_offset, next_offset from realtime.consumer_offset "
-            "where topic = %s and log_epoch = %s order by kafka_partition for update",
+            "where topic = %s and log_epoch = %s order by kafka_partition",
             (topic, log_epoch),
         ).fetchall()
         connection.execute("select realtime.ensure_partition(%s, %s)", (topic, day))
@@ -64,7 +65,14 @@ def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
                 reports.append(_rebuild_piece(connection, table, day, piece, log))
             finally:
                 log.close()
+        if not any(report["rows_before"] or report["rows_now"] for report in reports):
+            connection.rollback()  # a day that nobody sent anything on keeps no partition
         return reports
+
+
+def lock_name(topic: str) -> str:
+    """What two rebuilds, or a rebuild and a retry of quarantine, take in turn; a processor adds only what comes later."""
+    return f"realtime.rebuild.{topic}"
 
 
 def _refuse_a_promoted_day(connection: Connection[Any], topic: str, day: date) -> None:

@@ -58,6 +58,7 @@ def start_log(settings: Settings, name: str) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal])
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, and a key may be in one
     logging.getLogger("kafka").setLevel(logging.ERROR)
+    logging.getLogger("kafka.net").setLevel(logging.CRITICAL)  # every try of a broker that is away; ours say it once
 
 
 @contextmanager

@@ -59,7 +59,10 @@ def test_a_destination_whose_next_records_expired_says_so_and_begins_anew_when_i
     assert process.returncode == 1, said
     assert "expected a log that holds offset 10" in said
     assert "tidemark stream forget vault" in said
-    lane.stack.run("stream", "forget", "vault", "--yes")
+    assert lane.stack.run("stream", "forget", "vault", "--yes").returncode == 0
+    unknown = lane.stack.run("stream", "forget", "nobody", "--yes")
+    assert (unknown.returncode, "expected a destination that once ran" in unknown.stderr) == (1, True), unknown.stderr
+    assert lane.stack.run("stream", "forget", "realtime", "--yes").returncode == 2
     with lane.running("processor", "vault", **files):
         until(lambda: len(archived(lane)) == before + 15, "what the log still holds")
 

@@ -1,6 +1,7 @@
 """A day of `realtime` is filled again from the buffer: the same records, the same identities."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -25,6 +26,27 @@ def test_a_damaged_day_is_filled_again_with_the_same_identities(lane: Lane) -> N
     assert (report["rows_before"], report["rows_now"]) == (91, 101)
     assert lane.query(IDENTITIES) == before
     assert (lane.count("quarantine"), lane.unbalanced()) == (1, [])
+
+
+def test_rebuilds_at_once_while_rows_arrive_lose_and_double_nothing(lane: Lane) -> None:
+    lane.produce("market_tick", [tick(number) for number in range(2_000)])
+    with lane.running("processor"):
+        until(lambda: lane.consumed() > 0, "some consumed")
+        day = datetime.now(UTC).date().isoformat()
+        with ThreadPoolExecutor(2) as together:
+            rebuilds = [
+                together.submit(lane.stack.run, "stream", "rebuild", day, "--topic", "market_tick") for _ in range(2)
+            ]
+            lane.produce("market_tick", [tick(number) for number in range(2_000, 4_000)])
+        assert [done.result().returncode for done in rebuilds] == [0, 0], [done.result().stderr for done in rebuilds]
+        until(lambda: lane.consumed() == 4_000, "everything consumed")
+    assert (lane.count("market_tick"), lane.doubled(), lane.unbalanced()) == (4_000, [], [])
+
+
+def test_a_day_without_records_leaves_no_trace(lane: Lane) -> None:
+    done = lane.stack.run("stream", "rebuild", "2020-01-01")
+    assert (done.returncode, "expected a day whose records the buffer holds" in done.stderr) == (1, True), done.stderr
+    assert lane.query("select to_regclass('realtime.market_tick_20200101')") == [(None,)]
 
 
 def test_a_promoted_day_is_not_filled_again(lane: Lane) -> None:
