@@ -103,6 +103,8 @@ class Supervisor:
                 del self._children[role]
         for role, entry in self._wanted.items():
             child = self._children.setdefault(role, Child(entry))
+            if child.process is not None and time.monotonic() - child.started_at > STEADY_SECONDS:
+                child.failures = 0  # what it died of before is over, and so is the alert
             if child.process is not None and child.process.poll() is not None:
                 self._note_death(role, child)
             if child.process is None and time.monotonic() >= child.next_start:
@@ -137,8 +139,7 @@ class Supervisor:
 
     def _note_death(self, role: Role, child: Child) -> None:
         assert child.process is not None
-        steady = time.monotonic() - child.started_at > STEADY_SECONDS
-        child.failures = 1 if steady else child.failures + 1
+        child.failures += 1
         child.restarts += 1
         seconds = RESTART_SECONDS[min(child.failures, len(RESTART_SECONDS) - 1)]
         if child.process.returncode == WRONG_CONFIGURATION:  # an edit of the entry starts it at once
