@@ -2,11 +2,19 @@
 
 import fcntl
 import json
+import os
 from pathlib import Path
 from typing import IO, Any
 
 from tidemark.errors import StackError
 from tidemark.settings import Settings
+
+SUPERVISOR = "TIDEMARK_SUPERVISOR_PID"  # the variable that tells a process of the lane who started it
+
+
+def supervisor_is_gone() -> bool:
+    """Whether this process was started by a supervisor that has ended since: nobody would end it now."""
+    return os.environ.get(SUPERVISOR, str(os.getppid())) != str(os.getppid())
 
 
 def report_path(settings: Settings, kind: str, name: str) -> Path:

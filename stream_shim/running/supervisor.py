@@ -1,10 +1,12 @@
 """`tidemark stream run`: a process for each source and each destination that the files name, until SIGTERM.
 
 A process that dies is started again with back-off. An entry that is edited, added or removed takes effect while the
-others go on. On SIGTERM the connectors end first, so that the processors may still bring what was sent.
+others go on. On SIGTERM the connectors end first, so that the processors may still bring what was sent. Where
+the supervisor itself is killed, each of them sees that and ends.
 """
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from typing import Any
 
 from stream_shim.config import AlpacaSource, CcxtSource, DatabentoSource, read_destinations, read_sources
 from stream_shim.running.alerts import DEATHS_IN_A_ROW, Alerts, Causes, causes_of_connector, causes_of_processor
-from stream_shim.running.reports import forget_reports, read_reports
+from stream_shim.running.reports import SUPERVISOR, forget_reports, read_reports
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
@@ -134,7 +136,8 @@ class Supervisor:
     def _start(self, role: Role, child: Child) -> None:
         command = [sys.executable, "-m", "tidemark.cli", "stream", *role]
         forget_reports(self._settings, *role)  # an earlier process's: what it says is over
-        child.process = subprocess.Popen(command, start_new_session=True)
+        environ = {**os.environ, SUPERVISOR: str(os.getpid())}  # a session of its own: it must see itself that we end
+        child.process = subprocess.Popen(command, start_new_session=True, env=environ)
         child.started_at = time.monotonic()
 
     def _note_death(self, role: Role, child: Child) -> None:
