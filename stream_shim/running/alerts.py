@@ -1,6 +1,7 @@
 """What needs a person: found in the reports of the lane's processes, posted once a cause, and once when it is over."""
 
 import logging
+import threading
 import time
 from typing import Any
 
@@ -52,6 +53,13 @@ class Alerts:
     def __init__(self, settings: Settings) -> None:
         self._webhook = settings.alert_webhook
         self._open: Causes = {}
+        self._posting: threading.Thread | None = None
+
+    def update_aside(self, causes: Causes) -> None:
+        """The same in a thread: a webhook that hangs keeps nobody waiting, and gets the causes of a later look."""
+        if self._posting is None or not self._posting.is_alive():
+            self._posting = threading.Thread(target=self.update, args=(causes,), name="alerts", daemon=True)
+            self._posting.start()
 
     def update(self, causes: Causes) -> None:
         """The causes that hold now, all of them. One that the webhook did not take is posted again next time."""

@@ -79,7 +79,7 @@ class Supervisor:
                     self._read_again()
                 self._adjust()
                 if time.monotonic() >= next_look:
-                    self._alerts.update(self._causes())
+                    self._alerts.update_aside(self._causes())
                     next_look = time.monotonic() + LOOK_SECONDS
                 stop.wait(0.25)
         finally:

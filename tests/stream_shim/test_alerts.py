@@ -2,14 +2,16 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from stream_shim.running.alerts import Alerts, causes_of_connector, causes_of_processor
+from stream_shim.running.alerts import POST_SECONDS, Alerts, causes_of_connector, causes_of_processor
 from stream_shim.running.metrics import LaneCollector
 from stream_shim.running.reports import report_path, write_report
 from tests.stream_shim.conftest import Lane, tick, until
@@ -26,29 +28,40 @@ CONNECTOR: dict[str, Any] = {
 }  # fmt: skip
 
 
+class Quiet(BaseHTTPRequestHandler):
+    """Says nothing of what is asked."""
+
+    def log_message(self, *_: Any) -> None:
+        return
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The loopback URL of such a server, in a thread."""
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 @pytest.fixture
 def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A loopback URL, and what was posted to it."""
     posts: list[dict[str, Any]] = []
 
-    class Receiver(BaseHTTPRequestHandler):
+    class Receiver(Quiet):
         def do_POST(self) -> None:
             posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = HTTPServer(("127.0.0.1", 0), Receiver)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/hook", posts
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(Receiver) as url:
+        yield url, posts
 
 
 def test_a_cause_is_posted_once_and_once_when_it_is_over(webhook: tuple[str, list[dict[str, Any]]]) -> None:
@@ -60,6 +73,36 @@ def test_a_cause_is_posted_once_and_once_when_it_is_over(webhook: tuple[str, lis
         ("raised", "a", "why"),
         ("over", "a", "why"),
     ]
+
+
+def test_a_webhook_that_hangs_keeps_nobody_waiting_and_gets_the_latest_causes() -> None:
+    posts: list[str] = []
+    answers = threading.Event()
+
+    class Hanging(Quiet):
+        def do_POST(self) -> None:
+            posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["cause"])
+            answers.wait(20)
+            self.send_response(204)
+            self.end_headers()
+
+    with listening(Hanging) as url:
+        alerts = Alerts(Settings(alert_webhook=SecretStr(url)))
+        alerts.update_aside({"a": "why"})
+        until(lambda: posts == ["a"], "the first post")
+        began = time.monotonic()
+        for _ in range(100):
+            alerts.update_aside({"a": "why", "b": "why"})
+        assert time.monotonic() - began < POST_SECONDS / 2
+        assert posts == ["a"]
+        answers.set()
+
+        def post_of_b() -> bool:
+            alerts.update_aside({"a": "why", "b": "why"})
+            return "b" in posts
+
+        until(post_of_b, "the latest causes, once the webhook answers")
+    assert posts == ["a", "b"]
 
 
 def test_a_silent_source_a_waiting_processor_low_head_room_and_a_growing_quarantine_are_causes() -> None:
