@@ -15,8 +15,16 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from stream_shim.config import AlpacaSource, CcxtSource, DatabentoSource, read_destinations, read_sources
-from stream_shim.running.alerts import DEATHS_IN_A_ROW, Alerts, Causes, causes_of_connector, causes_of_processor
+from stream_shim.config import (
+    AlpacaSource,
+    CcxtSource,
+    DatabentoSource,
+    FeedSource,
+    PollSource,
+    read_destinations,
+    read_sources,
+)
+from stream_shim.running.alerts import DEATHS_IN_A_ROW, Alerts, Causes, Polled, causes_of_connector, causes_of_processor
 from stream_shim.running.reports import SUPERVISOR, forget_reports, read_reports
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
@@ -51,7 +59,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._children: dict[Role, Child] = {}
-        self._alerts = Alerts(settings)
+        self._alerts, self._polled = Alerts(settings), Polled()
         self._earlier: list[
             dict[str, dict[str, Any]]
         ] = []  # the processors' last reports, as long as one look compares
@@ -125,6 +133,9 @@ class Supervisor:
             entry = self._wanted.get(("connector", name))
             if isinstance(entry, CcxtSource | AlpacaSource | DatabentoSource):
                 causes |= causes_of_connector(name, report, entry.silence_seconds, now)
+            elif isinstance(entry, FeedSource | PollSource):
+                requests = len(entry.requests) if isinstance(entry, PollSource) else 1
+                causes |= self._polled.causes(report, entry.every_seconds, entry.timeout_seconds * requests, now)
         processors = read_reports(self._settings, "processor")
         self._earlier = [*self._earlier, processors][-GROWTH_LOOKS:]
         for name, report in processors.items():

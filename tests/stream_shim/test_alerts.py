@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from stream_shim.running.alerts import POST_SECONDS, Alerts, causes_of_connector, causes_of_processor
+from stream_shim.running.alerts import POST_SECONDS, Alerts, Polled, causes_of_connector, causes_of_processor
 from stream_shim.running.metrics import LaneCollector
 from stream_shim.running.reports import report_path, write_report
 from tests.stream_shim.conftest import Lane, tick, until
@@ -114,6 +114,23 @@ def test_a_silent_source_a_waiting_processor_low_head_room_and_a_growing_quarant
     assert set(causes_of_processor("realtime", bad, PROCESSOR)) == {
         "stopped processor realtime", "low head-room realtime", "growing quarantine realtime",
     }  # fmt: skip
+
+
+def test_a_polled_source_that_only_fails_is_a_cause_until_it_answers_again() -> None:
+    polled, report = Polled(), {**CONNECTOR, "source": "edgar", "last_message_at": 0.0}
+
+    def causes(now: float, errors: int, last_message_at: float = 0.0) -> set[str]:
+        found = {**report, "source_errors": errors, "last_message_at": last_message_at}
+        return set(polled.causes(found, every_seconds=60, answer_seconds=30, now=now))
+
+    assert causes(1000, 0) == set()  # it has no news, and that is no failure
+    assert causes(2000, 1) == set()
+    assert [causes(2000 + 60 * number, 1 + number) for number in range(1, 4)] == [set()] * 3
+    assert causes(2240, 5) == causes(2300, 5) == {"failing source edgar"}
+    assert causes(2305, 6, last_message_at=2301) == set()  # one of its requests brought something
+    assert causes(2500, 6) == set()  # no failure for longer than the longest wait: it answers
+    assert causes(2600, 7) == set()  # and a single failure is none
+    assert causes(2605, 1) == set()  # nor is that of a new process
 
 
 def test_the_metrics_say_what_the_reports_say(tmp_path: Any) -> None:
