@@ -1,5 +1,6 @@
 """What each process of the lane counts: a file in the state folder, each second, for metrics and alerts to read."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -18,7 +19,7 @@ def supervisor_is_gone() -> bool:
 
 
 def report_path(settings: Settings, kind: str, name: str) -> Path:
-    """Where the `connector` or `processor` of an entry writes its report."""
+    """Where the `connector` or `processor` of an entry writes its report; the `supervisor`'s is `stream`."""
     return settings.home / "run" / f"{kind}-{name}.json"
 
 
@@ -34,7 +35,8 @@ def read_reports(settings: Settings, kind: str) -> dict[str, dict[str, Any]]:
     """The latest report of each process of a kind, by its entry's name."""
     found: dict[str, dict[str, Any]] = {}
     for path in sorted((settings.home / "run").glob(f"{kind}-*.json")):
-        found[path.stem.removeprefix(f"{kind}-")] = json.loads(path.read_text())
+        with contextlib.suppress(FileNotFoundError):  # its process was started again since the look into the folder
+            found[path.stem.removeprefix(f"{kind}-")] = json.loads(path.read_text())
     return found
 
 

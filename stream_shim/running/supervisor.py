@@ -25,7 +25,7 @@ from stream_shim.config import (
     read_sources,
 )
 from stream_shim.running.alerts import DEATHS_IN_A_ROW, Alerts, Causes, Polled, causes_of_connector, causes_of_processor
-from stream_shim.running.reports import SUPERVISOR, forget_reports, read_reports
+from stream_shim.running.reports import SUPERVISOR, forget_reports, read_reports, report_path, write_report
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
@@ -88,6 +88,7 @@ class Supervisor:
                 self._adjust()
                 if time.monotonic() >= next_look:
                     self._alerts.update_aside(self._causes())
+                    self._report()
                     next_look = time.monotonic() + LOOK_SECONDS
                 stop.wait(0.25)
         finally:
@@ -143,6 +144,13 @@ class Supervisor:
                 continue
             causes |= causes_of_processor(name, report, self._earlier[0].get(name))
         return causes
+
+    def _report(self) -> None:
+        restarts = {" ".join(role): child.restarts for role, child in self._children.items()}
+        try:
+            write_report(report_path(self._settings, "supervisor", "stream"), {"restarts": restarts})
+        except OSError as error:  # a full disk is no reason to end the lane
+            log.error("expected to write the supervisor's report, received %s", error)
 
     def _start(self, role: Role, child: Child) -> None:
         command = [sys.executable, "-m", "tidemark.cli", "stream", *role]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from pydantic import SecretStr
 
 from stream_shim.running.alerts import POST_SECONDS, Alerts, Polled, causes_of_connector, causes_of_processor
 from stream_shim.running.metrics import LaneCollector
-from stream_shim.running.reports import report_path, write_report
+from stream_shim.running.reports import read_reports, report_path, write_report
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.settings import Settings
 
@@ -137,6 +138,7 @@ def test_the_metrics_say_what_the_reports_say(tmp_path: Any) -> None:
     settings = Settings(home=tmp_path)
     write_report(report_path(settings, "connector", "binance"), CONNECTOR)
     write_report(report_path(settings, "processor", "realtime"), PROCESSOR)
+    write_report(report_path(settings, "supervisor", "stream"), {"restarts": {"connector binance": 4}})
     found = {
         (sample.name, *sample.labels.values()): sample.value
         for metric in LaneCollector(settings).collect()
@@ -146,8 +148,16 @@ def test_the_metrics_say_what_the_reports_say(tmp_path: Any) -> None:
     assert found["tidemark_source_gap_total", "binance", "BTC/USDT"] == 2
     assert found["tidemark_sink_record_send_total", "realtime", "market_tick"] == 9
     assert found["tidemark_sink_record_errors_total", "realtime", "market_tick"] == 1
-    assert found["tidemark_sink_records_lag_max", "realtime", "market_tick"] == 3
+    assert found["tidemark_sink_records_lag", "realtime", "market_tick"] == 3
     assert found["tidemark_sink_headroom_days", "realtime"] == 7
+    assert found["tidemark_process_restart_total", "connector", "binance"] == 4
+
+
+def test_a_report_that_goes_between_the_look_and_the_reading_is_left_out(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    write_report(report_path(settings, "connector", "binance"), CONNECTOR)
+    report_path(settings, "connector", "gone").symlink_to(tmp_path / "nowhere")  # the folder has it, reading finds none
+    assert set(read_reports(settings, "connector")) == {"binance"}
 
 
 def test_a_lane_whose_quarantine_grows_posts_to_the_webhook(lane: Lane, webhook: Any, tmp_path: Any) -> None:
