@@ -14,6 +14,8 @@ from msgspec import Struct
 from tidemark.categories import CATEGORIES, json_schema, required_fields
 from tidemark.errors import ConfigurationError
 
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
 
 class OrderBook(Struct, frozen=True, forbid_unknown_fields=True):
     """Which books a source gives, how deep, and the least interval between two snapshots by the book's own time."""
@@ -28,6 +30,13 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", 
 
     name: str = ""
     source_system: str = ""
+
+    def __post_init__(self) -> None:
+        for key, value in getattr(self, "credentials", {}).items():
+            if not _VARIABLE.fullmatch(value):  # a literal would be in a file that people share, and `hide` misses it
+                raise ValueError(
+                    f"expected `credentials.{key}` as ${{NAME}}, the environment's value, received a literal"
+                )
 
 
 class CcxtSource(Source, frozen=True, forbid_unknown_fields=True, tag="ccxt", kw_only=True):
@@ -129,6 +138,9 @@ class TopicEntry(Struct, frozen=True, forbid_unknown_fields=True):
     grace_days: int = 4
 
 
+_OF_KIND: dict[str, tuple[str, ...]] = {"postgres": (), "lake": ("path",), "kafka": ("bootstrap", "prefix")}
+
+
 class DestinationEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One destination and the topics that it wants. `path` is the lake's, `bootstrap` and `prefix` are kafka's."""
 
@@ -137,6 +149,11 @@ class DestinationEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     path: str = ""
     bootstrap: str = ""
     prefix: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("path", "bootstrap", "prefix"):
+            if getattr(self, name) and name not in _OF_KIND[self.kind]:
+                raise ValueError(f"expected no `{name}` for kind {self.kind}, received {getattr(self, name)!r}")
 
 
 Entry = TypeVar("Entry")
@@ -181,7 +198,7 @@ def _parse(text: str, path: str, entry_type: type[Entry] | Any) -> dict[str, Ent
         except msgspec.ValidationError as error:
             message, _, where = str(error).partition(" - at ")
             steps = [int(step) if step.isdigit() else step for step in re.findall(r"[\w-]+", where)]
-            unknown = re.search(r"unknown field `(.+)`", message)
+            unknown = re.search(r"(?:unknown field|expected no) `(.+?)`", message)
             line = _line_of(node, [str(name), *steps, *([unknown[1]] if unknown else [])])
             key = ".".join(str(step) for step in (name, *steps))
             raise ConfigurationError(f"{path}, line {line}, {key}: {message}") from None
@@ -235,6 +252,12 @@ def read_topics(path: Path) -> dict[str, TopicEntry]:
 def read_destinations(path: Path) -> dict[str, DestinationEntry]:
     """The destinations by name."""
     entries: dict[str, DestinationEntry] = _read(path, DestinationEntry)
+    postgres = [name for name, entry in entries.items() if entry.kind == "postgres"]
+    if len(postgres) > 1:
+        raise ConfigurationError(
+            f"{path}: expected one destination of kind postgres, received {', '.join(postgres)}: they keep the same "
+            "positions, and each would hold the other back for ever"
+        )
     for name, entry in entries.items():
         unknown = sorted(set(entry.topics) - set(CATEGORIES))
         if unknown:
@@ -248,7 +271,6 @@ def read_destinations(path: Path) -> dict[str, DestinationEntry]:
     return entries
 
 
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
 _filled: dict[str, str] = {}  # value to its variable, of this process
 _LEAST_SECRET = 6  # characters; a shorter one cannot be told from other text
 
@@ -263,13 +285,22 @@ def fill(text: str, environment: Mapping[str, str] = os.environ) -> str:
         name = match[1]
         found = environment.get(name, "")
         if not found and environment.get(f"{name}_FILE"):
-            found = Path(environment[f"{name}_FILE"]).read_text().strip()
+            found = _content(f"{name}_FILE", Path(environment[f"{name}_FILE"]))
         if found:
             _filled[found] = name
             return found
         raise ConfigurationError(f"expected the variable {name} (or {name}_FILE, a file that holds it), found neither")
 
     return _VARIABLE.sub(value, text)
+
+
+def _content(variable: str, path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(
+            f"expected {variable} to name a file that can be read, received {path} ({error.strerror})"
+        ) from None
 
 
 def hide(text: str) -> str:

@@ -47,17 +47,24 @@ def add_source(settings: Settings, name: str, body: str) -> None:
 
 
 def remove_source(settings: Settings, name: str) -> None:
-    """Cut one entry out; what it sent stays where it is."""
+    """Cut one entry out, with the comment directly above it; what it sent stays where it is."""
     path = settings.sources_file
     if name not in read_sources(path):
         raise ConfigurationError(f"{path}: expected one of {', '.join(read_sources(path))}, received {name!r}")
     text = path.read_text()
     entries: Any = yaml.compose(text, Loader=yaml.SafeLoader)
-    starts = {key.value: key.start_mark.line for key, _ in entries.value}
+    lines = text.splitlines(keepends=True)
+    starts = {key.value: _with_comment(lines, key.start_mark.line) for key, _ in entries.value}
     first = starts[name]
     after = [start for start in starts.values() if start > first]
-    lines = text.splitlines(keepends=True)
     _replace(path, "".join(lines[:first] + (lines[after[0] :] if after else [])))
+
+
+def _with_comment(lines: list[str], line: int) -> int:
+    """Where the comment directly above this line of a key begins; an indented one belongs to the entry before."""
+    while line and lines[line - 1].startswith("#"):
+        line -= 1
+    return line
 
 
 def _replace(path: Path, text: str, added: str | None = None) -> None:

@@ -16,24 +16,30 @@ from tidemark.settings import Settings
 Schema = dict[str, Any]
 
 
-def breaking_changes(old: Schema, new: Schema, path: str = "") -> list[str]:
-    """What a reader of `old` would miss in `new`: a field that is gone, of another type, or required now or no more."""
+_TEXTS = {"title", "description"}  # they bind nobody
+_BY_NAME = {"required", "properties", "items"}
+
+
+def breaking_changes(old: Schema | bool, new: Schema | bool, path: str = "") -> list[str]:
+    """What a reader of `old` would miss in `new`: anything but a field that came, and texts."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):  # true and false are schemas as well
+        return [] if old == new else [f"{path}: was {old!r}, is {new!r}"]
+    prefix = f"{path}." if path else ""
     found = []
     for name in sorted(set(new.get("required", ())) - set(old.get("required", ()))):
-        found.append(f"{path}{name} is required now: records that are in the topic lack it")
+        found.append(f"{prefix}{name} is required now: records that are in the topic lack it")
     for name in sorted(set(old.get("required", ())) - set(new.get("required", ()))):
-        found.append(f"{path}{name} is required no more: a reader relies on it")
+        found.append(f"{prefix}{name} is required no more: a reader relies on it")
+    found += [
+        f"{path or 'the record'}: {key} was {old.get(key)!r}, is {new.get(key)!r}"
+        for key in sorted((old.keys() | new.keys()) - _TEXTS - _BY_NAME)
+        if old.get(key) != new.get(key)
+    ]
+    if "items" in old or "items" in new:
+        found += breaking_changes(old.get("items", {}), new.get("items", {}), f"{path}[]")
     for name, was in old.get("properties", {}).items():
         now = new.get("properties", {}).get(name)
-        if now is None:
-            found.append(f"{path}{name} is gone")
-            continue
-        found += [
-            f"{path}{name}: {key} was {was.get(key)!r}, is {now.get(key)!r}"
-            for key in ("type", "enum", "format")
-            if was.get(key) != now.get(key)
-        ]
-        found += breaking_changes(was, now, f"{path}{name}.")
+        found += [f"{prefix}{name} is gone"] if now is None else breaking_changes(was, now, f"{prefix}{name}")
     return found
 
 

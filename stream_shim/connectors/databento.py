@@ -11,6 +11,7 @@ mappings that the gateway sends first; its queue makes the gateway wait when Kaf
 """
 
 import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,8 +24,11 @@ from stream_shim.connectors.books import Pace, snapshot
 from tidemark.errors import SourceError
 from tidemark.settings import Settings
 
+log = logging.getLogger("tidemark.connector")
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_PRICE = 2**63 - 1
+_MAYBE_BAD_BOOK = 1 << 2  # F_MAYBE_BAD_BOOK of a record's flags: the gateway has lost something that was in the book
 _PLAIN = ("publisher_id", "instrument_id", "depth", "flags", "ts_in_delta", "sequence")
 
 
@@ -88,6 +92,7 @@ async def _records(live: databento.Live, source: DatabentoSource, publisher: Pub
     live._session._dbn_queue.enable()  # the iterator does so after it starts the session, and drops what comes between
     entry, records = source.order_book, aiter(live)
     pace = Pace(publisher, entry.every_seconds if entry else 0)
+    bad: set[str] = set()  # the symbols whose last book was none
     while True:
         following = asyncio.ensure_future(anext(records, None))
         if pace.waits and entry and not (await asyncio.wait([following], timeout=entry.every_seconds))[0]:
@@ -102,5 +107,20 @@ async def _records(live: databento.Live, source: DatabentoSource, publisher: Pub
         symbol = live.symbology_map.get(record.instrument_id)
         if isinstance(record, databento.TradeMsg):
             publisher.send(parse_trade(source.source_system, None if symbol is None else str(symbol), record))
-        elif isinstance(record, databento.MBP10Msg) and entry and symbol is not None:
+        elif (
+            isinstance(record, databento.MBP10Msg) and entry and symbol is not None
+            and _is_whole(source, publisher, str(symbol), record, bad)
+        ):  # fmt: skip
             pace.offer(str(symbol), parse_book(source.source_system, str(symbol), record, entry.depth))
+
+
+def _is_whole(source: DatabentoSource, publisher: Publisher, symbol: str, record: Any, bad: set[str]) -> bool:
+    """Whether a book is one; each that is not is a gap, and the first of several is a line in the log."""
+    if not record.flags & _MAYBE_BAD_BOOK:
+        bad.discard(symbol)
+        return True
+    publisher.gaps[symbol] += 1
+    if symbol not in bad:
+        bad.add(symbol)
+        log.warning("%s: expected whole books of %s, received one that the gateway calls bad", source.name, symbol)
+    return False

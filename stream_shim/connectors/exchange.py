@@ -154,22 +154,30 @@ def _take(exchange: Any, symbol: str, given: list[dict[str, Any]]) -> list[dict[
 
 def _send_trades(trades: list[dict[str, Any]], symbol: str, listener: Listener) -> None:
     for trade in trades:
-        if listener.source.sequential_trade_ids:
-            _check_sequence(listener.source, listener.publisher, symbol, trade)
+        if listener.source.sequential_trade_ids and not _in_sequence(
+            listener.source, listener.publisher, symbol, trade
+        ):
+            continue
         listener.publisher.send(parse_trade(listener.source.source_system, trade))
 
 
-def _check_sequence(source: CcxtSource, publisher: Publisher, symbol: str, trade: dict[str, Any]) -> None:
+def _in_sequence(source: CcxtSource, publisher: Publisher, symbol: str, trade: dict[str, Any]) -> bool:
     """Count the trades that a venue with sequential ids has given and we have not seen; one seen again is no gap.
 
-    The last id outlives a connection: what was missed between two is a gap as well.
+    The last id outlives a connection: what was missed between two is a gap as well. A trade whose id is no number is
+    rejected, and false is returned.
     """
-    this_id = int(trade["id"])
+    try:
+        this_id = int(trade["id"])
+    except (KeyError, TypeError, ValueError):
+        publisher.reject("expected a number as id, received another", trade)
+        return False
     last_id = publisher.last_ids.get(symbol, this_id)
     if this_id > last_id + 1:
         publisher.gaps[symbol] += this_id - last_id - 1
         log.warning("%s: %s trades of %s are missing before %s", source.name, this_id - last_id - 1, symbol, this_id)
     publisher.last_ids[symbol] = max(last_id, this_id)
+    return True
 
 
 async def _books(exchange: Any, entry: OrderBook, symbol: str, listener: Listener) -> None:

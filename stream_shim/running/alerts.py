@@ -1,7 +1,9 @@
 """What needs a person: found in the reports of the lane's processes, posted once a cause, and once when it is over."""
 
 import logging
+import threading
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -13,6 +15,8 @@ log = logging.getLogger("tidemark.stream")
 HEADROOM_DAYS = 3
 DEATHS_IN_A_ROW = 3
 POST_SECONDS = 5
+POLLS_WITHOUT_ANSWER = 3
+RETRY_SECONDS = 75  # the longest wait before a lost source is asked again, and a little
 
 Causes = dict[str, str]  # a cause's name, and the sentence about it
 
@@ -25,6 +29,43 @@ def causes_of_connector(name: str, report: dict[str, Any], silence_seconds: floa
     return {
         f"silent source {name}": f"expected news of {name} every {silence_seconds:.0f} s, none came for {silent:.0f} s"
     }
+
+
+@dataclass
+class _Failing:
+    """One polled source: its errors so far, since when they grow, and when they last did."""
+
+    errors: int = 0
+    since: float = 0.0
+    last_at: float = 0.0
+
+
+@dataclass
+class Polled:
+    """Remembers when the polled sources failed: their reports only count it."""
+
+    _failing: dict[str, _Failing] = field(default_factory=dict)
+
+    def causes(self, report: dict[str, Any], every_seconds: float, answer_seconds: float, now: float) -> Causes:
+        """A source that only fails, for as long as several polls. It is over once it fails no more.
+
+        `answer_seconds` is how long it may take over the answers to one poll.
+        """
+        name, errors = report["source"], report["source_errors"]
+        known = self._failing.setdefault(name, _Failing())
+        answered = now - known.last_at > RETRY_SECONDS + answer_seconds  # it would have failed again
+        if errors < known.errors:  # another process, which counts from zero
+            known.errors = 0
+        if errors > known.errors:
+            known.since = now if answered else known.since
+            known.errors, known.last_at, answered = errors, now, False
+        failed = now - max(known.since, report["last_message_at"])
+        if answered or failed <= POLLS_WITHOUT_ANSWER * every_seconds:
+            return {}
+        return {
+            f"failing source {name}": f"expected an answer to {name} every {every_seconds:.0f} s, "
+            f"it only failed for {failed:.0f} s; logs/connector-{name}.log says why"
+        }
 
 
 def causes_of_processor(name: str, report: dict[str, Any], earlier: dict[str, Any] | None) -> Causes:
@@ -52,6 +93,13 @@ class Alerts:
     def __init__(self, settings: Settings) -> None:
         self._webhook = settings.alert_webhook
         self._open: Causes = {}
+        self._posting: threading.Thread | None = None
+
+    def update_aside(self, causes: Causes) -> None:
+        """The same in a thread: a webhook that hangs keeps nobody waiting, and gets the causes of a later look."""
+        if self._posting is None or not self._posting.is_alive():
+            self._posting = threading.Thread(target=self.update, args=(causes,), name="alerts", daemon=True)
+            self._posting.start()
 
     def update(self, causes: Causes) -> None:
         """The causes that hold now, all of them. One that the webhook did not take is posted again next time."""

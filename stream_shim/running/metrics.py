@@ -31,12 +31,17 @@ PROCESSOR_COUNTERS = (
 )
 PROCESSOR_GAUGES = (
     (
-        "tidemark_sink_records_lag_max",
-        "Records that the topic holds and the destination does not",
+        "tidemark_sink_records_lag",
+        "Records that the topic holds and the destination does not, its partitions together",
         "lag_records",
         "topic",
     ),
-    ("tidemark_sink_lag_seconds", "Age of the newest committed record while there is lag", "lag_seconds", "topic"),
+    (
+        "tidemark_sink_lag_seconds",
+        "Age of the newest record read while there is lag, of the partition that is worst",
+        "lag_seconds",
+        "topic",
+    ),
     ("tidemark_sink_headroom_days", "Days ahead that have a partition", "headroom_days", None),
 )
 
@@ -61,6 +66,13 @@ class LaneCollector(Collector):
         for name, report in connectors.items():
             age.add_metric([name], time.time() - (report["last_message_at"] or report["started_at"]))
         yield age
+        restarts = CounterMetricFamily(
+            "tidemark_process_restart_total", "Times that a process died and was started again", labels=["kind", "name"]
+        )
+        for report in read_reports(self._settings, "supervisor").values():
+            for role, times in report["restarts"].items():
+                restarts.add_metric(role.split(" ", 1), times)
+        yield restarts
 
 
 def _family(

@@ -1,16 +1,25 @@
 """What each process of the lane counts: a file in the state folder, each second, for metrics and alerts to read."""
 
+import contextlib
 import fcntl
 import json
+import os
 from pathlib import Path
 from typing import IO, Any
 
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 
+SUPERVISOR = "TIDEMARK_SUPERVISOR_PID"  # the variable that tells a process of the lane who started it
+
+
+def supervisor_is_gone() -> bool:
+    """Whether this process was started by a supervisor that has ended since: nobody would end it now."""
+    return os.environ.get(SUPERVISOR, str(os.getppid())) != str(os.getppid())
+
 
 def report_path(settings: Settings, kind: str, name: str) -> Path:
-    """Where the `connector` or `processor` of an entry writes its report."""
+    """Where the `connector` or `processor` of an entry writes its report; the `supervisor`'s is `stream`."""
     return settings.home / "run" / f"{kind}-{name}.json"
 
 
@@ -26,7 +35,8 @@ def read_reports(settings: Settings, kind: str) -> dict[str, dict[str, Any]]:
     """The latest report of each process of a kind, by its entry's name."""
     found: dict[str, dict[str, Any]] = {}
     for path in sorted((settings.home / "run").glob(f"{kind}-*.json")):
-        found[path.stem.removeprefix(f"{kind}-")] = json.loads(path.read_text())
+        with contextlib.suppress(FileNotFoundError):  # its process was started again since the look into the folder
+            found[path.stem.removeprefix(f"{kind}-")] = json.loads(path.read_text())
     return found
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import random
 import signal
 import sys
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from stream_shim.config import SourceEntry, TopicEntry, hide, read_destinations, read_sources, read_topics
 from stream_shim.connectors import connector_of, pause
-from stream_shim.running.reports import claim, report_path, write_report
+from stream_shim.running.reports import claim, report_path, supervisor_is_gone, write_report
 from tidemark import connections
 from tidemark.errors import ConfigurationError, SourceError, StackError, TidemarkError
 from tidemark.settings import Settings
@@ -146,6 +147,8 @@ async def _until(stop: asyncio.Event, connector: "asyncio.Task[None]") -> None:
 async def _report(publisher: "Publisher") -> None:
     while True:
         publisher.write_report()
+        if supervisor_is_gone():
+            os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(REPORT_SECONDS)
 
 
@@ -202,4 +205,6 @@ def _apply_schemas(settings: Settings, topics: dict[str, TopicEntry], stop: thre
 def _report_processor(processor: "Processor", path: Path, stop: threading.Event) -> None:
     while not stop.wait(REPORT_SECONDS):
         write_report(path, processor.report())
+        if supervisor_is_gone():
+            stop.set()
     write_report(path, processor.report())

@@ -1,10 +1,12 @@
 """`tidemark stream run`: a process for each source and each destination that the files name, until SIGTERM.
 
 A process that dies is started again with back-off. An entry that is edited, added or removed takes effect while the
-others go on. On SIGTERM the connectors end first, so that the processors may still bring what was sent.
+others go on. On SIGTERM the connectors end first, so that the processors may still bring what was sent. Where
+the supervisor itself is killed, each of them sees that and ends.
 """
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -13,9 +15,17 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from stream_shim.config import AlpacaSource, CcxtSource, DatabentoSource, read_destinations, read_sources
-from stream_shim.running.alerts import DEATHS_IN_A_ROW, Alerts, Causes, causes_of_connector, causes_of_processor
-from stream_shim.running.reports import forget_reports, read_reports
+from stream_shim.config import (
+    AlpacaSource,
+    CcxtSource,
+    DatabentoSource,
+    FeedSource,
+    PollSource,
+    read_destinations,
+    read_sources,
+)
+from stream_shim.running.alerts import DEATHS_IN_A_ROW, Alerts, Causes, Polled, causes_of_connector, causes_of_processor
+from stream_shim.running.reports import SUPERVISOR, forget_reports, read_reports, report_path, write_report
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
@@ -49,7 +59,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._children: dict[Role, Child] = {}
-        self._alerts = Alerts(settings)
+        self._alerts, self._polled = Alerts(settings), Polled()
         self._earlier: list[
             dict[str, dict[str, Any]]
         ] = []  # the processors' last reports, as long as one look compares
@@ -77,7 +87,8 @@ class Supervisor:
                     self._read_again()
                 self._adjust()
                 if time.monotonic() >= next_look:
-                    self._alerts.update(self._causes())
+                    self._alerts.update_aside(self._causes())
+                    self._report()
                     next_look = time.monotonic() + LOOK_SECONDS
                 stop.wait(0.25)
         finally:
@@ -103,6 +114,8 @@ class Supervisor:
                 del self._children[role]
         for role, entry in self._wanted.items():
             child = self._children.setdefault(role, Child(entry))
+            if child.process is not None and time.monotonic() - child.started_at > STEADY_SECONDS:
+                child.failures = 0  # what it died of before is over, and so is the alert
             if child.process is not None and child.process.poll() is not None:
                 self._note_death(role, child)
             if child.process is None and time.monotonic() >= child.next_start:
@@ -121,6 +134,9 @@ class Supervisor:
             entry = self._wanted.get(("connector", name))
             if isinstance(entry, CcxtSource | AlpacaSource | DatabentoSource):
                 causes |= causes_of_connector(name, report, entry.silence_seconds, now)
+            elif isinstance(entry, FeedSource | PollSource):
+                requests = len(entry.requests) if isinstance(entry, PollSource) else 1
+                causes |= self._polled.causes(report, entry.every_seconds, entry.timeout_seconds * requests, now)
         processors = read_reports(self._settings, "processor")
         self._earlier = [*self._earlier, processors][-GROWTH_LOOKS:]
         for name, report in processors.items():
@@ -129,16 +145,23 @@ class Supervisor:
             causes |= causes_of_processor(name, report, self._earlier[0].get(name))
         return causes
 
+    def _report(self) -> None:
+        restarts = {" ".join(role): child.restarts for role, child in self._children.items()}
+        try:
+            write_report(report_path(self._settings, "supervisor", "stream"), {"restarts": restarts})
+        except OSError as error:  # a full disk is no reason to end the lane
+            log.error("expected to write the supervisor's report, received %s", error)
+
     def _start(self, role: Role, child: Child) -> None:
         command = [sys.executable, "-m", "tidemark.cli", "stream", *role]
         forget_reports(self._settings, *role)  # an earlier process's: what it says is over
-        child.process = subprocess.Popen(command, start_new_session=True)
+        environ = {**os.environ, SUPERVISOR: str(os.getpid())}  # a session of its own: it must see itself that we end
+        child.process = subprocess.Popen(command, start_new_session=True, env=environ)
         child.started_at = time.monotonic()
 
     def _note_death(self, role: Role, child: Child) -> None:
         assert child.process is not None
-        steady = time.monotonic() - child.started_at > STEADY_SECONDS
-        child.failures = 1 if steady else child.failures + 1
+        child.failures += 1
         child.restarts += 1
         seconds = RESTART_SECONDS[min(child.failures, len(RESTART_SECONDS) - 1)]
         if child.process.returncode == WRONG_CONFIGURATION:  # an edit of the entry starts it at once

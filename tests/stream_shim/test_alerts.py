@@ -2,16 +2,19 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from stream_shim.running.alerts import Alerts, causes_of_connector, causes_of_processor
+from stream_shim.running.alerts import POST_SECONDS, Alerts, Polled, causes_of_connector, causes_of_processor
 from stream_shim.running.metrics import LaneCollector
-from stream_shim.running.reports import report_path, write_report
+from stream_shim.running.reports import read_reports, report_path, write_report
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.settings import Settings
 
@@ -26,29 +29,40 @@ CONNECTOR: dict[str, Any] = {
 }  # fmt: skip
 
 
+class Quiet(BaseHTTPRequestHandler):
+    """Says nothing of what is asked."""
+
+    def log_message(self, *_: Any) -> None:
+        return
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The loopback URL of such a server, in a thread."""
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 @pytest.fixture
 def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A loopback URL, and what was posted to it."""
     posts: list[dict[str, Any]] = []
 
-    class Receiver(BaseHTTPRequestHandler):
+    class Receiver(Quiet):
         def do_POST(self) -> None:
             posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = HTTPServer(("127.0.0.1", 0), Receiver)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/hook", posts
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(Receiver) as url:
+        yield url, posts
 
 
 def test_a_cause_is_posted_once_and_once_when_it_is_over(webhook: tuple[str, list[dict[str, Any]]]) -> None:
@@ -62,6 +76,36 @@ def test_a_cause_is_posted_once_and_once_when_it_is_over(webhook: tuple[str, lis
     ]
 
 
+def test_a_webhook_that_hangs_keeps_nobody_waiting_and_gets_the_latest_causes() -> None:
+    posts: list[str] = []
+    answers = threading.Event()
+
+    class Hanging(Quiet):
+        def do_POST(self) -> None:
+            posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["cause"])
+            answers.wait(20)
+            self.send_response(204)
+            self.end_headers()
+
+    with listening(Hanging) as url:
+        alerts = Alerts(Settings(alert_webhook=SecretStr(url)))
+        alerts.update_aside({"a": "why"})
+        until(lambda: posts == ["a"], "the first post")
+        began = time.monotonic()
+        for _ in range(100):
+            alerts.update_aside({"a": "why", "b": "why"})
+        assert time.monotonic() - began < POST_SECONDS / 2
+        assert posts == ["a"]
+        answers.set()
+
+        def post_of_b() -> bool:
+            alerts.update_aside({"a": "why", "b": "why"})
+            return "b" in posts
+
+        until(post_of_b, "the latest causes, once the webhook answers")
+    assert posts == ["a", "b"]
+
+
 def test_a_silent_source_a_waiting_processor_low_head_room_and_a_growing_quarantine_are_causes() -> None:
     assert causes_of_connector("binance", CONNECTOR, 60, 259.0) == {}
     assert "silent source binance" in causes_of_connector("binance", CONNECTOR, 60, 261.0)
@@ -73,10 +117,28 @@ def test_a_silent_source_a_waiting_processor_low_head_room_and_a_growing_quarant
     }  # fmt: skip
 
 
+def test_a_polled_source_that_only_fails_is_a_cause_until_it_answers_again() -> None:
+    polled, report = Polled(), {**CONNECTOR, "source": "edgar", "last_message_at": 0.0}
+
+    def causes(now: float, errors: int, last_message_at: float = 0.0) -> set[str]:
+        found = {**report, "source_errors": errors, "last_message_at": last_message_at}
+        return set(polled.causes(found, every_seconds=60, answer_seconds=30, now=now))
+
+    assert causes(1000, 0) == set()  # it has no news, and that is no failure
+    assert causes(2000, 1) == set()
+    assert [causes(2000 + 60 * number, 1 + number) for number in range(1, 4)] == [set()] * 3
+    assert causes(2240, 5) == causes(2300, 5) == {"failing source edgar"}
+    assert causes(2305, 6, last_message_at=2301) == set()  # one of its requests brought something
+    assert causes(2500, 6) == set()  # no failure for longer than the longest wait: it answers
+    assert causes(2600, 7) == set()  # and a single failure is none
+    assert causes(2605, 1) == set()  # nor is that of a new process
+
+
 def test_the_metrics_say_what_the_reports_say(tmp_path: Any) -> None:
     settings = Settings(home=tmp_path)
     write_report(report_path(settings, "connector", "binance"), CONNECTOR)
     write_report(report_path(settings, "processor", "realtime"), PROCESSOR)
+    write_report(report_path(settings, "supervisor", "stream"), {"restarts": {"connector binance": 4}})
     found = {
         (sample.name, *sample.labels.values()): sample.value
         for metric in LaneCollector(settings).collect()
@@ -86,8 +148,16 @@ def test_the_metrics_say_what_the_reports_say(tmp_path: Any) -> None:
     assert found["tidemark_source_gap_total", "binance", "BTC/USDT"] == 2
     assert found["tidemark_sink_record_send_total", "realtime", "market_tick"] == 9
     assert found["tidemark_sink_record_errors_total", "realtime", "market_tick"] == 1
-    assert found["tidemark_sink_records_lag_max", "realtime", "market_tick"] == 3
+    assert found["tidemark_sink_records_lag", "realtime", "market_tick"] == 3
     assert found["tidemark_sink_headroom_days", "realtime"] == 7
+    assert found["tidemark_process_restart_total", "connector", "binance"] == 4
+
+
+def test_a_report_that_goes_between_the_look_and_the_reading_is_left_out(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    write_report(report_path(settings, "connector", "binance"), CONNECTOR)
+    report_path(settings, "connector", "gone").symlink_to(tmp_path / "nowhere")  # the folder has it, reading finds none
+    assert set(read_reports(settings, "connector")) == {"binance"}
 
 
 def test_a_lane_whose_quarantine_grows_posts_to_the_webhook(lane: Lane, webhook: Any, tmp_path: Any) -> None:

@@ -16,6 +16,10 @@ WRONG = {
     ),
     "a missing key": ("one:\n  kind: ccxt\n", ["line 1", "one", "exchange"]),
     "a wrong type": ("one:\n  kind: ccxt\n  exchange: binance\n  order_book:\n    symbols: 7\n", ["line 5", "symbols"]),
+    "a literal credential": (
+        "one:\n  kind: databento\n  dataset: d\n  credentials: {key: db-literal}\n",
+        ["line 1", "one", "`credentials.key` as ${NAME}"],
+    ),
     "no YAML": ("one: [", ["expected YAML"]),
     "no entries": ("- one\n", ["expected entries by name"]),
 }
@@ -29,6 +33,7 @@ def test_a_wrong_source_is_refused_with_its_line_and_key(kind: str, tmp_path: Pa
         read_sources(tmp_path / "sources.yml")
     for part in named:
         assert part in str(refused.value)
+    assert "db-literal" not in str(refused.value)
 
 
 def test_the_files_of_the_project_are_accepted() -> None:
@@ -51,6 +56,27 @@ def test_a_credential_comes_from_the_environment_or_from_a_file(tmp_path: Path) 
     assert fill("k=${KEY}", {"KEY_FILE": str(tmp_path / "key")}) == "k=s3cret"
     with pytest.raises(ConfigurationError, match="KEY"):
         fill("k=${KEY}", {})
+    with pytest.raises(ConfigurationError, match=r"expected KEY_FILE to name a file .*none"):
+        fill("k=${KEY}", {"KEY_FILE": str(tmp_path / "none")})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("one:\n  kind: postgres\n  topics: []\n  bootstrap: nonsense\n",
+         "line 4, one: expected no `bootstrap` for kind postgres, received 'nonsense'"),
+        ("one: {kind: lake, topics: [], prefix: copy.}\n", "line 1, one: expected no `prefix` for kind lake"),
+        ("one: {kind: kafka, topics: [], bootstrap: 'b:1', path: p}\n", "expected no `path` for kind kafka"),
+        ("one: {kind: kafka, topics: []}\n", "one.bootstrap: expected host:port"),
+        ("one: {kind: postgres, topics: []}\ntwo: {kind: postgres, topics: []}\n",
+         "expected one destination of kind postgres, received one, two"),
+    ],
+)  # fmt: skip
+def test_a_wrong_destination_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "destinations.yml").write_text(text)
+    with pytest.raises(ConfigurationError) as refused:
+        read_destinations(tmp_path / "destinations.yml")
+    assert said in str(refused.value)
 
 
 def test_a_topic_that_is_no_category_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The ccxt kind against Binance's loopback server: gaps, silence, and a connection that breaks in every way."""
 
+import dataclasses
 import json
 import logging
 from collections import Counter, defaultdict
@@ -72,6 +73,20 @@ def test_a_lost_trade_is_a_gap_of_its_symbol_alone(
     assert gaps == {"BTC/USDT": 3}
     assert ids_of(wire, "BTC/USDT") == Counter(expected) - Counter([expected[99], expected[100], expected[1999]])
     assert "2 trades of BTC/USDT are missing before" in caplog.text
+
+
+def test_a_trade_whose_id_is_no_number_is_rejected_and_the_others_arrive(wire: Wire, session: Session) -> None:
+    with serving(session.folder) as servers:
+        trades = servers.binance.feed.streams[BTC]
+        body = json.loads(trades[50].data)
+        trades[50] = dataclasses.replace(trades[50], data=json.dumps({**body, "t": f"x{body['t']}"}))
+        with wire.connected(binance(wire, servers, "odd_id", trades=["BTC/USDT"])) as publisher:
+            until(lambda: publisher.sent["market_tick"] == len(trades) - 1, "every other trade")
+        expected = recorded_ids(servers, BTC)
+    assert publisher.rejected.total() == 1
+    assert publisher.gaps == {"BTC/USDT": 1}
+    assert not publisher.source_errors
+    assert ids_of(wire, "BTC/USDT") == Counter([*expected[:50], *expected[51:]])
 
 
 def session_trades(servers: Servers) -> int:

@@ -11,8 +11,10 @@ import pytest
 
 from demo.servers.running import Servers, serving
 from demo.session import open_session
+from stream_shim.sources import remove_source
 from tests.conftest import free_ports
 from tests.stream_shim.conftest import Lane, until
+from tidemark.settings import Settings
 
 FEED = """kind: feed
 url: "{url}/cgi-bin/browse-edgar?action=getcurrent&count=100&start=0&type=&owner=include&output=atom"
@@ -76,6 +78,20 @@ def test_a_source_is_listed_added_and_removed_and_the_rest_of_the_file_stays(
     assert call(lane, sources_file, "remove", "second")[0] == 0
     assert sources_file.read_text().strip() == was.strip()
     assert call(lane, sources_file, "remove", "second")[0] == 2
+
+
+def test_an_entry_is_removed_with_its_own_comment_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "sources.yml"
+    head, one, two, three = (
+        "# all of ours\n\n",
+        "# the first\none: {kind: ccxt, exchange: kraken}\n\n",
+        "# the second,\n# in two lines\ntwo:\n  kind: ccxt  # by ccxt\n  exchange: kraken\n  # trades: []\n\n",
+        "# the third\nthree: {kind: ccxt, exchange: kraken}\n",
+    )
+    for name, left in (("one", head + two + three), ("two", head + one + three), ("three", head + one + two)):
+        path.write_text(head + one + two + three)
+        remove_source(Settings(sources_file=path), name)
+        assert path.read_text() == left
 
 
 @pytest.mark.parametrize(

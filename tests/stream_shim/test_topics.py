@@ -1,6 +1,7 @@
 """The buffer's settings are data: a change that adds is applied, one that breaks a reader is refused."""
 
 import copy
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,7 +23,12 @@ def changed(**changes: object) -> dict[str, TopicEntry]:
 
 
 def schema_with(path: str, value: object) -> dict[str, TopicEntry]:
-    schema = copy.deepcopy(TOPICS["market_tick"].schema)
+    return changed(schema=altered(TOPICS["market_tick"].schema, path, value))
+
+
+def altered(old: dict[str, Any], path: str, value: object) -> dict[str, Any]:
+    """A copy with the value at the path, or without what is there."""
+    schema = copy.deepcopy(old)
     *steps, last = path.split(".")
     place = schema
     for step in steps:
@@ -31,7 +37,7 @@ def schema_with(path: str, value: object) -> dict[str, TopicEntry]:
         del place[last]
     else:
         place[last] = value
-    return changed(schema=schema)
+    return schema
 
 
 def test_a_field_that_comes_is_applied_and_one_that_goes_or_changes_is_refused(lane: Lane) -> None:
@@ -53,6 +59,36 @@ def test_what_breaks_a_reader_is_named() -> None:
         ("required", [*old["required"], "fee"], "fee is required now"),
     ):
         assert said in "; ".join(breaking_changes(old, schema_with(path, value)["market_tick"].schema))
+
+
+ORDER: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "level": {"type": "integer", "maximum": 10, "description": "1 is the best"},
+        "conditions": {"type": "array", "items": {"type": "number"}},
+        "legs": {"type": "array", "items": {"type": "object", "properties": {"symbol": {"type": "string"}}}},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("properties.level.maximum", 20, ["level: maximum was 10, is 20"]),
+        ("properties.level.minimum", 1, ["level: minimum was None, is 1"]),
+        ("properties.conditions.items.type", "string", ["conditions[]: type was 'number', is 'string'"]),
+        ("properties.conditions.items", None, ["conditions[]: type was 'number', is None"]),
+        ("properties.legs.items.properties.symbol", None, ["legs[].symbol is gone"]),
+        ("additionalProperties", False, ["the record: additionalProperties was None, is False"]),
+        ("properties.legs.items", False, [f"legs[]: was {ORDER['properties']['legs']['items']!r}, is False"]),
+        ("properties.level.description", "the best is 1", []),
+        ("title", "An order", []),
+        ("properties.fee", {"type": "number"}, []),
+        ("properties.legs.items.properties.ratio", {"type": "number"}, []),
+    ],
+)
+def test_every_keyword_counts_but_texts_and_a_field_that_comes(path: str, value: object, said: list[str]) -> None:
+    assert breaking_changes(ORDER, altered(ORDER, path, value)) == said
 
 
 def test_partitions_grow_and_retention_follows_the_file(lane: Lane) -> None:

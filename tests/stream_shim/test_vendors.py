@@ -91,7 +91,7 @@ def future(number: int) -> dbn.TradeMsg:
     )  # fmt: skip
 
 
-def book(number: int, levels: int = 10) -> dbn.MBP10Msg:
+def book(number: int, levels: int = 10, flags: int = 0) -> dbn.MBP10Msg:
     time_ns = SECOND * 10**9 + number * 250 * 10**6
     pairs = [
         dbn.BidAskPair(bid_px=68_370_000_000 - rank * 10_000_000, ask_px=68_380_000_000 + rank * 10_000_000,
@@ -100,7 +100,7 @@ def book(number: int, levels: int = 10) -> dbn.MBP10Msg:
     ]  # fmt: skip
     return dbn.MBP10Msg(
         publisher_id=1, instrument_id=42, ts_event=time_ns, price=68_370_000_000, size=1, action=dbn.Action.ADD,
-        side=dbn.Side.BID, depth=0, ts_recv=time_ns, sequence=number,
+        side=dbn.Side.BID, depth=0, ts_recv=time_ns, sequence=number, flags=flags,
         levels=pairs + [dbn.BidAskPair()] * (10 - levels),
     )  # fmt: skip
 
@@ -145,6 +145,21 @@ def test_books_of_a_future_come_at_their_pace_whole_and_the_last_one_when_a_paus
     ]  # fmt: skip
     assert sent[-1]["attributes"]["timestamp"] == "2024-12-02T14:45:02.500000Z"
     assert len({one["attributes"]["snapshot_id"] for one in sent}) == 4
+
+
+def test_a_book_that_the_gateway_calls_bad_is_a_gap_and_not_sent(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    maybe_bad, last = 1 << 2, 1 << 7
+    flags = [last, last | maybe_bad, maybe_bad, last, 0]
+    records = {"mbp-10": [book(number, flags=of) for number, of in enumerate(flags)]}
+    gateway = DatabentoGateway(DATABENTO_KEY, records, {42: "CLZ26"})
+    with in_thread(gateway.serve) as port:
+        entry = futures(wire, port, "bad_books", trades=[], order_book={"symbols": ["CLZ26"], "every_seconds": 0})
+        with wire.connected(entry) as publisher:
+            until(lambda: publisher.sent["order_book_l2"] == 3 * 20, "the whole books")
+        assert publisher.gaps == {"CLZ26": 2}
+    bid_sizes = [one["size"] for one in wire.records("order_book_l2") if (one["side"], one["level"]) == ("bid", 1)]
+    assert bid_sizes == [0.0, 3.0, 4.0]
+    assert caplog.text.count("one that the gateway calls bad") == 1
 
 
 def test_a_gateway_that_closes_or_refuses_is_connected_again(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:

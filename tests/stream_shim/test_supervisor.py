@@ -1,0 +1,70 @@
+"""The lane's supervisor: a child that died and is steady again is no alert, and no child outlives its supervisor."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stream_shim.running.reports import read_reports
+from stream_shim.running.supervisor import STEADY_SECONDS, Child, Supervisor
+from tests.conftest import free_ports
+from tests.stream_shim.conftest import Lane, until
+from tidemark.settings import Settings
+
+REALTIME = ("processor", "realtime")
+
+
+@pytest.fixture
+def running() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that lasts as long as the test."""
+    process = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.communicate()
+
+
+def supervisor(folder: Path) -> Supervisor:
+    """Of one processor and no source."""
+    (folder / "sources.yml").write_text("{}\n")
+    (folder / "destinations.yml").write_text("realtime: {kind: postgres, topics: [market_tick]}\n")
+    files = {name: folder / f"{name.removesuffix('_file')}.yml" for name in ("sources_file", "destinations_file")}
+    return Supervisor(Settings(home=folder / "home", **files))
+
+
+def test_a_child_that_is_steady_again_keeps_dying_no_more(tmp_path: Path, running: subprocess.Popen[bytes]) -> None:
+    lane = supervisor(tmp_path)
+    child = Child(lane._wanted[REALTIME], running, started_at=time.monotonic(), failures=3)
+    lane._children[REALTIME] = child
+    lane._adjust()
+    assert "processor realtime keeps dying" in lane._causes()
+    child.started_at -= STEADY_SECONDS + 1
+    lane._adjust()
+    assert lane._causes() == {}
+
+
+def test_no_process_outlives_a_supervisor_that_is_killed(lane: Lane, tmp_path: Path) -> None:
+    supervisor(tmp_path)
+    (tmp_path / "sources.yml").write_text(
+        "nobody: {kind: feed, url: 'http://127.0.0.1:1/', event_publisher: nobody, unit: none}\n"
+    )
+    environ = {
+        "TIDEMARK_SOURCES_FILE": str(tmp_path / "sources.yml"),
+        "TIDEMARK_DESTINATIONS_FILE": str(tmp_path / "destinations.yml"),
+        "TIDEMARK_METRICS_PORT": str(free_ports(1)[0]),
+    }
+    with lane.running("run", **environ) as process:
+        for kind, name in (("connector", "nobody"), REALTIME):
+            until(lambda k=kind, n=name: n in read_reports(lane.settings, k), f"a report of {kind} {name}", 120)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2
+        process.kill()
+        until(lambda: not any(map(is_running, children)), "the end of every child", 20)
+
+
+def is_running(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
