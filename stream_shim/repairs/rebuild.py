@@ -71,7 +71,7 @@ def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
 
 
 def lock_name(topic: str) -> str:
-    """What two rebuilds, or a rebuild and a retry of quarantine, take in turn; a processor adds only what comes later."""
+    """What two rebuilds, or a rebuild and a retry of quarantine, take in turn. A processor only adds later rows."""
     return f"realtime.rebuild.{topic}"
 
 
