@@ -23,10 +23,15 @@ def reachable_kafka(settings: Settings) -> Iterator[None]:
 
     Around whole commands and processes: a broker may go away at any call, not only when it is first asked.
     """
-    from kafka.errors import KafkaError
+    from kafka.errors import CorruptRecordError, KafkaError, UnsupportedCodecError
 
     try:
         yield
+    except (CorruptRecordError, UnsupportedCodecError) as failure:
+        raise StackError(
+            f"expected records that can be decoded, received {failure}: nothing from there on is read; a topic's "
+            "`compression.type` is lz4, as topics.yml has it, and what was stored before that cannot be read"
+        ) from None
     except KafkaError as failure:
         received = " ".join(str(failure).split())
         error = StackError(

@@ -36,7 +36,7 @@ class EpochEnded(TidemarkError):
 
 def _stop(topic: str, partition: int, expected: str, received: str) -> EpochEnded:
     return EpochEnded(
-        f"{topic}, partition {partition}: expected {expected}, received {received}. Nothing was read or written; "
+        f"{topic}, partition {partition}: expected {expected}, received {received}. Nothing more is written; "
         f"`tidemark stream epoch {topic}` shows what may be missing, and opens the next epoch"
     )
 

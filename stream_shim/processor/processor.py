@@ -32,6 +32,8 @@ BATCHES_AHEAD = 2
 UPKEEP_SECONDS = 600
 UPKEEP_RETRY_SECONDS = 5
 LAG_SECONDS = 5
+# After so long without a fetch, a topic made again meanwhile may be read on at the old offset, unseen: its id is asked.
+STALE_SECONDS = 1
 # The writer asks Postgres, waits, and asks again: with Python's own 5 ms it would wait that long for its next turn.
 SWITCH_SECONDS = 0.00005
 
@@ -51,7 +53,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._accounted: dict[TopicPartition, int] = {}  # per partition, the next offset to hand on
         self._in_kafka: dict[TopicPartition, int] = {}  # per partition, what Kafka was told last
         self._queue: queue.Queue[tuple[Any, Committed]] = queue.Queue(BATCHES_AHEAD)
-        self._next_upkeep = self._next_look = 0.0
+        self._next_upkeep = self._next_look = self._polled_at = 0.0
         self._failure: BaseException | None = None
         self._stopping = threading.Event()
         self._writer = threading.Thread(target=self._write_batches, name="writer", daemon=True)
@@ -105,8 +107,13 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             log.warning("%s: expected the log to hold what comes next, received %s", self.name, error)
             self.on_partitions_assigned(list(self._consumer.assignment()))
             return {}
-        known = {topic: topic_id(self._consumer, topic) for topic in self._topic_ids}
-        others = {topic for topic, there in known.items() if there not in (None, self._topic_ids[topic])}
+        stale = time.monotonic() - self._polled_at > STALE_SECONDS
+        self._polled_at = time.monotonic()
+        if chunks and stale:
+            known: dict[str, str | None] = {**topic_ids(self._settings, sorted(self._topic_ids))}
+        else:
+            known = {topic: topic_id(self._consumer, topic) for topic in self._topic_ids}
+        others = {topic for topic, there in known.items() if there not in (None, self._topic_ids.get(topic))}
         if others:
             log.warning("%s: expected the topics that were read, %s was made again", self.name, ", ".join(others))
             self.on_partitions_assigned([p for p in self._consumer.assignment() if p.topic in others])
@@ -131,6 +138,8 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         ids = topic_ids(self._settings, sorted({partition.topic for partition in partitions}))
         self._topic_ids |= ids
         starts, ends = self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
+        if topic_ids(self._settings, sorted(ids)) != ids:
+            return  # made again in between: the offsets may be of another log than the ids
         logs = {(p.topic, p.partition): LogState(ids[p.topic], starts[p], ends[p]) for p in partitions}
         try:
             positions = self._destination.positions(logs)

@@ -116,10 +116,10 @@ class ChunkedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
                 raise CorruptRecordError(
                     f"expected a sound batch of {tp} at offset {batch.base_offset}, its CRC is wrong"
                 )
-            self.leader_epoch = batch.leader_epoch
-            self.next_fetch_offset = batch.next_offset
-            if self._holds_records(batch):
-                chunk = decode_batch(batch, self.fetch_offset)
+            chunk = decode_batch(batch, self.fetch_offset) if self._holds_records(batch) else None
+            # Not before it is decoded: a batch that raises here must not count as read.
+            self.leader_epoch, self.next_fetch_offset = batch.leader_epoch, batch.next_offset
+            if chunk is not None:
                 self.records_read += len(chunk.records)
                 self.bytes_read += batch.size_in_bytes
                 yield chunk

@@ -44,7 +44,10 @@ def test_rebuilds_at_once_while_rows_arrive_lose_and_double_nothing(lane: Lane) 
 
 
 def test_a_day_without_records_leaves_no_trace(lane: Lane) -> None:
-    done = lane.stack.run("stream", "rebuild", "2020-01-01")
+    lane.produce("market_tick", [tick()])
+    with lane.running("processor"):
+        until(lambda: lane.consumed() == 1, "the record consumed")
+    done = lane.stack.run("stream", "rebuild", "2020-01-01", "--topic", "market_tick")
     assert (done.returncode, "expected a day whose records the buffer holds" in done.stderr) == (1, True), done.stderr
     assert lane.query("select to_regclass('realtime.market_tick_20200101')") == [(None,)]
 

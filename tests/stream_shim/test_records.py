@@ -1,12 +1,17 @@
 """The decoder of record batches gives what kafka-python's own does."""
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kafka import TopicPartition
 from kafka.errors import CorruptRecordError
+from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
+from kafka.record.util import calc_crc32c
 
-from stream_shim.processor.records import decode_batch
+from stream_shim.processor.records import ChunkedPartitionRecords, decode_batch
 
 GZIP, LZ4, ZSTD = 1, 3, 4
 one_record = st.tuples(
@@ -44,3 +49,19 @@ def test_a_batch_that_ends_early_is_corrupt() -> None:
     batch._buffer = batch._buffer[:-60]
     with pytest.raises(CorruptRecordError):
         decode_batch(batch, 0)
+
+
+def test_a_batch_that_cannot_be_decoded_does_not_count_as_read() -> None:
+    builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 1 << 20)
+    for number in range(5):
+        builder.append(number, 0, b"k", b"v", [])
+    good = bytes(builder.build())
+    bad = bytearray(good)
+    struct.pack_into(">q", bad, 0, 5)  # the batch's first offset
+    bad[61] = 0x7E  # the first record claims to be longer than it is, in a batch whose sum is right
+    struct.pack_into(">I", bad, 17, calc_crc32c(memoryview(bad)[21:]))
+    read = ChunkedPartitionRecords(0, TopicPartition("market_tick", 0), MemoryRecords(good + bytes(bad)))
+    assert [chunk.offset for chunk in read.take(64)] == [4]
+    assert read.next_fetch_offset == 5
+    with pytest.raises(CorruptRecordError):
+        read.take(64)
