@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from stream_shim.buffer.publisher import Datum, missing_fields
-from stream_shim.config import SourceEntry, check_source, read_sources
+from stream_shim.config import CcxtSource, SourceEntry, check_source, read_sources
 from stream_shim.connectors import connector_of
 from stream_shim.running.reports import read_reports
 from tidemark.errors import ConfigurationError, SourceError
@@ -57,7 +57,7 @@ def remove_source(settings: Settings, name: str) -> None:
     starts = {key.value: _with_comment(lines, key.start_mark.line) for key, _ in entries.value}
     first = starts[name]
     after = [start for start in starts.values() if start > first]
-    _replace(path, "".join(lines[:first] + (lines[after[0] :] if after else [])))
+    _replace(path, "".join(lines[:first] + (lines[after[0] :] if after else [])).rstrip("\n") + "\n")
 
 
 def _with_comment(lines: list[str], line: int) -> int:
@@ -74,7 +74,12 @@ def _replace(path: Path, text: str, added: str | None = None) -> None:
     try:
         entries = read_sources(part)
         if added is not None:
-            connector_of(entries[added])
+            entry = entries[added]
+            connector_of(entry)
+            if isinstance(entry, CcxtSource):
+                from stream_shim.connectors.exchange import check_exchange
+
+                check_exchange(entry)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

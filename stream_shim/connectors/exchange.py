@@ -14,6 +14,7 @@ import contextlib
 import logging
 import time
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any
 
 from stream_shim.buffer.publisher import Datum, Publisher
@@ -58,14 +59,22 @@ def parse_book(source_system: str, book: dict[str, Any], depth: int, received_ms
     return snapshot(fields, book.get("nonce") or time_ms, time_ms, bids, asks)
 
 
+def check_exchange(source: CcxtSource) -> None:
+    """ConfigurationError where ccxt has no such exchange."""
+    import ccxt.pro
+
+    if source.exchange not in ccxt.pro.exchanges:
+        near = ", ".join(get_close_matches(source.exchange, ccxt.pro.exchanges)) or "its manual lists them"
+        raise ConfigurationError(
+            f"{source.name}: expected an exchange id that ccxt.pro supports ({near}), received {source.exchange!r}"
+        )
+
+
 def open_exchange(source: CcxtSource) -> Any:
     """The exchange's client, with the entry's addresses, options and credentials."""
     import ccxt.pro
 
-    if source.exchange not in ccxt.pro.exchanges:
-        raise ConfigurationError(
-            f"{source.name}: expected an exchange id that ccxt.pro supports, received {source.exchange!r}"
-        )
+    check_exchange(source)
     credentials = {name: fill(value) for name, value in source.credentials.items()}
     exchange = getattr(ccxt.pro, source.exchange)(
         {"newUpdates": True, **credentials, "options": {"tradesLimit": TRADES_LIMIT, **source.options}}

@@ -91,7 +91,7 @@ def test_an_entry_is_removed_with_its_own_comment_and_no_other(tmp_path: Path) -
     for name, left in (("one", head + two + three), ("two", head + one + three), ("three", head + one + two)):
         path.write_text(head + one + two + three)
         remove_source(Settings(sources_file=path), name)
-        assert path.read_text() == left
+        assert path.read_text() == left.rstrip() + "\n"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,8 @@ def test_an_entry_is_removed_with_its_own_comment_and_no_other(tmp_path: Path) -
         ("kind: feed\nurl: u\nunit: x\n", "the entry, line 1, new: Object missing required field `event_publisher`"),
         ("kind: ccxt\nexchange: kraken\ntrades: BTC/USD\n",
          "the entry, line 4, new.trades: Expected `array`, got `str`"),
+        ("kind: ccxt\nexchange: krakn\ntrades: [BTC/USD]\n",
+         "expected an exchange id that ccxt.pro supports (kraken"),
         ("kind: kafka\n", "the entry, line 2, new.kind: Invalid value 'kafka'"),
         ("kind: poll\nurl: u\nidentity: [a]\nformat: xml\n", "the entry, line 1, new: expected `records`"),
         ("{kind: ccxt", "the entry: expected YAML"),
