@@ -33,7 +33,7 @@ UPKEEP_SECONDS = 600
 UPKEEP_RETRY_SECONDS = 5
 LAG_SECONDS = 5
 # After so long without a fetch, a topic made again meanwhile may be read on at the old offset, unseen: its id is asked.
-STALE_SECONDS = 1
+STALE_SECONDS = 0.3
 # The writer asks Postgres, waits, and asks again: with Python's own 5 ms it would wait that long for its next turn.
 SWITCH_SECONDS = 0.00005
 
