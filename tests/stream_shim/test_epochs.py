@@ -1,7 +1,6 @@
 """A log that is not the one that was read stops the processor; a person opens the next epoch, nothing vanishes."""
 
 import json
-import signal
 
 from kafka import KafkaAdminClient, TopicPartition
 
@@ -80,25 +79,6 @@ def test_a_topic_made_again_under_a_running_processor_stops_it_and_nothing_of_th
         (2, 8),
     ]
     assert [(b["epoch"], b["lost"], b["balance"]) for b in balances(lane)] == [(1, 0, 0), (2, 0, 0)]
-
-
-def test_a_topic_made_again_with_more_records_under_a_paused_processor_is_not_read_on(lane: Lane) -> None:
-    lane.produce("market_tick", [tick(number) for number in range(100)])
-    with lane.running("processor") as process:
-        until(lambda: lane.consumed() == 100, "100 offsets consumed")
-        process.send_signal(signal.SIGSTOP)
-        recreate(lane)
-        lane.produce("market_tick", [tick(1_000 + number) for number in range(500)])
-        process.send_signal(signal.SIGCONT)
-        said, _ = process.communicate(timeout=60)
-    assert process.returncode == 1, said
-    assert "made again" in said
-    lane.stack.run("stream", "epoch", "market_tick", "--yes")
-    consume(lane, 600)
-    assert lane.query("select log_epoch, count(*) from realtime.market_tick group by 1 order by 1") == [
-        (1, 100),
-        (2, 500),
-    ]
 
 
 def test_records_that_expired_unread_are_recorded_as_lost(lane: Lane) -> None:
