@@ -88,6 +88,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                     self._look_at_ends()
                     chunks = self._poll()
                 except RetriableError as error:
+                    self._place_anew()  # what had come is not handed on, and must not count as read
                     self._pause(stop, "Kafka", f"expected Kafka to answer, received {error}")
                     continue
                 self._counts.answers("Kafka")
@@ -105,7 +106,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             chunks: dict[TopicPartition, list[Chunk]] = self._consumer.poll(timeout_ms=200)
         except (OffsetOutOfRangeError, LogTruncationError) as error:
             log.warning("%s: expected the log to hold what comes next, received %s", self.name, error)
-            self.on_partitions_assigned(list(self._consumer.assignment()))
+            self._place_anew()
             return {}
         stale = time.monotonic() - self._polled_at > STALE_SECONDS
         self._polled_at = time.monotonic()
@@ -113,11 +114,15 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             known: dict[str, str | None] = {**topic_ids(self._settings, sorted(self._topic_ids))}
         else:
             known = {topic: topic_id(self._consumer, topic) for topic in self._topic_ids}
-        others = {topic for topic, there in known.items() if there not in (None, self._topic_ids.get(topic))}
+        others = {topic for topic, there in known.items() if there not in (None, self._topic_ids[topic])}
         if others:
             log.warning("%s: expected the topics that were read, %s was made again", self.name, ", ".join(others))
             self.on_partitions_assigned([p for p in self._consumer.assignment() if p.topic in others])
         return chunks
+
+    def _place_anew(self) -> None:
+        """Read on from the destination's stored positions, whatever the consumer has come to."""
+        self.on_partitions_assigned(list(self._consumer.assignment()))
 
     def _keep_up(self) -> None:
         """Let the destination prepare for the days ahead, now and then; what it cannot do is tried again, and shows."""
@@ -268,7 +273,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             log.warning("%s: %s", self.name, failure)
             self._settle(self._stopping)
             self._failure = None
-            self.on_partitions_assigned(list(self._consumer.assignment()))
+            self._place_anew()
         elif failure is not None:
             raise failure
 
