@@ -4,7 +4,6 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -12,10 +11,7 @@ import click
 from bench.report import Measure, print_report
 from bench.stack import forget_settings
 
-# A measure of the connectors exists where its module does.
-STREAM = tuple(
-    name for name in ("sink", "scale", "latency", "read", "connector") if find_spec(f"bench.{name}_bench") is not None
-)
+STREAM = ("sink", "scale", "latency", "read", "connector")
 
 
 @click.group()

@@ -1,8 +1,6 @@
 """`tidemark stream`: run the lane, or one process of it, and mend what it left."""
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 import click
 
@@ -24,9 +22,9 @@ def run() -> None:
       tidemark stream run
     """
     from stream_shim.buffer.topics import ensure_topics, reachable_kafka
-    from stream_shim.config import read_topics
+    from stream_shim.config import read_destinations, read_topics
     from stream_shim.running.metrics import serve
-    from stream_shim.running.runner import refuse_live_sources_in_a_replay, start_log
+    from stream_shim.running.runner import refuse_live_sources_in_a_replay, start_log, stop_on_signal
     from stream_shim.running.supervisor import Supervisor
     from tidemark.connections import connect
     from tidemark.settings import load
@@ -35,14 +33,15 @@ def run() -> None:
     refuse_live_sources_in_a_replay(settings)
     with reachable_kafka(settings):  # before anything is started; what goes away later is waited for
         ensure_topics(settings, read_topics(settings.topics_file))
-    connect(settings, "realtime", "stream_writer").close()
+    if any(entry.kind == "postgres" for entry in read_destinations(settings.destinations_file).values()):
+        connect(settings, "realtime", "stream_writer").close()
     start_log(settings, "stream")
     click.echo(
         f"the lane runs, until Ctrl-C; metrics: http://127.0.0.1:{settings.metrics_port}/metrics; logs: `tidemark logs`"
     )
     server = serve(settings)
     try:
-        _until_signal(Supervisor(settings).run)
+        Supervisor(settings).run(stop_on_signal())
     finally:
         server.shutdown()
 
@@ -137,31 +136,23 @@ def rebuild(day: datetime, topics: tuple[str, ...], as_json: bool) -> None:
 def forget(destination: str) -> None:
     """Delete the offsets of a DESTINATION that was removed: if it is added again, it begins at the log's start.
 
-    realtime keeps its offsets with its rows, and is not forgotten this way.
+    One of kind postgres keeps its offsets with its rows, and is not forgotten this way.
 
     \b
     Example:
       tidemark stream forget archive --yes
     """
     from stream_shim.buffer.topics import forget_group, reachable_kafka
+    from stream_shim.config import read_destinations
     from tidemark.errors import ConfigurationError
     from tidemark.settings import load
 
     settings = load()
-    if destination == "realtime":
+    entry = read_destinations(settings.destinations_file).get(destination)
+    if entry is not None and entry.kind == "postgres":
         raise ConfigurationError(
-            "expected a destination of kind lake or kafka: realtime keeps its offsets with its rows"
+            f"expected a destination of kind lake or kafka: {destination} keeps its offsets with its rows"
         )
     with reachable_kafka(settings):
         forget_group(settings, destination)
     click.echo(f"the offsets of {destination} are gone")
-
-
-def _until_signal(run: Callable[[Any], None]) -> None:
-    import signal
-    import threading
-
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    run(stop)

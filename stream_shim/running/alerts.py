@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from stream_shim.running.runner import RECONNECT_SECONDS
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.stream")
@@ -16,7 +17,7 @@ HEADROOM_DAYS = 3
 DEATHS_IN_A_ROW = 3
 POST_SECONDS = 5
 POLLS_WITHOUT_ANSWER = 3
-RETRY_SECONDS = 75  # the longest wait before a lost source is asked again, and a little
+RETRY_SECONDS = RECONNECT_SECONDS[-1] + 15  # the longest wait before a lost source is asked again, and a little
 
 Causes = dict[str, str]  # a cause's name, and the sentence about it
 

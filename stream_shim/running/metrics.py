@@ -38,7 +38,7 @@ PROCESSOR_GAUGES = (
     ),
     (
         "tidemark_sink_lag_seconds",
-        "Age of the newest record read while there is lag, of the partition that is worst",
+        "Age of the newest record that the destination holds while there is lag, of the partition that is worst",
         "lag_seconds",
         "topic",
     ),

@@ -152,6 +152,14 @@ async def _report(publisher: "Publisher") -> None:
         await asyncio.sleep(REPORT_SECONDS)
 
 
+def stop_on_signal() -> threading.Event:
+    """Set by SIGTERM and Ctrl-C."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
 def run_processor(settings: Settings, name: str) -> None:
     """Run the processor of one destination until SIGTERM."""
     from stream_shim.buffer.topics import ensure_topics
@@ -165,9 +173,7 @@ def run_processor(settings: Settings, name: str) -> None:
         )
     label, held = claim(settings, "processor", name, MOST_PROCESSORS)
     start_log(settings, f"processor-{label}")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signal()
     topics = read_topics(settings.topics_file)
     if destinations[name].kind == "postgres":
         _apply_schemas(settings, topics, stop)
