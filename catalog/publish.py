@@ -19,10 +19,10 @@ from tidemark.connections import (
     DATABASES,
     Database,
     kafka_bootstrap,
-    passwords,
     postgres_server,
     prefect_url,
 )
+from tidemark.credentials import credential
 from tidemark.dbt import artifacts
 from tidemark.dbt import run as run_dbt
 from tidemark.errors import ConfigurationError, TidemarkError
@@ -108,7 +108,7 @@ def _database_variables(settings: Settings, database: Database) -> dict[str, str
     prefix = f"CATALOG_{database.upper()}_"
     return {
         prefix + "HOST_PORT": f"{server.host}:{server.port}",
-        prefix + "PASSWORD": passwords(settings)[ROLE],
+        prefix + "PASSWORD": credential(settings, ROLE),
         prefix + "SSLMODE": dict(server.options).get("sslmode", "prefer"),
         f"CATALOG_DBT_{database.upper()}": str(artifacts(settings, database)),
     }

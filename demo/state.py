@@ -10,7 +10,7 @@ from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
 # What `tidemark up` makes beside checks.FOLDERS, and what everything else makes but the mark: all that is deleted.
-_STACK = frozenset({"passwords.json", "postgres", "kafka", "prefect", "dbt"})
+_STACK = frozenset({"credentials", "passwords.json", "postgres", "kafka", "prefect", "dbt"})
 _REST = frozenset({"lake", "dlt", "session", "sources.yml"})
 _EXTERNAL = ("realtime_url", "warehouse_url", "kafka_bootstrap", "lake_url", "prefect_url")
 
@@ -55,7 +55,7 @@ def _held(settings: Settings) -> Iterator[str]:
     from tidemark.stack import checks
 
     home = settings.home
-    started = (home / "passwords.json").exists()
+    started = (home / "credentials").exists() or (home / "passwords.json").exists()
     made = {*checks.FOLDERS, *(_STACK if started else ())}
     yield from (path.name for path in sorted(home.glob("*")) if path.name not in made)
     empty = {*checks.FOLDERS} - {"run", "logs" if started else ""}

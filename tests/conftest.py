@@ -15,7 +15,8 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from tidemark.categories import CATEGORIES
-from tidemark.connections import OWNER, dsn
+from tidemark.connections import dsn
+from tidemark.credentials import OWNER
 from tidemark.settings import Settings
 from tidemark.stack import local
 from tidemark.stack.ports import free_ports

@@ -1,14 +1,14 @@
 """Where the servers are, and who may enter: addresses from the state folder or the environment, one DSN per role."""
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
+from tidemark.credentials import ADMINISTRATOR, LOCAL_ADMINISTRATOR, OWNER, ROLES, credential
 from tidemark.errors import ConfigurationError, StackError
 from tidemark.settings import Settings
 
@@ -18,79 +18,113 @@ if TYPE_CHECKING:
 Database = Literal["realtime", "warehouse"]
 DATABASES: tuple[Database, ...] = ("realtime", "warehouse")
 
-OWNER = "owner"
-# One role per part, each with its own schemas; tidemark/access/*.sql says what each may do.
-ROLES = ("stream_writer", "ingest_writer", "promoter", "transformer", "catalog_reader", "bi_reader")
 
-LOCAL_ADMINISTRATOR = "tidemark"  # the local Postgres's superuser; on a server named by a variable, the URL's user
+_NOT_OPTIONS = {"host", "port", "user", "password", "dbname"}
+# What every client of Postgres demands: a squatter on the server's port then gets no password, only a SCRAM proof.
+REQUIRED_AUTHENTICATION = "scram-sha-256"
 
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """A Postgres server and its administrator."""
+    """The address of a Postgres server, without anybody's credentials."""
 
     host: str
     port: int
-    administrator: str
-    password: str
-    options: tuple[tuple[str, str], ...] = ()  # what else the URL says (sslmode, ..)
+    options: tuple[tuple[str, str], ...] = (("require_auth", REQUIRED_AUTHENTICATION),)  # and what the URL says
 
 
-def passwords_path(settings: Settings) -> Path:
-    """The generated passwords: one JSON object, role to password, readable by the owner alone."""
-    return settings.home / "passwords.json"
+@dataclass(frozen=True)
+class Administrator:
+    """Who sets up a server: a superuser, or one with CREATEDB and CREATEROLE. Only `up` and `access` ask for it."""
 
-
-def passwords(settings: Settings) -> dict[str, str]:
-    """Role to password; StackError where `tidemark up` has not run."""
-    try:
-        found: dict[str, str] = json.loads(passwords_path(settings).read_text())
-    except FileNotFoundError:
-        raise StackError(
-            f"expected the passwords of a stack in {settings.home}, found none: run `tidemark up` first, "
-            "or set TIDEMARK_HOME to the state folder of the stack that you mean"
-        ) from None
-    return found
+    user: str
+    password: str = field(repr=False)
 
 
 def postgres_server(settings: Settings, database: Database) -> PostgresServer:
     """The server of one database: the one that the variable names, else the local one."""
-    url = settings.realtime_url if database == "realtime" else settings.warehouse_url
+    url = _url(settings, database)
     if url is None:
-        local = passwords(settings)[LOCAL_ADMINISTRATOR]
-        return PostgresServer("127.0.0.1", settings.postgres_port, LOCAL_ADMINISTRATOR, local)
-    return _parse(url.get_secret_value(), f"TIDEMARK_{database.upper()}_URL")
+        return PostgresServer("127.0.0.1", settings.postgres_port)
+    parts = _parse(url, _variable(database))
+    # TIDEMARK_*_URL may say otherwise, where a server of others knows no SCRAM.
+    options = {"require_auth": REQUIRED_AUTHENTICATION} | {
+        key: str(value) for key, value in parts.items() if key not in _NOT_OPTIONS
+    }
+    return PostgresServer(str(parts["host"]), int(parts.get("port") or 5432), tuple(options.items()))
 
 
-def _parse(url: str, variable: str) -> PostgresServer:
-    """The server of an administrator's URL. No message holds any of it: a typing error may be in the password."""
-    expected = f"{variable}: expected postgresql://user:password@host:port (percent-encode special characters)"
+def administrator(settings: Settings, database: Database) -> Administrator:
+    """Who sets up the server of one database; ConfigurationError where its variable names nobody."""
+    url = _url(settings, database)
+    if url is None:
+        return Administrator(LOCAL_ADMINISTRATOR, credential(settings, ADMINISTRATOR))
+    parts = _parse(url, _variable(database))
+    if not parts.get("user"):
+        raise ConfigurationError(f"{_expected(_variable(database))} of an administrator, no user in it")
+    return Administrator(str(parts["user"]), str(parts.get("password") or ""))
+
+
+def _url(settings: Settings, database: Database) -> str | None:
+    url = settings.realtime_url if database == "realtime" else settings.warehouse_url
+    return None if url is None else url.get_secret_value()
+
+
+def _variable(database: Database) -> str:
+    return f"TIDEMARK_{database.upper()}_URL"
+
+
+def _expected(variable: str) -> str:
+    return f"{variable}: expected postgresql://user:password@host:port (percent-encode special characters)"
+
+
+def _parse(url: str, variable: str) -> dict[str, Any]:
+    """The parts of a URL. No message holds any of it: a typing error may be in the password."""
     try:
         parts = conninfo_to_dict(url)
-        port = int(parts.get("port") or 5432)
+        int(parts.get("port") or 5432)
     except (ProgrammingError, ValueError):
-        raise ConfigurationError(f"{expected}, received what cannot be read as that") from None
-    for needed in ("host", "user"):
-        if not parts.get(needed):
-            raise ConfigurationError(f"{expected}, no {needed} in it")
-    rest = tuple((k, str(v)) for k, v in parts.items() if k not in {"host", "port", "user", "password", "dbname"})
-    return PostgresServer(str(parts["host"]), port, str(parts["user"]), str(parts.get("password") or ""), rest)
+        raise ConfigurationError(f"{_expected(variable)}, received what cannot be read as that") from None
+    if not parts.get("host"):
+        raise ConfigurationError(f"{_expected(variable)}, no host in it")
+    return parts
+
+
+def without_credentials(url: str) -> str:
+    """The same address of a Postgres server without user and password, for the processes that need neither."""
+    try:
+        parts = conninfo_to_dict(url)
+    except ProgrammingError:
+        return url  # whoever reads it says what is wrong with it
+    rest = {
+        key: str(value) for key, value in parts.items() if key not in {"user", "password", "host", "port", "dbname"}
+    }
+    port = f":{parts['port']}" if parts.get("port") else ""
+    return f"postgresql://{_host(str(parts.get('host') or ''))}{port}/{parts.get('dbname') or ''}{_query(rest)}"
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else quote(host, safe=",")
+
+
+def _query(options: Mapping[str, str]) -> str:
+    return "?" + "&".join(f"{key}={quote(value, safe='')}" for key, value in options.items()) if options else ""
 
 
 def dsn(settings: Settings, database: str, role: str = OWNER) -> str:
     """The Postgres URL of one database for one role (`owner`, or one of ROLES). It holds a password: never log it."""
     if database not in DATABASES:
         raise ConfigurationError(f"expected a database of {', '.join(DATABASES)}, received {database!r}")
-    server = postgres_server(settings, database)  # type: ignore[arg-type]
     if role == OWNER:
-        user, password = server.administrator, server.password
+        owner = administrator(settings, database)  # type: ignore[arg-type]
+        user, password = owner.user, owner.password
     elif role in ROLES:
-        user, password = role, passwords(settings)[role]
+        user, password = role, credential(settings, role)
     else:
         raise ConfigurationError(f"expected a role of {', '.join((OWNER, *ROLES))}, received {role!r}")
-    options = "&".join(f"{key}={quote(value, safe='')}" for key, value in server.options)
-    address = f"{quote(user, safe='')}:{quote(password, safe='')}@{server.host}:{server.port}/{database}"
-    return f"postgresql://{address}" + (f"?{options}" if options else "")
+    server = postgres_server(settings, database)  # type: ignore[arg-type]
+    address = f"{quote(user, safe='')}:{quote(password, safe='')}@{_host(server.host)}:{server.port}/{database}"
+    return f"postgresql://{address}{_query(dict(server.options))}"
 
 
 def connect(settings: Settings, database: str, role: str, **options: Any) -> "Connection[Any]":

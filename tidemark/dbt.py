@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tidemark.connections import Database, connect, passwords, postgres_server
+from tidemark.connections import Database, connect, postgres_server
+from tidemark.credentials import credential
 from tidemark.errors import TidemarkError
 from tidemark.settings import PROJECT, Settings
 
@@ -33,7 +34,7 @@ def _server_environment(settings: Settings, database: Database, prefix: str) -> 
         "HOST": server.host,
         "PORT": str(server.port),
         "USER": ROLE,
-        "PASSWORD": passwords(settings)[ROLE],
+        "PASSWORD": credential(settings, ROLE),
         "SSLMODE": dict(server.options).get("sslmode", "prefer"),
     }
     return {prefix + name: value for name, value in values.items()}
@@ -51,6 +52,9 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "DBT_TARGET_PATH": str(folder),
         "DBT_LOG_PATH": str(folder / "logs"),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "PGREQUIREAUTH": dict(postgres_server(settings, "warehouse").options)[
+            "require_auth"
+        ],  # dbt's profile has no key for it
         **_server_environment(settings, "warehouse", "DBT_"),
         **_server_environment(settings, "realtime", "DBT_REALTIME_"),
     }

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from catalog.publish import FOLDER, WORKFLOWS, publish, variables
 from tests.conftest import Stack
 from tidemark.categories import CATEGORIES
-from tidemark.connections import passwords
+from tidemark.credentials import ROLES, credential
 from tidemark.errors import ConfigurationError
 from tidemark.stack.ports import free_ports
 
@@ -53,7 +53,7 @@ def test_every_workflow_is_accepted_by_the_packages_own_parser_and_tolerates_no_
 
 def test_no_workflow_file_holds_a_secret_or_enters_as_another_role(stack: Stack) -> None:
     text = "\n".join(path.read_text() for path in FOLDER.glob("*.yml"))
-    assert not [word for word in passwords(stack.settings).values() if word in text]
+    assert not [role for role in ROLES if credential(stack.settings, role) in text]
     values = [line.split(":", 1)[1].strip() for line in text.splitlines() if "password:" in line or "jwtToken:" in line]
     assert values and all(value.startswith('"$') for value in values)
     assert {line.strip() for line in text.splitlines() if "username:" in line} == {"username: catalog_reader"}
@@ -125,4 +125,4 @@ def test_the_tables_of_a_database_are_published_and_what_the_package_hides_is_a_
     assert "workflow lineage_realtime: expected it to publish everything" in done.stderr
     logs = "".join(path.read_text() for path in (stack.settings.home / "logs").glob("catalog_*.log"))
     assert TOKEN not in logs + done.stderr
-    assert passwords(stack.settings)["catalog_reader"] not in logs + done.stderr
+    assert credential(stack.settings, "catalog_reader") not in logs + done.stderr

@@ -84,13 +84,13 @@ def test_a_state_folder_with_live_data_is_refused_and_kept(tmp_path: Path, held:
 def test_a_replays_state_folder_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / "mark").write_text("replay\n")
     (tmp_path / "lake" / "ecb").mkdir(parents=True)
-    (tmp_path / "passwords.json").write_text("{}")
+    (tmp_path / "credentials").mkdir()
     state.renew(Settings(home=tmp_path))
     assert files(tmp_path) == ["mark"]
 
 
 def test_a_stack_that_holds_nothing_yet_is_made_a_replay(tmp_path: Path) -> None:
-    (tmp_path / "passwords.json").write_text("{}")
+    (tmp_path / "credentials").mkdir()
     (tmp_path / "kafka" / "data" / "__cluster_metadata-0").mkdir(parents=True)
     state.renew(Settings(home=tmp_path))
     assert (tmp_path / "mark").read_text() == "replay\n"

@@ -10,7 +10,6 @@ import pytest
 from pydantic import SecretStr
 
 from tests.conftest import Stack
-from tidemark.connections import passwords_path
 from tidemark.settings import Settings
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -23,7 +22,7 @@ def settings(clean_warehouse: Stack, tmp_path: Path) -> Settings:
     """Settings of the shared servers with an empty lake; nothing answers where the sources should be."""
     home = tmp_path / "home"
     home.mkdir()
-    shutil.copy(passwords_path(clean_warehouse.settings), home)
+    shutil.copytree(clean_warehouse.settings.home / "credentials", home / "credentials")
     nobody = "http://127.0.0.1:9"
     return clean_warehouse.with_settings(
         home=home, ecb_url=nobody, fred_url=nobody, fred_api_key=SecretStr(KEY), retry_seconds=(0.01, 0.01)

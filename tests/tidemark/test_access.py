@@ -158,14 +158,14 @@ class Foreign:
 @pytest.fixture
 def foreign(stack: Stack) -> Iterator[Foreign]:
     """A bare Postgres, as if it ran elsewhere."""
-    from tidemark.access.secrets import ensure_passwords
-    from tidemark.connections import LOCAL_ADMINISTRATOR
+    from tidemark.credentials import ADMINISTRATOR, LOCAL_ADMINISTRATOR, credential, ensure_credentials
     from tidemark.stack import checks, process
 
     with new_home() as home:
         settings = new_settings(home)
         checks.make_home(home)
-        secret = ensure_passwords(settings)[LOCAL_ADMINISTRATOR]
+        ensure_credentials(settings)
+        secret = credential(settings, ADMINISTRATOR)
         process.spawn(home, postgres.NAME, postgres.prepare(settings), postgres.ports(settings))
         try:
             deadline = time.monotonic() + 60

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import stat
 import subprocess
@@ -70,9 +71,9 @@ def test_no_server_is_given_a_secret_of_the_caller(stack: Stack, monkeypatch: py
 
 
 def test_passwords_are_generated_and_readable_by_the_owner_alone(stack: Stack) -> None:
-    path = stack.settings.home / "passwords.json"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    passwords = list(json.loads(path.read_text()).values())
+    paths = list((stack.settings.home / "credentials").iterdir())
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths} == {0o600}
+    passwords = [path.read_text() for path in paths]
     assert len(set(passwords)) == len(passwords)
     assert min(map(len, passwords)) >= 32
 
@@ -142,7 +143,7 @@ def test_a_cluster_with_parts_missing_is_kept_and_what_was_started_beside_it_end
 ) -> None:
     mine = Stack(new_stack.with_settings(**_shared(stack, "kafka_bootstrap")))
     checks.make_home(mine.settings.home)
-    (mine.settings.home / "passwords.json").write_text((stack.settings.home / "passwords.json").read_text())
+    shutil.copytree(stack.settings.home / "credentials", mine.settings.home / "credentials")
     data = mine.settings.home / "postgres" / "data"
     data.mkdir(parents=True)
     (data / "base").mkdir()

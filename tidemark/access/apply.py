@@ -9,8 +9,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier, Literal
 
 from tidemark.access import tables
-from tidemark.access.secrets import ensure_passwords
-from tidemark.connections import DATABASES, Database, PostgresServer, postgres_server
+from tidemark.connections import DATABASES, Administrator, Database, PostgresServer, administrator, postgres_server
+from tidemark.credentials import credential, ensure_credentials
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 
@@ -37,20 +37,20 @@ ENTRY: dict[Database, dict[str, str]] = {
 
 def apply(settings: Settings) -> None:
     """Make what is missing on the server of each database; repeating it changes nothing. StackError if not."""
-    passwords = ensure_passwords(settings)
+    ensure_credentials(settings)
     for database in DATABASES:
-        server = postgres_server(settings, database)
+        server, owner = postgres_server(settings, database), administrator(settings, database)
         try:
-            _apply(server, database, {role: passwords[role] for role in ENTRY[database]})
+            _apply(server, owner, database, {role: credential(settings, role) for role in ENTRY[database]})
         except psycopg.Error as error:
             raise StackError(
-                f"expected to set up {database} on {server.host}:{server.port} as {server.administrator} (a superuser, "
+                f"expected to set up {database} on {server.host}:{server.port} as {owner.user} (a superuser, "
                 f"or one with CREATEDB and CREATEROLE), the server said: {_one_line(error)}"
             ) from None
 
 
-def _apply(server: PostgresServer, database: Database, passwords: dict[str, str]) -> None:
-    with _connect(server, "postgres") as maintenance:
+def _apply(server: PostgresServer, owner: Administrator, database: Database, passwords: dict[str, str]) -> None:
+    with _connect(server, owner, "postgres") as maintenance:
         if maintenance.info.server_version < OLDEST * 10_000:
             raise StackError(
                 f"expected Postgres {OLDEST} or newer at {server.host}:{server.port}, found "
@@ -63,7 +63,7 @@ def _apply(server: PostgresServer, database: Database, passwords: dict[str, str]
         _grant_entry(maintenance, database)
         for role in passwords.keys() - made:
             _ensure_password(maintenance, server, database, role, passwords[role])
-        with _connect(server, database) as connection, connection.transaction():
+        with _connect(server, owner, database) as connection, connection.transaction():
             connection.execute(Path(__file__).with_name(f"{database}.sql").read_bytes())
             if database == "realtime":
                 tables.create(connection)
@@ -79,10 +79,8 @@ def _address(server: PostgresServer, user: str, password: str, database: str) ->
 
 
 @contextmanager
-def _connect(server: PostgresServer, database: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(
-        _address(server, server.administrator, server.password, database), autocommit=True
-    ) as connection:
+def _connect(server: PostgresServer, owner: Administrator, database: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(_address(server, owner.user, owner.password, database), autocommit=True) as connection:
         # A role's own settings may say otherwise; notices of what exists already are no news.
         connection.execute("set client_min_messages to warning")
         yield connection

@@ -122,7 +122,7 @@ def env(as_json: bool, role: str | None) -> None:
       tidemark env --role bi_reader
       tidemark env --json --role stream_writer
     """
-    from tidemark.connections import OWNER
+    from tidemark.credentials import OWNER
     from tidemark.settings import load
     from tidemark.stack import environment
 

@@ -4,7 +4,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from tidemark.connections import OWNER, dsn, kafka_bootstrap, lake_url, prefect_url
+from tidemark.connections import dsn, kafka_bootstrap, lake_url, prefect_url
+from tidemark.credentials import OWNER
 from tidemark.settings import Settings
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import psutil
 
 from tidemark.access.apply import apply
-from tidemark.access.secrets import ensure_passwords
+from tidemark.credentials import ensure_credentials
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 from tidemark.stack import checks, kafka, postgres, prefect, process
@@ -75,7 +75,7 @@ def up(settings: Settings, report: Report = lambda server, doing: None) -> None:
         wanted = [server for server in SERVERS if server.wanted(settings)]
         if wanted:
             checks.require_space(settings.home)
-        ensure_passwords(settings)
+        ensure_credentials(settings)
         started: list[Server] = []
         try:
             _start_all(settings, wanted, started, report)

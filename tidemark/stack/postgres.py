@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from tidemark.connections import DATABASES, LOCAL_ADMINISTRATOR, Database, passwords, postgres_server
+from tidemark.connections import DATABASES, REQUIRED_AUTHENTICATION, Database, postgres_server
+from tidemark.credentials import ADMINISTRATOR, LOCAL_ADMINISTRATOR, credential
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 from tidemark.stack import checks
@@ -180,7 +181,7 @@ def _initialise(settings: Settings, data: Path, identity: Identity) -> None:
     half.mkdir(mode=0o700)
     password.unlink(missing_ok=True)
     password.touch(mode=0o600)
-    password.write_text(passwords(settings)[LOCAL_ADMINISTRATOR])
+    password.write_text(credential(settings, ADMINISTRATOR))
     if identity.user is not None:
         for path in (half, password):
             os.chown(path, *identity.user)
@@ -210,15 +211,16 @@ def ready(settings: Settings) -> bool:
             host="127.0.0.1",
             port=settings.postgres_port,
             user=LOCAL_ADMINISTRATOR,
-            password=passwords(settings)[LOCAL_ADMINISTRATOR],
+            password=credential(settings, ADMINISTRATOR),
+            require_auth=REQUIRED_AUTHENTICATION,
             dbname="postgres",
             connect_timeout=5,
         ).close()
     except psycopg.OperationalError as error:
         if "password authentication failed" in str(error):
             raise StackError(
-                f"expected the password in {settings.home}/passwords.json to open the cluster beside it, "
-                "Postgres refused it: restore the passwords.json that the cluster was made with"
+                f"expected the password in {settings.home}/credentials/{ADMINISTRATOR} to open the cluster beside it, "
+                "Postgres refused it: restore the file that the cluster was made with"
             ) from None
         return False
     return True
