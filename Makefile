@@ -46,7 +46,7 @@ test-faults: setup ## Run the long fault loops
 .PHONY: demo-pythons
 demo-pythons: setup ## Run the demo on every promised Python that is here; ONLY=newest takes the newest but .venv's own
 	@$(BIN)/python -m tests.pythons
-	@$(BIN)/python -m pytest -m pythons --timeout 900
+	@$(BIN)/python -m pytest -m pythons --timeout 1800
 
 .PHONY: bench-stream
 bench-stream: setup ## Measure the streaming lane against its peers; BENCH="--records 100000 --rounds 1" makes it smaller
