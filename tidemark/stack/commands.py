@@ -30,7 +30,7 @@ def up() -> None:
     """
     from rich.console import Console
 
-    from tidemark import dbt
+    from tidemark import dbt, models
     from tidemark.connections import DATABASES
     from tidemark.settings import load
     from tidemark.stack import local
@@ -49,9 +49,13 @@ def up() -> None:
         migrated = local.up(settings, report)
         report("schema live", "its views")
         dbt.ensure_live(settings)
+        report("marts", "their columns")
+        old_tables = models.outgrown(settings)
     for database, migrations in migrated.items():
         for migration in migrations:
             click.echo(f"{database}: applied {migration.title}")
+    for table in old_tables:
+        click.echo(f"warehouse: {table}", err=True)
     _print_status(local.status(settings))
 
 
