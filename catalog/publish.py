@@ -27,6 +27,7 @@ from tidemark.dbt import artifacts
 from tidemark.dbt import run as run_dbt
 from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.settings import Settings
+from tidemark.stack.prefect import prefect_login, without_proxy
 
 FOLDER = Path(__file__).parent / "openmetadata"
 ROLE = "catalog_reader"
@@ -60,7 +61,8 @@ def publish(settings: Settings, names: Sequence[str] = (), progress: Callable[[s
             progress(name)
         if name.startswith("dbt_"):
             _describe(settings, "realtime" if name == "dbt_realtime" else "warehouse")
-        _ingest(name, environment, settings.home / "logs" / f"catalog_{name}.log")
+        more = _prefect_variables(settings) if name == "prefect" else {}
+        _ingest(name, environment | more, settings.home / "logs" / f"catalog_{name}.log")
     return chosen
 
 
@@ -100,7 +102,16 @@ def variables(settings: Settings) -> dict[str, str]:
     }
     for database in DATABASES:
         values |= _database_variables(settings, database)
+    return _quoted(values)
+
+
+def _quoted(values: Mapping[str, str]) -> dict[str, str]:
     return {name: json.dumps(value)[1:-1] for name, value in values.items()}
+
+
+def _prefect_variables(settings: Settings) -> dict[str, str]:
+    """What opens Prefect, for its workflow alone: who has it may run code as the server's owner."""
+    return without_proxy(settings) | _quoted({"CATALOG_PREFECT_AUTH_STRING": prefect_login(settings) or ""})
 
 
 def _database_variables(settings: Settings, database: Database) -> dict[str, str]:

@@ -43,9 +43,11 @@ def up() -> None:
             doing[server] = what
             line.update(", ".join(f"{name}: {state}" for name, state in doing.items()))
 
-        local.up(settings, report)
+        ended = local.up(settings, report)
         report("schema live", "its views")
         dbt.ensure_live(settings)
+    for sentence in ended:
+        click.echo(f"tidemark: {sentence}", err=True)
     _print_status(local.status(settings))
 
 
@@ -67,7 +69,7 @@ def down() -> None:
     help="Print a JSON list of the same.",
 )
 def status(as_json: bool) -> None:
-    """Show each server: state, address, pid, resident memory, uptime."""
+    """Show each server: state, address, pid, resident memory, uptime, and how a person logs in."""
     from tidemark.settings import load
     from tidemark.stack import local
 
@@ -96,6 +98,9 @@ def _print_status(found: "list[Status]") -> None:
         )
     table.add_row("all", "", "", "", f"{sum(server.resident_bytes or 0 for server in found) / 1e6:,.0f}", "")
     Console().print(table)
+    for server in found:
+        if server.login:
+            click.echo(f"{server.name}: {server.login}")
 
 
 @click.command()
@@ -114,7 +119,8 @@ def _print_status(found: "list[Status]") -> None:
 def env(as_json: bool, role: str | None) -> None:
     """Print what psql, dbt and BI tools need to find the servers, as lines for a shell.
 
-    PG* are the BI reader's on the warehouse, DBT_* the transformer's. The lines hold passwords.
+    PG* are the BI reader's on the warehouse, DBT_* the transformer's. PREFECT_API_AUTH_STRING is what Prefect's UI
+    asks for, and lets who has it run code as you. The lines hold passwords.
 
     \b
     Examples:

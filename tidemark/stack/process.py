@@ -78,6 +78,24 @@ def find(home: Path, name: str) -> psutil.Process | None:
         return None
 
 
+def listens(home: Path, name: str, port: int) -> bool:
+    """Whether the recorded process, or one that it started, is who listens on the loopback port.
+
+    Asked before a secret is sent: any user of the machine may take a port that its server has left.
+    """
+    process = find(home, name)
+    if process is None:
+        return False
+    try:
+        return any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr[1] == port
+            for each in (process, *process.children(recursive=True))
+            for connection in each.net_connections("inet")
+        )
+    except psutil.NoSuchProcess:
+        return False
+
+
 def spawn(home: Path, name: str, launch: Launch, ports: dict[str, int]) -> psutil.Process:
     """Start a process in a session of its own, its output in the log, and record it."""
     log = log_path(home, name)
