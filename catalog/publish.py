@@ -27,7 +27,7 @@ from tidemark.dbt import artifacts
 from tidemark.dbt import run as run_dbt
 from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.settings import Settings
-from tidemark.stack.prefect import prefect_login, without_proxy
+from tidemark.stack.prefect import prefect_login, refusal, wanted, without_proxy
 
 FOLDER = Path(__file__).parent / "openmetadata"
 ROLE = "catalog_reader"
@@ -111,7 +111,18 @@ def _quoted(values: Mapping[str, str]) -> dict[str, str]:
 
 def _prefect_variables(settings: Settings) -> dict[str, str]:
     """What opens Prefect, for its workflow alone: who has it may run code as the server's owner."""
-    return without_proxy(settings) | _quoted({"CATALOG_PREFECT_AUTH_STRING": prefect_login(settings) or ""})
+    auth_string = prefect_login(settings) or ""
+    user, _, password = auth_string.partition(":")
+    try:
+        answer = httpx.post(
+            f"{prefect_url(settings)}/flows/filter", json={"limit": 1}, timeout=10, trust_env=not wanted(settings),
+            auth=(user, password) if auth_string else None,
+        )  # fmt: skip
+    except httpx.HTTPError as error:
+        raise CatalogError(f"expected a Prefect server at {prefect_url(settings)}, received: {error}") from None
+    if answer.status_code in {401, 403}:
+        raise refusal(settings, answer.status_code)
+    return without_proxy(settings) | _quoted({"CATALOG_PREFECT_AUTH_STRING": auth_string})
 
 
 def _database_variables(settings: Settings, database: Database) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 from tidemark.connections import prefect_url
 from tidemark.errors import ConfigurationError, StackError, TidemarkError
 from tidemark.settings import Settings, load
-from tidemark.stack.prefect import prefect_login, without_proxy
+from tidemark.stack.prefect import prefect_login, refusal, without_proxy
 
 FLOWS = ("ingest", "promote", "check")
 _settings: ContextVar[Settings] = ContextVar("settings")
@@ -50,7 +50,7 @@ def prefect_session(settings: Settings) -> Iterator[None]:
             known = {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: auth_string}
             unknown = [setting for setting, value in known.items() if value is None]
             with temporary_settings({key: value for key, value in known.items() if value}, restore_defaults=unknown):
-                _require_entry(settings, url)
+                _require_entry(settings)
                 yield
     finally:
         _settings.reset(token)
@@ -90,7 +90,7 @@ def _require_healthy(url: str) -> None:
         ) from None
 
 
-def _require_entry(settings: Settings, url: str) -> None:
+def _require_entry(settings: Settings) -> None:
     """One call, as the flow's will be: health is open to everybody, the rest is not."""
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
@@ -101,12 +101,7 @@ def _require_entry(settings: Settings, url: str) -> None:
     except PrefectHTTPStatusError as error:
         if error.response.status_code not in {401, 403}:
             raise
-        todo = "run `tidemark up`"
-        if settings.prefect_url is not None:
-            todo = "set TIDEMARK_PREFECT_AUTH_STRING to the user:password that it asks for"
-        raise StackError(
-            f"expected the Prefect server at {url} to let us in, it answered {error.response.status_code}: {todo}"
-        ) from None
+        raise refusal(settings, error.response.status_code) from None
 
 
 def run_flow(settings: Settings, name: str, **parameters: Any) -> Any:

@@ -97,6 +97,15 @@ def prefect_login(settings: Settings) -> str | None:
     return prefect_auth_string(settings)
 
 
+def refusal(settings: Settings, status: int) -> StackError:
+    """What to say where the API answers 401 or 403."""
+    todo = "set TIDEMARK_PREFECT_AUTH_STRING to the user:password that it asks for"
+    return StackError(
+        f"expected the Prefect server at {prefect_url(settings)} to let us in, it answered {status}: "
+        + ("run `tidemark up`" if wanted(settings) else todo)
+    )
+
+
 def without_proxy(settings: Settings) -> dict[str, str]:
     """What keeps clients of the local server from handing its string to a proxy that the environment names."""
     named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
