@@ -43,9 +43,8 @@ def prepare(settings: Settings) -> Launch:
     folder = settings.home.resolve() / NAME
     folder.mkdir(exist_ok=True)
     folder.chmod(0o700)  # its database holds what opens its blocks
-    kept = {key: value for key, value in server_environment().items() if not key.startswith("PREFECT_")}
     env = {
-        **kept,
+        **server_environment(),
         "DO_NOT_TRACK": "1",
         "PREFECT_HOME": str(folder),
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",

@@ -43,8 +43,9 @@ class Record:
 
 
 def server_environment() -> dict[str, str]:
-    """The caller's environment without what is not a server's: Tidemark's settings, and passwords of databases."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("TIDEMARK_", "PG", "DBT_"))}
+    """The caller's environment without what is not a server's: Tidemark's settings, and what `tidemark env` exports."""
+    ours = ("TIDEMARK_", "PG", "DBT_", "PREFECT_")
+    return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
 
 
 def record_path(home: Path, name: str) -> Path:
