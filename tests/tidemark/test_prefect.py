@@ -40,12 +40,13 @@ def auth(stack: Stack) -> httpx.BasicAuth:
 def wrong_strings(settings: Settings) -> list[dict[str, str]]:
     """Headers of who brings nothing, another password, or the right one in another scheme."""
     right = local_prefect_auth_string(settings)
-    encoded = [base64.b64encode(text.encode()).decode() for text in ("tidemark:wrong", right[:-1], ":", "")]
+    encoded = [base64.b64encode(text.encode()).decode() for text in ("tidemark:wrong", right[:-1], ":")]
     return [
         {},
         {"Authorization": f"Basic {encoded[0]}"},
         {"Authorization": f"Bearer {base64.b64encode(right.encode()).decode()}"},
         {"Authorization": right},
+        {"Authorization": "Basic"},
         *({"Authorization": f"Basic {text}"} for text in encoded[1:]),
     ]
 
