@@ -28,6 +28,7 @@ from tidemark.dbt import run as run_dbt
 from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.process_environment import of_a_part
 from tidemark.settings import Settings
+from tidemark.stack.prefect import prefect_login, refusal, wanted, without_proxy
 
 FOLDER = Path(__file__).parent / "openmetadata"
 ROLE = "catalog_reader"
@@ -61,7 +62,8 @@ def publish(settings: Settings, names: Sequence[str] = (), progress: Callable[[s
             progress(name)
         if name.startswith("dbt_"):
             _describe(settings, "realtime" if name == "dbt_realtime" else "warehouse")
-        _ingest(name, environment, settings.home / "logs" / f"catalog_{name}.log")
+        more = _prefect_variables(settings) if name == "prefect" else {}
+        _ingest(name, environment | more, settings.home / "logs" / f"catalog_{name}.log")
     return chosen
 
 
@@ -101,7 +103,27 @@ def variables(settings: Settings) -> dict[str, str]:
     }
     for database in DATABASES:
         values |= _database_variables(settings, database)
+    return _quoted(values)
+
+
+def _quoted(values: Mapping[str, str]) -> dict[str, str]:
     return {name: json.dumps(value)[1:-1] for name, value in values.items()}
+
+
+def _prefect_variables(settings: Settings) -> dict[str, str]:
+    """What opens Prefect, for its workflow alone: who has it may run code as the server's owner."""
+    auth_string = prefect_login(settings) or ""
+    user, _, password = auth_string.partition(":")
+    try:
+        answer = httpx.post(
+            f"{prefect_url(settings)}/flows/filter", json={"limit": 1}, timeout=10, trust_env=not wanted(settings),
+            auth=(user, password) if auth_string else None,
+        )  # fmt: skip
+    except httpx.HTTPError as error:
+        raise CatalogError(f"expected a Prefect server at {prefect_url(settings)}, received: {error}") from None
+    if answer.status_code in {401, 403}:
+        raise refusal(settings, answer.status_code)
+    return without_proxy(settings) | _quoted({"CATALOG_PREFECT_AUTH_STRING": auth_string})
 
 
 def _database_variables(settings: Settings, database: Database) -> dict[str, str]:

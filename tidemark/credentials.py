@@ -1,6 +1,7 @@
 """Generated passwords: a file for each role, which only the processes of that role read.
 
 `credentials/ROLE` in the state folder holds the role's password and nothing else, readable by the folder's owner alone.
+`credentials/prefect` is that of the local Prefect server, which has one user: who calls it may run code as its owner.
 """
 
 import json
@@ -14,7 +15,8 @@ from tidemark.settings import Settings
 
 OWNER = "owner"
 ADMINISTRATOR = "administrator"  # of the local servers; on a server named by a variable, its URL says who
-LOCAL_ADMINISTRATOR = "tidemark"  # the name of the local Postgres's superuser
+LOCAL_ADMINISTRATOR = "tidemark"  # the name of the local Postgres's superuser, and of the local Prefect's one user
+PREFECT = "prefect"
 # One role per part, each with its own schemas; tidemark/access/*.sql says what each may do.
 ROLES = ("stream_writer", "ingest_writer", "promoter", "transformer", "catalog_reader", "bi_reader")
 
@@ -33,7 +35,7 @@ def credential(settings: Settings, name: str) -> str:
         ) from None
 
 
-def ensure_credentials(settings: Settings, names: Sequence[str] = (ADMINISTRATOR, *ROLES)) -> None:
+def ensure_credentials(settings: Settings, names: Sequence[str] = (ADMINISTRATOR, *ROLES, PREFECT)) -> None:
     """Make the passwords that are missing; those of an older version's single file keep what they were."""
     folder, former = settings.home / FOLDER, settings.home / FORMER
     known: dict[str, str] = json.loads(former.read_text()) if former.exists() else {}

@@ -40,6 +40,10 @@ class Settings(BaseSettings):
     kafka_bootstrap: str | None = Field(None, description="host:port of a Kafka cluster; replaces the local broker")
     lake_url: str | None = Field(None, description="fsspec URL of the lake; default: the folder `lake` in the home")
     prefect_url: str | None = Field(None, description="Prefect API URL (ends in /api); replaces the local server")
+    prefect_auth_string: SecretStr | None = Field(
+        None,
+        description="user:password for the server of `TIDEMARK_PREFECT_URL`; the local server's is generated",
+    )
     openmetadata_url: str | None = Field(None, description="OpenMetadata API URL (ends in /api)")
     openmetadata_token: SecretStr | None = Field(None, description="Token of OpenMetadata's ingestion-bot")
     alert_webhook: SecretStr | None = Field(None, description="URL that receives a POST for every alert")

@@ -10,8 +10,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from tests.conftest import Stack
-from tidemark.access.secrets import ensure_passwords
-from tidemark.connections import LOCAL_ADMINISTRATOR, ROLES
+from tidemark.credentials import ADMINISTRATOR, LOCAL_ADMINISTRATOR, ROLES, credential, ensure_credentials
 from tidemark.stack import checks, postgres, process
 
 HERE = Path(__file__).resolve().parent
@@ -26,7 +25,8 @@ def restore(stack: Stack, version: int) -> None:
     checks.make_home(settings.home)
     with tarfile.open(HERE / f"version_{version}.tar.xz") as archive:
         archive.extractall(settings.home, filter="data")
-    password = ensure_passwords(settings)[LOCAL_ADMINISTRATOR]
+    ensure_credentials(settings, [ADMINISTRATOR])
+    password = credential(settings, ADMINISTRATOR)
     process.spawn(settings.home, postgres.NAME, postgres.prepare(settings), postgres.ports(settings))
     deadline = time.monotonic() + 60
     while not postgres.ready(settings):

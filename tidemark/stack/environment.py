@@ -4,7 +4,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from tidemark.connections import dsn, kafka_bootstrap, lake_url, prefect_url
+from tidemark.connections import dsn, kafka_bootstrap, lake_url, prefect_auth_string, prefect_url
 from tidemark.credentials import OWNER
 from tidemark.settings import Settings
 
@@ -42,15 +42,21 @@ def shell(settings: Settings) -> str:
         **dbt_environment(settings),
         "PREFECT_API_URL": prefect_url(settings),
     }
-    return "\n".join([f'export PATH={shlex.quote(front)}:"$PATH"', *_exports(variables)])
+    auth_string = prefect_auth_string(settings)
+    if auth_string is not None:
+        variables["PREFECT_API_AUTH_STRING"] = auth_string
+    # Without a string for this server, an earlier server's must not go there.
+    rest = ["unset PREFECT_API_AUTH_STRING"] if auth_string is None else []
+    return "\n".join([f'export PATH={shlex.quote(front)}:"$PATH"', *_exports(variables), *rest])
 
 
 def addresses(settings: Settings, role: str) -> dict[str, str]:
-    """The servers, for programs: the databases as one role, the rest."""
+    """The servers, for programs: the databases as one role, the rest; for the owner also what opens Prefect."""
+    auth_string = prefect_auth_string(settings) if role == OWNER else None
     return {
         "realtime_dsn": dsn(settings, "realtime", role),
         "warehouse_dsn": dsn(settings, "warehouse", role),
         "kafka_bootstrap": kafka_bootstrap(settings),
         "lake_url": lake_url(settings),
         "prefect_url": prefect_url(settings),
-    }
+    } | ({} if auth_string is None else {"prefect_auth_string": auth_string})

@@ -8,6 +8,8 @@ import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
+import psutil
+
 from tidemark.connections import kafka_bootstrap
 from tidemark.errors import StackError
 from tidemark.settings import Settings
@@ -17,6 +19,7 @@ from tidemark.stack.process import Launch, server_environment
 NAME = "kafka"
 TITLE = "Kafka"
 STOP_SIGNAL = signal.SIGTERM
+LOGIN = ""
 
 # A heap of 256 MB carries every test and the demo; the serial collector needs the least memory beside it.
 JAVA_OPTIONS = (
@@ -124,6 +127,11 @@ def _format(settings: Settings, java: list[str], data: Path, folder: Path) -> No
         said = (made.stderr or made.stdout).strip().splitlines()[-1:]
         raise StackError(f"expected Kafka to format its storage in {data}, it said: {' '.join(said)}")
     half.rename(data)
+
+
+def outdated(settings: Settings, running: psutil.Process) -> str:
+    """Nothing: no version started it otherwise than is good enough now."""
+    return ""
 
 
 def ready(settings: Settings) -> bool:
