@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from tidemark.access.kafka_rights import GROUP_PREFIX, RIGHTS
+from tidemark.access.kafka_rights import GROUP_PREFIX, RIGHTS, Rights
 from tidemark.categories import CATEGORIES
 from tidemark.connections import kafka_bootstrap
 from tidemark.credentials import KAFKA_ADMINISTRATOR, KAFKA_ROLES, credential
@@ -112,7 +112,7 @@ def explained(settings: Settings, role: str, failure: BaseException) -> StackErr
     if isinstance(failure, SaslAuthenticationFailedError):
         return StackError(f"Kafka at {where} refused the password of {user}: {_password_remedy(settings)}")
     if isinstance(failure, AuthorizationError):
-        return refused(settings, role, _lacking_now(settings, role) or [received])
+        return refused(settings, role, _lacking_now(settings, role) or [_needed(role, received)])
     error = StackError(
         f"expected Kafka at {where} to answer, received {received}: "
         "`tidemark up` starts the local one, TIDEMARK_KAFKA_BOOTSTRAP names another"
@@ -145,11 +145,16 @@ def refused(settings: Settings, role: str, lacking: Sequence[str]) -> StackError
     )
 
 
+def _needed(role: str, received: str) -> str:
+    rights = RIGHTS.get(role, Rights(("ALTER",)))
+    return f"to do that, one of {', '.join(dict.fromkeys(rights.topics + rights.groups))} ({received})"
+
+
 def _lacking_now(settings: Settings, role: str) -> list[str]:
     from kafka.errors import KafkaError
 
     try:
-        return lacking_rights(settings, role)
+        return lacking_rights(settings, role) if role in RIGHTS else []
     except KafkaError:
         return []  # the first failure is what is told
 
@@ -169,6 +174,12 @@ def lacking_rights(settings: Settings, role: str, topics: Sequence[str] = tuple(
             except GroupAuthorizationFailedError:
                 found.append(f"{', '.join(rights.groups)} on the consumer groups {GROUP_PREFIX}*")
     return found
+
+
+def require_rights(settings: Settings, role: str, topics: Sequence[str] = tuple(CATEGORIES)) -> None:
+    """StackError where a role lacks a right that it needs: which, on what, and what to do."""
+    if lacking := lacking_rights(settings, role, topics):
+        raise refused(settings, role, lacking)
 
 
 def lacking_on_topics(role: str, described: Sequence[dict[str, Any]]) -> list[str]:

@@ -1,7 +1,7 @@
 """The buffer: makes the topics that topics.yml describes, and tells them apart by Kafka's own id."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stream_shim.config import TopicEntry
 from tidemark import connections
@@ -37,13 +37,20 @@ def ensure_topics(settings: Settings, entries: dict[str, TopicEntry]) -> list[st
 
     Doing it twice, or twice at once, changes nothing. ConfigurationError where a topic has more partitions than wanted.
     """
+    from kafka.errors import TopicAuthorizationFailedError
+
     client = admin(settings, MANAGER)
     try:
-        there = set(client.list_topics())
-        missing = [topic for topic in entries if topic not in there]
+        described = client.describe_topics(list(entries))
+        if lacking := lacking_on_topics(MANAGER, described):
+            raise refused(settings, MANAGER, lacking)
+        missing = [topic["name"] for topic in described if topic["error_code"] == UNKNOWN_TOPIC]
         for topic in missing:
-            _create(client, topic, entries[topic], topic_configuration(settings, entries[topic]))
-        for topic in there & set(entries):
+            try:
+                _create(client, topic, entries[topic], topic_configuration(settings, entries[topic]))
+            except TopicAuthorizationFailedError:
+                raise refused(settings, MANAGER, [f"CREATE on the topic {topic}"]) from None
+        for topic in set(entries) - set(missing):
             _adjust(client, topic, entries[topic], topic_configuration(settings, entries[topic]))
         return missing
     finally:
@@ -83,38 +90,39 @@ def _adjust(client: "KafkaAdminClient", topic: str, entry: TopicEntry, configura
         client.alter_configs([ConfigResource("topic", topic, changed)])
 
 
-def require_topics(settings: Settings, role: str, topics: Sequence[str]) -> None:
-    """StackError where a topic is missing, or where the role may not do on one what it needs to."""
+def _described(settings: Settings, topics: Sequence[str], role: str) -> list[dict[str, Any]]:
+    """Topics as one role sees them; StackError where it may not do on one what it needs to.
+
+    Without a right Kafka's client shows a topic without partitions, or gives no record of it, and raises nothing.
+    """
     client = admin(settings, role)
     try:
-        described = client.describe_topics(list(topics))
+        described: list[dict[str, Any]] = client.describe_topics(list(topics))
     finally:
         client.close()
+    if lacking := lacking_on_topics(role, described):
+        raise refused(settings, role, lacking)
+    return described
+
+
+def require_topics(settings: Settings, topics: Sequence[str], role: str) -> None:
+    """StackError where a topic is missing, or where the role may not do on one what it needs to."""
+    described = _described(settings, topics, role)
     if missing := sorted(topic["name"] for topic in described if topic["error_code"] == UNKNOWN_TOPIC):
         raise StackError(
             f"expected the topics {', '.join(missing)} in Kafka, found none: `tidemark stream run` makes them"
         )
-    if lacking := lacking_on_topics(role, described):
-        raise refused(settings, role, lacking)
 
 
-def topic_ids(settings: Settings, topics: list[str], role: str) -> dict[str, str]:
+def topic_ids(settings: Settings, topics: Sequence[str], role: str) -> dict[str, str]:
     """Kafka's own id of each topic, as one role sees it: it changes when a topic is made again."""
-    client = admin(settings, role)
-    try:
-        return {found["name"]: str(found["topic_id"]) for found in client.describe_topics(topics)}
-    finally:
-        client.close()
+    return {found["name"]: str(found["topic_id"]) for found in _described(settings, topics, role)}
 
 
 def partitions_of(settings: Settings, topic: str, role: str) -> list[int]:
     """The numbers of a topic's partitions."""
-    client = admin(settings, role)
-    try:
-        (found,) = client.describe_topics([topic])
-        return sorted(partition["partition_index"] for partition in found["partitions"])
-    finally:
-        client.close()
+    (found,) = _described(settings, [topic], role)
+    return sorted(partition["partition_index"] for partition in found["partitions"])
 
 
 def forget_group(settings: Settings, destination: str) -> None:

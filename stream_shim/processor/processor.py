@@ -24,7 +24,7 @@ from stream_shim.processor.destination import Destination, Fenced, NotTaken, Seg
 from stream_shim.processor.epochs import EpochEnded, LogState
 from stream_shim.processor.records import Chunk
 from tidemark import connections
-from tidemark.kafka import lacking_rights, refused
+from tidemark.kafka import require_rights
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.processor")
@@ -229,12 +229,8 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             silent = [p for p, offset in self._accounted_at_look.items() if self._accounted.get(p) == offset < ends[p]]
             self._accounted_at_look = dict(self._accounted)
             if silent:
-                self._require_rights(sorted({partition.topic for partition in silent}))
-
-    def _require_rights(self, topics: list[str]) -> None:
-        """StackError where nothing comes because it may not be read: kafka-python polls on, and says nothing."""
-        if lacking := lacking_rights(self._settings, PROCESSOR, topics):
-            raise refused(self._settings, PROCESSOR, lacking)
+                # It may be that nothing may be read: kafka-python polls on then, and says nothing.
+                require_rights(self._settings, PROCESSOR, sorted({partition.topic for partition in silent}))
 
     def _commit_to_kafka(self) -> None:
         """Tell Kafka what the destination holds: for the lag tools, and for a destination that keeps no position."""

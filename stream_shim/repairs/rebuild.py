@@ -19,7 +19,7 @@ from stream_shim.processor.records import Record, use_chunks
 from tidemark import connections
 from tidemark.categories import CATEGORIES
 from tidemark.errors import ConfigurationError, TidemarkError
-from tidemark.kafka import kafka_client, lacking_rights, refused
+from tidemark.kafka import kafka_client
 from tidemark.settings import Settings
 
 REPAIRER = "promoter"  # the role of both servers that reads a log again
@@ -136,8 +136,6 @@ class KafkaLog:
     """One partition's log, read by offsets, outside of any group."""
 
     def __init__(self, settings: Settings, topic: str, partition: int) -> None:
-        if lacking := lacking_rights(settings, REPAIRER, [topic]):  # without, `poll` would give nothing, for ever
-            raise refused(settings, REPAIRER, lacking)
         self._partition = TopicPartition(topic, partition)
         self._consumer = KafkaConsumer(
             **kafka_client(settings, REPAIRER), auto_offset_reset="none", enable_auto_commit=False,

@@ -87,7 +87,7 @@ def run_connector(settings: Settings, name: str) -> None:
     with _reason_logged(settings, CONNECTOR):
         _, held = claim(settings, "connector", name, most=1)
     with held, _reason_logged(settings, CONNECTOR):
-        require_topics(settings, CONNECTOR, list(read_topics(settings.topics_file)))
+        require_topics(settings, list(read_topics(settings.topics_file)), CONNECTOR)
         publisher = Publisher(settings, name)
         gc.set_threshold(*GC_THRESHOLDS)
         try:
@@ -176,7 +176,7 @@ def run_processor(settings: Settings, name: str) -> None:
     if destinations[name].kind == "postgres":
         _apply_schemas(settings, topics, stop)
     with _reason_logged(settings, PROCESSOR):
-        require_topics(settings, PROCESSOR, destinations[name].topics)
+        require_topics(settings, destinations[name].topics, PROCESSOR)
         destination = open_destination(settings, name, destinations[name], topics)
         processor = Processor(settings, name, destination, destinations[name].topics)
     reporting = threading.Thread(
