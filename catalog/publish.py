@@ -12,13 +12,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from tidemark.connections import (
     DATABASES,
     Database,
-    kafka_bootstrap,
     postgres_server,
     prefect_url,
 )
@@ -26,6 +26,7 @@ from tidemark.credentials import credential
 from tidemark.dbt import artifacts
 from tidemark.dbt import run as run_dbt
 from tidemark.errors import ConfigurationError, TidemarkError
+from tidemark.kafka import librdkafka, reachable_kafka, require_rights, security
 from tidemark.process_environment import of_a_part
 from tidemark.settings import Settings
 from tidemark.stack.prefect import prefect_login, refusal, wanted, without_proxy
@@ -60,6 +61,9 @@ def publish(settings: Settings, names: Sequence[str] = (), progress: Callable[[s
     for name in chosen:
         if progress:
             progress(name)
+        if name == "kafka":  # without its rights it would find no topic, and say that all went well
+            with reachable_kafka(settings, ROLE):
+                require_rights(settings, ROLE)
         if name.startswith("dbt_"):
             _describe(settings, "realtime" if name == "dbt_realtime" else "warehouse")
         more = _prefect_variables(settings) if name == "prefect" else {}
@@ -98,12 +102,28 @@ def variables(settings: Settings) -> dict[str, str]:
     values = {
         "TIDEMARK_OPENMETADATA_URL": (settings.openmetadata_url or "").rstrip("/"),
         "TIDEMARK_OPENMETADATA_TOKEN": token.get_secret_value() if token else "",
-        "CATALOG_KAFKA_BOOTSTRAP": kafka_bootstrap(settings),
         "CATALOG_PREFECT_URL": prefect_url(settings),
     }
     for database in DATABASES:
         values |= _database_variables(settings, database)
-    return _quoted(values)
+    quoted = _quoted(values)
+    return quoted | {"CATALOG_KAFKA_CONNECTION": json.dumps(_kafka_connection(settings))}
+
+
+def _kafka_connection(settings: Settings) -> dict[str, Any]:
+    """OpenMetadata keeps what it is given: the password is in the field that it encrypts, never in consumerConfig."""
+    how, options = security(settings, ROLE), librdkafka(settings, ROLE)
+    login = {
+        "saslUsername": how.username,
+        "saslPassword": how.password,
+        "saslMechanism": how.sasl_mechanism,
+    }
+    return {
+        "type": "Kafka",
+        "bootstrapServers": options.pop("bootstrap.servers"),
+        **{key: value for key, value in login.items() if value is not None},
+        "consumerConfig": {key: value for key, value in options.items() if not key.startswith("sasl.")},
+    }
 
 
 def _quoted(values: Mapping[str, str]) -> dict[str, str]:

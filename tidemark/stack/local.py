@@ -10,6 +10,7 @@ from typing import Protocol
 
 import psutil
 
+from tidemark.access import kafka as kafka_access
 from tidemark.access.apply import apply
 from tidemark.credentials import ensure_credentials
 from tidemark.errors import StackError
@@ -87,6 +88,8 @@ def up(settings: Settings, report: Report = lambda server, doing: None) -> list[
         try:
             _start_all(settings, wanted, started, report)
             migrated = apply(settings, report)
+            if kafka.wanted(settings):
+                kafka_access.apply(settings)
         except BaseException:
             for server in started:
                 process.stop(settings.home, server.NAME, server.STOP_SIGNAL)
