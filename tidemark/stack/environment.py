@@ -57,7 +57,8 @@ def shell(settings: Settings) -> str:
 def addresses(settings: Settings, role: str) -> dict[str, Any]:
     """The servers, for programs: the databases and Kafka as one role, which may be known to one of them only.
 
-    The owner gets what opens Prefect too. `kafka` is what librdkafka's clients are configured with, kcat among them; the owner is Kafka's administrator.
+    The owner gets what opens Prefect too, and is Kafka's administrator. `kafka` is what librdkafka's clients are
+    configured with, kcat among them.
     """
     databases = {f"{database}_dsn": dsn(settings, database, role) for database in DATABASES if role not in _KAFKA_ONLY}
     user = KAFKA_ADMINISTRATOR if role == OWNER else role
