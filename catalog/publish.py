@@ -11,10 +11,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 
-import httpx
-
+from tidemark.bounded import json_value
 from tidemark.connections import (
     DATABASES,
     Database,
@@ -26,6 +26,7 @@ from tidemark.connections import (
 from tidemark.dbt import artifacts
 from tidemark.dbt import run as run_dbt
 from tidemark.errors import ConfigurationError, TidemarkError
+from tidemark.http import NoAnswer, ask_now
 from tidemark.settings import Settings
 
 FOLDER = Path(__file__).parent / "openmetadata"
@@ -53,7 +54,7 @@ def publish(settings: Settings, names: Sequence[str] = (), progress: Callable[[s
     if unknown := set(names) - set(WORKFLOWS):
         expected = ", ".join(WORKFLOWS)
         raise ConfigurationError(f"expected a workflow of {expected}, received {', '.join(sorted(unknown))}")
-    _reach(url)
+    _reach(settings, url)
     environment = {**os.environ, **variables(settings)}
     for name in chosen:
         if progress:
@@ -78,11 +79,14 @@ def _server(settings: Settings) -> str:
     return settings.openmetadata_url.rstrip("/")
 
 
-def _reach(url: str) -> None:
+def _reach(settings: Settings, url: str) -> None:
     """One request, so that a wrong address is a sentence at once and not a stack trace a minute later."""
     try:
-        httpx.get(f"{url}/v1/system/version", timeout=10).raise_for_status().json()["version"]
-    except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError, KeyError, TypeError) as error:
+        answer = ask_now(settings, f"{url}/v1/system/version", seconds=10)
+        if answer.status != HTTPStatus.OK:
+            raise NoAnswer(f"HTTP {answer.status}")
+        json_value(answer.body)["version"]
+    except (NoAnswer, ValueError, KeyError, TypeError) as error:
         raise CatalogError(
             f"TIDEMARK_OPENMETADATA_URL: expected an OpenMetadata server at {url}, received: {error}; "
             "start it, or correct the URL (it ends in /api)"

@@ -9,6 +9,7 @@ from typing import Any
 
 from tidemark.connections import prefect_url
 from tidemark.errors import ConfigurationError, StackError, TidemarkError
+from tidemark.output import visible
 from tidemark.settings import Settings, load
 
 FLOWS = ("ingest", "promote", "check")
@@ -23,8 +24,12 @@ def current_settings() -> Settings:
     return _settings.get(None) or load()
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """An error that Tidemark raises on purpose is its sentence; a traceback is for what nobody foresaw."""
+def _as_sentences(record: logging.LogRecord) -> bool:
+    """An error that Tidemark raises on purpose is its sentence; a traceback is for what nobody foresaw.
+
+    Text from outside shows its control characters, in Prefect's UI as on the terminal.
+    """
+    record.msg, record.args = visible(record.getMessage(), lines=True), None
     if record.exc_info and isinstance(record.exc_info[1], TidemarkError):
         record.exc_info = None
     return True
@@ -33,12 +38,14 @@ def _without_traceback(record: logging.LogRecord) -> bool:
 @contextmanager
 def prefect_session(settings: Settings) -> Iterator[None]:
     """Let Prefect's client talk to the settings' server; StackError where none answers."""
-    import httpx
+    from tidemark.http import NoAnswer, ask_now
 
     url = prefect_url(settings)
     try:
-        httpx.get(f"{url}/health", timeout=10).raise_for_status()
-    except httpx.HTTPError as error:
+        answer = ask_now(settings, f"{url}/health", seconds=10)
+        if answer.status != 200:
+            raise NoAnswer(f"HTTP {answer.status}")
+    except NoAnswer as error:
         raise StackError(
             f"expected a Prefect server at {url}, received {error}: run `tidemark up`, or set TIDEMARK_PREFECT_URL"
         ) from None
@@ -52,7 +59,7 @@ def prefect_session(settings: Settings) -> Iterator[None]:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_without_traceback)
+        logging.getLogger(name).addFilter(_as_sentences)
     token = _settings.set(settings)
     try:
         with temporary_settings({PREFECT_API_URL: url}):

@@ -57,13 +57,13 @@ def _whole(file: IO[bytes], what: str, most: int) -> bytes:
 
 def csv_text(body: bytes, most: int = MOST_BYTES) -> str:
     """The text of a UTF-8 CSV whose cells are not too many."""
-    _refuse_too_many(body, (b",", b"\n", b"\r"), most)
+    refuse_too_many(body, (b",", b"\n", b"\r"), most)
     return body.decode("utf-8-sig")
 
 
 def json_value(body: bytes, most: int = MOST_BYTES, type: Any = Any) -> Any:
     """The value of a JSON text. ValueError where it is none (msgspec's own), or where it is too deep or too many."""
-    _refuse_too_many(body, (b",", b"{", b"["), most)
+    refuse_too_many(body, (b",", b"{", b"["), most)
     too_deep = BeyondBounds(f"JSON nested deeper than {MOST_DEPTH}")
     try:
         value = msgspec.json.decode(body, type=type)
@@ -85,9 +85,11 @@ def _containers(outer: Any) -> Iterator[Any]:
                 yield inner
 
 
-def _refuse_too_many(body: bytes, marks: tuple[bytes, ...], most: int) -> None:
-    if sum(map(body.count, marks)) > most // BYTES_A_VALUE:
-        raise BeyondBounds(f"more than {most // BYTES_A_VALUE:,} values ({VARIABLE} allows one for {BYTES_A_VALUE} bytes)")
+def refuse_too_many(body: bytes, marks: tuple[bytes, ...], most: int) -> None:
+    """BeyondBounds where the bytes hold more of the marks that part values than `most` bytes allow values."""
+    values = most // BYTES_A_VALUE
+    if sum(map(body.count, marks)) > values:
+        raise BeyondBounds(f"more than {values:,} values ({VARIABLE} allows one for {BYTES_A_VALUE} of its bytes)")
 
 
 def gzip_lines(raw: IO[bytes], most: int = MOST_BYTES) -> Iterator[bytes]:

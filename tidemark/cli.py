@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tidemark.errors import ConfigurationError, TidemarkError
+from tidemark.output import visible
 
 GROUP = "tidemark.commands"
 
@@ -27,7 +28,7 @@ class RoomCommands(click.Group):
         try:
             return super().invoke(ctx)
         except TidemarkError as error:
-            click.echo(f"tidemark: {error}", err=True)
+            click.echo(f"tidemark: {visible(str(error))}", err=True)
             ctx.exit(2 if isinstance(error, ConfigurationError) else 1)
 
 

@@ -74,15 +74,16 @@ async def ask(
     params: Mapping[str, str | int] | None = None,
     json: Any = None,
     seconds: float | None = None,
-    seconds_by: str = "TIDEMARK_HTTP_SECONDS",
+    seconds_by: str = "",
     hide: Callable[[str], str] = str,
 ) -> Answer:
     """One request, to the last byte of its answer; NoAnswer where none came whole and within the bounds.
 
-    `seconds` replaces the setting, and `seconds_by` names then what allows more. `hide` takes secrets out of a text:
+    `seconds` replaces the setting, and `seconds_by` may name then what allows more. `hide` takes secrets out of a text:
     it is asked before anything is said, and before a redirect is followed to another host.
     """
-    seconds = settings.http_seconds if seconds is None else seconds
+    if seconds is None:
+        seconds, seconds_by = settings.http_seconds, "TIDEMARK_HTTP_SECONDS"
     place = "a URL that is none"
     try:
         http.cookies.clear()
@@ -91,7 +92,8 @@ async def ask(
         async with asyncio.timeout(seconds):
             return await _follow(http, request, settings.http_bytes, hide)
     except TimeoutError:
-        raise NoAnswer(f"no whole answer to {place} in {seconds:g} s, TimeoutError ({seconds_by} allows more)") from None
+        more = f" ({seconds_by} allows more)" if seconds_by else ""
+        raise NoAnswer(f"no whole answer to {place} in {seconds:g} s, TimeoutError{more}") from None
     except BeyondBounds as error:
         raise NoAnswer(f"from {place} {error}", retriable=False) from None
     except (httpx.HTTPError, httpx.InvalidURL, zlib.error) as error:
@@ -108,9 +110,7 @@ def ask_now(settings: Settings, url: str, **options: Any) -> Answer:
     return asyncio.run(once())
 
 
-async def _follow(
-    http: httpx.AsyncClient, request: httpx.Request, most: int, hide: Callable[[str], str]
-) -> Answer:
+async def _follow(http: httpx.AsyncClient, request: httpx.Request, most: int, hide: Callable[[str], str]) -> Answer:
     for _ in range(MOST_REDIRECTS + 1):
         response = await http.send(request, stream=True)
         try:
@@ -163,7 +163,7 @@ async def _body(response: httpx.Response, most: int) -> bytes:
     if len(codings) > MOST_ENCODINGS or set(codings) - {"gzip", "x-gzip"}:
         raise BeyondBounds(f"a body encoded as {', '.join(codings)[:80]!r}, expected gzip or none")
     layers = [_Gunzip(most) for _ in codings]
-    sent, parts = 0, []
+    sent, parts = 0, list[bytes]()
     async for chunk in response.aiter_raw():
         sent += len(chunk)
         if sent > most:

@@ -65,7 +65,8 @@ class Settings(BaseSettings):
     )
 
     http_seconds: Annotated[float, Field(gt=0)] = Field(
-        120, description="Most seconds of an HTTP request, to the last byte; a polled source has its own timeout_seconds"
+        120,
+        description="Most seconds of an HTTP request, to its last byte; a polled source has its timeout_seconds",
     )
     http_bytes: Annotated[int, Field(ge=1024)] = Field(
         MOST_BYTES,

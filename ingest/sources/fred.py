@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from ingest.http import Request, Unexpected, fetch
 from ingest.sources import Answer, Resource, Row
 from ingest.values import text_row
-from tidemark.bounded import MOST_BYTES, BeyondBounds, json_value
+from tidemark.bounded import BYTES_A_VALUE, MOST_BYTES, VARIABLE, BeyondBounds, json_value
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
@@ -45,8 +45,10 @@ def parse_observations(body: bytes, offset: int = 0, most_bytes: int = MOST_BYTE
         raise
     except ValueError as error:
         raise Unexpected(f"{len(body)} bytes that are no page of observations ({error})") from None
-    if not rows and page.count > offset:
-        raise Unexpected(f"an empty page at {offset} of {page.count}")
+    if page.count > most_bytes // BYTES_A_VALUE:
+        raise BeyondBounds(f"a count of {page.count:,} observations ({VARIABLE} allows one for {BYTES_A_VALUE} bytes)")
+    if len(rows) < min(PAGE, page.count - offset):  # else a page of one for ever
+        raise Unexpected(f"a page of {len(rows)} at {offset} of {page.count}")
     return page.count, rows
 
 

@@ -20,6 +20,7 @@ from stream_shim.connectors import connector_of, pause
 from stream_shim.running.reports import claim, report_path, supervisor_is_gone, write_report
 from tidemark import connections
 from tidemark.errors import ConfigurationError, SourceError, StackError, TidemarkError
+from tidemark.output import VisibleFormatter
 from tidemark.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ GC_THRESHOLDS = (100_000, 50, 100)
 MOST_PROCESSORS = 32  # of one destination, on one machine
 
 
-class _WithoutCredentials(logging.Formatter):
+class _WithoutCredentials(VisibleFormatter):
     """Leaves credentials out of whatever is logged, tracebacks and other libraries' lines too."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -57,7 +58,6 @@ def start_log(settings: Settings, name: str) -> None:
     for handler in (to_file, to_terminal):
         handler.setFormatter(_WithoutCredentials("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal])
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, and a key may be in one
     logging.getLogger("kafka").setLevel(logging.ERROR)
     logging.getLogger("kafka.net").setLevel(logging.CRITICAL)  # every try of a broker that is away; ours say it once
 
