@@ -1,8 +1,8 @@
 """XML from outside, parsed in a process of its own with little memory and time, which gives back plain JSON.
 
-Neither of its parsers can be bounded from within: a title of 10 MB takes feedparser 2 GB, 200 kB of line ends before
-the root five minutes; a long namespace times many names takes ElementTree what it likes. Entities from elsewhere are
-fetched by neither, and expat limits what those of the document itself may grow to.
+Neither of its parsers can be bounded from within: 200 kB of line ends before the root, or of an author's name, take
+feedparser minutes, and a long namespace times many names takes ElementTree what memory there is. Neither fetches
+entities from elsewhere, and expat limits what those of the document itself may grow to.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 from io import BytesIO
 from typing import Any
 
-MEMORY_BYTES = 1024 * 1024 * 1024  # of address space: enough for a feed of 3 MB; EDGAR's 100 entries are 0.1 MB
+MEMORY_BYTES = 1024 * 1024 * 1024  # of address space, of which the interpreter takes a fifth
 SECONDS = 20
 NO_XML, BEYOND = 3, 4  # exit codes
 
