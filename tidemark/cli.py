@@ -2,6 +2,7 @@
 
 import sys
 from importlib.metadata import entry_points
+from traceback import format_exception
 from typing import Any
 
 import click
@@ -47,6 +48,12 @@ def main() -> None:
 
     Exit codes: 0 done; 1 it failed, and a sentence says why; 2 wrong usage or configuration.
     """
+    sys.excepthook = _print_unforeseen
+
+
+def _print_unforeseen(*error: Any) -> None:
+    """An error that nobody foresaw, as Python prints it; its message may hold text from outside."""
+    click.echo(visible("".join(format_exception(*error)), lines=True), err=True, nl=False)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def _one_by_one(path: str, query: dict[str, str]) -> Reply:
         ("ecb", lambda *_: zipped("Date,USD,\n" + "2" * 200_000), "a zip's file of more than 100,000 bytes"),
         ("ecb", lambda *_: zipped("Date,USD,\n" + "," * 90_000), "more than 3,125 values"),
         ("ecb", lambda *_: Reply(b"x" * 100_001), "a body of more than 100,000 bytes"),
-        ("fred", lambda *_: Reply(b'{"seriess": [' + b"[" * 3_000), "JSON nested deeper than 100"),
+        ("fred", lambda *_: Reply(b'{"seriess": [{"a": ' + b"[" * 3_000), "JSON nested deeper than 100"),
         ("fred", _one_by_one, "a count of 1,000,000,000 observations"),
     ],
 )
