@@ -15,8 +15,10 @@ from kafka.admin import (
     ResourcePattern,
     ResourceType,
 )
+from kafka.errors import TopicAuthorizationFailedError
 
 from flows.closing import log_ends
+from stream_shim.buffer.publisher import Datum, Publisher
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.access import kafka as access
 from tidemark.credentials import KAFKA_ADMINISTRATOR
@@ -114,6 +116,27 @@ def test_no_day_is_closed_by_a_part_that_may_not_see_its_topic(lane: Lane) -> No
         pytest.raises(StackError, match="promoter, who lacks the right READ on the topic market_tick"),
     ):
         log_ends(lane.settings, ["market_tick"])
+
+
+def test_a_connector_that_loses_the_right_to_write_sends_no_more_and_says_so(lane: Lane) -> None:
+    values = tick(1)
+    datum = Datum("market_tick", values, values.pop("attributes"), 0)
+    publisher = Publisher(lane.settings, "venue")
+    try:
+        publisher.send(datum)
+        publisher.flush()
+        with (
+            rights_changed(lane, without=right("connector", "WRITE", "market_tick")),
+            pytest.raises(StackError, match="connector, who lacks the right WRITE on the topic market_tick"),
+            reachable_kafka(lane.settings, "connector"),
+        ):
+            publisher.send(datum)
+            publisher.flush()
+        assert (publisher.sent["market_tick"], publisher.errors) == (1, 1)
+        with pytest.raises(TopicAuthorizationFailedError):
+            publisher.send(datum)
+    finally:
+        publisher.close()
 
 
 @pytest.mark.parametrize("instead", [None, "DESCRIBE"])
