@@ -24,7 +24,6 @@ from stream_shim.processor.destination import Destination, Fenced, NotTaken, Seg
 from stream_shim.processor.epochs import EpochEnded, LogState
 from stream_shim.processor.records import Chunk
 from tidemark import connections
-from tidemark.kafka import require_rights
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.processor")
@@ -54,7 +53,6 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._accounted: dict[TopicPartition, int] = {}  # per partition, the next offset to hand on
         self._in_kafka: dict[TopicPartition, int] = {}  # per partition, what Kafka was told last
         self._queue: queue.Queue[tuple[Any, Committed]] = queue.Queue(BATCHES_AHEAD)
-        self._accounted_at_look: dict[TopicPartition, int] = {}
         self._next_upkeep = self._next_look = self._polled_at = 0.0
         self._failure: BaseException | None = None
         self._stopping = threading.Event()
@@ -224,13 +222,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         """Ask where the logs end, now and then: a lag is seen although nothing is read."""
         if time.monotonic() >= self._next_look and self._accounted:
             self._next_look = time.monotonic() + LAG_SECONDS
-            ends = self._consumer.end_offsets(list(self._accounted))
-            self._counts.see_ends(ends)
-            silent = [p for p, offset in self._accounted_at_look.items() if self._accounted.get(p) == offset < ends[p]]
-            self._accounted_at_look = dict(self._accounted)
-            if silent:
-                # It may be that nothing may be read: kafka-python polls on then, and says nothing.
-                require_rights(self._settings, PROCESSOR, sorted({partition.topic for partition in silent}))
+            self._counts.see_ends(self._consumer.end_offsets(list(self._accounted)))
 
     def _commit_to_kafka(self) -> None:
         """Tell Kafka what the destination holds: for the lag tools, and for a destination that keeps no position."""

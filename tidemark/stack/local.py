@@ -12,8 +12,9 @@ import psutil
 
 from tidemark.access import kafka as kafka_access
 from tidemark.access.apply import apply
-from tidemark.credentials import ensure_credentials
+from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
 from tidemark.errors import StackError
+from tidemark.kafka import security
 from tidemark.settings import Settings
 from tidemark.stack import checks, kafka, postgres, prefect, process
 
@@ -84,6 +85,7 @@ def up(settings: Settings, report: Report = lambda server, doing: None) -> list[
             checks.require_space(settings.home)
         ensure_credentials(settings)
         ended = _end_outdated(settings)
+        security(settings, KAFKA_ADMINISTRATOR)  # settings that do not fit are said before anything starts
         started: list[Server] = []
         try:
             _start_all(settings, wanted, started, report)
