@@ -19,7 +19,7 @@ Database = Literal["realtime", "warehouse"]
 DATABASES: tuple[Database, ...] = ("realtime", "warehouse")
 
 OWNER = "owner"
-# One role per part, each with its own schemas; tidemark/access/*.sql says what each may do.
+# One role per part, each with its own schemas; the migrations say what each may do.
 ROLES = ("stream_writer", "ingest_writer", "promoter", "transformer", "catalog_reader", "bi_reader")
 
 LOCAL_ADMINISTRATOR = "tidemark"  # the local Postgres's superuser; on a server named by a variable, the URL's user
