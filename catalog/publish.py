@@ -26,6 +26,7 @@ from tidemark.credentials import credential
 from tidemark.dbt import artifacts
 from tidemark.dbt import run as run_dbt
 from tidemark.errors import ConfigurationError, TidemarkError
+from tidemark.process_environment import of_a_part
 from tidemark.settings import Settings
 
 FOLDER = Path(__file__).parent / "openmetadata"
@@ -54,7 +55,7 @@ def publish(settings: Settings, names: Sequence[str] = (), progress: Callable[[s
         expected = ", ".join(WORKFLOWS)
         raise ConfigurationError(f"expected a workflow of {expected}, received {', '.join(sorted(unknown))}")
     _reach(url)
-    environment = {**os.environ, **variables(settings)}
+    environment = of_a_part(os.environ) | variables(settings)
     for name in chosen:
         if progress:
             progress(name)

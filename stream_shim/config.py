@@ -271,6 +271,12 @@ def read_destinations(path: Path) -> dict[str, DestinationEntry]:
     return entries
 
 
+def variables_of(entry: object) -> list[str]:
+    """The environment's variables that an entry may read: each ${NAME} in it, and NAME_FILE."""
+    names = _VARIABLE.findall(msgspec.json.encode(entry).decode())
+    return [variable for name in names for variable in (name, f"{name}_FILE")]
+
+
 _filled: dict[str, str] = {}  # value to its variable, of this process
 _LEAST_SECRET = 6  # characters; a shorter one cannot be told from other text
 

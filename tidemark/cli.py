@@ -1,5 +1,6 @@
 """The command line's shell: it knows no command; each room declares its own as an entry point."""
 
+import os
 import sys
 from importlib.metadata import entry_points
 from typing import Any
@@ -9,6 +10,8 @@ import click
 from tidemark.errors import ConfigurationError, TidemarkError
 
 GROUP = "tidemark.commands"
+# `up` sets the servers up, `env` hands on what a person asks for; no other command needs who administrates them.
+OF_ADMINISTRATORS = ("up", "env")
 
 
 class RoomCommands(click.Group):
@@ -22,6 +25,19 @@ class RoomCommands(click.Group):
             command: click.Command = point.load()
             return command
         return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from tidemark.connections import REQUIRED_AUTHENTICATION
+        from tidemark.process_environment import forget_administrators
+
+        if args[0] not in OF_ADMINISTRATORS:
+            forget_administrators()
+        # For the clients that dbt, Soda, dlt and OpenMetadata bring; a caller's own value stays.
+        os.environ.setdefault("PGREQUIREAUTH", REQUIRED_AUTHENTICATION)
+        os.umask(0o077)  # what is written into the state folder is its owner's alone
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -23,10 +23,12 @@ from stream_shim.config import (
     PollSource,
     read_destinations,
     read_sources,
+    variables_of,
 )
 from stream_shim.running.alerts import DEATHS_IN_A_ROW, Alerts, Causes, Polled, causes_of_connector, causes_of_processor
 from stream_shim.running.reports import SUPERVISOR, forget_reports, read_reports, report_path, write_report
 from tidemark.errors import ConfigurationError
+from tidemark.process_environment import of_a_part
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.stream")
@@ -37,6 +39,8 @@ RESTART_SECONDS = (0, 1, 2, 5, 10, 30, 60)
 STEADY_SECONDS = 60
 WRONG_CONFIGURATION = 2  # the command line's exit code
 STOP_SECONDS = 10
+
+OF_THE_LANE = ("TIDEMARK_KAFKA_PASSWORD",)  # of a cluster of others: connectors and processors enter as one account
 
 Role = tuple[str, str]  # ("connector" or "processor", its entry's name)
 
@@ -155,7 +159,10 @@ class Supervisor:
     def _start(self, role: Role, child: Child) -> None:
         command = [sys.executable, "-m", "tidemark.cli", "stream", *role]
         forget_reports(self._settings, *role)  # an earlier process's: what it says is over
-        environ = {**os.environ, SUPERVISOR: str(os.getpid())}  # a session of its own: it must see itself that we end
+        own = {*OF_THE_LANE, *variables_of(child.entry)}
+        of_others = {name for entry in self._wanted.values() for name in variables_of(entry)} - own
+        environ = {name: value for name, value in of_a_part(os.environ, own).items() if name not in of_others}
+        environ[SUPERVISOR] = str(os.getpid())  # in a session of its own, it must see itself that we end
         child.process = subprocess.Popen(command, start_new_session=True, env=environ)
         child.started_at = time.monotonic()
 

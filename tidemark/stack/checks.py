@@ -19,12 +19,10 @@ FOLDERS = ("run", "logs", "cursors", "rejects", "docs")
 def make_home(home: Path) -> None:
     """Make the state folder and the folders in it; StackError where it cannot be written."""
     try:
-        if not home.exists():
-            home.mkdir(parents=True)
-            # As root, the servers that give up root must pass through, though not list.
-            home.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        home.mkdir(parents=True, exist_ok=True)
         for name in FOLDERS:
             (home / name).mkdir(exist_ok=True)
+        _close_to_others(home)
         probe = home / "run" / "probe"
         probe.write_bytes(b"x")
         probe.unlink()
@@ -33,6 +31,19 @@ def make_home(home: Path) -> None:
             f"expected a state folder that can be written, {home} cannot ({error.strerror}): "
             "set TIDEMARK_HOME to a folder of your own"
         ) from None
+
+
+def _close_to_others(home: Path) -> None:
+    """Nobody else may enter, whoever made the folder and when; a cluster's own folder belongs to its server."""
+    home.chmod(passed_through())
+    for path in home.iterdir():
+        if not path.is_symlink():
+            path.chmod(passed_through() if path.name == "postgres" else 0o700 if path.is_dir() else 0o600)
+
+
+def passed_through() -> int:
+    """The mode of a folder that, for root, a server that gives up root must pass through, though not list."""
+    return 0o711 if os.geteuid() == 0 else 0o700
 
 
 def require_space(folder: Path, needed: int = NEEDED_BYTES) -> None:

@@ -94,6 +94,7 @@ def prepare(settings: Settings) -> Launch:
     checks.require_glibc()
     folder = settings.home.resolve() / NAME
     folder.mkdir(exist_ok=True)
+    folder.chmod(checks.passed_through())
     data = folder / "data"
     identity = _identity(folder, data)
     if data.exists():

@@ -85,7 +85,7 @@ def spawn(home: Path, name: str, launch: Launch, ports: dict[str, int]) -> psuti
     with log.open(mode) as output:
         child = subprocess.Popen(
             launch.argv, env=dict(launch.env), cwd=launch.folder, stdin=subprocess.DEVNULL, stdout=output,
-            stderr=subprocess.STDOUT, start_new_session=True, **become(launch.user),
+            stderr=subprocess.STDOUT, start_new_session=True, umask=0o077, **become(launch.user),
         )  # fmt: skip
     _detached.append(child)
     process = psutil.Process(child.pid)

@@ -1,0 +1,99 @@
+"""What a process holds: the credentials of its own part, in its environment and in its open files."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import Stack
+from tests.stream_shim.conftest import until
+from tidemark.credentials import ADMINISTRATOR, FOLDER, LOCAL_ADMINISTRATOR, credential
+from tidemark.process_environment import of_a_part, without_administrators
+
+SOURCES = """\
+first:
+  kind: poll
+  url: http://127.0.0.1:9/${FIRST_KEY}
+  identity: [id]
+second:
+  kind: poll
+  url: http://127.0.0.1:9/${SECOND_KEY}
+  identity: [id]
+"""
+HIDDEN = {
+    "TIDEMARK_FRED_API_KEY": "fred-hidden", "TIDEMARK_ALERT_WEBHOOK": "http://127.0.0.1:9/webhook-hidden",
+    "TIDEMARK_OPENMETADATA_TOKEN": "token-hidden", "PGPASSWORD": "psql-hidden", "DBT_PASSWORD": "dbt-hidden",
+    "FIRST_KEY": "first-hidden", "SECOND_KEY": "second-hidden",
+}  # fmt: skip
+
+
+def test_an_address_loses_its_user_and_password_and_nothing_else() -> None:
+    url = "postgresql://boss:p%40ss%2Fword@db.example.org:6432/?sslmode=verify-full&sslrootcert=%2Fca%20file"
+    clean = without_administrators({"TIDEMARK_REALTIME_URL": url, "PGPASSWORD": "x", "OTHER": "y"})
+    assert clean == {
+        "TIDEMARK_REALTIME_URL": "postgresql://db.example.org:6432/?sslmode=verify-full&sslrootcert=%2Fca%20file",
+        "OTHER": "y",
+    }
+
+
+def test_a_part_is_given_the_secrets_that_it_names_and_no_other_setting_that_is_one() -> None:
+    kept = of_a_part({**HIDDEN, "TIDEMARK_HOME": "/h", "TIDEMARK_WAREHOUSE_URL": "postgresql://b:pw@h"}, ())
+    assert kept == {
+        "TIDEMARK_HOME": "/h", "TIDEMARK_WAREHOUSE_URL": "postgresql://h/",
+        "FIRST_KEY": "first-hidden", "SECOND_KEY": "second-hidden",
+    }  # fmt: skip
+    assert "TIDEMARK_FRED_API_KEY" in of_a_part(HIDDEN, ["TIDEMARK_FRED_API_KEY"])
+
+
+@contextmanager
+def running(stack: Stack, *arguments: str, **environ: str) -> Iterator[psutil.Process]:
+    """A long-running command of a person whose shell names the databases by their administrator."""
+    owner = f"{LOCAL_ADMINISTRATOR}:{credential(stack.settings, ADMINISTRATOR)}"
+    url = f"postgresql://{owner}@127.0.0.1:{stack.settings.postgres_port}/"
+    urls = {"TIDEMARK_REALTIME_URL": url, "TIDEMARK_WAREHOUSE_URL": url}
+    command = subprocess.Popen(
+        [sys.executable, "-m", "tidemark.cli", *arguments], env=stack.environ | HIDDEN | urls | environ,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield psutil.Process(command.pid)
+    finally:
+        command.send_signal(signal.SIGTERM)
+        command.wait(30)
+
+
+def held(process: psutil.Process) -> str:
+    """What /proc shows of a process: its environment, its arguments, and which files of credentials it has open."""
+    folder = Path("/proc") / str(process.pid)
+    opened = [file.path for file in process.open_files() if f"/{FOLDER}/" in file.path]
+    return f"{(folder / 'environ').read_text()} {(folder / 'cmdline').read_text()} {opened}"
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    path = tmp_path / "sources.yml"
+    path.write_text(SOURCES)
+    return path
+
+
+def test_each_process_of_the_lane_holds_its_own_parts_credentials_alone(clean_realtime: Stack, sources: Path) -> None:
+    secret = credential(clean_realtime.settings, ADMINISTRATOR)
+    files = {"TIDEMARK_SOURCES_FILE": str(sources), "TIDEMARK_METRICS_PORT": str(clean_realtime.settings.metrics_port)}
+    with running(clean_realtime, "stream", "run", **files) as lane:
+        until(lambda: len(lane.children()) == 3, "two connectors and a processor")
+        until(lambda: all("stream" in child.cmdline() for child in lane.children()), "our commands")
+        children = {child.cmdline()[-1]: held(child) for child in lane.children()}
+        everything = held(lane) + "".join(children.values())
+    assert secret not in everything
+    assert "psql-hidden" not in everything
+    assert "dbt-hidden" not in everything
+    for child in children.values():
+        assert not [word for word in ("fred-hidden", "webhook-hidden", "token-hidden") if word in child]
+    assert [name for name, found in children.items() if "first-hidden" in found] == ["first"]
+    assert [name for name, found in children.items() if "second-hidden" in found] == ["second"]
+    assert "[]" in everything
