@@ -1,16 +1,24 @@
 """Bring the servers of both databases to what Tidemark needs: databases, roles, entry, migrations, days ahead."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from psycopg.errors import DuplicateDatabase, UniqueViolation
+from psycopg.errors import DuplicateDatabase, InternalError_, LockNotAvailable, UniqueViolation
 from psycopg.sql import SQL, Identifier, Literal
 
-from tidemark.access import days
-from tidemark.connections import DATABASES, Administrator, Database, PostgresServer, administrator, postgres_server
+from tidemark.access import days, people
+from tidemark.access.people import PeopleLimits
+from tidemark.connections import (
+    DATABASES,
+    Administrator,
+    Database,
+    PostgresServer,
+    administrator,
+    is_local,
+    postgres_server,
+)
 from tidemark.credentials import credential, ensure_credentials
 from tidemark.errors import StackError
 from tidemark.migrations import lane
@@ -20,6 +28,7 @@ from tidemark.migrations.turn import take_turn
 from tidemark.settings import Settings
 
 LOCK_TIMEOUT = "10s"  # nothing here waits longer for whoever else uses the server
+TRIES = 6
 OLDEST = 15  # the schema `public` is closed to everybody, and the tables are as tested
 
 # Who may enter a database, and what of it: dbt's incremental models and the promotion need temporary tables.
@@ -29,6 +38,7 @@ ENTRY: dict[Database, dict[str, str]] = {
         "promoter": "connect, temporary",
         "transformer": "connect, temporary",
         "catalog_reader": "connect",
+        "guard": "connect",
         "bi_reader": "connect",
     },
     "warehouse": {
@@ -36,6 +46,7 @@ ENTRY: dict[Database, dict[str, str]] = {
         "promoter": "connect, temporary",
         "transformer": "connect, temporary",
         "catalog_reader": "connect",
+        "guard": "connect",
         "bi_reader": "connect",
     },
 }
@@ -48,6 +59,7 @@ def apply(settings: Settings, report: Report = lambda database, doing: None) -> 
     of: the turns of both databases are held to the end, as roles are the server's.
     """
     ensure_credentials(settings)
+    limits = PeopleLimits(settings.people_file)
     servers = {
         database: (postgres_server(settings, database), administrator(settings, database)) for database in DATABASES
     }
@@ -59,8 +71,10 @@ def apply(settings: Settings, report: Report = lambda database, doing: None) -> 
                 take_turn(turns.enter_context(_connect(server, owner, database)))
         for database, (server, owner) in servers.items():
             with _refusals(server, owner, database):
-                roles = {role: credential(settings, role) for role in ENTRY[database]}
-                migrated[database] = _apply(server, owner, database, roles, home=settings.home, report=report)
+                with _connect(server, owner, database) as connection:
+                    _patiently(lambda: _let_in(settings, connection, server, database, limits))  # noqa: B023
+                with _connect(server, owner, database) as connection:
+                    migrated[database] = _migrate(settings, connection, database, report)
     return migrated
 
 
@@ -75,24 +89,34 @@ def _refusals(server: PostgresServer, owner: Administrator, database: Database) 
         ) from None
 
 
-def _apply(
-    server: PostgresServer,
-    owner: Administrator,
-    database: Database,
-    passwords: dict[str, str],
-    *,
-    home: Path,
-    report: Report,
-) -> list[Migration]:
-    with _connect(server, owner, database) as connection:
-        made = _ensure_roles(connection, passwords)
-        _grant_entry(connection, database)
-        for role in passwords.keys() - made:
-            _ensure_password(connection, server, database, role, passwords[role])
-    with _connect(server, owner, database) as connection:
-        migrated = Runner(connection, database, lambda: lane.writers(connection, home), report).migrate()
-        if database == "realtime":
-            days.make_ahead(connection)
+def _patiently(step: Callable[[], None]) -> None:
+    """Try again what a session holds up, or has changed in the same moment: the guard ends a person's soon."""
+    for _ in range(TRIES - 1):
+        try:
+            return step()
+        except (LockNotAvailable, InternalError_):  # the latter: tuple concurrently updated
+            continue
+    return step()
+
+
+def _let_in(
+    settings: Settings, connection: psycopg.Connection, server: PostgresServer, database: Database, limits: PeopleLimits
+) -> None:
+    passwords = {role: credential(settings, role) for role in ENTRY[database]}
+    made = _ensure_roles(connection, passwords)
+    _grant_entry(connection, database)
+    for role in passwords.keys() - made:
+        _ensure_password(connection, server, database, role, passwords[role])
+    people.limit_roles(connection, limits)
+    people.close_database(connection)
+    if is_local(settings, database):
+        people.close_others(connection)
+
+
+def _migrate(settings: Settings, connection: psycopg.Connection, database: Database, report: Report) -> list[Migration]:
+    migrated = Runner(connection, database, lambda: lane.writers(connection, settings.home), report).migrate()
+    if database == "realtime":
+        days.make_ahead(connection)
     return migrated
 
 

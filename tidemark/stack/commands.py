@@ -33,7 +33,7 @@ def up() -> None:
     from tidemark import dbt
     from tidemark.connections import DATABASES
     from tidemark.settings import load
-    from tidemark.stack import local
+    from tidemark.stack import guard, local
 
     settings = load()
     signal.signal(signal.SIGTERM, _interrupt)  # ends what was started, as Ctrl-C does
@@ -53,6 +53,8 @@ def up() -> None:
         for migration in migrations:
             click.echo(f"{database}: applied {migration.title}")
     _print_status(local.status(settings))
+    for sentence in guard.shortfalls(settings):
+        click.echo(sentence)
 
 
 @click.command()
@@ -75,13 +77,16 @@ def down() -> None:
 def status(as_json: bool) -> None:
     """Show each server: state, address, pid, resident memory, uptime."""
     from tidemark.settings import load
-    from tidemark.stack import local
+    from tidemark.stack import guard, local
 
-    found = local.status(load())
+    settings = load()
+    found = local.status(settings)
     if as_json:
         click.echo(json.dumps([asdict(server) for server in found], indent=2))
     else:
         _print_status(found)
+        for sentence in guard.shortfalls(settings):
+            click.echo(sentence)
 
 
 def _print_status(found: "list[Status]") -> None:

@@ -16,7 +16,7 @@ from tidemark.credentials import ensure_credentials
 from tidemark.errors import StackError
 from tidemark.migrations.files import Migration
 from tidemark.settings import Settings
-from tidemark.stack import checks, kafka, postgres, prefect, process
+from tidemark.stack import checks, guard, kafka, postgres, prefect, process
 
 START_TIMEOUT = 180.0  # seconds; a cold disk and two busy cores have taken 60
 
@@ -44,7 +44,7 @@ class Server(Protocol):
         """Whether it answers."""
 
 
-SERVERS: tuple[Server, ...] = (postgres, kafka, prefect)
+SERVERS: tuple[Server, ...] = (postgres, kafka, prefect, guard)
 
 
 Report = Callable[[str, str], None]  # told a server's title, or a database, and what `up` is doing with it
@@ -74,14 +74,18 @@ def up(settings: Settings, report: Report = lambda server, doing: None) -> dict[
     """
     checks.make_home(settings.home)
     with process.exclusive(settings.home):
-        wanted = [server for server in SERVERS if server.wanted(settings)]
+        wanted = [server for server in SERVERS if server is not guard and server.wanted(settings)]
         if wanted:
             checks.require_space(settings.home)
         ensure_credentials(settings)
         started: list[Server] = []
         try:
             _start_all(settings, wanted, started, report)
-            return apply(settings, report)
+            # Before the databases are set up, so that no person's session holds that up.
+            guarding = _start_guard(settings, started)
+            migrated = apply(settings, report)
+            _wait_until_ready(settings, guard, guarding, threading.Event())
+            return migrated
         except BaseException:
             for server in started:
                 process.stop(settings.home, server.NAME, server.STOP_SIGNAL)
@@ -134,6 +138,18 @@ def _start(
     report(server.TITLE, "ready")
 
 
+def _start_guard(settings: Settings, started: list[Server]) -> psutil.Process:
+    """The guard that runs, or a new one where none does or its configuration has changed."""
+    running = process.find(settings.home, guard.NAME)
+    if running is not None and not guard.current(settings):
+        process.stop(settings.home, guard.NAME, guard.STOP_SIGNAL)
+        running = None
+    if running is None:
+        started.append(guard)
+        running = process.spawn(settings.home, guard.NAME, guard.prepare(settings), guard.ports(settings))
+    return running
+
+
 def _wait_until_ready(settings: Settings, server: Server, running: psutil.Process, given_up: threading.Event) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while not given_up.wait(0.1):
@@ -170,7 +186,8 @@ def _status(settings: Settings, server: Server) -> Status:
     if running is None or record is None:
         state = "stopped" if server.wanted(settings) else "external"
         return Status(server.NAME, state, server.address(settings))
-    address = f"127.0.0.1:{next(iter(record.ports.values()))}"
+    ports = list(record.ports.values())
+    address = f"127.0.0.1:{ports[0]}" if ports else server.address(settings)
     resident = sum(_resident(each) for each in (running, *running.children(recursive=True)))
     return Status(server.NAME, "running", address, running.pid, resident, time.time() - running.create_time())
 
