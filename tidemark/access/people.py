@@ -95,9 +95,6 @@ def limit_roles(connection: Connection, limits: PeopleLimits) -> None:
             connection.execute(SQL("alter role {} set {} to {}").format(name, Identifier(setting), Literal(value)))
         files = Literal(f"{own.temporary_files_mb}MB")
         _try(connection, SQL("alter role {} set temp_file_limit to {}").format(name, files))
-        if reserving:  # an older server knows no ADMIN without the role's rights, and CREATEROLE over every role
-            grant = SQL("grant {} to guard with admin true, inherit false, set false")
-            _try(connection, grant.format(name))
     for part in (part for part in PARTS if part in there):
         name = Identifier(part)
         connection.execute(SQL("alter role {} set lock_timeout to {}").format(name, Literal(PARTS_LOCK_TIMEOUT)))
@@ -105,8 +102,18 @@ def limit_roles(connection: Connection, limits: PeopleLimits) -> None:
             _try(connection, SQL("grant pg_use_reserved_connections to {}").format(name))
     for right in GUARD_RIGHTS:
         _try(connection, SQL("grant {} to guard").format(Identifier(right)))
-    if reserving:
-        _try(connection, SQL("alter role guard createrole"))
+    if reserving:  # on an older server ADMIN brings a role's rights with it, and CREATEROLE reaches every role
+        _let_mend(connection, [role for role in PEOPLE if role in there])
+
+
+def _let_mend(connection: Connection, people: list[str]) -> None:
+    """ADMIN on people's roles; and their rights, where only who has those may end their sessions."""
+    signals = connection.execute("select pg_has_role('guard', 'pg_signal_backend', 'usage')").fetchone() == (True,)
+    inherit = SQL("false" if signals else "true")
+    _try(connection, SQL("alter role guard createrole"))
+    for role in people:
+        grant = SQL("grant {} to guard with admin true, inherit {}, set false")
+        _try(connection, grant.format(Identifier(role), inherit))
 
 
 def close_database(connection: Connection) -> None:

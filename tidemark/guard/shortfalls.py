@@ -9,7 +9,7 @@ from tidemark.credentials import PEOPLE
 
 _CHECKS = """
 select
-    array(select right_name from unnest(%(rights)s::text[]) as right_name where not pg_has_role(right_name, 'member')),
+    array(select right_name from unnest(%(rights)s::text[]) as right_name where not pg_has_role(right_name, 'usage')),
     (select rolcreaterole from pg_roles where rolname = current_user) and not exists (
         select from unnest(%(people)s::text[]) as person
         where not exists (
@@ -36,7 +36,9 @@ def shortfalls(connection: Connection[Any]) -> list[str]:
         "rights": list(GUARD_RIGHTS), "people": list(PEOPLE), "person": PEOPLE[0], "withheld": list(WITHHELD),
     }  # fmt: skip
     missing, mends, usable, reserved, files, prepared = connection.execute(_CHECKS, parameters).fetchall()[0]
-    found = [f"it cannot end or see sessions of others: `grant {right} to guard`" for right in missing]
+    found = []
+    if missing:
+        found.append(f"it sees and ends sessions of {', '.join(PEOPLE)} alone: `grant {', '.join(missing)} to guard`")
     if connection.info.server_version < RESERVING:
         found.append("Postgres before 16: no connections are kept for the parts, no changed password is put back")
     else:

@@ -61,7 +61,10 @@ _BLOCKING = f"""
 with people as ({PEOPLE}),
 waiting as (
     select pid, usename, datname, pg_blocking_pids(pid) as blockers from pg_stat_activity
-    where wait_event_type = 'Lock' and backend_type = 'client backend'
+    where case
+        when %(sees)s then wait_event_type = 'Lock' and backend_type = 'client backend'
+        else pid in (select pid from pg_locks where not granted)
+    end
     and usesysid not in (select oid from people)
 )
 select
@@ -73,6 +76,7 @@ from waiting
 inner join pg_stat_activity as session on session.pid = any(waiting.blockers)
 inner join people on people.oid = session.usesysid
 """  # noqa: S608 - a constant
+_SEES = "select pg_has_role('pg_read_all_stats', 'usage')"
 _END = "select pg_terminate_backend(pid) from pg_stat_activity where pid = %s and backend_start = %s"
 
 
@@ -146,7 +150,11 @@ class Watch(threading.Thread):
         self.seen_at = 0.0  # time.monotonic() of the last look
         self._settings, self._limits, self._journal, self._stop_asked = settings, limits, journal, stop
         self._held_up: dict[tuple[str | None, str | None], tuple[float, float]] = {}  # part: since when, seen last
-        self._parameters = {"parts": list(PARTS), "local": server.local, "databases": list(server.databases)}
+        self._parameters: dict[str, Any] = {
+            "parts": list(PARTS),
+            "local": server.local,
+            "databases": list(server.databases),
+        }
 
     def run(self) -> None:
         said = ""
@@ -157,6 +165,7 @@ class Watch(threading.Thread):
                     autocommit=True, application_name="tidemark-guard", options=OPTIONS,
                 ) as connection:  # fmt: skip
                     self.shortfalls = shortfalls(connection)
+                    self._parameters["sees"] = connection.execute(_SEES).fetchone() == (True,)
                     log.info("watches %s; falls short: %s", self.server.address, "; ".join(self.shortfalls) or "no")
                     said = ""
                     self._watch(connection)

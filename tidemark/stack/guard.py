@@ -45,7 +45,7 @@ def address(settings: Settings) -> str:
 
 def beat_path(home: Path) -> Path:
     """Where it says every second that it lives."""
-    return home / "run" / "guard-beat.json"
+    return home / "run" / "guard.beat"
 
 
 def read_beat(settings: Settings) -> dict[str, Any]:
