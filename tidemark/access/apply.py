@@ -29,6 +29,11 @@ from tidemark.settings import Settings
 
 LOCK_TIMEOUT = "10s"  # nothing here waits longer for whoever else uses the server
 TRIES = 6
+_ENTRIES = """
+select case entry.grantee when 0 then '-' else entry.grantee::regrole::text end, lower(entry.privilege_type)
+from pg_database cross join lateral aclexplode(coalesce(datacl, acldefault('d', datdba))) as entry
+where datname = %s
+"""
 OLDEST = 15  # the schema `public` is closed to everybody, and the tables are as tested
 
 # Who may enter a database, and what of it: dbt's incremental models and the promotion need temporary tables.
@@ -171,6 +176,10 @@ def _verifier(connection: psycopg.Connection, role: str, password: str) -> str:
 
 
 def _grant_entry(connection: psycopg.Connection, database: Database) -> None:
+    there = set(connection.execute(_ENTRIES, (database,)).fetchall())
+    wanted = {(role, right) for role, rights in ENTRY[database].items() for right in rights.split(", ")}
+    if wanted <= there and not any(role == "-" for role, _ in there):
+        return  # whoever may enter can hold up, or spoil, what writes the database's rights
     name = Identifier(database)
     connection.execute(SQL("revoke all on database {} from public").format(name))
     for role, rights in ENTRY[database].items():
@@ -183,6 +192,8 @@ def _ensure_password(
     """Set the role's password only where the one that we have does not open the door: a verifier is salted anew."""
     try:
         psycopg.connect(_address(server, role, password, database)).close()
-    except psycopg.OperationalError:
+    except psycopg.OperationalError as error:
+        if "password authentication failed" not in str(error):
+            return
         verifier = Literal(_verifier(connection, role, password))
         connection.execute(SQL("alter role {} login password {}").format(Identifier(role), verifier))

@@ -78,32 +78,39 @@ class PeopleLimits:
         return self._roles.get(role, self._defaults)
 
 
-def _try(connection: Connection, statement: SQL | Composed) -> None:
+def _try(connection: Connection, statement: SQL | Composed | bytes) -> None:
     """What an administrator of a server of others may not do falls short, and the guard says so."""
     with suppress(InsufficientPrivilege), connection.transaction():
         connection.execute(statement)
 
 
+def _set(connection: Connection, role: str, settings: dict[str, str], known: list[str]) -> None:
+    for setting, value in settings.items():
+        if f"{setting}={value}" not in known:
+            statement = SQL("alter role {} set {} to {}")
+            _try(connection, statement.format(Identifier(role), Identifier(setting), Literal(value)))
+
+
 def limit_roles(connection: Connection, limits: PeopleLimits) -> None:
     """Limit people's roles, and give the parts and the guard what they have before people; for the whole server."""
     reserving = connection.info.server_version >= RESERVING
-    there = {name for (name,) in connection.execute("select rolname from pg_roles").fetchall()}
-    for role in (role for role in PEOPLE if role in there):
-        own, name = limits.of(role), Identifier(role)
-        connection.execute(SQL("alter role {} connection limit {}").format(name, Literal(own.connections)))
-        for setting, value in own.settings().items():
-            connection.execute(SQL("alter role {} set {} to {}").format(name, Identifier(setting), Literal(value)))
-        files = Literal(f"{own.temporary_files_mb}MB")
-        _try(connection, SQL("alter role {} set temp_file_limit to {}").format(name, files))
+    found = connection.execute("select rolname, rolconnlimit, coalesce(rolconfig, '{}') from pg_roles").fetchall()
+    there = {role: (connections, settings) for role, connections, settings in found}
+    people = [role for role in PEOPLE if role in there]
+    for role in people:
+        own, (connections, known) = limits.of(role), there[role]
+        if connections != own.connections:
+            statement = SQL("alter role {} connection limit {}")
+            connection.execute(statement.format(Identifier(role), Literal(own.connections)))
+        _set(connection, role, {**own.settings(), "temp_file_limit": f"{own.temporary_files_mb}MB"}, known)
     for part in (part for part in PARTS if part in there):
-        name = Identifier(part)
-        connection.execute(SQL("alter role {} set lock_timeout to {}").format(name, Literal(PARTS_LOCK_TIMEOUT)))
+        _set(connection, part, {"lock_timeout": PARTS_LOCK_TIMEOUT}, there[part][1])
         if reserving:
-            _try(connection, SQL("grant pg_use_reserved_connections to {}").format(name))
+            _try(connection, SQL("grant pg_use_reserved_connections to {}").format(Identifier(part)))
     for right in GUARD_RIGHTS:
         _try(connection, SQL("grant {} to guard").format(Identifier(right)))
     if reserving:  # on an older server ADMIN brings a role's rights with it, and CREATEROLE reaches every role
-        _let_mend(connection, [role for role in PEOPLE if role in there])
+        _let_mend(connection, people)
 
 
 def _let_mend(connection: Connection, people: list[str]) -> None:
@@ -122,6 +129,8 @@ def close_database(connection: Connection) -> None:
         _try(connection, SQL("revoke execute on function {} from public").format(SQL(function)))
     if connection.execute(_PUBLIC_SETTINGS).rowcount:  # the right to update is the right to lock it from all readers
         _try(connection, SQL("revoke update on pg_catalog.pg_settings from public"))
+    if not connection.execute("select from pg_event_trigger where evtname = 'refuse_people'").rowcount:
+        _try(connection, Path(__file__).with_name("people.sql").read_bytes())
 
 
 def close_others(connection: Connection) -> None:
