@@ -19,12 +19,15 @@ TABLES: dict[str, sql.Identifier] = {
     "warehouse": sql.Identifier("ops", "turn"),
 }
 _INSERT = sql.SQL("insert into {} (name) values (%s) on conflict (name) do nothing")
+# Who has locked the row; else who has written the table, where the row is so new that only its maker sees it.
 _HOLDER = sql.SQL("""
 select concat_ws(' ', 'pid', held.pid, 'of', session.usename, 'since ' || date_trunc('second', session.xact_start))
-from {} as turn
-inner join pg_locks as held on held.locktype = 'transactionid' and held.granted and held.transactionid = turn.xmax
-inner join pg_stat_activity as session on session.pid = held.pid
-where turn.name = %s
+from pg_locks as held inner join pg_stat_activity as session on session.pid = held.pid
+where held.granted and held.pid <> pg_backend_pid() and (
+    held.transactionid = (select xmax from {table} where name = %s)
+    or (held.relation = {text}::regclass and held.mode = 'RowExclusiveLock')
+)
+order by held.locktype desc limit 1
 """)
 
 
@@ -49,7 +52,8 @@ def take(connection: Connection[Any], name: str, seconds: float, shared: bool = 
             connection.execute(sql.SQL("select from {} where name = %s {}").format(table, strength), (name,))
             _limit(connection, before)
     except LockNotAvailable:
-        holder = connection.execute(_HOLDER.format(table), (name,)).fetchone()
+        text = sql.Literal(table.as_string(None))
+        holder = connection.execute(_HOLDER.format(table=table, text=text), (name,)).fetchone()
         raise TurnTaken(
             f"{name}: expected no other at the same time, one has not ended within {seconds:g} s "
             f"({holder[0] if holder else 'who it is cannot be seen any more'}): wait for it, or end it"

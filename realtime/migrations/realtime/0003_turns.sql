@@ -7,7 +7,8 @@ grant select, insert, update on realtime.turn to stream_writer;
 
 -- Makes the partition of one day: created, then attached, so that no reader is waited for; one creator at a time.
 create or replace function realtime.ensure_partition(topic text, day date) returns boolean
-language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
     partition_name constant text := topic || '_' || to_char(day, 'YYYYMMDD');
     lower_bound constant text := to_char(day, 'YYYY-MM-DD') || ' 00:00:00+00';
