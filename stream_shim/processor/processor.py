@@ -19,12 +19,13 @@ from kafka.errors import LogTruncationError, OffsetOutOfRangeError, RetriableErr
 
 from stream_shim.buffer.topics import topic_ids
 from stream_shim.processor.asking import ANSWER_SECONDS, Asking
-from stream_shim.processor.consumer import check_clock, open_consumer, topic_id
+from stream_shim.processor.consumer import PROCESSOR, check_clock, open_consumer, topic_id
 from stream_shim.processor.counts import Committed, Counts, committed_of
 from stream_shim.processor.destination import Destination, Fenced, NotTaken, Segment, TopicAndPartition
 from stream_shim.processor.epochs import EpochEnded, LogState
 from stream_shim.processor.records import Chunk
 from tidemark import connections
+from tidemark.kafka import require_rights
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.processor")
@@ -54,6 +55,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._accounted: dict[TopicPartition, int] = {}  # per partition, the next offset to hand on
         self._in_kafka: dict[TopicPartition, int] = {}  # per partition, what Kafka was told last
         self._queue: queue.Queue[tuple[Any, Committed]] = queue.Queue(BATCHES_AHEAD)
+        self._accounted_at_look: dict[TopicPartition, int] = {}
         self._next_upkeep = self._next_look = self._polled_at = 0.0
         self._asking = Asking()
         self._failure: BaseException | None = None
@@ -113,7 +115,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         stale = time.monotonic() - self._polled_at > STALE_SECONDS
         self._polled_at = time.monotonic()
         if chunks and stale:
-            known: dict[str, str | None] = {**topic_ids(self._settings, sorted(self._topic_ids))}
+            known: dict[str, str | None] = {**topic_ids(self._settings, sorted(self._topic_ids), PROCESSOR)}
         else:
             known = {topic: topic_id(self._consumer, topic) for topic in self._topic_ids}
         others = {topic for topic, there in known.items() if there not in (None, self._topic_ids[topic])}
@@ -142,10 +144,10 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         if not partitions:
             return
         self._settle(stop)
-        ids = topic_ids(self._settings, sorted({partition.topic for partition in partitions}))
+        ids = topic_ids(self._settings, sorted({partition.topic for partition in partitions}), PROCESSOR)
         self._topic_ids |= ids
         starts, ends = self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
-        if topic_ids(self._settings, sorted(ids)) != ids:
+        if topic_ids(self._settings, sorted(ids), PROCESSOR) != ids:
             return  # made again in between: the offsets may be of another log than the ids
         logs = {(p.topic, p.partition): LogState(ids[p.topic], starts[p], ends[p]) for p in partitions}
         try:
@@ -228,7 +230,13 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         """Ask where the logs end, now and then: a lag is seen although nothing is read."""
         if time.monotonic() >= self._next_look and self._accounted:
             self._next_look = time.monotonic() + LAG_SECONDS
-            self._counts.see_ends(self._consumer.end_offsets(list(self._accounted)))
+            ends = self._consumer.end_offsets(list(self._accounted))
+            self._counts.see_ends(ends)
+            silent = [p for p, offset in self._accounted_at_look.items() if self._accounted.get(p) == offset < ends[p]]
+            self._accounted_at_look = dict(self._accounted)
+            if silent:
+                # It may be that nothing may be read: kafka-python polls on then, and says nothing.
+                require_rights(self._settings, PROCESSOR, sorted({partition.topic for partition in silent}))
 
     def _commit_to_kafka(self) -> None:
         """Tell Kafka what the destination holds: for the lag tools, and for a destination that keeps no position."""

@@ -4,7 +4,7 @@ from psycopg import Connection, sql
 
 from stream_shim.buffer.topics import partitions_of, topic_ids
 from stream_shim.processor.epochs import LogState, Step, open_next_epoch, plan_next_epoch
-from stream_shim.repairs.rebuild import KafkaLog
+from stream_shim.repairs.rebuild import REPAIRER, KafkaLog
 from tidemark import connections
 from tidemark.categories import CATEGORIES
 from tidemark.errors import ConfigurationError, TidemarkError
@@ -15,8 +15,8 @@ def next_epoch(settings: Settings, topic: str, opening: bool) -> tuple[int | Non
     """(the new epoch's number, or None where it was not asked for; what it means for each partition)."""
     if topic not in CATEGORIES:
         raise ConfigurationError(f"expected a topic of {', '.join(CATEGORIES)}, received {topic!r}")
-    topic_id = topic_ids(settings, [topic])[topic]
-    logs = {partition: KafkaLog(settings, topic, partition) for partition in partitions_of(settings, topic)}
+    topic_id = topic_ids(settings, [topic], REPAIRER)[topic]
+    logs = {partition: KafkaLog(settings, topic, partition) for partition in partitions_of(settings, topic, REPAIRER)}
     states = {partition: LogState(topic_id, log.start, log.end) for partition, log in logs.items()}
     try:
         with connections.connect(settings, "realtime", "promoter") as connection:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -57,6 +58,18 @@ ENTRY: dict[Database, dict[str, str]] = {
 }
 
 
+@dataclass(frozen=True)
+class Server:
+    """Where a database is, and who sets it up there."""
+
+    address: PostgresServer
+    administrator: Administrator
+
+    @classmethod
+    def of(cls, settings: Settings, database: Database) -> "Server":
+        return cls(postgres_server(settings, database), administrator(settings, database))
+
+
 def apply(settings: Settings, report: Report = lambda database, doing: None) -> dict[Database, list[Migration]]:
     """Make what is missing on the server of each database; repeating it changes nothing. StackError if not.
 
@@ -65,32 +78,31 @@ def apply(settings: Settings, report: Report = lambda database, doing: None) -> 
     """
     ensure_credentials(settings)
     limits = PeopleLimits(settings.people_file)
-    servers = {
-        database: (postgres_server(settings, database), administrator(settings, database)) for database in DATABASES
-    }
+    servers = {database: Server.of(settings, database) for database in DATABASES}
     migrated: dict[Database, list[Migration]] = {}
     with ExitStack() as turns:
-        for database, (server, owner) in servers.items():
-            with _refusals(server, owner, database):
-                _ensure_database(server, owner, database)
-                take_turn(turns.enter_context(_connect(server, owner, database)))
-        for database, (server, owner) in servers.items():
-            with _refusals(server, owner, database):
-                with _connect(server, owner, database) as connection:
+        for database, server in servers.items():
+            with _refusals(server, database):
+                _ensure_database(server, database)
+                take_turn(turns.enter_context(_connect(server, database)))
+        for database, server in servers.items():
+            with _refusals(server, database):
+                with _connect(server, database) as connection:
                     _patiently(lambda: _let_in(settings, connection, server, database, limits))  # noqa: B023
-                with _connect(server, owner, database) as connection:
+                with _connect(server, database) as connection:
                     migrated[database] = _migrate(settings, connection, database, report)
     return migrated
 
 
 @contextmanager
-def _refusals(server: PostgresServer, owner: Administrator, database: Database) -> Iterator[None]:
+def _refusals(server: Server, database: Database) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
         raise StackError(
-            f"expected to set up {database} on {server.host}:{server.port} as {owner.user} (a superuser, "
-            f"or one with CREATEDB and CREATEROLE), the server said: {_one_line(error)}"
+            f"expected to set up {database} on {server.address.host}:{server.address.port} as "
+            f"{server.administrator.user} (a superuser, or one with CREATEDB and CREATEROLE), the server said: "
+            f"{_one_line(error)}"
         ) from None
 
 
@@ -105,7 +117,7 @@ def _patiently(step: Callable[[], None]) -> None:
 
 
 def _let_in(
-    settings: Settings, connection: psycopg.Connection, server: PostgresServer, database: Database, limits: PeopleLimits
+    settings: Settings, connection: psycopg.Connection, server: Server, database: Database, limits: PeopleLimits
 ) -> None:
     passwords = {role: credential(settings, role) for role in ENTRY[database]}
     made = _ensure_roles(connection, passwords)
@@ -135,19 +147,20 @@ def _address(server: PostgresServer, user: str, password: str, database: str) ->
 
 
 @contextmanager
-def _connect(server: PostgresServer, owner: Administrator, database: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(_address(server, owner.user, owner.password, database), autocommit=True) as connection:
+def _connect(server: Server, database: str) -> Iterator[psycopg.Connection]:
+    owner = server.administrator
+    with psycopg.connect(_address(server.address, owner.user, owner.password, database), autocommit=True) as connection:
         # A role's own settings may say otherwise; notices of what exists already are no news.
         connection.execute("set client_min_messages to warning")
         connection.execute(SQL("set lock_timeout to {}").format(LOCK_TIMEOUT))
         yield connection
 
 
-def _ensure_database(server: PostgresServer, owner: Administrator, database: Database) -> None:
-    with _connect(server, owner, "postgres") as maintenance:
+def _ensure_database(server: Server, database: Database) -> None:
+    with _connect(server, "postgres") as maintenance:
         if maintenance.info.server_version < OLDEST * 10_000:
             raise StackError(
-                f"expected Postgres {OLDEST} or newer at {server.host}:{server.port}, found "
+                f"expected Postgres {OLDEST} or newer at {server.address.host}:{server.address.port}, found "
                 f"{maintenance.info.parameter_status('server_version')}"
             )
         name = Identifier(database)
@@ -187,11 +200,11 @@ def _grant_entry(connection: psycopg.Connection, database: Database) -> None:
 
 
 def _ensure_password(
-    connection: psycopg.Connection, server: PostgresServer, database: Database, role: str, password: str
+    connection: psycopg.Connection, server: Server, database: Database, role: str, password: str
 ) -> None:
     """Set the role's password only where the one that we have does not open the door: a verifier is salted anew."""
     try:
-        psycopg.connect(_address(server, role, password, database)).close()
+        psycopg.connect(_address(server.address, role, password, database)).close()
     except psycopg.OperationalError as error:
         if "password authentication failed" not in str(error):
             return

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tidemark.connections import DATABASES, Database, is_local, postgres_server, without_credentials
 from tidemark.guard.watch import Server
 from tidemark.settings import Settings
@@ -17,6 +19,7 @@ from tidemark.stack.process import Launch, server_environment
 NAME = "guard"
 TITLE = "the guard"
 STOP_SIGNAL = signal.SIGTERM
+LOGIN = ""
 
 
 def servers(settings: Settings) -> list[Server]:
@@ -61,13 +64,15 @@ def read_beat(settings: Settings) -> dict[str, Any]:
 def configuration(settings: Settings) -> str:
     """A digest of what it was started with: it is started anew where that has changed."""
     webhook = settings.alert_webhook.get_secret_value() if settings.alert_webhook else ""
-    parts = [version("tidemark"), address(settings), settings.people_file.read_text(), webhook]
+    limits = settings.people_file.read_text() if settings.people_file.exists() else ""
+    parts = [version("tidemark"), address(settings), limits, webhook]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def current(settings: Settings) -> bool:
-    """Whether the guard that runs is one for these settings."""
-    return read_beat(settings).get("configuration") == configuration(settings)
+def outdated(settings: Settings, running: psutil.Process) -> str:
+    """Where it was started with other limits, servers or an older Tidemark."""
+    beat = read_beat(settings)
+    return "" if beat.get("configuration") in {None, configuration(settings)} else "watched with other settings"
 
 
 def shortfalls(settings: Settings) -> list[str]:
