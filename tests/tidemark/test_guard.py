@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.errors import AdminShutdown, ConfigurationLimitExceeded
 
+from flows.account import account
 from flows.running import run_flow
 from tests.conftest import Stack
 from tests.flows.conftest import AS_OF, Feed, empty_warehouse, feed  # noqa: F401 - fixtures
@@ -64,7 +65,8 @@ def test_under_attack_a_day_is_promoted_up_finishes_and_rows_are_consumed(lane: 
             until(lambda: lane.consumed() == before + ROWS, f"{ROWS} rows consumed", CONSUMED_SECONDS)
         until(lambda: opens(stack), "the password to be put back", PUT_BACK_SECONDS)
         assert attack.ended["reads live"]
-    assert lane.unbalanced() == []
+    assert (lane.count("market_tick"), lane.doubled()) == (ROWS, [])
+    assert [balance for balance in account(stack.settings) if balance.balance] == []
     reasons = {reason for (reason,) in lane.query("select reason from guard.action where role_name = 'bi_reader'")}
     assert reasons >= {"held up a part", "changed password", "changed settings"}
 
