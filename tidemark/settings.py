@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     sources_file: Path = Field(PROJECT / "stream_shim" / "sources.yml", description="The streaming sources")
     topics_file: Path = Field(PROJECT / "stream_shim" / "topics.yml", description="Topic settings and mappings")
     destinations_file: Path = Field(PROJECT / "stream_shim" / "destinations.yml", description="The destinations")
+    people_file: Path = Field(PROJECT / "tidemark" / "access" / "people.yml", description="The limits of people")
 
     ecb_url: str = Field("https://www.ecb.europa.eu", description="Base URL of the ECB")
     fred_url: str = Field("https://api.stlouisfed.org", description="Base URL of FRED")

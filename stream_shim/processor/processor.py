@@ -18,6 +18,7 @@ from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from kafka.errors import LogTruncationError, OffsetOutOfRangeError, RetriableError
 
 from stream_shim.buffer.topics import topic_ids
+from stream_shim.processor.asking import ANSWER_SECONDS, Asking
 from stream_shim.processor.consumer import PROCESSOR, check_clock, open_consumer, topic_id
 from stream_shim.processor.counts import Committed, Counts, committed_of
 from stream_shim.processor.destination import Destination, Fenced, NotTaken, Segment, TopicAndPartition
@@ -54,6 +55,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._in_kafka: dict[TopicPartition, int] = {}  # per partition, what Kafka was told last
         self._queue: queue.Queue[tuple[Any, Committed]] = queue.Queue(BATCHES_AHEAD)
         self._next_upkeep = self._next_look = self._polled_at = 0.0
+        self._asking = Asking()
         self._failure: BaseException | None = None
         self._stopping = threading.Event()
         self._writer = threading.Thread(target=self._write_batches, name="writer", daemon=True)
@@ -81,8 +83,8 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._writer.start()
         try:
             while not stop.is_set():
-                self._raise_failure()
-                self._keep_up()
+                self._raise_failure(stop)
+                self._keep_up(stop)
                 try:
                     self._place(stop)
                     self._look_at_ends()
@@ -98,7 +100,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._commit_to_kafka()
         finally:
             self._shut_down()
-        self._raise_failure()
+        self._raise_failure(stop)
 
     def _poll(self) -> dict[TopicPartition, list[Chunk]]:
         """What has come. Where the log is not the one that was read, its partitions are to be placed anew."""
@@ -124,11 +126,11 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         """Read on from the destination's stored positions, whatever the consumer has come to."""
         self.on_partitions_assigned(list(self._consumer.assignment()))
 
-    def _keep_up(self) -> None:
+    def _keep_up(self, stop: threading.Event) -> None:
         """Let the destination prepare for the days ahead, now and then; what it cannot do is tried again, and shows."""
         if time.monotonic() >= self._next_upkeep:
             try:
-                self._destination.keep_up()
+                self._asking.ask(self._destination.keep_up, self._stay_in_the_group, stop)
                 self._next_upkeep = time.monotonic() + UPKEEP_SECONDS
             except NotTaken as error:
                 log.warning("%s: %s", self.name, error)
@@ -147,11 +149,12 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             return  # made again in between: the offsets may be of another log than the ids
         logs = {(p.topic, p.partition): LogState(ids[p.topic], starts[p], ends[p]) for p in partitions}
         try:
-            positions = self._destination.positions(logs)
+            positions = self._asking.ask(lambda: self._destination.positions(logs), self._stay_in_the_group, stop)
         except NotTaken as error:
             self._pause(stop, "destination", str(error))
             return
         self._counts.answers("destination")
+        partitions = [p for p in partitions if p in self._consumer.assignment()]  # the group may have changed meanwhile
         for partition in partitions:
             position = positions.get((partition.topic, partition.partition))
             offset = self._committed(partition, logs) if position is None else position.next_offset
@@ -199,13 +202,16 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _hand_over(self, segments: list[Segment], stop: threading.Event) -> None:
         prepared = self._destination.prepare(segments)
-        committed = committed_of(segments)
+        committed, told_at = committed_of(segments), time.monotonic()
         while not stop.is_set() and self._failure is None:
             try:
                 self._queue.put((prepared, committed), timeout=1)
                 return
             except queue.Full:
                 self._stay_in_the_group()
+            if time.monotonic() - told_at > ANSWER_SECONDS:
+                told_at = time.monotonic()
+                self._counts.wait("destination", f"expected a commit every {ANSWER_SECONDS:.0f} s, none has ended yet")
 
     def _stay_in_the_group(self) -> None:
         """A poll that returns nothing: the group counts polls, not heartbeats alone. An error comes again."""
@@ -265,13 +271,13 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         """The counts so far, as metrics and alerts read them."""
         return self._counts.report(self._destination.headroom_days())
 
-    def _raise_failure(self) -> None:
+    def _raise_failure(self, stop: threading.Event) -> None:
         """A fence means: read the stored positions again. Anything else ends the processor."""
         failure, self._failure = self._failure, None
         if isinstance(failure, Fenced):
             self._counts.fences += 1
             log.warning("%s: %s", self.name, failure)
-            self._settle(self._stopping)
+            self._settle(stop)
             self._failure = None
             self._place_anew()
         elif failure is not None:
