@@ -94,8 +94,8 @@ def test_what_the_servers_hold_survives_down_and_up(stack: Stack, new_stack: Sta
     with closing(KafkaProducer(**broker)) as producer:
         producer.send("kept", b"record").get(30)
 
-    assert local.down(mine.settings) == ["Postgres", "Kafka"]
-    assert _states(mine) == {"postgres": "stopped", "kafka": "stopped", "prefect": "external"}
+    assert local.down(mine.settings) == ["Postgres", "Kafka", "the guard"]
+    assert _states(mine) == {"postgres": "stopped", "kafka": "stopped", "prefect": "external", "guard": "stopped"}
     assert local.down(mine.settings) == []
     local.up(mine.settings)
     pids = [server.pid for server in local.status(mine.settings)]
