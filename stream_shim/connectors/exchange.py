@@ -196,8 +196,6 @@ async def _books(  # noqa: PLR0917 - what its stream is, then what its keeper gi
     exchange: Any, entry: OrderBook, symbol: str, pace: Pace, listener: Listener, part: str
 ) -> None:
     """Snapshots at the entry's pace. ccxt begins a book anew where it finds a gap in it, so none is made across one."""
-    from ccxt.base.errors import InvalidNonce
-
     while True:
         watch = asyncio.ensure_future(exchange.watch_order_book(symbol))
         try:
@@ -206,10 +204,6 @@ async def _books(  # noqa: PLR0917 - what its stream is, then what its keeper gi
             if pace.waits and not (await asyncio.wait([watch], timeout=entry.every_seconds))[0]:
                 pace.pause()
             book = await listener.next_of(part, symbol, watch)
-        except InvalidNonce as error:  # a checksum that differs is one too
-            listener.publisher.gaps[symbol] += 1
-            log.warning("%s: the book of %s has a gap (%s); it begins anew", listener.source.name, symbol, error)
-            continue
         finally:
             watch.cancel()
         pace.offer(symbol, _levels(listener, entry, book))

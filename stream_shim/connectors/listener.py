@@ -16,6 +16,7 @@ log = logging.getLogger("tidemark.connector")
 
 RETRY_SECONDS = (0, 0, 1, 2, 5, 10, 30, 60)  # before a stream is asked for again, by its failures in a row
 MOST_CHARACTERS = 200  # of a message, in a sentence about it
+REPEATED_SECONDS = 1
 STEADY_SECONDS = 60  # a stream that ran so long before it failed begins again with the shortest wait
 
 Stream = Callable[["Listener", str], Coroutine[Any, Any, None]]
@@ -82,7 +83,7 @@ class Listener:
         """
         from ccxt.base.errors import AuthenticationError, BaseError, PermissionDenied
 
-        failures = 0
+        failures, last = 0, None
         while True:
             started = time.monotonic()
             try:
@@ -90,13 +91,17 @@ class Listener:
             except BaseError as error:
                 if isinstance(error, AuthenticationError) and not isinstance(error, PermissionDenied):
                     raise  # it is the entry's, not the stream's
+                if error is last:  # ccxt gives an error that came while nobody awaited until the next news
+                    await asyncio.sleep(REPEATED_SECONDS)
+                    continue
                 failures = 0 if time.monotonic() - started > STEADY_SECONDS else failures
                 failures += self._note(part, symbol, error, failures)
+                last = error
             await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
 
     def _note(self, part: str, symbol: str, error: Exception, failures: int) -> int:
         """Count and name a stream's failure; returns how many it adds to its failures in a row."""
-        from ccxt.base.errors import OperationFailed
+        from ccxt.base.errors import InvalidNonce, OperationFailed
 
         said, is_refusal = hide(f"{type(error).__name__}: {error}"), not isinstance(error, OperationFailed)
         if is_refusal and self._blame.names_another(said, symbol):
@@ -104,6 +109,10 @@ class Listener:
         self._unheard.add(part)
         if not is_refusal and not getattr(error, "ends_connection", False):
             self._stuck.add(part)
+        if isinstance(error, InvalidNonce):  # of which a checksum that differs is one
+            self.publisher.gaps[symbol] += 1
+            log.warning("%s: the book of %s has a gap (%s); it begins anew", self.source.name, symbol, said)
+        elif part in self._stuck:
             log.warning("%s: expected %s to stream, received %s; asking again", self.source.name, part, said)
         if failures or is_refusal:
             self.publisher.degrade(part, said)
