@@ -14,7 +14,7 @@ from tidemark.errors import SourceError
 
 log = logging.getLogger("tidemark.connector")
 
-RETRY_SECONDS = (0, 0, 1, 2, 5, 10, 30, 60)  # before a stream is asked for again, by its failures in a row
+RETRY_SECONDS = (0, 1, 2, 5, 10, 30, 60)  # before a stream is asked for again, by its failures in a row
 MOST_CHARACTERS = 200  # of a message, in a sentence about it
 REPEATED_SECONDS = 1
 STEADY_SECONDS = 60  # a stream that ran so long before it failed begins again with the shortest wait
@@ -35,12 +35,34 @@ def watched(exchange_class: Any) -> Any:
         on_fault: Callable[[str, str], None] = staticmethod(log.error)
         on_lost: Callable[[BaseException], None] = staticmethod(log.error)
 
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.spawned: set[Any] = set()
+
         def client(self, url: str) -> Any:
             client = super().client(url)
             if "handle_message" not in vars(client):
                 client.handle_message = partial(_handle, self, client, client.handle_message)
                 client.reject = partial(_reject, client, client.reject)
             return client
+
+        def spawn(self, method: Any, *args: Any) -> Any:
+            async def run() -> Any:
+                task = asyncio.current_task()
+                self.spawned.add(task)
+                try:
+                    return await method(*args)
+                except asyncio.CancelledError:
+                    return None  # by `close`; ccxt's callback of the task would raise it
+                finally:
+                    self.spawned.discard(task)
+
+            return super().spawn(run)
+
+        async def close(self, *args: Any) -> None:
+            for task in list(self.spawned):
+                task.cancel()  # one that goes on would open the session again
+            await super().close(*args)
 
         def on_error(self, client: Any, error: BaseException) -> None:
             error.ends_connection = True  # type: ignore[attr-defined]
@@ -66,6 +88,13 @@ def watched(exchange_class: Any) -> Any:
     return Watched
 
 
+def _is_refusal(error: Exception) -> bool:
+    """Whether the venue, or ccxt, says no; what merely failed, like a connection, may go the next time."""
+    from ccxt.base.errors import OperationFailed
+
+    return not isinstance(error, OperationFailed)
+
+
 class Listener:
     """Keeps a source's streams: silence is counted by symbol, and a source with no sound at all is lost."""
 
@@ -83,7 +112,7 @@ class Listener:
         """
         from ccxt.base.errors import AuthenticationError, BaseError, PermissionDenied
 
-        failures, last = 0, None
+        failures, failed_at, last = 0, 0.0, None
         while True:
             started = time.monotonic()
             try:
@@ -91,32 +120,41 @@ class Listener:
             except BaseError as error:
                 if isinstance(error, AuthenticationError) and not isinstance(error, PermissionDenied):
                     raise  # it is the entry's, not the stream's
-                if error is last:  # ccxt gives an error that came while nobody awaited until the next news
+                self._end_silence(part, failed_at if error is last else time.monotonic())
+                said = hide(f"{type(error).__name__}: {error}")
+                # An error that came while nobody awaited ccxt gives again until the next news. Where another stream is
+                # refused, the connection goes on, and what came meanwhile is in ccxt's cache.
+                if error is last or (_is_refusal(error) and self._blame.names_another(said, symbol)):
                     await asyncio.sleep(REPEATED_SECONDS)
                     continue
-                failures = 0 if time.monotonic() - started > STEADY_SECONDS else failures
-                failures += self._note(part, symbol, error, failures)
+                failed_at = time.monotonic()
+                failures = 1 if failed_at - started > STEADY_SECONDS else failures + 1
+                self._note(part, symbol, error, said, failures)
                 last = error
-            await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+            await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1])
 
-    def _note(self, part: str, symbol: str, error: Exception, failures: int) -> int:
-        """Count and name a stream's failure; returns how many it adds to its failures in a row."""
-        from ccxt.base.errors import InvalidNonce, OperationFailed
+    def _end_silence(self, part: str, since: float) -> None:
+        """SourceError where no stream gave anything for too long, or one that may have no subscription did not."""
+        name, limit, now = self.source.name, self.source.silence_seconds, time.monotonic()
+        if now - self._heard_at >= limit:
+            raise SourceError(f"{name}: expected news within {limit} s, received none of any symbol")
+        if part in self._stuck and now - since >= limit:
+            raise SourceError(f"{name}: expected {part} to stream again within {limit} s, it did not")
 
-        said, is_refusal = hide(f"{type(error).__name__}: {error}"), not isinstance(error, OperationFailed)
-        if is_refusal and self._blame.names_another(said, symbol):
-            return 0  # the connection goes on, and what came meanwhile is in ccxt's cache
+    def _note(self, part: str, symbol: str, error: Exception, said: str, failures: int) -> None:
+        """Count and name a stream's failure."""
+        from ccxt.base.errors import InvalidNonce
+
         self._unheard.add(part)
-        if not is_refusal and not getattr(error, "ends_connection", False):
+        if not _is_refusal(error) and not getattr(error, "ends_connection", False):
             self._stuck.add(part)
         if isinstance(error, InvalidNonce):  # of which a checksum that differs is one
             self.publisher.gaps[symbol] += 1
             log.warning("%s: the book of %s has a gap (%s); it begins anew", self.source.name, symbol, said)
         elif part in self._stuck:
             log.warning("%s: expected %s to stream, received %s; asking again", self.source.name, part, said)
-        if failures or is_refusal:
+        if failures > 1 or _is_refusal(error):
             self.publisher.degrade(part, said)
-        return 1
 
     def count_lost(self, error: BaseException) -> None:
         """A connection has ended: the streams that it carried are asked for again."""
@@ -130,10 +168,7 @@ class Listener:
         while not (await asyncio.wait([watch], timeout=limit))[0]:
             self.publisher.silences[symbol] += 1
             log.warning("%s: expected news of %s within %s s, received none", self.source.name, symbol, limit)
-            if time.monotonic() - self._heard_at >= limit:
-                raise SourceError(f"{self.source.name}: expected news within {limit} s, received none of any symbol")
-            if part in self._stuck:
-                raise SourceError(f"{self.source.name}: expected {part} to stream again within {limit} s, it did not")
+            self._end_silence(part, 0.0)
         given = self._result(part, watch)
         self._heard_at = time.monotonic()
         if part in self._unheard:

@@ -39,7 +39,7 @@ class Blame:
     def __init__(self, exchange: Any, symbols: Iterable[str]) -> None:
         self._patterns = {
             symbol: re.compile(
-                rf"(?<![\w/-])({re.escape(exchange.market(symbol)['id'])}|{re.escape(symbol)})(?![/:-]?\w)",
+                rf"(?<![\w/-])({re.escape(str(exchange.market(symbol)['id']))}|{re.escape(symbol)})(?![/:-]?\w)",
                 re.IGNORECASE,
             )
             for symbol in symbols

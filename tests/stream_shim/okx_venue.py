@@ -27,6 +27,7 @@ class OkxVenue:
     expects: int
     gap_at: int = 0
     gone: frozenset[str] = frozenset()
+    odd_time_at: int = 0  # the update with this trade has a time of no calendar
     sent: int = 0
     connections: int = 0
     snapshots: int = 0
@@ -59,6 +60,9 @@ class OkxVenue:
                 await self._subscribe(socket, asked)
             if self._sending is None and len(self._subscribed) == self.expects:
                 self._sending = asyncio.create_task(self._send(socket.send_json))
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
         return socket
 
     async def _subscribe(self, socket: web.WebSocketResponse, asked: dict[str, str]) -> None:
@@ -97,5 +101,6 @@ class OkxVenue:
     def _book(self, action: str, sequence: int, previous: int) -> dict[str, Any]:
         """Its sizes are the sequence's number, so that each snapshot says what it was made of."""
         levels = {"bids": [["96000", str(sequence), "0", "1"]], "asks": [["96001", str(sequence), "0", "1"]]}
-        data = {**levels, "ts": str(TIME_MS + sequence), "seqId": sequence, "prevSeqId": previous, "checksum": 0}
+        time_ms = 10**18 if self.sent and self.sent == self.odd_time_at else TIME_MS + sequence
+        data = {**levels, "ts": str(time_ms), "seqId": sequence, "prevSeqId": previous, "checksum": 0}
         return {"arg": {"channel": "books", "instId": self.instruments[0]}, "action": action, "data": [data]}

@@ -148,6 +148,38 @@ def test_an_instrument_that_the_venue_no_longer_has_costs_itself_and_is_named(wi
         assert ids_of(wire, symbol) == Counter(str(number) for number in range(1, 501))
 
 
+def test_a_message_that_ccxt_itself_fails_on_is_counted_and_its_connection_made_anew(wire: Wire) -> None:
+    venue = OkxVenue(["BTC-USDT"], trades=300, expects=2, odd_time_at=100)
+    with in_thread(venue.serve) as port:
+        entry = okx(
+            wire, port, "okx_odd", trades=["BTC/USDT"], order_book={"symbols": ["BTC-USDT"], "every_seconds": 0}
+        )
+        with wire.connected(entry) as publisher:
+            until(lambda: venue.connections == 2, "the next connection")
+            until(lambda: venue.sent > 300 and _last_size(wire) == 100 + venue.sent, "the last book")
+            until(lambda: ids_of(wire, "BTC/USDT")[str(venue.sent)], "the last trade")
+    assert publisher.client_errors == {"ccxt failed on a message with ValueError": 1}
+    assert publisher.source_errors == 1
+    assert set(ids_of(wire, "BTC/USDT").values()) == {1}
+
+
+def test_a_book_that_the_venue_refuses_at_its_first_request_costs_itself_and_is_named(
+    wire: Wire, session: Session
+) -> None:
+    with serving(session.folder) as servers:
+        feed = servers.binance.feed
+        feed.snapshots = {symbol: book for symbol, book in feed.snapshots.items() if symbol == "BTCUSDT"}
+        book = {"symbols": ["BTC/USDT", "ETH/USDT"], "depth": 5, "every_seconds": 0.1}
+        with wire.connected(binance(wire, servers, "one_refused", order_book=book)) as publisher:
+            until(lambda: publisher.degraded, "the book named")
+            until(lambda: publisher.sent["market_tick"] >= session_trades(servers), "every trade")
+            until(lambda: publisher.sent["order_book_l2"], "the other book")
+    assert publisher.degraded.keys() == {"ETH/USDT book"}
+    assert not publisher.source_errors
+    assert ids_of(wire, "BTC/USDT") == Counter(recorded_ids(servers, BTC))
+    assert {one["symbol"] for one in wire.records("order_book_l2")} == {"BTC/USDT"}
+
+
 @pytest.mark.parametrize("accident", [Accident.CUT, Accident.GARBAGE])
 def test_a_connection_that_breaks_costs_its_own_streams_alone(wire: Wire, session: Session, accident: Accident) -> None:
     with serving(session.folder) as servers:
