@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from stream_shim.buffer.health import Health
 from stream_shim.buffer.publisher import Datum, missing_fields
 from stream_shim.config import CcxtSource, SourceEntry, check_source, read_sources
 from stream_shim.connectors import connector_of
@@ -31,6 +32,8 @@ def list_sources(settings: Settings) -> list[dict[str, Any]]:
                 "rejected": sum(report.get("rejected", {}).values()),
                 "gaps": sum(report.get("gaps", {}).values()),
                 "reconnects": report.get("source_errors", 0),
+                "client_errors": sum(report.get("client_errors", {}).values()),
+                "degraded": ", ".join(report.get("degraded", {})),
             }
         )
     return rows
@@ -85,14 +88,13 @@ def _replace(path: Path, text: str, added: str | None = None) -> None:
         part.unlink(missing_ok=True)
 
 
-class Preview:
+class Preview(Health):
     """Stands where the publisher does and keeps the first data instead of sending them."""
 
-    def __init__(self, wanted: int, stop: asyncio.Event) -> None:
+    def __init__(self, source: str, wanted: int, stop: asyncio.Event) -> None:
+        super().__init__(source)
         self.data: list[Datum] = []
         self.rejected: Counter[str] = Counter()
-        self.gaps: Counter[str] = Counter()
-        self.silences: Counter[str] = Counter()
         self.last_ids: dict[str, int] = {}
         self._wanted, self._stop = wanted, stop
 
@@ -123,12 +125,13 @@ def preview(settings: Settings, entry: SourceEntry, wanted: int, seconds: float,
 
     async def look() -> Preview:
         stop = asyncio.Event()
-        shown = Preview(wanted, stop)
+        shown = Preview(entry.name, wanted, stop)
         try:
             await asyncio.wait_for(connector_of(entry)(entry, shown, there, stop), seconds)  # type: ignore[arg-type]
         except TimeoutError:
             if not shown.data:
-                raise SourceError(f"{entry.name}: expected data within {seconds:.0f} s, received none") from None
+                said = "".join(f"; {part}: {why}" for part, why in shown.degraded.items())
+                raise SourceError(f"{entry.name}: expected data within {seconds:.0f} s, received none{said}") from None
         return shown
 
     return asyncio.run(look())

@@ -14,6 +14,7 @@ from kafka.errors import AuthorizationError
 from kafka.partitioner.abc import Partitioner
 from kafka.partitioner.default import murmur2
 
+from stream_shim.buffer.health import Health
 from stream_shim.buffer.topics import MAX_MESSAGE_BYTES
 from stream_shim.running.reports import report_path, write_report
 from tidemark.categories import CATEGORIES, key_fields, required_fields
@@ -60,20 +61,17 @@ class ByKey(Partitioner):  # type: ignore[misc]
         return _hash(serialized_key) % len(cluster.partitions_for_topic(topic))
 
 
-class Publisher:
+class Publisher(Health):
     """Publishes the data of one source. A datum that lacks a required field is counted and kept, never sent."""
 
     def __init__(self, settings: Settings, source: str) -> None:
         from kafka import KafkaProducer
 
-        self.source = source
+        super().__init__(source)
         self.sent: Counter[str] = Counter()  # acknowledged, by topic
         self.rejected: Counter[str] = Counter()  # by reason
         self.errors = 0  # not acknowledged
         self._refusal: BaseException | None = None  # the right that Kafka says is missing: nothing more is sent
-        self.source_errors = 0  # times the source was lost, and connected again
-        self.gaps: Counter[str] = Counter()  # by symbol: trades or books that are missing
-        self.silences: Counter[str] = Counter()  # by symbol: times that nothing came
         self._ids_file = settings.home / "cursors" / f"{source}.ids.json"
         # by symbol, where the venue's trade ids are sequential: kept, so that what a restart misses is counted too
         self.last_ids: dict[str, int] = json.loads(self._ids_file.read_text()) if self._ids_file.exists() else {}
@@ -159,9 +157,7 @@ class Publisher:
             "sent": dict(self.sent),
             "rejected": dict(self.rejected),
             "errors": self.errors,
-            "source_errors": self.source_errors,
-            "gaps": dict(self.gaps),
-            "silences": dict(self.silences),
+            **self.troubles(),
             "last_message_at": self.last_message_at,
         }
 

@@ -50,6 +50,8 @@ def check(name: str, records: int, seconds: float, as_json: bool) -> None:
         )
     with tempfile.TemporaryDirectory() as home:
         shown = preview(settings, found[name], records, seconds, Path(home))
+    for part, why in shown.degraded.items():
+        click.echo(f"{part} gives nothing: {why}", err=True)
     if not shown.data:
         raise SourceError(
             f"{name}: expected a record, received none; messages that were no datum: {dict(shown.rejected)}"

@@ -6,21 +6,26 @@ One record of the schema `trades` and the best level of one of `mbp-10`, decoded
              side='B', depth=0, price=3702750000000, size=1, flags=0, ts_in_delta=18113, sequence=145885)
     MBP10Msg(.., levels=[BidAskPair(bid_px=3702250000000, ask_px=3702750000000, bid_sz=19, ask_sz=13, ..), ..])
 
-Source: Databento, "Live API" and "Schemas and data formats". The client tells `instrument_id` from symbol by the
-mappings that the gateway sends first; its queue makes the gateway wait when Kafka does.
+Source: Databento, "Live API" and "Schemas and data formats". A record is named by the mapping of its `instrument_id`
+that came before it in the client's queue, which makes the gateway wait when Kafka does. The gateway tells each symbol
+that it cannot resolve, and goes on with the others.
 """
 
 import asyncio
 import logging
+import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import databento
+import databento_dbn as dbn
 
 from stream_shim.buffer.publisher import Datum, Publisher
 from stream_shim.config import DatabentoSource, fill, hide
 from stream_shim.connectors import until_stopped
 from stream_shim.connectors.books import Pace, snapshot
+from stream_shim.connectors.client_log import counted
 from tidemark.errors import SourceError
 from tidemark.settings import Settings
 
@@ -29,6 +34,13 @@ log = logging.getLogger("tidemark.connector")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_PRICE = 2**63 - 1
 _MAYBE_BAD_BOOK = 1 << 2  # F_MAYBE_BAD_BOOK of a record's flags: the gateway has lost something that was in the book
+_EVERY = "ALL_SYMBOLS"
+_RAISED = (
+    "connection lost",
+    "gateway error: ",
+    "CRAM authentication",
+    "disconnecting client",
+)  # what the client logs and raises
 _PLAIN = ("publisher_id", "instrument_id", "depth", "flags", "ts_in_delta", "sequence")
 
 
@@ -66,10 +78,14 @@ def parse_book(source_system: str, symbol: str, record: Any, depth: int) -> list
 
 async def run(source: DatabentoSource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:
     """The entry's streams until `stop`; SourceError where the gateway refuses, is lost, or gives no record in time."""
-    live = databento.Live(key=fill(source.credentials["key"]), gateway=source.gateway, port=source.port)
+    live = databento.Live(
+        key=fill(source.credentials["key"]), gateway=source.gateway, port=source.port,
+        slow_reader_behavior="warn",  # by default the gateway skips records of books when we are slow
+    )  # fmt: skip
     try:
-        await asyncio.to_thread(_subscribe, live, source)
-        await until_stopped(stop, [_records(live, source, publisher)])
+        with counted(publisher, "databento", "asyncio", raised=_RAISED):
+            await asyncio.to_thread(_subscribe, live, source)
+            await until_stopped(stop, [_records(live, source, publisher)])
     except (databento.BentoError, OSError, ValueError) as error:
         said = hide(str(error))
         raise SourceError(f"{source.name}: expected records, received {type(error).__name__}: {said}") from None
@@ -83,15 +99,21 @@ async def run(source: DatabentoSource, publisher: Publisher, settings: Settings,
 def _subscribe(live: databento.Live, source: DatabentoSource) -> None:
     """Connect and ask; it blocks."""
     if source.trades:
-        live.subscribe(source.dataset, "trades", source.trades)
+        live.subscribe(source.dataset, "trades", _names(source.trades))
     if source.order_book:
-        live.subscribe(source.dataset, "mbp-10", source.order_book.symbols)
+        live.subscribe(source.dataset, "mbp-10", _names(source.order_book.symbols))
+
+
+def _names(symbols: Iterable[str]) -> list[str]:
+    """The symbols as the gateway names them, each once."""
+    return list(dict.fromkeys(symbol.strip().upper() for symbol in symbols))
 
 
 async def _records(live: databento.Live, source: DatabentoSource, publisher: Publisher) -> None:
     live._session._dbn_queue.enable()  # the iterator does so after it starts the session, and drops what comes between
     entry, records = source.order_book, aiter(live)
     pace = Pace(publisher, entry.every_seconds if entry else 0)
+    names = Names(source, publisher)
     bad: set[str] = set()  # the symbols whose last book was none
     while True:
         following = asyncio.ensure_future(anext(records, None))
@@ -104,14 +126,57 @@ async def _records(live: databento.Live, source: DatabentoSource, publisher: Pub
             raise SourceError(f"{source.name}: expected records, none in {source.silence_seconds} s") from None
         if record is None:
             return
-        symbol = live.symbology_map.get(record.instrument_id)
         if isinstance(record, databento.TradeMsg):
-            publisher.send(parse_trade(source.source_system, None if symbol is None else str(symbol), record))
-        elif (
-            isinstance(record, databento.MBP10Msg) and entry and symbol is not None
-            and _is_whole(source, publisher, str(symbol), record, bad)
-        ):  # fmt: skip
-            pace.offer(str(symbol), parse_book(source.source_system, str(symbol), record, entry.depth))
+            publisher.send(parse_trade(source.source_system, names.of(record), record))
+        elif isinstance(record, databento.MBP10Msg):
+            symbol = names.of(record)
+            if symbol is None:
+                publisher.reject("missing symbol", str(record))
+            elif entry and _is_whole(source, publisher, symbol, record, bad):
+                pace.offer(symbol, parse_book(source.source_system, symbol, record, entry.depth))
+        else:
+            names.take(record)
+
+
+class Names:
+    """The symbols by instrument_id as the gateway's records come, and those that it has not told yet."""
+
+    def __init__(self, source: DatabentoSource, publisher: Publisher) -> None:
+        self._source, self._publisher = source, publisher
+        self._symbols: dict[int, str] = {}
+        book = source.order_book.symbols if source.order_book else []
+        self._untold = set(_names([*source.trades, *book])) - {_EVERY}
+
+    def of(self, record: Any) -> str | None:
+        """The symbol of a trade or a book, None where no mapping came. All mappings of a session come before these."""
+        if self._untold:
+            self._name_untold()
+        return self._symbols.get(record.instrument_id)
+
+    def take(self, record: Any) -> None:
+        """A mapping, or what the gateway says of itself."""
+        if isinstance(record, databento.SymbolMappingMsg):
+            self._symbols[record.instrument_id] = str(record.stype_out_symbol)  # from here on
+            self._untold.discard(str(record.stype_in_symbol))
+            self._publisher.mend(str(record.stype_in_symbol))
+        elif isinstance(record, databento.ErrorMsg):
+            if record.code == dbn.ErrorCode.SYMBOL_RESOLUTION_FAILED:
+                self._name_untold(record.err)
+            elif record.code == dbn.ErrorCode.SKIPPED_RECORDS_AFTER_SLOW_READING:
+                self._publisher.gaps[self._source.dataset] += 1
+        elif isinstance(record, databento.SystemMsg):
+            if record.code == dbn.SystemCode.SLOW_READER_WARNING:
+                self._publisher.client_error("slow reader", f"this reader is slow: {record.msg}")
+            elif record.is_heartbeat():
+                self._name_untold()
+
+    def _name_untold(self, said: str | None = None) -> None:
+        """Symbols that the gateway does not resolve, those that its error names; it maps them should they be listed."""
+        why = "did not resolve it" if said is None else f"said: {said}"
+        for symbol in sorted(self._untold):
+            if said is None or re.search(rf"(?<![\w.-]){re.escape(symbol)}(?![\w-]|\.\w)", said):
+                self._untold.discard(symbol)
+                self._publisher.degrade(symbol, f"expected a symbol of {self._source.dataset}, the gateway {why}")
 
 
 def _is_whole(source: DatabentoSource, publisher: Publisher, symbol: str, record: Any, bad: set[str]) -> bool:

@@ -13,14 +13,19 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from stream_shim.buffer.publisher import Datum, Publisher
 from stream_shim.config import CcxtSource, OrderBook, fill, hide
 from stream_shim.connectors import until_stopped
 from stream_shim.connectors.books import Pace, snapshot
+from stream_shim.connectors.client_log import counted
+from stream_shim.connectors.listener import Listener, watched
+from stream_shim.connectors.symbols import resolve
 from tidemark.errors import ConfigurationError, SourceError
 from tidemark.settings import Settings
 
@@ -76,7 +81,7 @@ def open_exchange(source: CcxtSource) -> Any:
 
     check_exchange(source)
     credentials = {name: fill(value) for name, value in source.credentials.items()}
-    exchange = getattr(ccxt.pro, source.exchange)(
+    exchange = watched(getattr(ccxt.pro, source.exchange))(
         {"newUpdates": True, **credentials, "options": {"tradesLimit": TRADES_LIMIT, **source.options}}
     )
     for name, url in source.urls.items():
@@ -96,56 +101,54 @@ async def run(source: CcxtSource, publisher: Publisher, settings: Settings, stop
     import ccxt.pro
 
     exchange = open_exchange(source)
+    exchange.on_fault = publisher.client_error
     try:
-        await exchange.load_markets()
-        listener = Listener(source, publisher)
-        streams = [_trades(exchange, symbol, listener) for symbol in source.trades]
-        if source.order_book:
-            streams += [_books(exchange, source.order_book, symbol, listener) for symbol in source.order_book.symbols]
-        await until_stopped(stop, streams)
+        with counted(publisher, "asyncio"):  # which logs the exceptions that no awaiter sees
+            await exchange.load_markets()
+            await until_stopped(stop, _streams(exchange, source, publisher))
     except ccxt.pro.BaseError as error:
         raise SourceError(
             f"{source.name}: expected {source.exchange} to stream, received {type(error).__name__}: {hide(str(error))}"
         ) from None
     finally:
+        exchange.on_lost = log.debug
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(exchange.close(), CLOSE_SECONDS)
 
 
-class Listener:
-    """Listens to a source's streams: silence is counted by symbol, and a source with no sound at all is lost."""
-
-    def __init__(self, source: CcxtSource, publisher: Publisher) -> None:
-        self.source, self.publisher = source, publisher
-        self._heard_at = time.monotonic()
-
-    async def next_of(self, symbol: str, watch: "asyncio.Future[Any]") -> Any:
-        """The next of one stream. A fault inside ccxt's receive loop wakes nobody, so waiting has an end."""
-        limit = self.source.silence_seconds
-        while not (await asyncio.wait([watch], timeout=limit))[0]:
-            self.publisher.silences[symbol] += 1
-            log.warning("%s: expected news of %s within %s s, received none", self.source.name, symbol, limit)
-            if time.monotonic() - self._heard_at >= limit:
-                raise SourceError(f"{self.source.name}: expected news within {limit} s, received none of any symbol")
-        self._heard_at = time.monotonic()
-        if watch.cancelled():
-            raise SourceError(f"{self.source.name}: expected news of {symbol}, the connection was closed")
-        return watch.result()
+def _streams(exchange: Any, source: CcxtSource, publisher: Publisher) -> list[Coroutine[Any, Any, None]]:
+    """A stream for each symbol that is one. SourceError where none is."""
+    trades, entry = resolve(exchange, publisher, source.trades), source.order_book
+    books = resolve(exchange, publisher, entry.symbols) if entry else []
+    if not trades and not books:
+        raise SourceError(f"{source.name}: expected a symbol of {source.exchange}, {_said(publisher.degraded)}")
+    listener = Listener(source, publisher, exchange, {*trades, *books})
+    exchange.on_lost = listener.count_lost
+    streams = [listener.keep(f"{symbol} trades", symbol, partial(_trades, exchange, symbol)) for symbol in trades]
+    for symbol in books:
+        assert entry is not None
+        pace = Pace(publisher, entry.every_seconds)  # it outlives a connection: a book of before is not sent as new
+        streams.append(listener.keep(f"{symbol} book", symbol, partial(_books, exchange, entry, symbol, pace)))
+    return streams
 
 
-async def _trades(exchange: Any, symbol: str, listener: Listener) -> None:
+def _said(degraded: dict[str, str]) -> str:
+    return "; ".join(f"{part}: {why}" for part, why in degraded.items()) or "received none"
+
+
+async def _trades(exchange: Any, symbol: str, listener: Listener, part: str) -> None:
     """Every trade, once: what ccxt's cache holds is what was not sent yet.
 
     ccxt wakes whoever awaits. A message that comes while nobody does, between two awaits, would wait in the cache for
     the symbol's next one: hence the look at it when the wait has begun and nothing came at once.
     """
-    given: list[dict[str, Any]] = []
     while True:
+        given: list[dict[str, Any]] = []
         watch = asyncio.ensure_future(exchange.watch_trades(symbol))
         try:
             if not (await asyncio.wait([watch], timeout=LOOK_SECONDS))[0]:
                 _send_trades(_take(exchange, symbol, []), symbol, listener)
-            given = await listener.next_of(symbol, watch)
+            given = await listener.next_of(part, symbol, watch)
         finally:
             watch.cancel()
             _send_trades(_take(exchange, symbol, given), symbol, listener)
@@ -189,30 +192,29 @@ def _in_sequence(source: CcxtSource, publisher: Publisher, symbol: str, trade: d
     return True
 
 
-async def _books(exchange: Any, entry: OrderBook, symbol: str, listener: Listener) -> None:
+async def _books(  # noqa: PLR0917 - what its stream is, then what its keeper gives
+    exchange: Any, entry: OrderBook, symbol: str, pace: Pace, listener: Listener, part: str
+) -> None:
     """Snapshots at the entry's pace. ccxt begins a book anew where it finds a gap in it, so none is made across one."""
-    from ccxt.base.errors import ChecksumError
-
-    source, pace = listener.source, Pace(listener.publisher, entry.every_seconds)
     while True:
         watch = asyncio.ensure_future(exchange.watch_order_book(symbol))
         try:
             if not (await asyncio.wait([watch], timeout=LOOK_SECONDS))[0]:  # as for trades
-                pace.offer_if_changed(symbol, _levels(source, entry, exchange.orderbooks.get(symbol)))
+                pace.offer_if_changed(symbol, _levels(listener, entry, exchange.orderbooks.get(symbol)))
             if pace.waits and not (await asyncio.wait([watch], timeout=entry.every_seconds))[0]:
                 pace.pause()
-            book = await listener.next_of(symbol, watch)
-        except ChecksumError as error:
-            listener.publisher.gaps[symbol] += 1
-            log.warning("%s: the book of %s has a gap (%s); it begins anew", source.name, symbol, error)
-            continue
+            book = await listener.next_of(part, symbol, watch)
         finally:
             watch.cancel()
-        pace.offer(symbol, _levels(source, entry, book))
+        pace.offer(symbol, _levels(listener, entry, book))
 
 
-def _levels(source: CcxtSource, entry: OrderBook, book: dict[str, Any] | None) -> list[Datum]:
+def _levels(listener: Listener, entry: OrderBook, book: dict[str, Any] | None) -> list[Datum]:
     """The book's records; none where it is only the REST snapshot, without a time, that numbered updates start from."""
     if book is None or (book.get("timestamp") is None and book.get("nonce") is not None):
         return []
-    return parse_book(source.source_system, book, entry.depth, int(time.time() * 1000))
+    try:
+        return parse_book(listener.source.source_system, book, entry.depth, int(time.time() * 1000))
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a time of no calendar, a level of no size
+        listener.publisher.reject(f"expected a book, received another ({type(error).__name__})", dict(book))
+        return []

@@ -16,6 +16,7 @@ HEADROOM_DAYS = 3
 DEATHS_IN_A_ROW = 3
 POST_SECONDS = 5
 POLLS_WITHOUT_ANSWER = 3
+CLIENT_ERROR_SECONDS = 300  # what a client library has logged degrades its source for so long
 RETRY_SECONDS = RECONNECT_SECONDS[-1] + 15  # the longest wait before a lost source is asked again, and a little
 
 Causes = dict[str, str]  # a cause's name, and the sentence about it
@@ -29,6 +30,19 @@ def causes_of_connector(name: str, report: dict[str, Any], silence_seconds: floa
     return {
         f"silent source {name}": f"expected news of {name} every {silence_seconds:.0f} s, none came for {silent:.0f} s"
     }
+
+
+def causes_of_degraded(name: str, report: dict[str, Any], now: float) -> Causes:
+    """The parts of a source that give nothing while the others go on, and what its client library only logged."""
+    causes = {
+        f"degraded source {name}: {part}": f"expected data of {part} from {name}: {why}"
+        for part, why in report.get("degraded", {}).items()
+    }
+    if now - report.get("last_client_error_at", 0.0) <= CLIENT_ERROR_SECONDS:
+        causes[f"degraded source {name}"] = (
+            f"the client library of {name} says: {report['last_client_error']}; logs/connector-{name}.log has it all"
+        )
+    return causes
 
 
 @dataclass

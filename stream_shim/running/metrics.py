@@ -18,6 +18,7 @@ CONNECTOR_COUNTERS = (
     ("tidemark_source_record_rejected_total", "Messages that were no datum", "rejected", "reason"),
     ("tidemark_source_gap_total", "Trades or books that are missing", "gaps", "symbol"),
     ("tidemark_source_silence_total", "Times that nothing came for too long", "silences", "symbol"),
+    ("tidemark_source_client_error_total", "Warnings its client only logged", "client_errors", "reason"),
     ("tidemark_source_record_error_total", "Records that Kafka did not take", "errors", None),
     ("tidemark_source_reconnect_total", "Times that the source was lost", "source_errors", None),
 )
@@ -66,6 +67,13 @@ class LaneCollector(Collector):
         for name, report in connectors.items():
             age.add_metric([name], time.time() - (report["last_message_at"] or report["started_at"]))
         yield age
+        degraded = GaugeMetricFamily(
+            "tidemark_source_degraded", "1 for a part that gives nothing", labels=["source", "part"]
+        )
+        for name, report in connectors.items():
+            for part in report.get("degraded", ()):
+                degraded.add_metric([name, part], 1)
+        yield degraded
         restarts = CounterMetricFamily(
             "tidemark_process_restart_total", "Times that a process died and was started again", labels=["kind", "name"]
         )
@@ -81,8 +89,10 @@ def _family(
     name, text, key, label = metric
     family: Metric = kind(name, text, labels=[owner] if label is None else [owner, label])
     for entry, report in reports.items():
-        values = report[key]
-        if label is None and values is not None:
+        values = report.get(key)  # the report of a process that an upgrade has not started again yet may lack it
+        if values is None:
+            continue
+        if label is None:
             family.add_metric([entry], values)  # type: ignore[attr-defined]
         for value in values if label is not None else ():
             family.add_metric([entry, value], values[value])  # type: ignore[attr-defined]

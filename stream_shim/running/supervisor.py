@@ -25,7 +25,15 @@ from stream_shim.config import (
     read_sources,
     variables_of,
 )
-from stream_shim.running.alerts import DEATHS_IN_A_ROW, Alerts, Causes, Polled, causes_of_connector, causes_of_processor
+from stream_shim.running.alerts import (
+    DEATHS_IN_A_ROW,
+    Alerts,
+    Causes,
+    Polled,
+    causes_of_connector,
+    causes_of_degraded,
+    causes_of_processor,
+)
 from stream_shim.running.reports import SUPERVISOR, forget_reports, read_reports, report_path, write_report
 from tidemark.errors import ConfigurationError
 from tidemark.process_environment import of_a_part
@@ -136,6 +144,8 @@ class Supervisor:
         now = time.time()
         for name, report in read_reports(self._settings, "connector").items():
             entry = self._wanted.get(("connector", name))
+            if entry is not None:
+                causes |= causes_of_degraded(name, report, now)
             if isinstance(entry, CcxtSource | AlpacaSource | DatabentoSource):
                 causes |= causes_of_connector(name, report, entry.silence_seconds, now)
             elif isinstance(entry, FeedSource | PollSource):

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from stream_shim.running.alerts import POST_SECONDS, Alerts, Polled, causes_of_connector, causes_of_processor
+from stream_shim.running.alerts import (
+    CLIENT_ERROR_SECONDS,
+    POST_SECONDS,
+    Alerts,
+    Polled,
+    causes_of_connector,
+    causes_of_degraded,
+    causes_of_processor,
+)
 from stream_shim.running.metrics import LaneCollector
 from stream_shim.running.reports import read_reports, report_path, write_report
 from tests.stream_shim.conftest import Lane, tick, until
@@ -26,6 +34,8 @@ PROCESSOR: dict[str, Any] = {
 CONNECTOR: dict[str, Any] = {
     "source": "binance", "started_at": 100.0, "sent": {"market_tick": 5}, "rejected": {}, "errors": 0,
     "source_errors": 0, "gaps": {"BTC/USDT": 2}, "silences": {}, "last_message_at": 200.0,
+    "degraded": {"XRP/USDX": "expected a symbol of binance"}, "client_errors": {"slow reader": 3},
+    "last_client_error": "this reader is slow", "last_client_error_at": 100.0,
 }  # fmt: skip
 
 
@@ -117,6 +127,15 @@ def test_a_silent_source_a_waiting_processor_low_head_room_and_a_growing_quarant
     }  # fmt: skip
 
 
+def test_a_part_that_gives_nothing_is_a_cause_of_its_own_and_what_a_client_logged_is_one_for_a_while() -> None:
+    part, client = "degraded source binance: XRP/USDX", "degraded source binance"
+    found = causes_of_degraded("binance", CONNECTOR, 101.0)
+    assert found.keys() == {part, client}
+    assert "expected data of XRP/USDX from binance: expected a symbol of binance" in found[part]
+    assert "this reader is slow" in found[client]
+    assert causes_of_degraded("binance", CONNECTOR, 100.0 + CLIENT_ERROR_SECONDS + 1).keys() == {part}
+
+
 def test_a_polled_source_that_only_fails_is_a_cause_until_it_answers_again() -> None:
     polled, report = Polled(), {**CONNECTOR, "source": "edgar", "last_message_at": 0.0}
 
@@ -146,6 +165,8 @@ def test_the_metrics_say_what_the_reports_say(tmp_path: Any) -> None:
     }
     assert found["tidemark_source_record_send_total", "binance", "market_tick"] == 5
     assert found["tidemark_source_gap_total", "binance", "BTC/USDT"] == 2
+    assert found["tidemark_source_client_error_total", "binance", "slow reader"] == 3
+    assert found["tidemark_source_degraded", "binance", "XRP/USDX"] == 1
     assert found["tidemark_sink_record_send_total", "realtime", "market_tick"] == 9
     assert found["tidemark_sink_record_errors_total", "realtime", "market_tick"] == 1
     assert found["tidemark_sink_records_lag", "realtime", "market_tick"] == 3

@@ -41,8 +41,8 @@ def trade(number: int, symbol: str = "AAPL") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def alpaca(wire: Wire, port: int, name: str) -> SourceEntry:
-    body = {"kind": "alpaca", "symbols": ["AAPL"], "url": f"ws://127.0.0.1:{port}/v2/iex",
+def alpaca(wire: Wire, port: int, name: str, *symbols: str) -> SourceEntry:
+    body = {"kind": "alpaca", "symbols": symbols or ["AAPL"], "url": f"ws://127.0.0.1:{port}/v2/iex",
             "credentials": {"key": "${ALPACA_KEY}", "secret": "${ALPACA_SECRET}"}}  # fmt: skip
     return entry_of(wire.settings, json.dumps({name: body}))
 
@@ -72,6 +72,51 @@ def test_credentials_that_alpaca_refuses_are_an_error_without_them(
     assert "auth failed" in caplog.text
     assert KEY not in caplog.text
     assert SECRET not in caplog.text
+
+
+def test_a_symbol_that_alpaca_refuses_or_leaves_out_costs_itself_and_is_named(wire: Wire) -> None:
+    trades = [trade(number) for number in range(100)]
+    server = AlpacaStream(KEY, SECRET, trades, refused=frozenset({"A?PL"}), unlisted=frozenset({"GONE"}))
+    with in_thread(server.serve) as port:
+        entry = alpaca(wire, port, "alpaca_parts", "A?PL", "GONE", "aapl", "AAPL")
+        with wire.connected(entry) as publisher:
+            until(lambda: publisher.sent["market_tick"] == 100, "every trade of the others")
+            report = publisher.report()
+    assert server.subscribed == [["A?PL", "GONE", "AAPL"], ["A?PL"], ["GONE"], ["AAPL"]]
+    assert report["degraded"] == {
+        "A?PL": "Alpaca refuses it: invalid syntax (400)",
+        "GONE": "Alpaca's answer to the subscription leaves it out",
+    }
+    assert not report["source_errors"]
+    assert [one["attributes"]["i"] for one in wire.records("market_tick")] == list(range(100))
+
+
+def test_what_alpacas_client_only_logs_is_counted_and_named(wire: Wire) -> None:
+    server = AlpacaStream(KEY, SECRET, [trade(1)], says=[{"T": "error", "code": 407, "msg": "slow client"}])
+    with in_thread(server.serve) as port, wire.connected(alpaca(wire, port, "alpaca_slow")) as publisher:
+        until(lambda: publisher.sent["market_tick"] == 1, "the trade")
+        report = publisher.report()
+    assert report["client_errors"] == {"error: slow client (407)": 1}
+    assert "slow client" in report["last_client_error"]
+    assert not report["source_errors"]
+
+
+def test_a_refusal_of_all_by_alpaca_is_an_error_and_no_long_silence(wire: Wire) -> None:
+    server = AlpacaStream(KEY, SECRET, [], says=[{"T": "error", "code": 406, "msg": "connection limit exceeded"}])
+    with in_thread(server.serve) as port, wire.connected(alpaca(wire, port, "alpaca_limit")) as publisher:
+        until(lambda: publisher.source_errors > 1, "the refusal, counted")
+
+
+def test_a_trade_of_alpaca_that_cannot_be_read_costs_itself_alone(wire: Wire) -> None:
+    trades = [trade(1), {**trade(2), "t": "soon"}, {**trade(3), "t": msgpack.Timestamp(2**60, 0)}, trade(4)]
+    server = AlpacaStream(KEY, SECRET, trades)
+    with in_thread(server.serve) as port, wire.connected(alpaca(wire, port, "alpaca_odd")) as publisher:
+        until(lambda: publisher.sent["market_tick"] == 2, "the others")
+    assert publisher.rejected == {
+        "expected a trade, received another (AttributeError)": 1,
+        "expected a trade, received another (OverflowError)": 1,
+    }
+    assert [one["attributes"]["i"] for one in wire.records("market_tick")] == [1, 4]
 
 
 @pytest.mark.parametrize("lacking", ["S", "p", "s", "t"])
@@ -127,6 +172,65 @@ def test_trades_of_a_future_arrive_with_their_nanoseconds(wire: Wire) -> None:
             "price": "68420000000",
         },
     }  # fmt: skip
+
+
+def mapping(number: int, symbol: str) -> dbn.SymbolMappingMsg:
+    return dbn.SymbolMappingMsg(
+        publisher_id=1, instrument_id=number, ts_event=0, stype_in=dbn.SType.RAW_SYMBOL, stype_in_symbol=symbol,
+        stype_out=dbn.SType.INSTRUMENT_ID, stype_out_symbol=symbol, start_ts=0, end_ts=2**63,
+    )  # fmt: skip
+
+
+def test_a_record_has_the_symbol_of_the_mapping_that_was_in_force_when_it_came(wire: Wire) -> None:
+    first, second = [future(number) for number in range(200)], [future(number) for number in range(200, 400)]
+    gateway = DatabentoGateway(DATABENTO_KEY, {"trades": [*first, mapping(42, "CLF27"), *second]}, {42: "CLZ26"})
+    with in_thread(gateway.serve) as port:
+        entry = futures(wire, port, "futures_mapped", trades=["CLZ26", "CLF27"])
+        with wire.connected(entry) as publisher:
+            until(lambda: publisher.sent["market_tick"] == 400, "every trade")
+        assert not publisher.degraded  # CLF27 was named late
+    assert [(one["attributes"]["sequence"], one["symbol"]) for one in wire.records("market_tick")] == [
+        (number, "CLZ26" if number < 200 else "CLF27") for number in range(400)
+    ]
+
+
+def test_a_symbol_that_databento_does_not_resolve_costs_itself_and_is_named(wire: Wire) -> None:
+    said = "Failed to resolve symbol CLX99"
+    error = dbn.ErrorMsg(ts_event=1, err=said, code=dbn.ErrorCode.SYMBOL_RESOLUTION_FAILED)
+    gateway = DatabentoGateway(DATABENTO_KEY, {"trades": [error, *map(future, range(100))]}, {42: "CLZ26"})
+    with in_thread(gateway.serve) as port:
+        entry = futures(wire, port, "futures_parts", trades=["clz26", "CLX99", "CLX9", "CLZ26"])
+        with wire.connected(entry) as publisher:
+            until(lambda: publisher.sent["market_tick"] == 100, "every trade of the other")
+            report = publisher.report()
+    assert any(asked.get("symbols") == "CLZ26,CLX99,CLX9" for asked in gateway.asked)
+    assert report["degraded"] == {
+        "CLX99": f"expected a symbol of GLBX.MDP3, the gateway said: {said}",
+        "CLX9": "expected a symbol of GLBX.MDP3, the gateway did not resolve it",
+    }
+    assert report["client_errors"] == {"gateway error code=%s err='%s'": 1}
+    assert not report["source_errors"]
+    assert [one["attributes"]["sequence"] for one in wire.records("market_tick")] == list(range(100))
+
+
+def test_a_slow_reader_and_the_records_that_databento_skips_are_counted(wire: Wire) -> None:
+    slow = dbn.SystemMsg(ts_event=1, msg="slow", code=dbn.SystemCode.SLOW_READER_WARNING)
+    skipped = dbn.ErrorMsg(ts_event=1, err="skipped", code=dbn.ErrorCode.SKIPPED_RECORDS_AFTER_SLOW_READING)
+    unnamed = dbn.MBP10Msg(
+        publisher_id=1, instrument_id=43, ts_event=1, price=1, size=1, action=dbn.Action.ADD, side=dbn.Side.BID,
+        depth=0, ts_recv=1, sequence=1, levels=[dbn.BidAskPair()] * 10,
+    )  # fmt: skip
+    records = {"mbp-10": [slow, skipped, unnamed, book(1)]}
+    gateway = DatabentoGateway(DATABENTO_KEY, records, {42: "CLZ26"})
+    with in_thread(gateway.serve) as port:
+        entry = futures(wire, port, "slow_reader", trades=[], order_book={"symbols": ["CLZ26"], "every_seconds": 0})
+        with wire.connected(entry) as publisher:
+            until(lambda: publisher.sent["order_book_l2"] == 20, "the book")
+            report = publisher.report()
+    assert any(asked.get("slow_reader_behavior") == "warn" for asked in gateway.asked)
+    assert report["client_errors"]["slow reader"] == 1
+    assert report["gaps"] == {"GLBX.MDP3": 1}
+    assert report["rejected"] == {"missing symbol": 1}
 
 
 def test_books_of_a_future_come_at_their_pace_whole_and_the_last_one_when_a_pause_lasts(wire: Wire) -> None:

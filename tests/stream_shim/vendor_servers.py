@@ -18,13 +18,17 @@ from tests.stream_shim.loopback import listening
 class AlpacaStream:
     """/v2/iex: greets, wants `auth` then `subscribe`, and sends arrays of messages, msgpack or JSON as the client asks.
 
-    After `cut_after` trades the first connection is dropped; the second goes on where the first was cut.
+    After `cut_after` trades the first connection is dropped; the second goes on where the first was cut. A subscription
+    with one of `refused` is refused whole, and `unlisted` are left out of the answer. `says` comes before the trades.
     """
 
     key: str
     secret: str
     trades: Sequence[dict[str, Any]]
     cut_after: int = 10**9
+    refused: frozenset[str] = frozenset()
+    unlisted: frozenset[str] = frozenset()
+    says: Sequence[dict[str, Any]] = ()
     sent: int = 0
     subscribed: list[list[str]] = field(default_factory=list)
 
@@ -40,7 +44,7 @@ class AlpacaStream:
             await (socket.send_bytes(msgpack.packb(messages)) if as_msgpack else socket.send_json(messages))
 
         await send({"T": "success", "msg": "connected"})
-        authenticated = False
+        authenticated, given = False, set[str]()
         async for message in socket:
             if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
                 break
@@ -53,8 +57,15 @@ class AlpacaStream:
                 await send({"T": "error", "code": 401, "msg": "not authenticated"})
             elif asked["action"] == "subscribe":
                 self.subscribed.append(asked["trades"])
-                await send({"T": "subscription", "trades": asked["trades"], "quotes": [], "bars": []})
-                await self._replay(socket, send, set(asked["trades"]))
+                if self.refused & set(asked["trades"]):
+                    await send({"T": "error", "code": 400, "msg": "invalid syntax"})
+                    continue
+                given |= set(asked["trades"]) - self.unlisted
+                await send({"T": "subscription", "trades": sorted(given), "quotes": [], "bars": []})
+                for one in self.says:
+                    await send(one)
+                if given:
+                    await self._replay(socket, send, given)
         return socket
 
     async def _replay(self, socket: web.WebSocketResponse, send: Callable[..., Awaitable[None]], of: set[str]) -> None:
