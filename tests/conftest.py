@@ -113,7 +113,7 @@ def clean_warehouse(stack: Stack) -> Stack:
     with psycopg.connect(stack.dsn("warehouse")) as connection:
         found = connection.execute(
             "select table_schema, table_name, table_type from information_schema.tables "
-            "where table_schema !~ '^(pg_|information_schema$)'"
+            "where table_schema !~ '^(pg_|information_schema$|migration$)'"
         ).fetchall()
         for schema, table, kind in found:
             name = Identifier(schema, table)

@@ -31,6 +31,7 @@ def up() -> None:
     from rich.console import Console
 
     from tidemark import dbt
+    from tidemark.connections import DATABASES
     from tidemark.settings import load
     from tidemark.stack import local
 
@@ -42,10 +43,15 @@ def up() -> None:
         def report(server: str, what: str) -> None:
             doing[server] = what
             line.update(", ".join(f"{name}: {state}" for name, state in doing.items()))
+            if server in DATABASES and not line.console.is_terminal:  # a log has no line to write over
+                click.echo(f"{server}: {what}", err=True)
 
-        local.up(settings, report)
+        migrated = local.up(settings, report)
         report("schema live", "its views")
         dbt.ensure_live(settings)
+    for database, migrations in migrated.items():
+        for migration in migrations:
+            click.echo(f"{database}: applied {migration.title}")
     _print_status(local.status(settings))
 
 

@@ -11,8 +11,10 @@ from typing import Protocol
 import psutil
 
 from tidemark.access.apply import apply
+from tidemark.connections import Database
 from tidemark.credentials import ensure_credentials
 from tidemark.errors import StackError
+from tidemark.migrations.files import Migration
 from tidemark.settings import Settings
 from tidemark.stack import checks, kafka, postgres, prefect, process
 
@@ -45,7 +47,7 @@ class Server(Protocol):
 SERVERS: tuple[Server, ...] = (postgres, kafka, prefect)
 
 
-Report = Callable[[str, str], None]  # told a server's title and what `up` is doing with it
+Report = Callable[[str, str], None]  # told a server's title, or a database, and what `up` is doing with it
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ def variable(setting: str) -> str:
     return f"TIDEMARK_{setting.upper()}"
 
 
-def up(settings: Settings, report: Report = lambda server, doing: None) -> None:
-    """Start what no variable names and what does not run yet, and set up the databases.
+def up(settings: Settings, report: Report = lambda server, doing: None) -> dict[Database, list[Migration]]:
+    """Start what no variable names and what does not run yet, and set up the databases; what was migrated of them.
 
     On any failure, and on an interrupt, what this call started is ended again.
     """
@@ -79,7 +81,7 @@ def up(settings: Settings, report: Report = lambda server, doing: None) -> None:
         started: list[Server] = []
         try:
             _start_all(settings, wanted, started, report)
-            apply(settings)
+            return apply(settings, report)
         except BaseException:
             for server in started:
                 process.stop(settings.home, server.NAME, server.STOP_SIGNAL)

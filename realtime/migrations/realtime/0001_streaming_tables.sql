@@ -1,13 +1,11 @@
--- Database `realtime`: what the streaming lane keeps, and who may do what. Applying it again changes nothing.
--- Run by the administrator, who is a member of every role. The category tables are made after it, from categories.py.
+-- What the streaming lane keeps, as version 0.1.0 made it. Begun by the administrator, who is a member of every role.
 
-create schema if not exists realtime authorization promoter;
-create schema if not exists live authorization transformer;
+create schema realtime authorization promoter;
 
 set role promoter;
 
 -- An epoch is one life of a topic's log: a recreated topic, or one cut short, begins the next.
-create table if not exists realtime.log_epoch (
+create table realtime.log_epoch (
     topic text not null,
     log_epoch smallint not null,
     topic_id text not null,              -- Kafka's own id of the topic
@@ -16,7 +14,7 @@ create table if not exists realtime.log_epoch (
 );
 
 -- The processor's position, in the same database as the rows it accounts for: both commit together.
-create table if not exists realtime.consumer_offset (
+create table realtime.consumer_offset (
     topic text not null,
     log_epoch smallint not null,
     kafka_partition smallint not null,
@@ -25,13 +23,12 @@ create table if not exists realtime.consumer_offset (
     log_end_offset bigint not null default 0,  -- the highest end of the log that was seen
     empty_offsets bigint not null default 0,  -- offsets that held no record: markers, aborted records
     updated_at timestamptz not null default now(),
-    closed_at timestamptz,               -- the next epoch is open: nobody writes in this one any more
     primary key (topic, log_epoch, kafka_partition),
     foreign key (topic, log_epoch) references realtime.log_epoch
 );
 
 -- A record that cannot be a row, as it came.
-create table if not exists realtime.quarantine (
+create table realtime.quarantine (
     topic text not null,
     log_epoch smallint not null,
     kafka_partition smallint not null,
@@ -48,7 +45,7 @@ create table if not exists realtime.quarantine (
 );
 
 -- Offsets whose records are gone for good, as a person acknowledged when opening the next epoch.
-create table if not exists realtime.lost (
+create table realtime.lost (
     topic text not null,
     log_epoch smallint not null,
     kafka_partition smallint not null,
@@ -60,7 +57,7 @@ create table if not exists realtime.lost (
 );
 
 -- Written in the transaction that drops a promoted partition: which promotions of warehouse.ops have left.
-create table if not exists realtime.trimmed (
+create table realtime.trimmed (
     promotion_id uuid primary key,
     topic text not null,
     day date not null,
@@ -68,15 +65,8 @@ create table if not exists realtime.trimmed (
     trimmed_at timestamptz not null default now()
 );
 
--- The topic schema as it was last applied: what readers of the topic rely on.
-create table if not exists realtime.topic_schema (
-    topic text primary key,
-    topic_schema jsonb not null,
-    applied_at timestamptz not null default now()
-);
-
 -- Every feed ever seen: a source and one of its symbols or publishers. Views over the latest of each start here.
-create table if not exists realtime.feed (
+create table realtime.feed (
     topic text not null,
     source_system text not null,
     name text not null,                  -- the symbol, or the event's publisher
@@ -85,7 +75,7 @@ create table if not exists realtime.feed (
 );
 
 -- Makes the partition of one day: created, then attached, so that no reader is waited for; one creator at a time.
-create or replace function realtime.ensure_partition(topic text, day date) returns boolean
+create function realtime.ensure_partition(topic text, day date) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     partition_name constant text := topic || '_' || to_char(day, 'YYYYMMDD');
@@ -105,12 +95,7 @@ begin
     if to_regclass(format('realtime.%I', partition_name)) is not null then
         return false;
     end if;
-    -- Vacuumed as it grows, and not only when a fifth is new: the index alone answers for pages that were.
-    execute format(
-        'create table realtime.%I (like realtime.%I including all) '
-        'with (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000)',
-        partition_name, topic
-    );
+    execute format('create table realtime.%I (like realtime.%I including all)', partition_name, topic);
     execute format(
         'alter table realtime.%I attach partition realtime.%I for values from (%L) to (%L)',
         topic, partition_name, lower_bound, upper_bound
@@ -119,23 +104,77 @@ begin
 end
 $$;
 
-reset role;
+-- A category is a table, partitioned by the day (UTC) of the record's time in Kafka.
+create table realtime.market_tick (
+    source_system text not null,
+    symbol text not null,
+    timestamp timestamptz not null,
+    price double precision not null,
+    size double precision not null,
+    attributes jsonb not null default '{}',
+    log_epoch smallint not null,
+    kafka_partition smallint not null,
+    kafka_offset bigint not null,
+    received_at timestamptz not null
+) partition by range (received_at);
+create index market_tick_key on realtime.market_tick (symbol, timestamp);
+
+create table realtime.order_book_l2 (
+    source_system text not null,
+    symbol text not null,
+    side text not null,
+    level smallint not null,
+    price double precision not null,
+    size double precision not null,
+    attributes jsonb not null default '{}',
+    log_epoch smallint not null,
+    kafka_partition smallint not null,
+    kafka_offset bigint not null,
+    received_at timestamptz not null
+) partition by range (received_at);
+create index order_book_l2_key on realtime.order_book_l2 (symbol, received_at);
+
+create table realtime.economic_event_numeric (
+    source_system text not null,
+    event_publisher text not null,
+    value double precision not null,
+    unit text not null,
+    description text not null,
+    attributes jsonb not null default '{}',
+    log_epoch smallint not null,
+    kafka_partition smallint not null,
+    kafka_offset bigint not null,
+    received_at timestamptz not null
+) partition by range (received_at);
+create index economic_event_numeric_key
+on realtime.economic_event_numeric (event_publisher, received_at);
+
+create table realtime.economic_event_text (
+    source_system text not null,
+    event_publisher text not null,
+    value text not null,
+    unit text not null,
+    description text not null,
+    attributes jsonb not null default '{}',
+    log_epoch smallint not null,
+    kafka_partition smallint not null,
+    kafka_offset bigint not null,
+    received_at timestamptz not null
+) partition by range (received_at);
+create index economic_event_text_key on realtime.economic_event_text (event_publisher, received_at);
 
 revoke all on function realtime.ensure_partition(text, date) from public;
 grant usage on schema realtime to stream_writer, transformer, catalog_reader;
 grant execute on function realtime.ensure_partition(text, date) to stream_writer;
 grant select on realtime.log_epoch, realtime.consumer_offset, realtime.quarantine, realtime.lost
 to stream_writer;
-grant select, insert on realtime.feed to stream_writer;
-grant select, insert, update on realtime.topic_schema to stream_writer;
-grant insert on realtime.log_epoch, realtime.consumer_offset, realtime.quarantine to stream_writer;
-grant update (next_offset, log_end_offset, empty_offsets, updated_at) on realtime.consumer_offset
+grant insert on realtime.log_epoch, realtime.consumer_offset, realtime.quarantine, realtime.lost
 to stream_writer;
+grant select, insert on realtime.feed to stream_writer;
+grant update on realtime.consumer_offset to stream_writer;
 grant update (dropped_at, dropped_by), delete on realtime.quarantine to stream_writer;
+grant insert on realtime.market_tick, realtime.order_book_l2 to stream_writer;
+grant insert on realtime.economic_event_numeric, realtime.economic_event_text to stream_writer;
 grant select on all tables in schema realtime to transformer, catalog_reader;
 alter default privileges for role promoter in schema realtime
 grant select on tables to transformer, catalog_reader;
-
-grant usage on schema live to bi_reader, catalog_reader;
-alter default privileges for role transformer in schema live
-grant select on tables to bi_reader, catalog_reader;

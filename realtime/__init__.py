@@ -1,0 +1,1 @@
+"""The streaming database `realtime`: its schema, as numbered migrations."""
