@@ -5,25 +5,28 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-PYTHON ?= python3
+# The Pythons that pyproject.toml promises, as pip and uv read them: >=3.11,<3.15 is 3.11 to 3.14.
+PYTHONS := $(shell sed -n 's/^requires-python = "\(.*\)"$$/\1/p' pyproject.toml)
+# The interpreter to take; empty: the first on PATH that fits, else one that uv fetches.
+PYTHON ?=
 # The user's uv, else one of our own in a private folder.
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 BIN := .venv/bin
 TIDEMARK := $(BIN)/tidemark
 
-# The interpreter is the one that PYTHON names: uv must not fetch another.
-export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE ?= copy
+export UV_PYTHON_PREFERENCE ?= system
 
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-REQUIRE_PYTHON := $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
-	echo "make: expected Python 3.11 to 3.13, found $$($(PYTHON) --version 2>&1): set PYTHON to another" >&2; exit 1; }
+# Says by its exit code whether the interpreter that runs it is among the Pythons in its argument.
+FITS := import re, sys; low, end = map(int, re.findall("3[.]([0-9]+)", sys.argv[1])); \
+	sys.exit(not (3, low) <= sys.version_info[:2] < (3, end))
 
 .PHONY: help
 help: ## Explain these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "PYTHON=python3.12 make ... chooses the interpreter (3.11 to 3.13)."
+	@echo "PYTHON=python3.12 make ... chooses the interpreter ($(PYTHONS)) when .venv is made."
 
 .PHONY: setup
 setup: .venv/.installed ## Install everything into .venv, from requirements.lock
@@ -34,11 +37,16 @@ demo: setup ## Run the main job on recorded or generated sessions, and leave the
 
 .PHONY: test
 test: lint ## Run the linters, then all tests but the long fault loops, on a stack of their own
-	@$(BIN)/python -m pytest -m "not faults"
+	@$(BIN)/python -m pytest -m "not faults and not pythons"
 
 .PHONY: test-faults
 test-faults: setup ## Run the long fault loops
 	@$(BIN)/python -m pytest -m faults --timeout 1800
+
+.PHONY: demo-pythons
+demo-pythons: setup ## Run the demo on every promised Python that is here; ONLY=newest takes the newest but .venv's own
+	@$(BIN)/python -m tests.pythons
+	@$(BIN)/python -m pytest -m pythons --timeout 1800
 
 .PHONY: bench-stream
 bench-stream: setup ## Measure the streaming lane against its peers; BENCH="--records 100000 --rounds 1" makes it smaller
@@ -82,21 +90,52 @@ lock: setup ## Resolve every dependency anew: Python, the SQL linter, Kafka's ja
 	@$(COMPILE) --upgrade requirements-sql.in -o requirements-sql.lock
 	@$(BIN)/python -m tidemark.stack.jars
 
-.venv/.installed: requirements.lock pyproject.toml | $(UV)
-	@[ -x $(BIN)/python ] || { $(REQUIRE_PYTHON); $(UV) venv -q --python "$(PYTHON)" .venv; }
+# An environment whose interpreter left with an upgrade of the system is made anew.
+GONE := $(shell [ -x $(BIN)/python ] || echo gone)
+.PHONY: gone
+gone:
+
+.venv/.installed: $(GONE) requirements.lock pyproject.toml | $(UV) $(BIN)/python
 	@echo "installing what requirements.lock names into .venv"
 	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements.lock
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv-sql/.installed: requirements-sql.lock | $(UV)
-	@[ -x .venv-sql/bin/python ] || $(UV) venv -q --python "$(PYTHON)" .venv-sql
+.venv-sql/.installed: $(GONE) requirements-sql.lock | $(UV) $(BIN)/python
+	@[ -x .venv-sql/bin/python ] || { rm -rf .venv-sql; $(UV) venv -q --python $(BIN)/python .venv-sql; }
 	@$(UV) pip sync -q --python .venv-sql/bin/python --require-hashes requirements-sql.lock
 	@touch $@
 
-# Where Python comes without venv, pip alone does.
+$(BIN)/python: | $(UV)
+	@rm -rf .venv; python="$(PYTHON)"; \
+	if [ -n "$$python" ]; then \
+		"$$python" -c '$(FITS)' "$(PYTHONS)" 2>/dev/null || { \
+			echo "make: expected Python $(PYTHONS), found $$("$$python" --version 2>&1 | head -n 1) as PYTHON: set it to another, or not at all" >&2; \
+			exit 1; }; \
+	else \
+		python=$$($(UV) python find --system --no-python-downloads "$(PYTHONS)" 2>/dev/null) || $(FETCH_PYTHON); \
+	fi; \
+	$(UV) venv -q --python "$$python" .venv
+
+# Below this folder, unless the user's uv keeps its Pythons elsewhere.
+FETCH_PYTHON = { \
+	export UV_PYTHON_INSTALL_DIR="$${UV_PYTHON_INSTALL_DIR:-$(CURDIR)/.uv/python}"; \
+	case "$${UV_PYTHON_DOWNLOADS:-}" in never|manual|false) why="UV_PYTHON_DOWNLOADS=$$UV_PYTHON_DOWNLOADS";; \
+	*) echo "found no Python $(PYTHONS): uv fetches one into $$UV_PYTHON_INSTALL_DIR"; \
+		why=$$($(UV) venv -q --python "$(PYTHONS)" .venv 2>&1 | head -n 1) && exit 0;; esac; \
+	echo "make: expected Python $(PYTHONS) on PATH or from uv, found neither ($$why): install one, or set PYTHON to one" >&2; \
+	exit 1; }
+
+# Any Python that has pip brings uv, also one that does not fit. Where it comes without venv, pip alone does.
 .uv/bin/uv:
-	@$(REQUIRE_PYTHON)
 	@echo "installing uv into .uv"
-	@{ $(PYTHON) -m venv .uv && .uv/bin/python -m pip install -q --disable-pip-version-check uv; } 2>/dev/null \
-		|| { rm -rf .uv; $(PYTHON) -m pip install -q --disable-pip-version-check --target .uv uv; }
+	@why="no Python"; \
+	for python in $(PYTHON) python3 $$(compgen -c python3. | grep -xE 'python3[.][0-9]+' | sort -Vru); do \
+		"$$python" -c '' 2>/dev/null || continue; \
+		{ "$$python" -m venv .uv && .uv/bin/python -m pip install -q --disable-pip-version-check uv; } >/dev/null 2>&1 && exit 0; \
+		rm -rf .uv; \
+		why=$$("$$python" -m pip install -q --disable-pip-version-check --target .uv uv 2>&1 | tail -n 1) && exit 0; \
+		rm -rf .uv; \
+	done; \
+	echo "make: expected uv on PATH, or a Python with pip to install it, found neither ($$why): install uv or python3-pip" >&2; \
+	exit 1

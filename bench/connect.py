@@ -14,7 +14,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from bench.stack import Stack, running
 from tidemark.connections import dsn, kafka_bootstrap
+from tidemark.credentials import KAFKA_ADMINISTRATOR
+from tidemark.kafka import security
 from tidemark.settings import Settings
+from tidemark.stack import properties
 from tidemark.stack.jars import class_path, write_lock
 from tidemark.stack.ports import free_ports
 
@@ -55,6 +58,7 @@ def _plugins(settings: Settings, folder: Path) -> Path:
 
 def _worker(stack: Stack, folder: Path) -> dict[str, str]:
     return {
+        **_security(stack.settings, ""),
         "bootstrap.servers": kafka_bootstrap(stack.settings),
         "listeners": f"http://127.0.0.1:{free_ports(1)[0]}",
         "plugin.path": str(_plugins(stack.settings, folder)),
@@ -63,6 +67,18 @@ def _worker(stack: Stack, folder: Path) -> dict[str, str]:
         "value.converter.schemas.enable": "true",
         "offset.storage.file.filename": str(folder / "offsets"),
     }
+
+
+def _security(settings: Settings, prefix: str) -> dict[str, str]:
+    """The worker's own clients, and the sink's consumer, enter as Kafka's administrator: the group is Connect's."""
+    how = security(settings, KAFKA_ADMINISTRATOR)
+    jaas = "org.apache.kafka.common.security.scram.ScramLoginModule"
+    values = {
+        "security.protocol": how.security_protocol,
+        "sasl.mechanism": str(how.sasl_mechanism),
+        "sasl.jaas.config": f'{jaas} required username="{how.username}" password="{how.password}";',
+    }
+    return {prefix + key: value for key, value in values.items()}
 
 
 def _sink(stack: Stack, topic: str, table: str, group: str) -> dict[str, str]:
@@ -81,6 +97,7 @@ def _sink(stack: Stack, topic: str, table: str, group: str) -> dict[str, str]:
         "collection.name.format": table,
         "use.time.zone": "UTC",
         "batch.size": str(BATCH),
+        **_security(stack.settings, "consumer.override."),
         "consumer.override.max.poll.records": str(BATCH),
         "consumer.override.max.partition.fetch.bytes": str(16 * 1024 * 1024),
         "consumer.override.auto.offset.reset": "earliest",
@@ -88,8 +105,7 @@ def _sink(stack: Stack, topic: str, table: str, group: str) -> dict[str, str]:
 
 
 def _write(path: Path, values: dict[str, str]) -> str:
-    path.touch(mode=0o600)
-    path.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
+    properties.write(path, values)
     return str(path)
 
 

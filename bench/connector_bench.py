@@ -17,7 +17,8 @@ from bench.stack import BenchmarkFailed, Stack, own_stack, until
 from demo.processes import sources
 from demo.servers.binance_feed import read_feed
 from demo.session import open_session
-from tidemark.connections import kafka_bootstrap
+from tidemark.credentials import KAFKA_ADMINISTRATOR
+from tidemark.kafka import kafka_client
 
 GOAL = 15_000  # trades/s
 SYMBOLS = {"BTC/USDT": "btcusdt@trade", "ETH/USDT": "ethusdt@trade"}
@@ -46,7 +47,7 @@ def _round(stack: Stack, name: str, url: str, trades: int) -> float:
         "urls": {"public": f"{url}/api/v3", "ws.spot": f"{url.replace('http', 'ws')}/ws"},
     }  # fmt: skip
     settings.sources_file.write_text(yaml.safe_dump({name: entry}))
-    consumer = KafkaConsumer(bootstrap_servers=kafka_bootstrap(settings))
+    consumer = KafkaConsumer(**kafka_client(settings, KAFKA_ADMINISTRATOR))
     try:
         start = consumer.end_offsets([PARTITION])[PARTITION]
         with Stack(settings).running("connector", name) as process:

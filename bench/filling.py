@@ -6,9 +6,10 @@ from typing import Any
 
 from bench.stack import Stack
 from bench.ticks import Tick, key, tick
-from stream_shim.buffer.topics import admin, ensure_topics, topic_configuration
+from stream_shim.buffer.topics import ensure_topics, topic_configuration
 from stream_shim.config import read_topics
-from tidemark.connections import kafka_bootstrap
+from tidemark.credentials import KAFKA_ADMINISTRATOR
+from tidemark.kafka import admin, kafka_client
 
 TOPIC = "market_tick"
 # A symbol that one record alone has: a reader sees by the index, at once, when the table has come so far.
@@ -33,7 +34,7 @@ def producer(stack: Stack, **options: Any) -> Iterator[Any]:
     from kafka import KafkaProducer
 
     settings = {
-        "bootstrap_servers": kafka_bootstrap(stack.settings), "acks": "all", "enable_idempotence": True,
+        **kafka_client(stack.settings, KAFKA_ADMINISTRATOR), "acks": "all", "enable_idempotence": True,
         "linger_ms": 20, "batch_size": 128 * 1024, "compression_type": "lz4", "max_request_size": 4 * 1024 * 1024,
     }  # fmt: skip
     client = KafkaProducer(**settings | options)
@@ -49,7 +50,7 @@ def make_topics(stack: Stack, *peers: str) -> None:
     topics = read_topics(stack.settings.topics_file)
     ensure_topics(stack.settings, topics)
     configuration = topic_configuration(stack.settings, topics[TOPIC])
-    client = admin(stack.settings)
+    client = admin(stack.settings, KAFKA_ADMINISTRATOR)
     try:
         for peer in peers:
             client.create_topics(

@@ -17,7 +17,8 @@ from bench.filling import TOPIC, make_topics, producer
 from bench.report import Measure
 from bench.stack import Connection, Stack, Usage, own_stack, until
 from bench.ticks import SYMBOLS, key, tick, wire
-from stream_shim.buffer.topics import admin
+from tidemark.credentials import KAFKA_ADMINISTRATOR
+from tidemark.kafka import admin
 
 PARTITIONS = 4
 CORES = (4, 8)
@@ -99,7 +100,7 @@ def is_shared_out(stack: Stack, processors: int) -> bool:
     """Whether the group is at rest, with so many members, and each holds as many partitions as the others."""
     from kafka.errors import KafkaError
 
-    client = admin(stack.settings)
+    client = admin(stack.settings, KAFKA_ADMINISTRATOR)
     try:
         group = client.describe_groups([GROUP])[GROUP]
     except KafkaError:

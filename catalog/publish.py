@@ -12,13 +12,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from tidemark.connections import (
     DATABASES,
     Database,
-    kafka_bootstrap,
     postgres_server,
     prefect_url,
 )
@@ -26,8 +26,10 @@ from tidemark.credentials import credential
 from tidemark.dbt import artifacts
 from tidemark.dbt import run as run_dbt
 from tidemark.errors import ConfigurationError, TidemarkError
+from tidemark.kafka import librdkafka, reachable_kafka, require_rights, security
 from tidemark.process_environment import of_a_part
 from tidemark.settings import Settings
+from tidemark.stack.prefect import prefect_login, refusal, wanted, without_proxy
 
 FOLDER = Path(__file__).parent / "openmetadata"
 ROLE = "catalog_reader"
@@ -59,9 +61,13 @@ def publish(settings: Settings, names: Sequence[str] = (), progress: Callable[[s
     for name in chosen:
         if progress:
             progress(name)
+        if name == "kafka":  # without its rights it would find no topic, and say that all went well
+            with reachable_kafka(settings, ROLE):
+                require_rights(settings, ROLE)
         if name.startswith("dbt_"):
             _describe(settings, "realtime" if name == "dbt_realtime" else "warehouse")
-        _ingest(name, environment, settings.home / "logs" / f"catalog_{name}.log")
+        more = _prefect_variables(settings) if name == "prefect" else {}
+        _ingest(name, environment | more, settings.home / "logs" / f"catalog_{name}.log")
     return chosen
 
 
@@ -96,12 +102,48 @@ def variables(settings: Settings) -> dict[str, str]:
     values = {
         "TIDEMARK_OPENMETADATA_URL": (settings.openmetadata_url or "").rstrip("/"),
         "TIDEMARK_OPENMETADATA_TOKEN": token.get_secret_value() if token else "",
-        "CATALOG_KAFKA_BOOTSTRAP": kafka_bootstrap(settings),
         "CATALOG_PREFECT_URL": prefect_url(settings),
     }
     for database in DATABASES:
         values |= _database_variables(settings, database)
+    quoted = _quoted(values)
+    return quoted | {"CATALOG_KAFKA_CONNECTION": json.dumps(_kafka_connection(settings))}
+
+
+def _kafka_connection(settings: Settings) -> dict[str, Any]:
+    """OpenMetadata keeps what it is given: the password is in the field that it encrypts, never in consumerConfig."""
+    how, options = security(settings, ROLE), librdkafka(settings, ROLE)
+    login = {
+        "saslUsername": how.username,
+        "saslPassword": how.password,
+        "saslMechanism": how.sasl_mechanism,
+    }
+    return {
+        "type": "Kafka",
+        "bootstrapServers": options.pop("bootstrap.servers"),
+        **{key: value for key, value in login.items() if value is not None},
+        "consumerConfig": {key: value for key, value in options.items() if not key.startswith("sasl.")},
+    }
+
+
+def _quoted(values: Mapping[str, str]) -> dict[str, str]:
     return {name: json.dumps(value)[1:-1] for name, value in values.items()}
+
+
+def _prefect_variables(settings: Settings) -> dict[str, str]:
+    """What opens Prefect, for its workflow alone: who has it may run code as the server's owner."""
+    auth_string = prefect_login(settings) or ""
+    user, _, password = auth_string.partition(":")
+    try:
+        answer = httpx.post(
+            f"{prefect_url(settings)}/flows/filter", json={"limit": 1}, timeout=10, trust_env=not wanted(settings),
+            auth=(user, password) if auth_string else None,
+        )  # fmt: skip
+    except httpx.HTTPError as error:
+        raise CatalogError(f"expected a Prefect server at {prefect_url(settings)}, received: {error}") from None
+    if answer.status_code in {401, 403}:
+        raise refusal(settings, answer.status_code)
+    return without_proxy(settings) | _quoted({"CATALOG_PREFECT_AUTH_STRING": auth_string})
 
 
 def _database_variables(settings: Settings, database: Database) -> dict[str, str]:

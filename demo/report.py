@@ -115,7 +115,10 @@ def look_next(settings: Settings) -> list[tuple[str, str]]:
         ("minutes of 2024-08-09, live", 'psql -d realtime -c "select * from live.bars_1m limit 10"'),
         ("minutes of 2024-08-08, promoted", 'psql -c "select * from marts.fct_bars_1m limit 10"'),
         ("where every record is", f"{tidemark} account"),
-        ("flows and their schedules, in a browser", prefect_url(settings).removesuffix("/api")),
+        (
+            "flows, in a browser (it asks for $PREFECT_API_AUTH_STRING)",
+            prefect_url(settings).removesuffix("/api"),
+        ),
         ("models, columns and tests, in a browser", f"{settings.home.resolve()}/docs/index.html"),
         ("the end of it", f"{tidemark} down"),
     ]

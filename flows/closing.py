@@ -1,6 +1,7 @@
 """Whether a day is over for good: its time is up, and the consumer has passed all that its topic held."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -9,12 +10,14 @@ import psycopg
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
 
 from flows.errors import NotClosed
-from tidemark.connections import dsn, home_kind, kafka_bootstrap
-from tidemark.errors import StackError
+from tidemark.connections import dsn, home_kind
+from tidemark.kafka import admin as kafka_admin
+from tidemark.kafka import kafka_client, lacking_on_topics, reachable_kafka, refused
 from tidemark.settings import Settings
 
 # A live topic never stands still: its end is read once, and the consumer gets this long to pass it.
 PASSING_SECONDS = (0.1, 0.2, 0.5, 1, 2)
+CLOSER = "promoter"  # the role, of both servers
 
 
 @dataclass(frozen=True)
@@ -30,23 +33,15 @@ def log_ends(settings: Settings, topics: list[str]) -> dict[str, LogEnd]:
 
     These are high watermarks, beyond any open transaction: a consumer that has passed them has seen it all.
     """
-    from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-    from kafka.errors import KafkaError
+    from kafka import KafkaConsumer, TopicPartition
 
-    try:
-        admin = KafkaAdminClient(bootstrap_servers=kafka_bootstrap(settings))
-        consumer = KafkaConsumer(bootstrap_servers=kafka_bootstrap(settings), enable_auto_commit=False)
-        try:
-            described = [topic for topic in admin.describe_topics(topics) if not topic["error_code"]]
-            return {topic["name"]: _log_end(consumer, topic, TopicPartition) for topic in described}
-        finally:
-            consumer.close()
-            admin.close()
-    except KafkaError as error:
-        raise StackError(
-            f"expected a Kafka broker at {kafka_bootstrap(settings)}, received {error}: run `tidemark up`, "
-            "or set TIDEMARK_KAFKA_BOOTSTRAP; no day leaves `realtime` before its end is read from there"
-        ) from None
+    with reachable_kafka(settings, CLOSER), closing(kafka_admin(settings, CLOSER)) as admin:
+        described = admin.describe_topics(topics)
+        if lacking := lacking_on_topics(CLOSER, described):
+            raise refused(settings, CLOSER, lacking)
+        with closing(KafkaConsumer(**kafka_client(settings, CLOSER), enable_auto_commit=False)) as consumer:
+            there = [topic for topic in described if not topic["error_code"]]
+            return {topic["name"]: _log_end(consumer, topic, TopicPartition) for topic in there}
 
 
 def _log_end(consumer: Any, topic: dict[str, Any], topic_partition: Any) -> LogEnd:

@@ -10,6 +10,7 @@ from typing import Any
 from tidemark.connections import prefect_url
 from tidemark.errors import ConfigurationError, StackError, TidemarkError
 from tidemark.settings import Settings, load
+from tidemark.stack.prefect import prefect_login, refusal, without_proxy
 
 FLOWS = ("ingest", "promote", "check")
 _settings: ContextVar[Settings] = ContextVar("settings")
@@ -32,33 +33,75 @@ def _without_traceback(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def prefect_session(settings: Settings) -> Iterator[None]:
-    """Let Prefect's client talk to the settings' server; StackError where none answers."""
+    """Let Prefect's client talk to the settings' server, as who may; StackError where it cannot.
+
+    Processes that start meanwhile find the server, and what it asks for, in their environment.
+    """
+    url, auth_string = prefect_url(settings), prefect_login(settings)
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_without_traceback)
+    token = _settings.set(settings)
+    try:
+        with _environment(settings, url, auth_string):
+            _require_healthy(url)
+            from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+            # A string that a first session or the caller's environment left is not for another server.
+            known = {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: auth_string}
+            unknown = [setting for setting, value in known.items() if value is None]
+            with temporary_settings({key: value for key, value in known.items() if value}, restore_defaults=unknown):
+                _require_entry(settings)
+                yield
+    finally:
+        _settings.reset(token)
+
+
+@contextmanager
+def _environment(settings: Settings, url: str, auth_string: str | None) -> Iterator[None]:
+    """What Prefect's first import and the processes that it starts read; as it was afterwards: it holds a secret."""
+    before = dict(os.environ)
+    os.environ.update(
+        without_proxy(settings),
+        PREFECT_API_URL=url,
+        PREFECT_HOME=str(settings.home.resolve() / "prefect"),
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        DO_NOT_TRACK="1",
+    )
+    os.environ.pop("PREFECT_API_AUTH_STRING", None)
+    if auth_string is not None:
+        os.environ["PREFECT_API_AUTH_STRING"] = auth_string
+    ours = {key for key, value in os.environ.items() if before.get(key) != value} | {"PREFECT_API_AUTH_STRING"}
+    try:
+        yield
+    finally:
+        for key in ours:
+            os.environ.pop(key, None)
+        os.environ.update({key: before[key] for key in ours & before.keys()})
+
+
+def _require_healthy(url: str) -> None:
     import httpx
 
-    url = prefect_url(settings)
     try:
         httpx.get(f"{url}/health", timeout=10).raise_for_status()
     except httpx.HTTPError as error:
         raise StackError(
             f"expected a Prefect server at {url}, received {error}: run `tidemark up`, or set TIDEMARK_PREFECT_URL"
         ) from None
-    # In the environment for Prefect's first import and for the processes that it starts.
-    os.environ.update(
-        PREFECT_API_URL=url,
-        PREFECT_HOME=str(settings.home.resolve() / "prefect"),
-        PREFECT_SERVER_ANALYTICS_ENABLED="false",
-        DO_NOT_TRACK="1",
-    )
-    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_without_traceback)
-    token = _settings.set(settings)
+
+def _require_entry(settings: Settings) -> None:
+    """One call, as the flow's will be: health is open to everybody, the rest is not."""
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
+
     try:
-        with temporary_settings({PREFECT_API_URL: url}):
-            yield
-    finally:
-        _settings.reset(token)
+        with get_client(sync_client=True) as client:
+            client.read_flows(limit=1)
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code not in {401, 403}:
+            raise
+        raise refusal(settings, error.response.status_code) from None
 
 
 def run_flow(settings: Settings, name: str, **parameters: Any) -> Any:

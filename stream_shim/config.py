@@ -13,6 +13,9 @@ from msgspec import Struct
 
 from tidemark.categories import CATEGORIES, json_schema, required_fields
 from tidemark.errors import ConfigurationError
+from tidemark.kafka_security import KafkaSecurity
+from tidemark.kafka_security import read as read_security
+from tidemark.settings import SaslMechanism, SecurityProtocol
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -25,6 +28,12 @@ class OrderBook(Struct, frozen=True, forbid_unknown_fields=True):
     every_seconds: float = 1.0
 
 
+def _refuse_literals(credentials: Mapping[Any, str]) -> None:
+    for key, value in credentials.items():
+        if not _VARIABLE.fullmatch(value):  # a literal would be in a file that people share, and `hide` misses it
+            raise ValueError(f"expected `credentials.{key}` as ${{NAME}}, the environment's value, received a literal")
+
+
 class Source(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", kw_only=True):
     """What every source has. `name` is its key in the file."""
 
@@ -32,11 +41,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", 
     source_system: str = ""
 
     def __post_init__(self) -> None:
-        for key, value in getattr(self, "credentials", {}).items():
-            if not _VARIABLE.fullmatch(value):  # a literal would be in a file that people share, and `hide` misses it
-                raise ValueError(
-                    f"expected `credentials.{key}` as ${{NAME}}, the environment's value, received a literal"
-                )
+        _refuse_literals(getattr(self, "credentials", {}))
 
 
 class CcxtSource(Source, frozen=True, forbid_unknown_fields=True, tag="ccxt", kw_only=True):
@@ -138,22 +143,47 @@ class TopicEntry(Struct, frozen=True, forbid_unknown_fields=True):
     grace_days: int = 4
 
 
-_OF_KIND: dict[str, tuple[str, ...]] = {"postgres": (), "lake": ("path",), "kafka": ("bootstrap", "prefix")}
+_SECURITY = ("security_protocol", "sasl_mechanism", "credentials", "ca_file", "certificate_file", "key_file")
+_OF_KIND: dict[str, tuple[str, ...]] = {
+    "postgres": (),
+    "lake": ("path",),
+    "kafka": ("bootstrap", "prefix", *_SECURITY),
+}
 
 
 class DestinationEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One destination and the topics that it wants. `path` is the lake's, `bootstrap` and `prefix` are kafka's."""
+    """One destination and the topics that it wants. `path` is the lake's, all else is kafka's.
+
+    `security_protocol`, `sasl_mechanism` and the PEM files are as in TIDEMARK_KAFKA_*; credentials are ${NAME}.
+    """
 
     kind: Literal["postgres", "lake", "kafka"]
     topics: list[str]
     path: str = ""
     bootstrap: str = ""
     prefix: str = ""
+    security_protocol: SecurityProtocol = "PLAINTEXT"
+    sasl_mechanism: SaslMechanism | None = None
+    credentials: dict[Literal["username", "password"], str] = {}
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("path", "bootstrap", "prefix"):
+        _refuse_literals(self.credentials)
+        for name in ("path", "bootstrap", "prefix", *_SECURITY[1:]):
             if getattr(self, name) and name not in _OF_KIND[self.kind]:
                 raise ValueError(f"expected no `{name}` for kind {self.kind}, received {getattr(self, name)!r}")
+
+    def security(self, name: str, environment: Mapping[str, str] = os.environ) -> KafkaSecurity:
+        """How the other cluster is entered, for kind kafka; ConfigurationError, with the key, where it does not fit."""
+        filled = {key: fill(value, environment) for key, value in self.credentials.items()}
+        values = {key: getattr(self, key) for key in _SECURITY if key != "credentials"} | filled
+
+        def where(key: str) -> str:
+            return f"destination {name}, {'credentials.' if key in {'username', 'password'} else ''}{key}"
+
+        return read_security(values, where)
 
 
 Entry = TypeVar("Entry")

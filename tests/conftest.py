@@ -136,12 +136,13 @@ _left_out = 0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests that need recordings where there are none, and long fault loops unless asked for."""
+    """Leave out the tests that need recordings where there are none, and what runs long unless asked for."""
     global _left_out  # noqa: PLW0603
     out = [item for item in items if RECORDINGS is None and item.get_closest_marker("recordings")]
     _left_out = len(out)
     if not config.option.markexpr:
-        out += [item for item in items if item.get_closest_marker("faults") and item not in out]
+        long = [item for item in items if item.get_closest_marker("faults") or item.get_closest_marker("pythons")]
+        out += [item for item in long if item not in out]
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from tidemark.credentials import ADMINISTRATOR, LOCAL_ADMINISTRATOR, OWNER, ROLES, credential
+from tidemark.credentials import ADMINISTRATOR, LOCAL_ADMINISTRATOR, OWNER, PREFECT, ROLES, credential
 from tidemark.errors import ConfigurationError, StackError
 from tidemark.settings import Settings
 
@@ -153,6 +153,23 @@ def lake_url(settings: Settings) -> str:
 def prefect_url(settings: Settings) -> str:
     """Prefect's API URL, ending in /api."""
     return settings.prefect_url or f"http://127.0.0.1:{settings.prefect_port}/api"
+
+
+def local_prefect_auth_string(settings: Settings) -> str:
+    """What the local Prefect server asks for: user:password. Whoever holds it runs code as the server's owner."""
+    return f"{LOCAL_ADMINISTRATOR}:{credential(settings, PREFECT)}"
+
+
+def prefect_auth_string(settings: Settings) -> str | None:
+    """What Prefect's API asks for; None where a variable names the server and none its string.
+
+    A server that a variable names is never given the local one's. Before it is sent to the local server,
+    tidemark.stack.prefect.prefect_login makes sure that it is that server which listens.
+    """
+    if settings.prefect_url is None:
+        return local_prefect_auth_string(settings)
+    named = settings.prefect_auth_string
+    return None if named is None else named.get_secret_value()
 
 
 HomeKind = Literal["live", "replay"]

@@ -1,6 +1,7 @@
 """Generated passwords: a file for each role, which only the processes of that role read.
 
 `credentials/ROLE` in the state folder holds the role's password and nothing else, readable by the folder's owner alone.
+`credentials/prefect` is that of the local Prefect server, which has one user: who calls it may run code as its owner.
 """
 
 import json
@@ -14,9 +15,17 @@ from tidemark.settings import Settings
 
 OWNER = "owner"
 ADMINISTRATOR = "administrator"  # of the local servers; on a server named by a variable, its URL says who
-LOCAL_ADMINISTRATOR = "tidemark"  # the name of the local Postgres's superuser
+LOCAL_ADMINISTRATOR = "tidemark"  # the name of the local Postgres's superuser, and of the local Prefect's one user
+PREFECT = "prefect"
 # One role per part, each with its own schemas; tidemark/access/*.sql says what each may do.
 ROLES = ("stream_writer", "ingest_writer", "promoter", "transformer", "catalog_reader", "bi_reader")
+
+# The users of the local Kafka; a part has one name and one password on both servers.
+KAFKA_ADMINISTRATOR = "kafka_administrator"  # only `up` reads it
+KAFKA_NODE = "kafka_node"  # the broker and its controller, to each other
+# tidemark/access/kafka_rights.py says what each may do.
+KAFKA_ROLES = ("connector", "stream_writer", "stream_manager", "promoter", "catalog_reader")
+ALL = tuple(dict.fromkeys((ADMINISTRATOR, *ROLES, PREFECT, KAFKA_ADMINISTRATOR, KAFKA_NODE, *KAFKA_ROLES)))
 
 FOLDER = "credentials"
 FORMER = "passwords.json"  # where version 0.1.0 kept all of them
@@ -33,7 +42,7 @@ def credential(settings: Settings, name: str) -> str:
         ) from None
 
 
-def ensure_credentials(settings: Settings, names: Sequence[str] = (ADMINISTRATOR, *ROLES)) -> None:
+def ensure_credentials(settings: Settings, names: Sequence[str] = ALL) -> None:
     """Make the passwords that are missing; those of an older version's single file keep what they were."""
     folder, former = settings.home / FOLDER, settings.home / FORMER
     known: dict[str, str] = json.loads(former.read_text()) if former.exists() else {}

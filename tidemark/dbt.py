@@ -4,13 +4,14 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from tidemark.connections import Database, connect, postgres_server
 from tidemark.credentials import credential
-from tidemark.errors import TidemarkError
+from tidemark.errors import StackError, TidemarkError
 from tidemark.settings import PROJECT, Settings
 
 DBT_PROJECT = PROJECT / "dbt_project"
@@ -89,6 +90,17 @@ def _failure(args: Sequence[str], results: Sequence[Any], exception: BaseExcepti
     return f"{command}: {len(failed)} of {len(results)} nodes failed: {'; '.join(named)}"
 
 
+def _advice(settings: Settings, results: Sequence[Any]) -> str:
+    """What to run where a table has other columns than its model now: dbt names a column, or that they differ."""
+    from tidemark.models import outgrown
+
+    if not any(str(result.status) == "error" for result in results):
+        return ""
+    with suppress(StackError):  # dbt has said that nothing answers
+        return "".join(f"; {table}" for table in outgrown(settings))
+    return ""
+
+
 def run(settings: Settings, args: Sequence[str], target: Database = "warehouse") -> list[Any]:
     """Run one dbt command, such as `["build", "--select", "+fct_market_ticks"]`, and give its node results.
 
@@ -101,23 +113,28 @@ def run(settings: Settings, args: Sequence[str], target: Database = "warehouse")
         outcome = dbtRunner().invoke(["--log-level", "none", "--log-level-file", "info", *args])
     results = list(getattr(outcome.result, "results", None) or [])
     if not outcome.success:
-        raise DbtError(_failure(args, results, outcome.exception))
+        raise DbtError(_failure(args, results, outcome.exception) + _advice(settings, results))
     if not results and any(word in args for word in ("--select", "-s")):
         raise DbtError(f"dbt {' '.join(args)}: expected nodes that the selection names, found none")
     return results
 
 
 def ensure_live(settings: Settings) -> bool:
-    """Make the views of schema `live` where one is missing; whether it did. Seconds, so not with every start.
+    """Make the views of schema `live` where one is missing or a model has changed since; whether it did.
 
-    StackError where `realtime` does not answer; DbtError as `run`.
+    It takes seconds, so not with every start. StackError where `realtime` does not answer; DbtError as `run`.
     """
-    models = (DBT_PROJECT / "models" / "live").glob("live_*.sql")
+    models = sorted((DBT_PROJECT / "models" / "live").glob("live_*.sql"))
+    files = [*models, *sorted((DBT_PROJECT / "macros").rglob("*.sql"))]
+    digest = sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    built = artifacts(settings, "realtime") / "live.sha256"
     with connect(settings, "realtime", ROLE) as connection:
         found = connection.execute("select viewname from pg_views where schemaname = 'live'").fetchall()
-    if {model.stem.removeprefix("live_") for model in models} <= {name for (name,) in found}:
+    whole = {model.stem.removeprefix("live_") for model in models} <= {name for (name,) in found}
+    if whole and built.exists() and built.read_text() == digest:
         return False
     run(settings, ["run"], target="realtime")
+    built.write_text(digest)
     return True
 
 

@@ -1,7 +1,7 @@
 """Every setting, read once from the environment (`TIDEMARK_*`) into a frozen object; docs/configuration.md lists it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -11,6 +11,8 @@ from tidemark.errors import ConfigurationError
 PROJECT = Path(__file__).resolve().parent.parent
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"]
 
 
 class Settings(BaseSettings):
@@ -38,8 +40,25 @@ class Settings(BaseSettings):
         description="Postgres URL of an administrator on the server of `warehouse`; replaces the local Postgres",
     )
     kafka_bootstrap: str | None = Field(None, description="host:port of a Kafka cluster; replaces the local broker")
+    kafka_security_protocol: SecurityProtocol | None = Field(
+        None, description="How that cluster is spoken to; default: PLAINTEXT, nobody asks who calls"
+    )
+    kafka_sasl_mechanism: SaslMechanism | None = Field(
+        None, description="How its user logs in; default: SCRAM-SHA-512; PLAIN only over SASL_SSL"
+    )
+    kafka_username: str | None = Field(None, description="The one account of that cluster, for every part")
+    kafka_password: SecretStr | None = Field(None, description="Its password")
+    kafka_ca_file: Path | None = Field(
+        None, description="PEM file of the authority that signed that cluster's certificates; default: the system's"
+    )
+    kafka_certificate_file: Path | None = Field(None, description="PEM file of a client certificate, with its key file")
+    kafka_key_file: Path | None = Field(None, description="PEM file of the client certificate's key, not encrypted")
     lake_url: str | None = Field(None, description="fsspec URL of the lake; default: the folder `lake` in the home")
     prefect_url: str | None = Field(None, description="Prefect API URL (ends in /api); replaces the local server")
+    prefect_auth_string: SecretStr | None = Field(
+        None,
+        description="user:password for the server of `TIDEMARK_PREFECT_URL`; the local server's is generated",
+    )
     openmetadata_url: str | None = Field(None, description="OpenMetadata API URL (ends in /api)")
     openmetadata_token: SecretStr | None = Field(None, description="Token of OpenMetadata's ingestion-bot")
     alert_webhook: SecretStr | None = Field(None, description="URL that receives a POST for every alert")

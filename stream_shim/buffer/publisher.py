@@ -10,18 +10,20 @@ from logging.handlers import RotatingFileHandler
 from typing import Any, NamedTuple
 
 import msgspec
+from kafka.errors import AuthorizationError
 from kafka.partitioner.abc import Partitioner
 from kafka.partitioner.default import murmur2
 
 from stream_shim.buffer.topics import MAX_MESSAGE_BYTES
 from stream_shim.running.reports import report_path, write_report
-from tidemark import connections
 from tidemark.categories import CATEGORIES, key_fields, required_fields
 from tidemark.errors import TidemarkError
+from tidemark.kafka import kafka_client
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.connector")
 
+CONNECTOR = "connector"  # the role of every connector: it may write to the topics, and nothing else
 REJECTS_BYTES, REJECTS_FILES = 10 * 1024 * 1024, 3
 FLUSH_SECONDS = 30
 MAX_RECORD_BYTES = MAX_MESSAGE_BYTES - 64 * 1024  # room for the key and for what Kafka adds
@@ -68,6 +70,7 @@ class Publisher:
         self.sent: Counter[str] = Counter()  # acknowledged, by topic
         self.rejected: Counter[str] = Counter()  # by reason
         self.errors = 0  # not acknowledged
+        self._refusal: BaseException | None = None  # the right that Kafka says is missing: nothing more is sent
         self.source_errors = 0  # times the source was lost, and connected again
         self.gaps: Counter[str] = Counter()  # by symbol: trades or books that are missing
         self.silences: Counter[str] = Counter()  # by symbol: times that nothing came
@@ -82,7 +85,7 @@ class Publisher:
         self._encode = msgspec.json.Encoder().encode
         self._acknowledged = {topic: self._on_sent(topic) for topic in CATEGORIES}
         self._producer = KafkaProducer(
-            bootstrap_servers=connections.kafka_bootstrap(settings),
+            **kafka_client(settings, CONNECTOR),
             client_id=f"tidemark-connector-{source}",
             acks="all",
             enable_idempotence=True,
@@ -99,6 +102,8 @@ class Publisher:
 
     def send(self, datum: Datum) -> None:
         """Queue one datum; blocks while the buffer is full. The key orders: source_system and symbol or publisher."""
+        if self._refusal is not None:
+            raise self._refusal
         topic, fields, attributes, time_ms = datum
         if None in map(fields.get, required_fields(topic)):
             self.reject(f"missing {', '.join(missing_fields(datum))}", {**fields, "attributes": attributes})
@@ -134,11 +139,15 @@ class Publisher:
 
     def _on_error(self, error: BaseException) -> None:
         self.errors += 1
+        if isinstance(error, AuthorizationError):
+            self._refusal = error
         log.error("%s: expected Kafka to take a record, received %s", self.source, error)
 
     def flush(self) -> None:
         """Wait until Kafka has acknowledged all that was sent; TidemarkError where it refused some."""
         self._producer.flush(timeout=FLUSH_SECONDS)
+        if self._refusal is not None:
+            raise self._refusal
         if self.errors:
             raise TidemarkError(f"{self.source}: expected Kafka to acknowledge every record, it refused {self.errors}")
 

@@ -1,52 +1,22 @@
 """The buffer: makes the topics that topics.yml describes, and tells them apart by Kafka's own id."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from stream_shim.config import TopicEntry
 from tidemark import connections
+from tidemark.access.kafka_rights import GROUP_PREFIX
 from tidemark.errors import ConfigurationError, StackError
+from tidemark.kafka import UNKNOWN_TOPIC, admin, lacking_on_topics, refused
 from tidemark.settings import Settings
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient
 
+MANAGER = "stream_manager"  # the role that makes the topics; connectors and processors find them there
 DAY_MS = 86_400_000
 # A foreign producer's record may be larger than a row may be: it is taken, and quarantined with its payload.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-
-
-@contextmanager
-def reachable_kafka(settings: Settings) -> Iterator[None]:
-    """What Kafka's client raises in the block becomes a StackError that names the broker and says what to do.
-
-    Around whole commands and processes: a broker may go away at any call, not only when it is first asked.
-    """
-    from kafka.errors import CorruptRecordError, KafkaError, UnsupportedCodecError
-
-    try:
-        yield
-    except (CorruptRecordError, UnsupportedCodecError) as failure:
-        raise StackError(
-            f"expected records that can be decoded, received {failure}: nothing from there on is read; a topic's "
-            "`compression.type` is lz4, as topics.yml has it, and what was stored before that cannot be read"
-        ) from None
-    except KafkaError as failure:
-        received = " ".join(str(failure).split())
-        error = StackError(
-            f"expected Kafka at {connections.kafka_bootstrap(settings)} to answer, received {received}: "
-            "`tidemark up` starts the local one, TIDEMARK_KAFKA_BOOTSTRAP names another"
-        )
-        error.retriable = bool(failure.retriable)
-        raise error from None
-
-
-def admin(settings: Settings) -> "KafkaAdminClient":
-    """An admin client."""
-    from kafka import KafkaAdminClient
-
-    return KafkaAdminClient(bootstrap_servers=connections.kafka_bootstrap(settings), client_id="tidemark-admin")
 
 
 def topic_configuration(settings: Settings, entry: TopicEntry) -> dict[str, str]:
@@ -67,13 +37,20 @@ def ensure_topics(settings: Settings, entries: dict[str, TopicEntry]) -> list[st
 
     Doing it twice, or twice at once, changes nothing. ConfigurationError where a topic has more partitions than wanted.
     """
-    client = admin(settings)
+    from kafka.errors import TopicAuthorizationFailedError
+
+    client = admin(settings, MANAGER)
     try:
-        there = set(client.list_topics())
-        missing = [topic for topic in entries if topic not in there]
+        described = client.describe_topics(list(entries))
+        if lacking := lacking_on_topics(MANAGER, described):
+            raise refused(settings, MANAGER, lacking)
+        missing = [topic["name"] for topic in described if topic["error_code"] == UNKNOWN_TOPIC]
         for topic in missing:
-            _create(client, topic, entries[topic], topic_configuration(settings, entries[topic]))
-        for topic in there & set(entries):
+            try:
+                _create(client, topic, entries[topic], topic_configuration(settings, entries[topic]))
+            except TopicAuthorizationFailedError:
+                raise refused(settings, MANAGER, [f"CREATE on the topic {topic}"]) from None
+        for topic in set(entries) - set(missing):
             _adjust(client, topic, entries[topic], topic_configuration(settings, entries[topic]))
         return missing
     finally:
@@ -113,28 +90,44 @@ def _adjust(client: "KafkaAdminClient", topic: str, entry: TopicEntry, configura
         client.alter_configs([ConfigResource("topic", topic, changed)])
 
 
-def topic_ids(settings: Settings, topics: list[str]) -> dict[str, str]:
-    """Kafka's own id of each topic: it changes when a topic is made again."""
-    client = admin(settings)
+def _described(settings: Settings, topics: Sequence[str], role: str) -> list[dict[str, Any]]:
+    """Topics as one role sees them; StackError where it may not do on one what it needs to.
+
+    Without a right Kafka's client shows a topic without partitions, or gives no record of it, and raises nothing.
+    """
+    client = admin(settings, role)
     try:
-        return {found["name"]: str(found["topic_id"]) for found in client.describe_topics(topics)}
+        described: list[dict[str, Any]] = client.describe_topics(list(topics))
     finally:
         client.close()
+    if lacking := lacking_on_topics(role, described):
+        raise refused(settings, role, lacking)
+    return described
 
 
-def partitions_of(settings: Settings, topic: str) -> list[int]:
+def require_topics(settings: Settings, topics: Sequence[str], role: str) -> None:
+    """StackError where a topic is missing, or where the role may not do on one what it needs to."""
+    described = _described(settings, topics, role)
+    if missing := sorted(topic["name"] for topic in described if topic["error_code"] == UNKNOWN_TOPIC):
+        raise StackError(
+            f"expected the topics {', '.join(missing)} in Kafka, found none: `tidemark stream run` makes them"
+        )
+
+
+def topic_ids(settings: Settings, topics: Sequence[str], role: str) -> dict[str, str]:
+    """Kafka's own id of each topic, as one role sees it: it changes when a topic is made again."""
+    return {found["name"]: str(found["topic_id"]) for found in _described(settings, topics, role)}
+
+
+def partitions_of(settings: Settings, topic: str, role: str) -> list[int]:
     """The numbers of a topic's partitions."""
-    client = admin(settings)
-    try:
-        (found,) = client.describe_topics([topic])
-        return sorted(partition["partition_index"] for partition in found["partitions"])
-    finally:
-        client.close()
+    (found,) = _described(settings, [topic], role)
+    return sorted(partition["partition_index"] for partition in found["partitions"])
 
 
 def forget_group(settings: Settings, destination: str) -> None:
     """Delete the consumer group of a destination with its offsets. StackError where it is still running, or unknown."""
-    group, client = f"tidemark-{destination}", admin(settings)
+    group, client = f"{GROUP_PREFIX}{destination}", admin(settings, MANAGER)
     try:
         found = client.delete_groups([group])[group]
     finally:

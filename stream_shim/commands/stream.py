@@ -21,17 +21,18 @@ def run() -> None:
     Example:
       tidemark stream run
     """
-    from stream_shim.buffer.topics import ensure_topics, reachable_kafka
+    from stream_shim.buffer.topics import MANAGER, ensure_topics
     from stream_shim.config import read_destinations, read_topics
     from stream_shim.running.metrics import serve
     from stream_shim.running.runner import refuse_live_sources_in_a_replay, start_log, stop_on_signal
     from stream_shim.running.supervisor import Supervisor
     from tidemark.connections import connect
+    from tidemark.kafka import reachable_kafka
     from tidemark.settings import load
 
     settings = load()
     refuse_live_sources_in_a_replay(settings)
-    with reachable_kafka(settings):  # before anything is started; what goes away later is waited for
+    with reachable_kafka(settings, MANAGER):  # before anything is started; what goes away later is waited for
         ensure_topics(settings, read_topics(settings.topics_file))
     if any(entry.kind == "postgres" for entry in read_destinations(settings.destinations_file).values()):
         connect(settings, "realtime", "stream_writer").close()
@@ -90,12 +91,13 @@ def epoch(topic: str, yes: bool, as_json: bool) -> None:
       tidemark stream epoch market_tick
       tidemark stream epoch market_tick --yes
     """
-    from stream_shim.buffer.topics import reachable_kafka
     from stream_shim.repairs.next_epoch import next_epoch
+    from stream_shim.repairs.rebuild import REPAIRER
+    from tidemark.kafka import reachable_kafka
     from tidemark.settings import load
 
     settings = load()
-    with reachable_kafka(settings):
+    with reachable_kafka(settings, REPAIRER):
         opened, steps = next_epoch(settings, topic, yes)
     rows = [{**step._asdict(), "lost": step.lost} for step in steps]
     show("What the next epoch means", rows, as_json, "no partition was read yet")
@@ -114,14 +116,14 @@ def rebuild(day: datetime, topics: tuple[str, ...], as_json: bool) -> None:
     Example:
       tidemark stream rebuild 2024-08-09 --topic market_tick
     """
-    from stream_shim.buffer.topics import reachable_kafka
-    from stream_shim.repairs.rebuild import rebuild_day
+    from stream_shim.repairs.rebuild import REPAIRER, rebuild_day
     from tidemark.categories import CATEGORIES
     from tidemark.errors import TidemarkError
+    from tidemark.kafka import reachable_kafka
     from tidemark.settings import load
 
     settings = load()
-    with reachable_kafka(settings):
+    with reachable_kafka(settings, REPAIRER):
         rows = [report for topic in topics or CATEGORIES for report in rebuild_day(settings, topic, day.date())]
     show("Rebuilt", rows, as_json, "no partition was read yet")
     if not any(row["rows_before"] or row["rows_now"] for row in rows):
@@ -142,9 +144,10 @@ def forget(destination: str) -> None:
     Example:
       tidemark stream forget archive --yes
     """
-    from stream_shim.buffer.topics import forget_group, reachable_kafka
+    from stream_shim.buffer.topics import MANAGER, forget_group
     from stream_shim.config import read_destinations
     from tidemark.errors import ConfigurationError
+    from tidemark.kafka import reachable_kafka
     from tidemark.settings import load
 
     settings = load()
@@ -153,6 +156,6 @@ def forget(destination: str) -> None:
         raise ConfigurationError(
             f"expected a destination of kind lake or kafka: {destination} keeps its offsets with its rows"
         )
-    with reachable_kafka(settings):
+    with reachable_kafka(settings, MANAGER):
         forget_group(settings, destination)
     click.echo(f"the offsets of {destination} are gone")

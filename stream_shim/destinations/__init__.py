@@ -19,4 +19,4 @@ def open_destination(
         return LakeDestination(settings, entry.path or name)
     from stream_shim.destinations.kafka import KafkaDestination
 
-    return KafkaDestination(name, entry.bootstrap, entry.prefix)
+    return KafkaDestination(name, entry)

@@ -3,8 +3,10 @@
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from stream_shim.config import DestinationEntry
 from stream_shim.processor.destination import NotTaken, Segment, TopicAndPartition, Written
 from stream_shim.processor.epochs import LogState, Position
+from tidemark.kafka import client_options
 
 FLUSH_SECONDS = 30
 
@@ -12,8 +14,9 @@ FLUSH_SECONDS = 30
 class KafkaDestination:
     """Another cluster. The position is what the group commits to the first one, after the second has the records."""
 
-    def __init__(self, name: str, bootstrap: str, prefix: str) -> None:
-        self._name, self._prefix, self._bootstrap = name, prefix, bootstrap
+    def __init__(self, name: str, entry: DestinationEntry) -> None:
+        self._name, self._prefix, self._bootstrap = name, entry.prefix, entry.bootstrap
+        self._options = client_options(entry.bootstrap, entry.security(name))
         self._producer: KafkaProducer | None = None
 
     def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, Position]:
@@ -31,7 +34,7 @@ class KafkaDestination:
         try:
             if self._producer is None:
                 self._producer = KafkaProducer(
-                    bootstrap_servers=self._bootstrap, client_id=f"tidemark-{self._name}", acks="all",
+                    **self._options, client_id=f"tidemark-{self._name}", acks="all",
                     linger_ms=20, compression_type="lz4", max_request_size=8 * 1024 * 1024,
                 )  # fmt: skip
             for segment in prepared:

@@ -4,11 +4,13 @@ from kafka import KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from stream_shim.processor.records import CREATE_TIME, LOG_APPEND_TIME, Chunk, use_chunks
-from tidemark import connections
+from tidemark.access.kafka_rights import GROUP_PREFIX
 from tidemark.connections import HomeKind
 from tidemark.errors import StackError
+from tidemark.kafka import kafka_client
 from tidemark.settings import Settings
 
+PROCESSOR = "stream_writer"  # the role of every processor
 CHUNKS_PER_POLL = 64
 FETCH_BYTES = 1024 * 1024
 
@@ -16,8 +18,8 @@ FETCH_BYTES = 1024 * 1024
 def open_consumer(settings: Settings, destination: str) -> KafkaConsumer:
     """A member of the destination's group, whose `poll` returns Chunks (records.py)."""
     consumer = KafkaConsumer(
-        bootstrap_servers=connections.kafka_bootstrap(settings),
-        group_id=f"tidemark-{destination}",
+        **kafka_client(settings, PROCESSOR),
+        group_id=f"{GROUP_PREFIX}{destination}",
         client_id=f"tidemark-processor-{destination}",
         enable_auto_commit=False,
         auto_offset_reset="none",  # `latest` and `earliest` both skip records without a word

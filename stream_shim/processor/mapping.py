@@ -116,7 +116,8 @@ def build_mapper(topic: str, mapping: dict[str, str]) -> Mapper:
 
     def map_all(values: list[bytes]) -> Columns:
         """The columns of records that are all as they should be; any error means that one of them is not."""
-        *columns, raws = zip(*map(astuple, map(decode, values)), strict=True)
+        *values_of, raws = zip(*map(astuple, map(decode, values)), strict=True)
+        columns: Columns = list(values_of)
         for at in times_at:
             columns[at] = _in_utc(columns[at])
         attributes = [str(raw, "utf-8") for raw in raws]

@@ -12,6 +12,7 @@ import msgspec
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
 from stream_shim.buffer.topics import topic_ids
+from stream_shim.processor.consumer import PROCESSOR
 from stream_shim.processor.epochs import EpochEnded, LogState, Mark, Position, check_log, is_marked, refilled
 from stream_shim.processor.records import Chunk
 from tidemark.settings import Settings
@@ -21,7 +22,7 @@ Logs = dict[TopicPartition, LogState]
 
 def ask_logs(settings: Settings, consumer: KafkaConsumer, partitions: Sequence[TopicPartition]) -> Logs:
     """What Kafka says of each partition now. Its id is asked first, then its ends: they may be of a later log."""
-    ids = topic_ids(settings, sorted({partition.topic for partition in partitions}))
+    ids = topic_ids(settings, sorted({partition.topic for partition in partitions}), PROCESSOR)
     starts, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
     return {p: LogState(ids[p.topic], starts[p], ends[p]) for p in partitions}
 

@@ -18,13 +18,14 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import LogTruncationError, OffsetOutOfRangeError, RetriableError
 
 from stream_shim.buffer.topics import topic_ids
-from stream_shim.processor.consumer import check_clock, open_consumer, topic_id
+from stream_shim.processor.consumer import PROCESSOR, check_clock, open_consumer, topic_id
 from stream_shim.processor.counts import Committed, Counts, committed_of
 from stream_shim.processor.destination import Destination, Fenced, NotTaken, Segment
 from stream_shim.processor.epochs import EpochEnded, LogState, Position, check_log, mark_of
 from stream_shim.processor.placing import Places, ask_logs, committed_position, same_topics, to_commit
 from stream_shim.processor.records import Chunk
 from tidemark import connections
+from tidemark.kafka import require_rights
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.processor")
@@ -55,6 +56,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._accounted: dict[TopicPartition, int] = {}  # per partition, the next offset to hand on
         self._in_kafka: dict[TopicPartition, int] = {}  # per partition, what Kafka was told last
         self._queue: queue.Queue[tuple[Any, Committed]] = queue.Queue(BATCHES_AHEAD)
+        self._accounted_at_look: dict[TopicPartition, int] = {}
         self._next_upkeep = self._next_look = self._polled_at = 0.0
         self._failure: BaseException | None = None
         self._stopping = threading.Event()
@@ -89,13 +91,17 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                 try:
                     self._place(stop)
                     self._look_at_ends()
-                    chunks = self._poll()
+                    segments = self._segments(self._poll())
+                except (OffsetOutOfRangeError, LogTruncationError) as error:
+                    self._places.cut(getattr(error, "divergent_offsets", ()), self._accounted)
+                    log.warning("%s: expected the log to hold what comes next, received %s", self.name, error)
+                    self._place_anew()
+                    continue
                 except RetriableError as error:
                     self._place_anew()  # what had come is not handed on, and must not count as read
                     self._pause(stop, "Kafka", f"expected Kafka to answer, received {error}")
                     continue
                 self._counts.answers("Kafka")
-                segments = self._segments(chunks)
                 if segments:
                     self._hand_over(segments, stop)
                 self._commit_to_kafka()
@@ -105,13 +111,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _poll(self) -> dict[TopicPartition, list[Chunk]]:
         """What has come. Where the log is not the one that was read, its partitions are to be placed anew."""
-        try:
-            chunks: dict[TopicPartition, list[Chunk]] = self._consumer.poll(timeout_ms=200)
-        except (OffsetOutOfRangeError, LogTruncationError) as error:
-            self._places.cut(getattr(error, "divergent_offsets", ()), self._accounted)
-            log.warning("%s: expected the log to hold what comes next, received %s", self.name, error)
-            self._place_anew()
-            return {}
+        chunks: dict[TopicPartition, list[Chunk]] = self._consumer.poll(timeout_ms=200)
         if self._places.reconnected():
             log.info("%s: Kafka was reconnected; what was taken last is compared", self.name)
             self._place_anew()
@@ -119,7 +119,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         stale = time.monotonic() - self._polled_at > STALE_SECONDS
         self._polled_at = time.monotonic()
         if chunks and stale:
-            known: dict[str, str | None] = {**topic_ids(self._settings, sorted(self._topic_ids))}
+            known: dict[str, str | None] = {**topic_ids(self._settings, sorted(self._topic_ids), PROCESSOR)}
         else:
             known = {topic: topic_id(self._consumer, topic) for topic in self._topic_ids}
         others = {topic for topic, there in known.items() if there not in (None, self._topic_ids[topic])}
@@ -228,7 +228,13 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         """Ask where the logs end, now and then: a lag is seen although nothing is read."""
         if time.monotonic() >= self._next_look and self._accounted:
             self._next_look = time.monotonic() + LAG_SECONDS
-            self._counts.see_ends(self._consumer.end_offsets(list(self._accounted)))
+            ends = self._consumer.end_offsets(list(self._accounted))
+            self._counts.see_ends(ends)
+            silent = [p for p, offset in self._accounted_at_look.items() if self._accounted.get(p) == offset < ends[p]]
+            self._accounted_at_look = dict(self._accounted)
+            if silent:
+                # It may be that nothing may be read: kafka-python polls on then, and says nothing.
+                require_rights(self._settings, PROCESSOR, sorted({partition.topic for partition in silent}))
 
     def _commit_to_kafka(self) -> None:
         """Tell Kafka what the destination holds: for the lag tools, and for a destination that keeps no position."""

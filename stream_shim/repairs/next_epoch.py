@@ -9,7 +9,7 @@ from stream_shim.config import read_topics
 from stream_shim.destinations.postgres import Table
 from stream_shim.processor.epochs import LogState, Position, Step, is_marked, open_next_epoch, plan_next_epoch
 from stream_shim.processor.records import Record
-from stream_shim.repairs.rebuild import KafkaLog
+from stream_shim.repairs.rebuild import REPAIRER, KafkaLog
 from tidemark import connections
 from tidemark.categories import CATEGORIES, table_columns
 from tidemark.errors import ConfigurationError, TidemarkError
@@ -20,8 +20,8 @@ def next_epoch(settings: Settings, topic: str, opening: bool) -> tuple[int | Non
     """(the new epoch's number, or None where it was not asked for; what it means for each partition)."""
     if topic not in CATEGORIES:
         raise ConfigurationError(f"expected a topic of {', '.join(CATEGORIES)}, received {topic!r}")
-    topic_id = topic_ids(settings, [topic])[topic]
-    logs = {partition: KafkaLog(settings, topic, partition) for partition in partitions_of(settings, topic)}
+    topic_id = topic_ids(settings, [topic], REPAIRER)[topic]
+    logs = {partition: KafkaLog(settings, topic, partition) for partition in partitions_of(settings, topic, REPAIRER)}
     states = {partition: LogState(topic_id, log.start, log.end) for partition, log in logs.items()}
     table = Table(topic, read_topics(settings.topics_file)[topic])
     try:

@@ -20,8 +20,10 @@ from stream_shim.processor.records import Chunk, Record, use_chunks
 from tidemark import connections
 from tidemark.categories import CATEGORIES
 from tidemark.errors import ConfigurationError, TidemarkError
+from tidemark.kafka import kafka_client
 from tidemark.settings import Settings
 
+REPAIRER = "promoter"  # the role of both servers that reads a log again
 Report = dict[str, Any]
 SILENCE_SECONDS = 30
 
@@ -90,7 +92,7 @@ def _current_epoch(connection: Connection[Any], settings: Settings, topic: str) 
     found = connection.execute(
         "select log_epoch, topic_id from realtime.log_epoch where topic = %s order by log_epoch desc limit 1", (topic,)
     ).fetchone()
-    if found is None or topic_ids(settings, [topic]).get(topic) != found[1]:
+    if found is None or topic_ids(settings, [topic], REPAIRER).get(topic) != found[1]:
         raise TidemarkError(f"{topic}: expected the log that was read into realtime, it was made again or never read")
     return int(found[0])
 
@@ -137,8 +139,8 @@ class KafkaLog:
     def __init__(self, settings: Settings, topic: str, partition: int) -> None:
         self._partition = TopicPartition(topic, partition)
         self._consumer = KafkaConsumer(
-            bootstrap_servers=connections.kafka_bootstrap(settings), auto_offset_reset="none",
-            enable_auto_commit=False, isolation_level="read_committed", max_poll_records=16,
+            **kafka_client(settings, REPAIRER), auto_offset_reset="none", enable_auto_commit=False,
+            isolation_level="read_committed", max_poll_records=16,
         )  # fmt: skip
         use_chunks(self._consumer)
         self._consumer.assign([self._partition])

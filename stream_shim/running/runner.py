@@ -20,6 +20,7 @@ from stream_shim.connectors import connector_of, pause
 from stream_shim.running.reports import claim, report_path, supervisor_is_gone, write_report
 from tidemark import connections
 from tidemark.errors import ConfigurationError, SourceError, StackError, TidemarkError
+from tidemark.kafka import reachable_kafka
 from tidemark.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,17 +59,13 @@ def start_log(settings: Settings, name: str) -> None:
         handler.setFormatter(_WithoutCredentials("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal])
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, and a key may be in one
-    logging.getLogger("kafka").setLevel(logging.ERROR)
-    logging.getLogger("kafka.net").setLevel(logging.CRITICAL)  # every try of a broker that is away; ours say it once
 
 
 @contextmanager
-def _reason_logged(settings: Settings) -> Iterator[None]:
+def _reason_logged(settings: Settings, role: str) -> Iterator[None]:
     """Why a process ends stands in its log too: where nobody sees the terminal, that is where people look."""
-    from stream_shim.buffer.topics import reachable_kafka
-
     try:
-        with reachable_kafka(settings):
+        with reachable_kafka(settings, role):
             yield
     except TidemarkError as error:
         log.info("it ends: %s", error)
@@ -77,8 +74,8 @@ def _reason_logged(settings: Settings) -> Iterator[None]:
 
 def run_connector(settings: Settings, name: str) -> None:
     """Run one source until SIGTERM: a source that is lost is connected again with back-off and jitter."""
-    from stream_shim.buffer.publisher import Publisher
-    from stream_shim.buffer.topics import ensure_topics
+    from stream_shim.buffer.publisher import CONNECTOR, Publisher
+    from stream_shim.buffer.topics import require_topics
 
     sources = read_sources(settings.sources_file)
     if name not in sources:
@@ -87,10 +84,10 @@ def run_connector(settings: Settings, name: str) -> None:
         )
     refuse_live_sources_in_a_replay(settings)
     start_log(settings, f"connector-{name}")
-    with _reason_logged(settings):
+    with _reason_logged(settings, CONNECTOR):
         _, held = claim(settings, "connector", name, most=1)
-    with held, _reason_logged(settings):
-        ensure_topics(settings, read_topics(settings.topics_file))
+    with held, _reason_logged(settings, CONNECTOR):
+        require_topics(settings, list(read_topics(settings.topics_file)), CONNECTOR)
         publisher = Publisher(settings, name)
         gc.set_threshold(*GC_THRESHOLDS)
         try:
@@ -162,8 +159,9 @@ def stop_on_signal() -> threading.Event:
 
 def run_processor(settings: Settings, name: str) -> None:
     """Run the processor of one destination until SIGTERM."""
-    from stream_shim.buffer.topics import ensure_topics
+    from stream_shim.buffer.topics import require_topics
     from stream_shim.destinations import open_destination
+    from stream_shim.processor.consumer import PROCESSOR
     from stream_shim.processor.processor import Processor
 
     destinations = read_destinations(settings.destinations_file)
@@ -177,8 +175,8 @@ def run_processor(settings: Settings, name: str) -> None:
     topics = read_topics(settings.topics_file)
     if destinations[name].kind == "postgres":
         _apply_schemas(settings, topics, stop)
-    with _reason_logged(settings):
-        ensure_topics(settings, topics)
+    with _reason_logged(settings, PROCESSOR):
+        require_topics(settings, destinations[name].topics, PROCESSOR)
         destination = open_destination(settings, name, destinations[name], topics)
         processor = Processor(settings, name, destination, destinations[name].topics)
     reporting = threading.Thread(
@@ -187,7 +185,7 @@ def run_processor(settings: Settings, name: str) -> None:
     reporting.start()
     gc.set_threshold(*GC_THRESHOLDS)
     try:
-        with _reason_logged(settings):
+        with _reason_logged(settings, PROCESSOR):
             processor.run(stop)
     finally:
         stop.set()

@@ -14,14 +14,22 @@ from urllib.parse import unquote, urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
 import jsonpatch
+from metadata.generated.schema.api.classification.createClassification import CreateClassificationRequest
+from metadata.generated.schema.api.classification.createTag import CreateTagRequest
 from metadata.generated.schema.api.data.createDatabase import CreateDatabaseRequest
 from metadata.generated.schema.api.data.createDatabaseSchema import CreateDatabaseSchemaRequest
+from metadata.generated.schema.api.data.createPipeline import CreatePipelineRequest
 from metadata.generated.schema.api.data.createTable import CreateTableRequest
 from metadata.generated.schema.api.services.createDatabaseService import CreateDatabaseServiceRequest
+from metadata.generated.schema.api.services.createPipelineService import CreatePipelineServiceRequest
+from metadata.generated.schema.entity.classification.classification import Classification
+from metadata.generated.schema.entity.classification.tag import Tag
 from metadata.generated.schema.entity.data.database import Database
 from metadata.generated.schema.entity.data.databaseSchema import DatabaseSchema
+from metadata.generated.schema.entity.data.pipeline import Pipeline, PipelineStatus
 from metadata.generated.schema.entity.data.table import Table
 from metadata.generated.schema.entity.services.databaseService import DatabaseService
+from metadata.generated.schema.entity.services.pipelineService import PipelineService
 from metadata.generated.schema.type.bulkDeleteStaleRequest import BulkDeleteStaleRequest
 
 # Collection: the request's model, the entity's model, the field that names the parent, the parent's type.
@@ -30,12 +38,21 @@ COLLECTIONS: dict[str, tuple[Any, Any, str, str]] = {
     "databases": (CreateDatabaseRequest, Database, "service", "databaseService"),
     "databaseSchemas": (CreateDatabaseSchemaRequest, DatabaseSchema, "database", "database"),
     "tables": (CreateTableRequest, Table, "databaseSchema", "databaseSchema"),
+    "services/pipelineServices": (CreatePipelineServiceRequest, PipelineService, "", ""),
+    "classifications": (CreateClassificationRequest, Classification, "", ""),
+    "tags": (CreateTagRequest, Tag, "classification", "classification"),
+    "pipelines": (CreatePipelineRequest, Pipeline, "service", "pipelineService"),
 }
 FIXED: dict[str, Any] = {
     "/api/v1/services/testConnectionDefinitions/name/Postgres.testConnectionDefinition": {
         "id": str(uuid5(NAMESPACE_URL, "Postgres.testConnectionDefinition")),
         "name": "Postgres",
         "steps": [{"name": "CheckAccess", "description": "Connect.", "mandatory": True}],
+    },
+    "/api/v1/services/testConnectionDefinitions/name/Prefect.testConnectionDefinition": {
+        "id": str(uuid5(NAMESPACE_URL, "Prefect.testConnectionDefinition")),
+        "name": "Prefect",
+        "steps": [{"name": "CheckAccess", "description": "Read one flow.", "mandatory": True}],
     },
     "/api/v1/search/fieldQuery": {"hits": {"total": {"value": 0}, "hits": []}},
 }
@@ -48,12 +65,13 @@ class Double(BaseHTTPRequestHandler):
     token = ""
     entities: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in COLLECTIONS}  # noqa: RUF012
     problems: list[str] = []  # noqa: RUF012
+    connections: list[str] = []  # noqa: RUF012 # services that came with how to log in to them
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         if path == "/_double":
             kept = {collection: sorted(entities) for collection, entities in self.entities.items()}
-            return self._answer(200, {**kept, "problems": self.problems})
+            return self._answer(200, {**kept, "problems": self.problems, "connections": self.connections})
         if path == "/api/v1/system/version":
             return self._answer(200, {"version": "2.0.6", "revision": "double", "timestamp": 0})
         if not self._is_authorized():
@@ -69,6 +87,8 @@ class Double(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         collection, _, bulk = urlsplit(self.path).path.removeprefix("/api/v1/").partition("/bulk")
         requests = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        if run := re.fullmatch(r"pipelines/(.+)/status(/bulk)?", collection + bulk):
+            return self._keep_runs(unquote(run[1]), requests if isinstance(requests, list) else [requests])
         if collection not in COLLECTIONS or bulk:
             return self._refuse()
         if not self._is_authorized():
@@ -95,7 +115,11 @@ class Double(BaseHTTPRequestHandler):
         return self._answer(200, {"status": "success"})
 
     def do_POST(self) -> None:
-        self._refuse()
+        if not self.path.startswith("/api/v1/usage/compute.percentile/pipeline/"):
+            return self._refuse()
+        if self._is_authorized():
+            self._answer(200, {"status": "success"})
+        return None
 
     def do_PATCH(self) -> None:
         """A JSON patch of a table: its constraints, once the tables that they point to are there."""
@@ -111,6 +135,16 @@ class Double(BaseHTTPRequestHandler):
         self.entities[collection][entity["fullyQualifiedName"]] = entity
         return self._answer(200, entity)
 
+    def _keep_runs(self, pipeline: str, runs: list[dict[str, Any]]) -> None:
+        """The states of a pipeline's runs; nothing is kept of them."""
+        if pipeline not in self.entities["pipelines"]:
+            return self._refuse()
+        if not self._is_authorized():
+            return None
+        for run in runs:
+            PipelineStatus.model_validate(run)
+        return self._answer(200, self.entities["pipelines"][pipeline])
+
     def _keep(self, collection: str, request: dict[str, Any]) -> dict[str, Any] | None:
         """The entity that the request makes; None, and a problem, where a model of the package refuses either."""
         request_model, entity_model, parent_field, parent_type = COLLECTIONS[collection]
@@ -122,6 +156,8 @@ class Double(BaseHTTPRequestHandler):
             self.problems.append(f"{self.command} {self.path}: {error}")
             return None
         self.entities[collection][entity["fullyQualifiedName"]] = entity
+        if request.get("connection"):
+            self.connections.append(request["name"])
         return entity
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -156,7 +192,8 @@ def _entity(request: dict[str, Any], parent_field: str, parent_type: str) -> dic
     if parent:
         reference = {"id": str(uuid5(NAMESPACE_URL, parent)), "type": parent_type, "fullyQualifiedName": parent}
         entity[parent_field] = reference
-        entity.setdefault("service", {**reference, "type": "databaseService"})
+        if parent_field in {"database", "databaseSchema"}:
+            entity["service"] = {**reference, "type": "databaseService"}
     return entity
 
 

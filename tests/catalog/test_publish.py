@@ -12,9 +12,10 @@ import pytest
 from pydantic import SecretStr
 
 from catalog.publish import FOLDER, WORKFLOWS, publish, variables
+from flows.deployments import deploy
 from tests.conftest import Stack
 from tidemark.categories import CATEGORIES
-from tidemark.credentials import ROLES, credential
+from tidemark.credentials import PREFECT, ROLES, credential
 from tidemark.errors import ConfigurationError
 from tidemark.stack.ports import free_ports
 
@@ -54,7 +55,8 @@ def test_every_workflow_is_accepted_by_the_packages_own_parser_and_tolerates_no_
 def test_no_workflow_file_holds_a_secret_or_enters_as_another_role(stack: Stack) -> None:
     text = "\n".join(path.read_text() for path in FOLDER.glob("*.yml"))
     assert not [role for role in ROLES if credential(stack.settings, role) in text]
-    values = [line.split(":", 1)[1].strip() for line in text.splitlines() if "password:" in line or "jwtToken:" in line]
+    secret = ("password:", "jwtToken:", "authString:")
+    values = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.strip().startswith(secret)]
     assert values and all(value.startswith('"$') for value in values)
     assert {line.strip() for line in text.splitlines() if "username:" in line} == {"username: catalog_reader"}
 
@@ -126,3 +128,23 @@ def test_the_tables_of_a_database_are_published_and_what_the_package_hides_is_a_
     logs = "".join(path.read_text() for path in (stack.settings.home / "logs").glob("catalog_*.log"))
     assert TOKEN not in logs + done.stderr
     assert credential(stack.settings, "catalog_reader") not in logs + done.stderr
+
+
+def test_the_flows_are_published_by_who_logs_in_to_prefect_and_openmetadata_is_not_told_how(
+    stack: Stack, server: str
+) -> None:
+    deploy(stack.settings)
+    access = {"TIDEMARK_OPENMETADATA_URL": f"{server}/api", "TIDEMARK_OPENMETADATA_TOKEN": TOKEN}
+    done = stack.run("catalog", "publish", "prefect", **access)
+    assert done.returncode == 0, done.stderr
+    kept = httpx.get(f"{server}/_double").json()
+    assert kept["problems"] == []
+    assert kept["pipelines"] == ["tidemark_flows.check", "tidemark_flows.ingest", "tidemark_flows.promote"]
+    assert kept["connections"] == []
+    log = (stack.settings.home / "logs" / "catalog_prefect.log").read_text()
+    assert credential(stack.settings, PREFECT) not in log + done.stderr
+
+    named = f"http://127.0.0.1:{stack.settings.prefect_port}/api"
+    done = stack.run("catalog", "publish", "prefect", TIDEMARK_PREFECT_URL=named, **access)
+    assert done.returncode == 1
+    assert "it answered 401: set TIDEMARK_PREFECT_AUTH_STRING to" in done.stderr

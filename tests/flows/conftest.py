@@ -11,6 +11,8 @@ from kafka.errors import TopicAlreadyExistsError
 from psycopg import sql
 
 from flows.closing import log_ends
+from tidemark.credentials import KAFKA_ADMINISTRATOR
+from tidemark.kafka import kafka_client
 
 TOPIC = "market_tick"
 DAY = date(2024, 8, 8)
@@ -45,7 +47,7 @@ class Feed:
 
     def produce(self, count: int) -> None:
         """So many records in Kafka that nobody has consumed yet."""
-        producer = KafkaProducer(bootstrap_servers=f"127.0.0.1:{self.stack.settings.kafka_port}")
+        producer = KafkaProducer(**kafka_client(self.stack.settings, KAFKA_ADMINISTRATOR))
         for _ in range(count):
             producer.send(TOPIC, b"{}", partition=0)
         producer.flush()
@@ -81,7 +83,7 @@ def empty_warehouse(stack: Any) -> None:
 def feed(clean_realtime: Any, empty_warehouse: None) -> Feed:
     """An empty feed: the topic's log may hold what earlier tests left, the epoch begins behind it."""
     settings = clean_realtime.settings
-    admin = KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{settings.kafka_port}")
+    admin = KafkaAdminClient(**kafka_client(settings, KAFKA_ADMINISTRATOR))
     for topic in ("market_tick", "order_book_l2", "economic_event_numeric", "economic_event_text"):
         try:
             admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}})

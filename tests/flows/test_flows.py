@@ -1,31 +1,40 @@
 """Flows against the real Prefect server: what fails says so, on its run and to the webhook; deploying twice is once."""
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Queue
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from pydantic import SecretStr
 
 from flows import alerts
 from flows.deployments import deploy, serve
 from flows.running import prefect_session, run_flow
-from tidemark.connections import prefect_url
+from tidemark.connections import local_prefect_auth_string, prefect_url
 from tidemark.errors import SourceError, StackError
 from tidemark.settings import Settings
 
 
-class Server(HTTPServer):
-    """A loopback server: it keeps what is posted to it, and answers every GET with 503."""
+class Server(ThreadingHTTPServer):
+    """A loopback server: it keeps what is posted to it, and answers every GET with 503, once it may."""
+
+    daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.posts: Queue[dict[str, str]] = Queue()
+        self.asked: Queue[str] = Queue()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -38,6 +47,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_GET(self) -> None:
+        self.server.asked.put(self.path)
+        self.server.may_answer.wait()
         self.send_response(503)
         self.end_headers()
 
@@ -51,12 +62,18 @@ def server() -> Iterator[Server]:
         thread = threading.Thread(target=made.serve_forever)
         thread.start()
         yield made
+        made.may_answer.set()
         made.shutdown()
         thread.join()
 
 
 def prefect(settings: Settings, path: str) -> list[dict[str, Any]]:
-    return httpx.post(f"{prefect_url(settings)}/{path}/filter", json={}).raise_for_status().json()
+    return call(settings, f"{path}/filter").json()
+
+
+def call(settings: Settings, path: str, **body: Any) -> httpx.Response:
+    auth = tuple(local_prefect_auth_string(settings).split(":"))
+    return httpx.post(f"{prefect_url(settings)}/{path}", json=body, auth=auth).raise_for_status()  # type: ignore[arg-type]
 
 
 def test_a_source_that_answers_503_fails_its_run_by_name_and_posts_to_the_webhook(stack: Any, server: Server) -> None:
@@ -69,7 +86,7 @@ def test_a_source_that_answers_503_fails_its_run_by_name_and_posts_to_the_webhoo
     post = server.posts.get(timeout=30)
     assert post["subject"] == "Tidemark: flow ingest Failed"
     assert "ecb" in post["text"]
-    kept = httpx.post(f"{prefect_url(settings)}/block_documents/filter", json={}).text
+    kept = call(settings, "block_documents/filter").text
     assert "secret-token" not in kept
 
     with prefect_session(settings):
@@ -95,3 +112,48 @@ def test_a_demos_state_folder_is_not_served(stack: Any, tmp_path: Path) -> None:
     (tmp_path / "mark").write_text("replay\n")
     with pytest.raises(StackError, match="expected a state folder for live sources"):
         serve(stack.with_settings(home=tmp_path))
+
+
+def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_is_killed_posts_that_it_crashed(
+    stack: Any, server: Server
+) -> None:
+    environ = stack.environ | {
+        "TIDEMARK_ECB_URL": server.url,
+        "TIDEMARK_RETRY_SECONDS": "[0.01]",
+        "TIDEMARK_ALERT_WEBHOOK": f"{server.url}/hook",
+    }
+    command = [sys.executable, "-m", "tidemark.cli", "flow", "serve"]
+    log = stack.settings.home / "logs" / "serve.log"
+    deploy(stack.with_settings(alert_webhook=SecretStr(f"{server.url}/hook")))
+    ecb = _deployment(stack.settings, "ingest-ecb")
+    with log.open("wb") as output, subprocess.Popen(command, env=environ, stdout=output, stderr=output) as serving:
+        try:
+            call(stack.settings, f"deployments/{ecb}/create_flow_run")
+            post = server.posts.get(timeout=120)
+            assert post["subject"] == "Tidemark: flow ingest Failed", post
+            assert "503" in post["text"]
+
+            server.may_answer.clear()
+            _empty(server.asked)
+            call(stack.settings, f"deployments/{ecb}/create_flow_run")
+            server.asked.get(timeout=120)  # the child waits for the source
+            for child in psutil.Process(serving.pid).children(recursive=True):
+                child.kill()
+            post = server.posts.get(timeout=120)
+            assert post["subject"] == "Tidemark: flow ingest Crashed", post
+            assert "status code: -9" in post["text"]
+        finally:
+            serving.send_signal(signal.SIGTERM)
+            serving.wait(60)
+    with prefect_session(stack.settings):
+        alerts.apply(stack.settings)
+    assert local_prefect_auth_string(stack.settings).partition(":")[2] not in log.read_text()
+
+
+def _deployment(settings: Settings, name: str) -> str:
+    return next(each["id"] for each in prefect(settings, "deployments") if each["name"] == name)
+
+
+def _empty(queue: "Queue[str]") -> None:
+    while not queue.empty():
+        queue.get()

@@ -20,7 +20,8 @@ from stream_shim.buffer.topics import ensure_topics
 from stream_shim.config import read_topics
 from tests.conftest import Stack
 from tidemark.categories import CATEGORIES
-from tidemark.connections import kafka_bootstrap
+from tidemark.credentials import KAFKA_ADMINISTRATOR
+from tidemark.kafka import kafka_client
 from tidemark.settings import Settings
 
 
@@ -53,7 +54,7 @@ class Lane:
 
     def produce(self, topic: str, values: Sequence[bytes | dict[str, Any] | None], **producer: Any) -> None:
         """Put records into partition 0, each acknowledged; a dict is encoded as JSON."""
-        kafka = KafkaProducer(bootstrap_servers=kafka_bootstrap(self.settings), linger_ms=5, **producer)
+        kafka = KafkaProducer(**kafka_client(self.settings, KAFKA_ADMINISTRATOR), linger_ms=5, **producer)
         for value in values:
             body = msgspec.json.encode(value) if isinstance(value, dict) else value
             kafka.send(topic, body, b"key", partition=0)
@@ -74,7 +75,7 @@ class Lane:
         return int(self.query(f"select count(*) from realtime.{table}")[0][0])
 
     def end_offset(self, topic: str) -> int:
-        consumer = KafkaConsumer(bootstrap_servers=kafka_bootstrap(self.settings))
+        consumer = KafkaConsumer(**kafka_client(self.settings, KAFKA_ADMINISTRATOR))
         try:
             return int(consumer.end_offsets([TopicPartition(topic, 0)])[TopicPartition(topic, 0)])
         finally:
@@ -133,7 +134,7 @@ class Lane:
 def lane(clean_realtime: Stack) -> Lane:
     """Empty tables and new topics: the session's stack, as if it had just begun."""
     settings = clean_realtime.settings
-    client = KafkaAdminClient(bootstrap_servers=kafka_bootstrap(settings))
+    client = KafkaAdminClient(**kafka_client(settings, KAFKA_ADMINISTRATOR))
     for topic in set(client.list_topics()) & set(CATEGORIES):
         client.delete_topics([topic])
     lane = Lane(clean_realtime)

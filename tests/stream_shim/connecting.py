@@ -15,7 +15,8 @@ from stream_shim.buffer.topics import ensure_topics
 from stream_shim.config import SourceEntry, read_sources
 from stream_shim.running.runner import connect_until
 from tidemark.categories import CATEGORIES
-from tidemark.connections import kafka_bootstrap
+from tidemark.credentials import KAFKA_ADMINISTRATOR
+from tidemark.kafka import kafka_client
 from tidemark.settings import Settings
 
 
@@ -43,7 +44,7 @@ class Wire:
 
     @contextmanager
     def _consumer(self) -> Iterator[KafkaConsumer]:
-        consumer = KafkaConsumer(bootstrap_servers=kafka_bootstrap(self.settings))
+        consumer = KafkaConsumer(**kafka_client(self.settings, KAFKA_ADMINISTRATOR))
         try:
             yield consumer
         finally:

@@ -4,7 +4,8 @@ from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, To
 
 from stream_shim.processor.consumer import open_consumer
 from tests.stream_shim.conftest import Lane, until
-from tidemark.connections import kafka_bootstrap
+from tidemark.credentials import KAFKA_ADMINISTRATOR
+from tidemark.kafka import kafka_client
 
 
 class AtStart(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -23,7 +24,7 @@ class AtStart(ConsumerRebalanceListener):  # type: ignore[misc]
 
 def test_partitions_that_are_added_arrive_though_the_groups_answer_comes_after_the_poll(lane: Lane) -> None:
     consumer = open_consumer(lane.settings, "test")
-    client = KafkaAdminClient(bootstrap_servers=kafka_bootstrap(lane.settings))
+    client = KafkaAdminClient(**kafka_client(lane.settings, KAFKA_ADMINISTRATOR))
 
     def assigned(timeout_ms: int) -> int:
         consumer.poll(timeout_ms=timeout_ms)

@@ -8,6 +8,8 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.connections import kafka_bootstrap, lake_url
+from tidemark.credentials import KAFKA_ADMINISTRATOR, credential
+from tidemark.kafka import kafka_client
 
 
 def destinations_file(tmp_path: Path, lane: Lane) -> str:
@@ -16,15 +18,20 @@ def destinations_file(tmp_path: Path, lane: Lane) -> str:
     path.write_text(
         "realtime: {kind: postgres, topics: [market_tick]}\n"
         "archive: {kind: lake, topics: [market_tick], path: stream}\n"
-        f"mirror: {{kind: kafka, topics: [market_tick], prefix: copy., bootstrap: '{bootstrap}'}}\n"
+        f"mirror: {{kind: kafka, topics: [market_tick], prefix: copy., bootstrap: '{bootstrap}', "
+        "security_protocol: SASL_PLAINTEXT, credentials: {username: '${OTHER_USER}', password: '${OTHER_PASSWORD}'}}\n"
         "dead: {kind: kafka, topics: [market_tick], bootstrap: '127.0.0.1:1', prefix: copy.}\n"
     )
     return str(path)
 
 
 def test_a_topic_reaches_every_destination_that_wants_it_and_a_dead_one_slows_none(lane: Lane, tmp_path: Path) -> None:
-    files = {"TIDEMARK_DESTINATIONS_FILE": destinations_file(tmp_path, lane)}
-    client = KafkaAdminClient(bootstrap_servers=kafka_bootstrap(lane.settings))
+    files = {
+        "TIDEMARK_DESTINATIONS_FILE": destinations_file(tmp_path, lane),
+        "OTHER_USER": KAFKA_ADMINISTRATOR,
+        "OTHER_PASSWORD": credential(lane.settings, KAFKA_ADMINISTRATOR),
+    }
+    client = KafkaAdminClient(**kafka_client(lane.settings, KAFKA_ADMINISTRATOR))
     client.create_topics({"copy.market_tick": {"num_partitions": 1, "replication_factor": 1}})
     client.close()
     lane.produce("market_tick", [tick(number) for number in range(50)] + [b"\xff not JSON"])
@@ -51,7 +58,7 @@ def test_a_destination_whose_next_records_expired_says_so_and_begins_anew_when_i
     with lane.running("processor", "vault", **files):
         until(lambda: len(archived(lane)) == before + 10, "the first records")
     lane.produce("market_tick", [tick(number) for number in range(10, 30)])
-    client = KafkaAdminClient(bootstrap_servers=kafka_bootstrap(lane.settings))
+    client = KafkaAdminClient(**kafka_client(lane.settings, KAFKA_ADMINISTRATOR))
     client.delete_records({TopicPartition("market_tick", 0): 25})
     client.close()
     with lane.running("processor", "vault", **files) as process:
@@ -74,7 +81,7 @@ def archived(lane: Lane) -> list[dict]:  # type: ignore[type-arg]
 
 
 def mirrored(lane: Lane) -> int:
-    consumer = KafkaConsumer(bootstrap_servers=kafka_bootstrap(lane.settings))
+    consumer = KafkaConsumer(**kafka_client(lane.settings, KAFKA_ADMINISTRATOR))
     partition = TopicPartition("copy.market_tick", 0)
     try:
         return int(consumer.end_offsets([partition])[partition])

@@ -7,11 +7,12 @@ from kafka import KafkaAdminClient, TopicPartition
 from stream_shim.buffer.topics import ensure_topics
 from stream_shim.config import read_topics
 from tests.stream_shim.conftest import Lane, tick, until
-from tidemark.connections import kafka_bootstrap
+from tidemark.credentials import KAFKA_ADMINISTRATOR
+from tidemark.kafka import kafka_client
 
 
 def recreate(lane: Lane, topic: str = "market_tick") -> None:
-    client = KafkaAdminClient(bootstrap_servers=kafka_bootstrap(lane.settings))
+    client = KafkaAdminClient(**kafka_client(lane.settings, KAFKA_ADMINISTRATOR))
     try:
         client.delete_topics([topic])
         until(lambda: topic not in client.list_topics(), "the topic to be gone")
@@ -85,7 +86,7 @@ def test_records_that_expired_unread_are_recorded_as_lost(lane: Lane) -> None:
     lane.produce("market_tick", [tick(number) for number in range(10)])
     consume(lane, 10)
     lane.produce("market_tick", [tick(number) for number in range(10, 30)])
-    client = KafkaAdminClient(bootstrap_servers=kafka_bootstrap(lane.settings))
+    client = KafkaAdminClient(**kafka_client(lane.settings, KAFKA_ADMINISTRATOR))
     client.delete_records({TopicPartition("market_tick", 0): 25})
     client.close()
     assert "expired unread" in stopped(lane)

@@ -153,9 +153,10 @@ def _with_partitions(settings: Settings, partitions: int) -> object:
 def _produce_everywhere(lane: Lane, rows: int, first: int) -> None:
     from kafka import KafkaProducer
 
-    from tidemark.connections import kafka_bootstrap
+    from tidemark.credentials import KAFKA_ADMINISTRATOR
+    from tidemark.kafka import kafka_client
 
-    producer = KafkaProducer(bootstrap_servers=kafka_bootstrap(lane.settings), linger_ms=5)
+    producer = KafkaProducer(**kafka_client(lane.settings, KAFKA_ADMINISTRATOR), linger_ms=5)
     for number in range(3 * rows):
         producer.send("market_tick", json.dumps(tick(first + number)).encode(), partition=number % 3)
     producer.flush()

@@ -7,7 +7,8 @@ from kafka import KafkaProducer
 
 from tests.stream_shim.conftest import Lane, tick, until
 from tests.stream_shim.test_mapping import POISON
-from tidemark.connections import kafka_bootstrap
+from tidemark.credentials import KAFKA_ADMINISTRATOR
+from tidemark.kafka import kafka_client
 
 
 def test_every_record_becomes_one_row_with_its_identity(lane: Lane) -> None:
@@ -81,7 +82,7 @@ def test_a_killed_processor_leaves_nothing_out_and_nothing_twice(lane: Lane) -> 
 
 
 def test_offsets_that_hold_no_record_are_counted_as_empty(lane: Lane) -> None:
-    producer = KafkaProducer(bootstrap_servers=kafka_bootstrap(lane.settings), transactional_id="test")
+    producer = KafkaProducer(**kafka_client(lane.settings, KAFKA_ADMINISTRATOR), transactional_id="test")
     producer.init_transactions()
     for number, end in enumerate(
         [producer.commit_transaction, producer.abort_transaction, producer.commit_transaction]

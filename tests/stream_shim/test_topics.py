@@ -11,8 +11,9 @@ from stream_shim.buffer.topic_schema import apply_schemas, breaking_changes
 from stream_shim.buffer.topics import ensure_topics, partitions_of
 from stream_shim.config import TopicEntry, read_topics
 from tests.stream_shim.conftest import Lane, tick, until
-from tidemark.connections import kafka_bootstrap
+from tidemark.credentials import KAFKA_ADMINISTRATOR
 from tidemark.errors import ConfigurationError
+from tidemark.kafka import kafka_client
 from tidemark.settings import Settings
 
 TOPICS = read_topics(Settings().topics_file)
@@ -93,8 +94,8 @@ def test_every_keyword_counts_but_texts_and_a_field_that_comes(path: str, value:
 
 def test_partitions_grow_and_retention_follows_the_file(lane: Lane) -> None:
     ensure_topics(lane.settings, changed(partitions=3, grace_days=9))
-    until(lambda: len(partitions_of(lane.settings, "market_tick")) == 3, "three partitions")
-    client = KafkaAdminClient(bootstrap_servers=kafka_bootstrap(lane.settings))
+    until(lambda: len(partitions_of(lane.settings, "market_tick", "promoter")) == 3, "three partitions")
+    client = KafkaAdminClient(**kafka_client(lane.settings, KAFKA_ADMINISTRATOR))
     try:
         from kafka.admin import ConfigResource
 

@@ -16,7 +16,9 @@ import psycopg
 import pytest
 
 from tests.conftest import Stack, new_settings
+from tidemark.credentials import KAFKA_ADMINISTRATOR
 from tidemark.errors import StackError
+from tidemark.kafka import kafka_client
 from tidemark.stack import checks, jars, local, postgres, process
 
 
@@ -64,7 +66,7 @@ def test_servers_listen_on_loopback_only(stack: Stack) -> None:
 
 
 def test_no_server_is_given_a_secret_of_the_caller(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TIDEMARK_FRED_API_KEY", "PGPASSWORD", "DBT_PASSWORD"):
+    for name in ("TIDEMARK_FRED_API_KEY", "PGPASSWORD", "DBT_PASSWORD", "PREFECT_API_AUTH_STRING"):
         monkeypatch.setenv(name, "hidden")
     for server in local.SERVERS:
         assert "hidden" not in server.prepare(stack.settings).env.values()
@@ -83,13 +85,13 @@ def test_what_the_servers_hold_survives_down_and_up(stack: Stack, new_stack: Sta
     from kafka.admin import KafkaAdminClient, NewTopic
 
     mine = Stack(new_stack.with_settings(**_shared(stack, "prefect_url")))
-    broker = f"127.0.0.1:{mine.settings.kafka_port}"
     local.up(mine.settings)
+    broker = kafka_client(mine.settings, KAFKA_ADMINISTRATOR)
     with psycopg.connect(mine.dsn("warehouse")) as connection:
         connection.execute("create table public.kept as select 42 as answer")
-    with closing(KafkaAdminClient(bootstrap_servers=broker)) as admin:
+    with closing(KafkaAdminClient(**broker)) as admin:
         admin.create_topics([NewTopic("kept", 1, 1)])
-    with closing(KafkaProducer(bootstrap_servers=broker)) as producer:
+    with closing(KafkaProducer(**broker)) as producer:
         producer.send("kept", b"record").get(30)
 
     assert local.down(mine.settings) == ["Postgres", "Kafka"]
@@ -102,7 +104,7 @@ def test_what_the_servers_hold_survives_down_and_up(stack: Stack, new_stack: Sta
 
     with psycopg.connect(mine.dsn("warehouse")) as connection:
         assert connection.execute("select answer from public.kept").fetchone() == (42,)
-    with closing(KafkaConsumer(bootstrap_servers=broker)) as consumer:
+    with closing(KafkaConsumer(**broker)) as consumer:
         partition = TopicPartition("kept", 0)
         consumer.assign([partition])
         consumer.seek(partition, 0)
@@ -249,7 +251,7 @@ def test_env_of_a_role_lets_psql_enter_as_that_role(stack: Stack, role: str, dat
 
 def test_env_for_programs_gives_the_dsns_of_one_role(stack: Stack) -> None:
     found = json.loads(stack.run("env", "--json", "--role", "stream_writer").stdout)
-    assert list(found) == ["realtime_dsn", "warehouse_dsn", "kafka_bootstrap", "lake_url", "prefect_url"]
+    assert list(found) == ["realtime_dsn", "warehouse_dsn", "kafka_bootstrap", "kafka", "lake_url", "prefect_url"]
     with psycopg.connect(found["realtime_dsn"]) as connection:
         assert connection.info.user == "stream_writer"
     owner = json.loads(stack.run("env", "--json").stdout)

@@ -30,7 +30,7 @@ def up() -> None:
     """
     from rich.console import Console
 
-    from tidemark import dbt
+    from tidemark import dbt, models
     from tidemark.connections import DATABASES
     from tidemark.settings import load
     from tidemark.stack import local
@@ -46,12 +46,15 @@ def up() -> None:
             if server in DATABASES and not line.console.is_terminal:  # a log has no line to write over
                 click.echo(f"{server}: {what}", err=True)
 
-        migrated = local.up(settings, report)
+        changed = local.up(settings, report)
         report("schema live", "its views")
         dbt.ensure_live(settings)
-    for database, migrations in migrated.items():
-        for migration in migrations:
-            click.echo(f"{database}: applied {migration.title}")
+        report("marts", "their columns")
+        old_tables = models.outgrown(settings)
+    for sentence in changed:
+        click.echo(sentence)
+    for table in old_tables:
+        click.echo(f"warehouse: {table}", err=True)
     _print_status(local.status(settings))
 
 
@@ -73,7 +76,7 @@ def down() -> None:
     help="Print a JSON list of the same.",
 )
 def status(as_json: bool) -> None:
-    """Show each server: state, address, pid, resident memory, uptime."""
+    """Show each server: state, address, pid, resident memory, uptime, and how a person logs in."""
     from tidemark.settings import load
     from tidemark.stack import local
 
@@ -102,6 +105,9 @@ def _print_status(found: "list[Status]") -> None:
         )
     table.add_row("all", "", "", "", f"{sum(server.resident_bytes or 0 for server in found) / 1e6:,.0f}", "")
     Console().print(table)
+    for server in found:
+        if server.login:
+            click.echo(f"{server.name}: {server.login}")
 
 
 @click.command()
@@ -120,7 +126,8 @@ def _print_status(found: "list[Status]") -> None:
 def env(as_json: bool, role: str | None) -> None:
     """Print what psql, dbt and BI tools need to find the servers, as lines for a shell.
 
-    PG* are the BI reader's on the warehouse, DBT_* the transformer's. The lines hold passwords.
+    PG* are the BI reader's on the warehouse, DBT_* the transformer's. PREFECT_API_AUTH_STRING is what Prefect's UI
+    asks for, and lets who has it run code as you. The lines hold passwords.
 
     \b
     Examples:

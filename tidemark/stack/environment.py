@@ -3,10 +3,14 @@
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
-from tidemark.connections import dsn, kafka_bootstrap, lake_url, prefect_url
-from tidemark.credentials import OWNER
+from tidemark.connections import DATABASES, dsn, kafka_bootstrap, lake_url, prefect_auth_string, prefect_url
+from tidemark.credentials import KAFKA_ADMINISTRATOR, KAFKA_ROLES, OWNER, ROLES
+from tidemark.kafka import librdkafka
 from tidemark.settings import Settings
+
+_KAFKA_ONLY = set(KAFKA_ROLES) - set(ROLES)
 
 
 def postgres_variables(settings: Settings, role: str) -> dict[str, str]:
@@ -42,15 +46,28 @@ def shell(settings: Settings) -> str:
         **dbt_environment(settings),
         "PREFECT_API_URL": prefect_url(settings),
     }
-    return "\n".join([f'export PATH={shlex.quote(front)}:"$PATH"', *_exports(variables)])
+    auth_string = prefect_auth_string(settings)
+    if auth_string is not None:
+        variables["PREFECT_API_AUTH_STRING"] = auth_string
+    # Without a string for this server, an earlier server's must not go there.
+    rest = ["unset PREFECT_API_AUTH_STRING"] if auth_string is None else []
+    return "\n".join([f'export PATH={shlex.quote(front)}:"$PATH"', *_exports(variables), *rest])
 
 
-def addresses(settings: Settings, role: str) -> dict[str, str]:
-    """The servers, for programs: the databases as one role, the rest."""
+def addresses(settings: Settings, role: str) -> dict[str, Any]:
+    """The servers, for programs: the databases and Kafka as one role, which may be known to one of them only.
+
+    The owner gets what opens Prefect too, and is Kafka's administrator. `kafka` is what librdkafka's clients are
+    configured with, kcat among them.
+    """
+    databases = {f"{database}_dsn": dsn(settings, database, role) for database in DATABASES if role not in _KAFKA_ONLY}
+    user = KAFKA_ADMINISTRATOR if role == OWNER else role
+    kafka = {"kafka": librdkafka(settings, user)} if user in {KAFKA_ADMINISTRATOR, *KAFKA_ROLES} else {}
+    auth_string = prefect_auth_string(settings) if role == OWNER else None
     return {
-        "realtime_dsn": dsn(settings, "realtime", role),
-        "warehouse_dsn": dsn(settings, "warehouse", role),
+        **databases,
         "kafka_bootstrap": kafka_bootstrap(settings),
+        **kafka,
         "lake_url": lake_url(settings),
         "prefect_url": prefect_url(settings),
-    }
+    } | ({} if auth_string is None else {"prefect_auth_string": auth_string})

@@ -1,4 +1,7 @@
-"""The local Kafka: one KRaft node on loopback, run by the Java runtime of a wheel, its jars verified."""
+"""The local Kafka: one KRaft node on loopback, run by the Java runtime of a wheel, its jars verified.
+
+It asks everybody who calls: clients log in with SCRAM, the node and its controller with PLAIN between themselves.
+"""
 
 import shutil
 import signal
@@ -8,15 +11,21 @@ import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
+import psutil
+
 from tidemark.connections import kafka_bootstrap
+from tidemark.credentials import KAFKA_ADMINISTRATOR, KAFKA_NODE, credential
 from tidemark.errors import StackError
 from tidemark.settings import Settings
+from tidemark.stack import kafka_takeover
+from tidemark.stack import properties as java_properties
 from tidemark.stack.jars import class_path
 from tidemark.stack.process import Launch, server_environment
 
 NAME = "kafka"
 TITLE = "Kafka"
 STOP_SIGNAL = signal.SIGTERM
+LOGIN = ""
 
 # A heap of 256 MB carries every test and the demo; the serial collector needs the least memory beside it.
 JAVA_OPTIONS = (
@@ -24,16 +33,21 @@ JAVA_OPTIONS = (
     "--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow",
 )  # fmt: skip
 
-LOGGING = """\
-handlers = java.util.logging.FileHandler
-.level = WARNING
-java.util.logging.FileHandler.pattern = {folder}/kafka-server.%g.log
-java.util.logging.FileHandler.limit = 5000000
-java.util.logging.FileHandler.count = 2
-java.util.logging.FileHandler.append = true
-java.util.logging.FileHandler.formatter = java.util.logging.SimpleFormatter
-java.util.logging.SimpleFormatter.format = %1$tFT%1$tT.%1$tLZ %4$s %3$s %5$s%6$s%n
-"""
+AUTHORIZER = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+
+
+def _logging(folder: Path) -> dict[str, str]:
+    handler = "java.util.logging.FileHandler"
+    return {
+        "handlers": handler,
+        ".level": "WARNING",
+        f"{handler}.pattern": str(folder).replace("%", "%%") + "/kafka-server.%g.log",
+        f"{handler}.limit": "5000000",
+        f"{handler}.count": "2",
+        f"{handler}.append": "true",
+        f"{handler}.formatter": "java.util.logging.SimpleFormatter",
+        "java.util.logging.SimpleFormatter.format": "%1$tFT%1$tT.%1$tLZ %4$s %3$s %5$s%6$s%n",
+    }
 
 
 def ports(settings: Settings) -> dict[str, int]:
@@ -51,19 +65,19 @@ def address(settings: Settings) -> str:
     return kafka_bootstrap(settings)
 
 
-def properties(settings: Settings, data: Path) -> str:
-    """The broker's configuration; a single node needs one replica of everything."""
+def properties(settings: Settings, data: Path) -> dict[str, str]:
+    """The broker's configuration, with passwords in it; a single node needs one replica of everything."""
     broker, controller = settings.kafka_port, settings.kafka_controller_port
-    values = {
+    return {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{broker}",
+        "listeners": f"CLIENT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"CLIENT://127.0.0.1:{broker}",
         "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "inter.broker.listener.name": "PLAINTEXT",
-        "log.dirs": str(data).replace("\\", "\\\\"),
+        "inter.broker.listener.name": "CLIENT",
+        **_security(credential(settings, KAFKA_NODE)),
+        "log.dirs": str(data),
         "auto.create.topics.enable": "false",
         "offsets.topic.replication.factor": "1",
         "offsets.topic.num.partitions": "4",
@@ -76,20 +90,38 @@ def properties(settings: Settings, data: Path) -> str:
         "num.network.threads": "2",
         "num.io.threads": "4",
     }
-    return "".join(f"{key}={value}\n" for key, value in values.items())
+
+
+def _security(password: str) -> dict[str, str]:
+    """Who may enter, and how. A controller knows no SCRAM, so the node enters it by PLAIN, on a port of its own."""
+    node = f'required username="{KAFKA_NODE}" password="{password}"'
+    modules = "org.apache.kafka.common.security"
+    return {
+        "listener.security.protocol.map": "CLIENT:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT",
+        "listener.name.client.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "listener.name.client.scram-sha-512.sasl.jaas.config": f"{modules}.scram.ScramLoginModule {node};",
+        "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
+        "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.controller.plain.sasl.jaas.config": f"{modules}.plain.PlainLoginModule {node} "
+        f'user_{KAFKA_NODE}="{password}";',
+        "sasl.mechanism.controller.protocol": "PLAIN",
+        "authorizer.class.name": AUTHORIZER,
+        "super.users": f"User:{KAFKA_NODE};User:{KAFKA_ADMINISTRATOR}",
+    }
 
 
 def prepare(settings: Settings) -> Launch:
-    """Fetch the jars and format the storage where that was not done; how to start the broker."""
+    """Fetch the jars, format the storage where that was not done, and secure it where that was not done."""
     folder = settings.home.resolve() / NAME
     folder.mkdir(exist_ok=True)
+    folder.chmod(0o700)
     data, configuration, logging = (
         folder / "data",
         folder / "server.properties",
         folder / "logging.properties",
     )
     jars = ":".join(str(jar) for jar in class_path(settings))
-    logging.write_text(LOGGING.format(folder=settings.home.resolve() / "logs"))
+    java_properties.write(logging, _logging(settings.home.resolve() / "logs"))
     if data.exists() and not (data / "meta.properties").exists():
         raise StackError(
             f"expected the storage of a Kafka node in {data}, its meta.properties is missing: restore it, "
@@ -98,8 +130,15 @@ def prepare(settings: Settings) -> Launch:
     java = [*_java(), *JAVA_OPTIONS, f"-Djava.util.logging.config.file={logging}", "-cp", jars]
     if not data.exists():
         _format(settings, java, data, folder)
-    configuration.write_text(properties(settings, data))
+    elif not _is_secured(configuration):
+        kafka_takeover.take_over(settings, java, folder, lambda once: properties(once, data))
+    java_properties.write(configuration, properties(settings, data))  # last: it says that all this was done
     return Launch([*java, "kafka.Kafka", str(configuration)], server_environment(), folder)
+
+
+def _is_secured(configuration: Path) -> bool:
+    """Whether the storage has the users already: this configuration is written when it has."""
+    return configuration.exists() and AUTHORIZER in configuration.read_text(encoding="latin-1")
 
 
 def _java() -> list[str]:
@@ -109,16 +148,29 @@ def _java() -> list[str]:
 
 
 def _format(settings: Settings, java: list[str], data: Path, folder: Path) -> None:
-    """Format beside the place and move it there when whole, so that a half-made storage is never taken for one."""
-    half, configuration = folder / "data.new", folder / "format.properties"
+    """Format beside the place and move it there when whole, so that a half-made storage is never taken for one.
+
+    The users that a broker needs to begin with are in it. Passwords are in files, never in an argument.
+    """
+    half, configuration, users = folder / "data.new", folder / "format.properties", folder / "format.users"
     shutil.rmtree(half, ignore_errors=True)
-    configuration.write_text(properties(settings, half))
+    java_properties.write(configuration, properties(settings, half))
+    users.unlink(missing_ok=True)
+    users.touch(mode=0o600)
+    users.write_text(
+        "".join(
+            f"--add-scram\nSCRAM-SHA-512=[name={user},password={credential(settings, user)}]\n"
+            for user in (KAFKA_ADMINISTRATOR, KAFKA_NODE)
+        )
+    )
     cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(configuration), f"@{users}"]
     made = subprocess.run(
-        [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(configuration)],
-        cwd=folder, env=server_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        [*java, *tool], cwd=folder, env=server_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        check=False,
     )  # fmt: skip
     configuration.unlink()
+    users.unlink()
     if made.returncode != 0:
         shutil.rmtree(half, ignore_errors=True)
         said = (made.stderr or made.stdout).strip().splitlines()[-1:]
@@ -126,16 +178,28 @@ def _format(settings: Settings, java: list[str], data: Path, folder: Path) -> No
     half.rename(data)
 
 
+def outdated(settings: Settings, running: psutil.Process) -> str:
+    """Nothing: no version started it otherwise than is good enough now."""
+    return ""
+
+
 def ready(settings: Settings) -> bool:
-    """Whether the broker has registered and answers requests."""
-    from kafka import KafkaAdminClient
-    from kafka.errors import KafkaError
+    """Whether the broker has registered and answers its administrator; StackError where it refuses the password."""
+    from kafka.errors import KafkaError, SaslAuthenticationFailedError
+
+    from tidemark.kafka import admin
 
     try:
         socket.create_connection(
             ("127.0.0.1", settings.kafka_port), timeout=1
         ).close()  # a client that finds nobody leaves its socket open
-        client = KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{settings.kafka_port}", bootstrap_timeout_ms=5000)
+        client = admin(settings, KAFKA_ADMINISTRATOR, bootstrap_timeout_ms=5000)
+    except SaslAuthenticationFailedError:
+        raise StackError(
+            f"expected the password in {settings.home}/credentials/{KAFKA_ADMINISTRATOR} to open the broker beside it, "
+            f"Kafka refused it: restore that file, or run `tidemark down`, delete {settings.home}/{NAME}/"
+            "server.properties and run `tidemark up`, which gives every part a password that works"
+        ) from None
     except (OSError, KafkaError):
         return False
     try:

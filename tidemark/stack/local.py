@@ -10,11 +10,10 @@ from typing import Protocol
 
 import psutil
 
+from tidemark.access import kafka as kafka_access
 from tidemark.access.apply import apply
-from tidemark.connections import Database
 from tidemark.credentials import ensure_credentials
 from tidemark.errors import StackError
-from tidemark.migrations.files import Migration
 from tidemark.settings import Settings
 from tidemark.stack import checks, kafka, postgres, prefect, process
 
@@ -27,6 +26,7 @@ class Server(Protocol):
     NAME: str
     TITLE: str
     STOP_SIGNAL: signal.Signals
+    LOGIN: str  # how a person logs in, without a secret; empty where nobody does
 
     def ports(self, settings: Settings) -> dict[str, int]:
         """The settings that hold the ports, and the ports; the first is the server's address."""
@@ -39,6 +39,9 @@ class Server(Protocol):
 
     def prepare(self, settings: Settings) -> process.Launch:
         """Make its state where there is none; how to start it."""
+
+    def outdated(self, settings: Settings, running: psutil.Process) -> str:
+        """Why the server that runs is to be started anew, as the rest of a sentence; empty where it is not."""
 
     def ready(self, settings: Settings) -> bool:
         """Whether it answers."""
@@ -60,6 +63,7 @@ class Status:
     pid: int | None = None
     resident_bytes: int | None = None
     uptime_seconds: float | None = None
+    login: str = ""
 
 
 def variable(setting: str) -> str:
@@ -67,10 +71,11 @@ def variable(setting: str) -> str:
     return f"TIDEMARK_{setting.upper()}"
 
 
-def up(settings: Settings, report: Report = lambda server, doing: None) -> dict[Database, list[Migration]]:
-    """Start what no variable names and what does not run yet, and set up the databases; what was migrated of them.
+def up(settings: Settings, report: Report = lambda server, doing: None) -> list[str]:
+    """Start what no variable names and what does not run yet, and set up the databases.
 
-    On any failure, and on an interrupt, what this call started is ended again.
+    On any failure, and on an interrupt, what this call started is ended again. What an older version left and this
+    call changed is returned, a sentence each: servers that ran as they must not, migrations.
     """
     checks.make_home(settings.home)
     with process.exclusive(settings.home):
@@ -78,14 +83,31 @@ def up(settings: Settings, report: Report = lambda server, doing: None) -> dict[
         if wanted:
             checks.require_space(settings.home)
         ensure_credentials(settings)
+        ended = _end_outdated(settings)
         started: list[Server] = []
         try:
             _start_all(settings, wanted, started, report)
-            return apply(settings, report)
+            migrated = apply(settings, report)
+            if kafka.wanted(settings):
+                kafka_access.apply(settings)
         except BaseException:
             for server in started:
                 process.stop(settings.home, server.NAME, server.STOP_SIGNAL)
             raise
+        applied = [f"{database}: applied {each.title}" for database, files in migrated.items() for each in files]
+        return ended + applied
+
+
+def _end_outdated(settings: Settings) -> list[str]:
+    """End what must not go on as it runs, also where a variable has replaced it since."""
+    said = []
+    for server in SERVERS:
+        running = process.find(settings.home, server.NAME)
+        reason = server.outdated(settings, running) if running else ""
+        if reason:
+            process.stop(settings.home, server.NAME, server.STOP_SIGNAL)
+            said.append(f"{server.TITLE} {reason}: it was ended" + " and started anew" * server.wanted(settings))
+    return said
 
 
 def _start_all(settings: Settings, wanted: list[Server], started: list[Server], report: Report) -> None:
@@ -169,10 +191,11 @@ def _status(settings: Settings, server: Server) -> Status:
     record = process.read_record(settings.home, server.NAME)
     if running is None or record is None:
         state = "stopped" if server.wanted(settings) else "external"
-        return Status(server.NAME, state, server.address(settings))
+        return Status(server.NAME, state, server.address(settings), login=server.LOGIN)
     address = f"127.0.0.1:{next(iter(record.ports.values()))}"
     resident = sum(_resident(each) for each in (running, *running.children(recursive=True)))
-    return Status(server.NAME, "running", address, running.pid, resident, time.time() - running.create_time())
+    uptime = time.time() - running.create_time()
+    return Status(server.NAME, "running", address, running.pid, resident, uptime, server.LOGIN)
 
 
 def _resident(each: psutil.Process) -> int:

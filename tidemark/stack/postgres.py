@@ -25,6 +25,7 @@ from tidemark.stack.process import Launch, become, server_environment
 NAME = "postgres"
 TITLE = "Postgres"
 STOP_SIGNAL = signal.SIGINT  # fast shutdown: sessions end, the log is written out
+LOGIN = "user and password are those of `tidemark env --role bi_reader`"
 MAJOR = "17"
 
 MEGABYTE = 1024 * 1024
@@ -201,6 +202,11 @@ def _initialise(settings: Settings, data: Path, identity: Identity) -> None:
             f"expected initdb to make a cluster in {data}, it said: {made.stderr.strip().splitlines()[-1]}"
         )
     half.rename(data)
+
+
+def outdated(settings: Settings, running: psutil.Process) -> str:
+    """Nothing: no version started it otherwise than is good enough now."""
+    return ""
 
 
 def ready(settings: Settings) -> bool:

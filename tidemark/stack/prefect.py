@@ -1,15 +1,26 @@
-"""The local Prefect server and its UI, on loopback, with its SQLite database in the state folder."""
+"""The local Prefect server and its UI, on loopback, with its SQLite database in the state folder.
 
+Whoever may call its API runs code as its owner (a deployment's pull steps are code), so it asks everybody for one
+generated string, `user:password`. Open are the UI's files, the description of the API, and whether it is healthy.
+"""
+
+import os
 import signal
 import sys
 
-from tidemark.connections import prefect_url
+import psutil
+
+from tidemark.connections import local_prefect_auth_string, prefect_auth_string, prefect_url
+from tidemark.errors import StackError
 from tidemark.settings import Settings
-from tidemark.stack.process import Launch, server_environment
+from tidemark.stack.process import Launch, listens, server_environment
 
 NAME = "prefect"
 TITLE = "Prefect"
 STOP_SIGNAL = signal.SIGTERM
+LOGIN = "its UI asks for one string, the PREFECT_API_AUTH_STRING that `tidemark env` prints"
+
+AUTH_STRING = "PREFECT_SERVER_API_AUTH_STRING"
 
 
 def ports(settings: Settings) -> dict[str, int]:
@@ -31,12 +42,14 @@ def prepare(settings: Settings) -> Launch:
     """How to start the server; it makes and migrates its database itself."""
     folder = settings.home.resolve() / NAME
     folder.mkdir(exist_ok=True)
-    kept = {key: value for key, value in server_environment().items() if not key.startswith("PREFECT_")}
+    folder.chmod(0o700)  # its database holds what opens its blocks
     env = {
-        **kept,
+        **server_environment(),
         "DO_NOT_TRACK": "1",
         "PREFECT_HOME": str(folder),
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
+        AUTH_STRING: local_prefect_auth_string(settings),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{settings.prefect_port}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_API_URL": "/api",  # else the UI calls port 4200 whatever the port
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
@@ -48,12 +61,51 @@ def prepare(settings: Settings) -> Launch:
     return Launch(program, env, folder)
 
 
+def outdated(settings: Settings, running: psutil.Process) -> str:
+    """Why the server that runs is to be started anew, or nothing."""
+    asked_for = running.environ().get(AUTH_STRING)
+    if asked_for is None:
+        return "let in whoever called"
+    return "" if asked_for == local_prefect_auth_string(settings) else "asked for another string than the generated one"
+
+
 def ready(settings: Settings) -> bool:
-    """Whether the API answers that it is healthy."""
+    """Whether the API answers that it is healthy; StackError where it lets in who brings no string."""
     import httpx
 
+    url = prefect_url(settings)
     try:
         # Loopback: a proxy of the environment has no business here.
-        return httpx.get(f"{prefect_url(settings)}/health", timeout=2, trust_env=False).is_success
+        if not httpx.get(f"{url}/health", timeout=2, trust_env=False).is_success:
+            return False
+        refused = httpx.get(f"{url}/admin/version", timeout=2, trust_env=False).status_code
     except httpx.HTTPError:
         return False
+    if refused != httpx.codes.UNAUTHORIZED:
+        raise StackError(f"expected Prefect to refuse who brings no string (401), received {refused}: it is ended")
+    return True
+
+
+def prefect_login(settings: Settings) -> str | None:
+    """The string to send to Prefect's API, if any; StackError where another than the local server would receive it."""
+    if wanted(settings) and not listens(settings.home, NAME, settings.prefect_port):
+        raise StackError(
+            f"expected the Prefect server of {settings.home} on port {settings.prefect_port}, it does not listen "
+            "there: run `tidemark up`, or set TIDEMARK_PREFECT_URL to a server that runs elsewhere"
+        )
+    return prefect_auth_string(settings)
+
+
+def refusal(settings: Settings, status: int) -> StackError:
+    """What to say where the API answers 401 or 403."""
+    todo = "set TIDEMARK_PREFECT_AUTH_STRING to the user:password that it asks for"
+    return StackError(
+        f"expected the Prefect server at {prefect_url(settings)} to let us in, it answered {status}: "
+        + ("run `tidemark up`" if wanted(settings) else todo)
+    )
+
+
+def without_proxy(settings: Settings) -> dict[str, str]:
+    """What keeps clients of the local server from handing its string to a proxy that the environment names."""
+    named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    return {"no_proxy": ",".join(filter(None, (named, "127.0.0.1")))} if wanted(settings) else {}

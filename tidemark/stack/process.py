@@ -43,8 +43,9 @@ class Record:
 
 
 def server_environment() -> dict[str, str]:
-    """The caller's environment without what is not a server's: Tidemark's settings, and passwords of databases."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("TIDEMARK_", "PG", "DBT_"))}
+    """The caller's environment without what is not a server's: Tidemark's settings, and what `tidemark env` exports."""
+    ours = ("TIDEMARK_", "PG", "DBT_", "PREFECT_")
+    return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
 
 
 def record_path(home: Path, name: str) -> Path:
@@ -76,6 +77,24 @@ def find(home: Path, name: str) -> psutil.Process | None:
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None
+
+
+def listens(home: Path, name: str, port: int) -> bool:
+    """Whether the recorded process, or one that it started, is who listens on the loopback port.
+
+    Asked before a secret is sent: any user of the machine may take a port that its server has left.
+    """
+    process = find(home, name)
+    if process is None:
+        return False
+    try:
+        return any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr[1] == port
+            for each in (process, *process.children(recursive=True))
+            for connection in each.net_connections("inet")
+        )
+    except psutil.NoSuchProcess:
+        return False
 
 
 def spawn(home: Path, name: str, launch: Launch, ports: dict[str, int]) -> psutil.Process:

@@ -1,0 +1,105 @@
+"""Tables of dbt that an older version built with other columns: found, and built anew while the old one is read."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from tidemark import dbt
+from tidemark.connections import connect
+from tidemark.errors import ConfigurationError
+from tidemark.settings import Settings
+
+SCHEMAS = ("intermediate", "marts")  # whose tables dbt adds to; views are replaced by every build
+
+Columns = dict[str, str]  # name to Postgres type
+
+
+@dataclass(frozen=True)
+class Outgrown:
+    """A table whose columns are not its model's; `differences` as people read them."""
+
+    model: str
+    schema: str
+    differences: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"expected {self.schema}.{self.model} with its model's columns, found it as an older version made it "
+            f"({', '.join(self.differences)}): run `tidemark models rebuild {self.model}`; "
+            "the old table is read until the new one is whole"
+        )
+
+
+def outgrown(settings: Settings) -> list[Outgrown]:
+    """Every table of `warehouse` whose columns are not those that its model's file gives, in order of the files.
+
+    StackError where the warehouse does not answer.
+    """
+    with connect(settings, "warehouse", dbt.ROLE) as connection:
+        found = []
+        for schema, model, wanted in _models():
+            query = (
+                "select attname, format_type(atttypid, null), format_type(to_regtype(%s::jsonb ->> attname), null) "
+                "from pg_attribute inner join pg_class on pg_class.oid = attrelid "
+                "where attrelid = to_regclass(%s) and relkind = 'r' and attnum > 0 and not attisdropped"
+            )
+            there = connection.execute(query, (json.dumps(wanted), f"{schema}.{model}")).fetchall()
+            if there and (differences := tuple(_differences(there, wanted))):
+                found.append(Outgrown(model, schema, differences))
+    return found
+
+
+def rebuild(settings: Settings, names: tuple[str, ...]) -> None:
+    """Build these models' tables, and all that reads them, from the ingestion tables; readers see the old until then.
+
+    ConfigurationError where a name is no model with a table; DbtError as `dbt.run`.
+    """
+    known = [model for _, model, _ in _models()]
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(f"expected a model of {', '.join(known)}, received {name!r}")
+    dbt.run(settings, ["run", "--full-refresh", "--select", *(f"{name}+" for name in names)])
+
+
+def _models() -> Iterator[tuple[str, str, Columns]]:
+    import yaml
+
+    for schema in SCHEMAS:
+        for path in sorted((dbt.DBT_PROJECT / "models" / schema).rglob("_*__*.yml")):
+            for model in (yaml.safe_load(path.read_text()) or {}).get("models", []):
+                yield schema, model["name"], {one["name"]: one["data_type"] for one in model["columns"]}
+
+
+def _differences(there: list[tuple[Any, ...]], wanted: Columns) -> Iterator[str]:
+    yield from (f"lacks {name}" for name in wanted if name not in {known for known, *_ in there})
+    for name, is_type, should_be in there:
+        if name not in wanted:
+            yield f"has {name}"
+        elif is_type != should_be:
+            yield f"{name} is {is_type}, not {should_be}"
+
+
+@click.group()
+def models() -> None:
+    """The warehouse's models."""
+
+
+@models.command("rebuild")
+@click.argument("names", nargs=-1, required=True, metavar="MODEL...")
+def rebuild_command(names: tuple[str, ...]) -> None:
+    """Build the tables of these models, and what reads them, anew from all that was ever loaded.
+
+    For a table that an older version made with other columns. The old table is read until the new one is whole, which
+    takes as much disk again; a view that was not made by dbt and reads the table is dropped with it.
+
+    \b
+    Example:
+      tidemark models rebuild fct_market_ticks
+    """
+    from tidemark.settings import load
+
+    rebuild(load(), names)
+    click.echo(f"{', '.join(names)}: built anew, with all that reads them")
