@@ -63,13 +63,13 @@ lint: setup .venv-sql/.installed ## Check style, types, import rules, YAML and S
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/yamllint --strict .
-	@.venv-sql/bin/sqlfluff lint --disable-progress-bar dbt_project/models */migrations
+	@.venv-sql/bin/sqlfluff lint --disable-progress-bar dbt_project/models */migrations tidemark/access
 
 .PHONY: format
 format: setup .venv-sql/.installed ## Format Python and SQL
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
-	@.venv-sql/bin/sqlfluff fix --disable-progress-bar dbt_project/models */migrations
+	@.venv-sql/bin/sqlfluff fix --disable-progress-bar dbt_project/models */migrations tidemark/access
 
 .PHONY: docs
 docs: setup ## Write docs/configuration.md from the settings

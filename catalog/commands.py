@@ -4,6 +4,8 @@ import json
 
 import click
 
+from tidemark.output import visible
+
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -39,7 +41,7 @@ def check(context: click.Context, names: tuple[str, ...], as_json: bool) -> None
         print_results(results)
     failed = failures(results)
     for result in failed:
-        click.echo(f"tidemark: {sentence(result)}", err=True)
+        click.echo(f"tidemark: {visible(sentence(result))}", err=True)
     context.exit(1 if failed else 0)
 
 

@@ -10,12 +10,13 @@ import os
 import re
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+from tidemark.bounded import json_value
 from tidemark.connections import (
     DATABASES,
     Database,
@@ -26,10 +27,11 @@ from tidemark.credentials import credential
 from tidemark.dbt import artifacts
 from tidemark.dbt import run as run_dbt
 from tidemark.errors import ConfigurationError, TidemarkError
+from tidemark.http import NoAnswer, ask_now
 from tidemark.kafka import librdkafka, reachable_kafka, require_rights, security
 from tidemark.process_environment import of_a_part
 from tidemark.settings import Settings
-from tidemark.stack.prefect import prefect_login, refusal, wanted, without_proxy
+from tidemark.stack.prefect import prefect_login, refusal, without_proxy
 
 FOLDER = Path(__file__).parent / "openmetadata"
 ROLE = "catalog_reader"
@@ -56,7 +58,7 @@ def publish(settings: Settings, names: Sequence[str] = (), progress: Callable[[s
     if unknown := set(names) - set(WORKFLOWS):
         expected = ", ".join(WORKFLOWS)
         raise ConfigurationError(f"expected a workflow of {expected}, received {', '.join(sorted(unknown))}")
-    _reach(url)
+    _reach(settings, url)
     environment = of_a_part(os.environ) | variables(settings)
     for name in chosen:
         if progress:
@@ -85,11 +87,14 @@ def _server(settings: Settings) -> str:
     return settings.openmetadata_url.rstrip("/")
 
 
-def _reach(url: str) -> None:
+def _reach(settings: Settings, url: str) -> None:
     """One request, so that a wrong address is a sentence at once and not a stack trace a minute later."""
     try:
-        httpx.get(f"{url}/v1/system/version", timeout=10).raise_for_status().json()["version"]
-    except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError, KeyError, TypeError) as error:
+        answer = ask_now(settings, f"{url}/v1/system/version", seconds=10)
+        if answer.status != HTTPStatus.OK:
+            raise NoAnswer(f"HTTP {answer.status}")
+        json_value(answer.body)["version"]
+    except (NoAnswer, ValueError, KeyError, TypeError) as error:
         raise CatalogError(
             f"TIDEMARK_OPENMETADATA_URL: expected an OpenMetadata server at {url}, received: {error}; "
             "start it, or correct the URL (it ends in /api)"
@@ -133,16 +138,16 @@ def _quoted(values: Mapping[str, str]) -> dict[str, str]:
 def _prefect_variables(settings: Settings) -> dict[str, str]:
     """What opens Prefect, for its workflow alone: who has it may run code as the server's owner."""
     auth_string = prefect_login(settings) or ""
-    user, _, password = auth_string.partition(":")
+    login = {"Authorization": f"Basic {b64encode(auth_string.encode()).decode()}"} if auth_string else {}
     try:
-        answer = httpx.post(
-            f"{prefect_url(settings)}/flows/filter", json={"limit": 1}, timeout=10, trust_env=not wanted(settings),
-            auth=(user, password) if auth_string else None,
+        answer = ask_now(
+            settings, f"{prefect_url(settings)}/flows/filter", method="POST", headers=login, json={"limit": 1},
+            seconds=10,
         )  # fmt: skip
-    except httpx.HTTPError as error:
+    except NoAnswer as error:
         raise CatalogError(f"expected a Prefect server at {prefect_url(settings)}, received: {error}") from None
-    if answer.status_code in {401, 403}:
-        raise refusal(settings, answer.status_code)
+    if answer.status in {401, 403}:
+        raise refusal(settings, answer.status)
     return without_proxy(settings) | _quoted({"CATALOG_PREFECT_AUTH_STRING": auth_string})
 
 

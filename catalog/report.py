@@ -5,10 +5,12 @@ from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from catalog.check import CheckResult
+from tidemark.output import visible
 
 _STYLES = {"passed": "green", "failed": "bold red", "not evaluated": "yellow"}
 PIPED_WIDTH = 160  # a file or a log has no width of its own; no cell of the table is cut at this one
@@ -21,7 +23,7 @@ def print_results(results: Sequence[CheckResult]) -> None:
     for result in results:
         count = "" if result.failing_rows is None else f"{result.failing_rows:,}"
         outcome = f"[{_STYLES[result.outcome]}]{result.outcome}[/]"
-        table.add_row(result.contract, result.check, result.column or "", outcome, count)
+        table.add_row(result.contract, escape(visible(result.check)), result.column or "", outcome, count)
     console = Console()
     if not console.is_terminal:
         console.width = PIPED_WIDTH
@@ -31,8 +33,8 @@ def print_results(results: Sequence[CheckResult]) -> None:
     console.print(f"{len(results)} checks of {contracts} contracts: {sums}", highlight=False)
     for r in results:
         if r.outcome == "not evaluated":
-            reason = f"not evaluated: {r.contract}, {r.check}: {r.detail}"
-            console.print(reason, highlight=False, soft_wrap=True)
+            reason = visible(f"not evaluated: {r.contract}, {r.check}: {r.detail}")
+            console.print(escape(reason), highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from tidemark.categories import CATEGORIES
-from tidemark.connections import dsn
+from tidemark.connections import connect
 from tidemark.settings import Settings
 
 Figures = dict[tuple[str, int, int], dict[str, int]]  # by topic, log epoch and Kafka partition
@@ -78,9 +78,9 @@ def account(settings: Settings) -> list[Balance]:
     then. A promotion is verified before it leaves, so the later read knows each of them, and counts no other.
     """
     figures: Figures = defaultdict(dict)
-    with psycopg.connect(dsn(settings, "realtime", "promoter")) as connection:
+    with connect(settings, "realtime", "promoter") as connection:
         left = _snapshot(connection, figures)
-    with psycopg.connect(dsn(settings, "warehouse", "promoter")) as connection:
+    with connect(settings, "warehouse", "promoter") as connection:
         _note(figures, "promoted", connection.execute(_PROMOTED, (left,)))
     return [Balance(*key, **figures[key]) for key in sorted(figures)]  # type: ignore[arg-type]
 

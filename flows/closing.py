@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-import psycopg
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
 
 from flows.errors import NotClosed
-from tidemark.connections import dsn, home_kind
+from tidemark.connections import connect, home_kind
 from tidemark.kafka import admin as kafka_admin
 from tidemark.kafka import kafka_client, lacking_on_topics, reachable_kafka, refused
 from tidemark.settings import Settings
@@ -94,7 +93,7 @@ def _check_passed(settings: Settings, topic: str, end: LogEnd | None) -> None:
 
 def _position(settings: Settings, topic: str) -> tuple[int | None, str | None, dict[int, int]]:
     """The topic's newest epoch, Kafka's id of it, and the next offset of each partition; nothing before the first."""
-    with psycopg.connect(dsn(settings, "realtime", "promoter")) as connection:
+    with connect(settings, "realtime", "promoter") as connection:
         newest = connection.execute(
             "select log_epoch, topic_id from realtime.log_epoch where topic = %s order by log_epoch desc limit 1",
             (topic,),

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tidemark.errors import StackError
-from tidemark.output import json_option, print_table, show
+from tidemark.output import json_option, print_table, show, visible
 
 
 @contextmanager
@@ -54,7 +54,8 @@ def account(ctx: click.Context, as_json: bool) -> None:
     if not as_json:
         print_table("The ledger of promotions (UTC)", ledger, "no day was promoted yet")
     if wrong := [balance for balance in found if balance.balance]:
-        click.echo(f"tidemark: expected every balance to be 0, received {'; '.join(map(str, wrong))}", err=True)
+        found_wrong = visible("; ".join(map(str, wrong)))
+        click.echo(f"tidemark: expected every balance to be 0, received {found_wrong}", err=True)
         ctx.exit(1)
 
 

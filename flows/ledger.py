@@ -6,11 +6,10 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
-import psycopg
 from psycopg.rows import dict_row
 
 from ingest.slices import Slice
-from tidemark.connections import dsn, lake_url
+from tidemark.connections import connect, lake_url
 from tidemark.settings import Settings
 
 _NAMESPACE = UUID("6f1d3c0a-52d7-5d0e-9c1b-7a4f6f0d2e11")  # any constant: it sets our ids apart from others'
@@ -42,7 +41,7 @@ def promotion_id(topic: str, day: date, slices: list[Slice]) -> UUID:
 
 def begin(settings: Settings, promotion: Promotion) -> None:
     """Write the promotion's rows, not yet verified, all or none; again, it changes nothing."""
-    with psycopg.connect(dsn(settings, "warehouse", "promoter")) as connection:
+    with connect(settings, "warehouse", "promoter") as connection:
         connection.cursor().executemany(
             "insert into ops.promotion (promotion_id, topic, day, log_epoch, kafka_partition, row_count, "
             "first_offset, last_offset, checksum, lake_path) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
@@ -60,7 +59,7 @@ def begin(settings: Settings, promotion: Promotion) -> None:
 
 def verify(settings: Settings, promotion: Promotion) -> None:
     """Note that counts and checksums agree everywhere, and copy the ledger's rows to the lake."""
-    with psycopg.connect(dsn(settings, "warehouse", "promoter"), row_factory=dict_row) as connection:
+    with connect(settings, "warehouse", "promoter", row_factory=dict_row) as connection:
         rows = connection.execute(
             "update ops.promotion set verified_at = coalesce(verified_at, now()) where promotion_id = %s returning *",
             (promotion.promotion_id,),
@@ -70,7 +69,7 @@ def verify(settings: Settings, promotion: Promotion) -> None:
 
 def promotions(settings: Settings) -> list[dict[str, Any]]:
     """Each promotion's topic, day, rows, and when (UTC) it was begun and verified, if it was; by day."""
-    with psycopg.connect(dsn(settings, "warehouse", "promoter"), row_factory=dict_row) as connection:
+    with connect(settings, "warehouse", "promoter", row_factory=dict_row) as connection:
         return connection.execute(
             "select topic, day, sum(row_count)::bigint as rows, "
             "to_char(min(promoted_at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') as promoted_at, "

@@ -5,11 +5,10 @@ realtime partition → lake → ingestion table → marts, compared at each; onl
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 
-import psycopg
-from psycopg import errors, sql
+from psycopg import sql
 
 from flows import closing, ledger
 from flows.account import account
@@ -18,8 +17,9 @@ from flows.ledger import Promotion
 from flows.trim import partition_name, trim
 from ingest.slices import Slice
 from ingest.sources import realtime
+from tidemark import turns
 from tidemark.categories import CATEGORIES
-from tidemark.connections import dsn
+from tidemark.connections import connect
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
@@ -30,27 +30,25 @@ MARTS = {
     "economic_event_numeric": "fct_numeric_events",
     "economic_event_text": "fct_text_events",
 }
+WAIT_SECONDS = 3.0  # for a run that was killed a moment ago
 Due = tuple[str, date]  # topic, day
 
 
 @contextmanager
 def only_one(settings: Settings) -> Iterator[None]:
-    """Hold the lock of promotion; AlreadyRunning where another run has it. It ends with its connection."""
-    with psycopg.connect(dsn(settings, "realtime", "promoter"), autocommit=True) as connection:
-        connection.execute("set lock_timeout = '3s'")  # a run killed a moment ago
+    """Hold the turn of promotion; AlreadyRunning where another run has it. It ends with its connection."""
+    with ExitStack() as turn:
         try:
-            connection.execute("select pg_advisory_lock(hashtextextended('tidemark.promote', 0))")
-        except errors.LockNotAvailable:
-            raise AlreadyRunning(
-                "another promotion is running: expected to be the only one; wait for it to end"
-            ) from None
+            turn.enter_context(turns.held(settings, "warehouse", "promoter", "promote", WAIT_SECONDS))
+        except turns.TurnTaken as error:
+            raise AlreadyRunning(f"another promotion is running: {error}") from None
         yield
 
 
 def due_days(settings: Settings, as_of: datetime) -> dict[Due, bool]:
     """Each topic with each due day that any topic still has, oldest first; True where it has a partition."""
     limit = as_of.astimezone(UTC).date() - timedelta(days=settings.keep_days)
-    with psycopg.connect(dsn(settings, "realtime", "promoter")) as connection:
+    with connect(settings, "realtime", "promoter") as connection:
         names = connection.execute(
             "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid "
             "where i.inhparent::regclass::text = any(%s)",
@@ -154,7 +152,7 @@ def _count_in_mart(settings: Settings, promotion: Promotion, piece: Slice) -> in
     """
     first, after = promotion.day, promotion.day + timedelta(days=1)
     offsets = (piece.log_epoch, piece.kafka_partition, piece.first_offset, piece.last_offset)
-    with psycopg.connect(dsn(settings, "warehouse", "promoter")) as connection:
+    with connect(settings, "warehouse", "promoter") as connection:
         expected = connection.execute(
             sql.SQL(
                 "select count(*) from {} "

@@ -9,6 +9,7 @@ from typing import Any
 
 from tidemark.connections import prefect_url
 from tidemark.errors import ConfigurationError, StackError, TidemarkError
+from tidemark.output import visible
 from tidemark.settings import Settings, load
 from tidemark.stack.prefect import prefect_login, refusal, without_proxy
 
@@ -24,8 +25,12 @@ def current_settings() -> Settings:
     return _settings.get(None) or load()
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """An error that Tidemark raises on purpose is its sentence; a traceback is for what nobody foresaw."""
+def _as_sentences(record: logging.LogRecord) -> bool:
+    """An error that Tidemark raises on purpose is its sentence; a traceback is for what nobody foresaw.
+
+    Text from outside shows its control characters, in Prefect's UI as on the terminal.
+    """
+    record.msg, record.args = visible(record.getMessage(), lines=True), None
     if record.exc_info and isinstance(record.exc_info[1], TidemarkError):
         record.exc_info = None
     return True
@@ -39,11 +44,11 @@ def prefect_session(settings: Settings) -> Iterator[None]:
     """
     url, auth_string = prefect_url(settings), prefect_login(settings)
     for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_without_traceback)
+        logging.getLogger(name).addFilter(_as_sentences)
     token = _settings.set(settings)
     try:
         with _environment(settings, url, auth_string):
-            _require_healthy(url)
+            _require_healthy(settings, url)
             from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
             # A string that a first session or the caller's environment left is not for another server.
@@ -79,12 +84,14 @@ def _environment(settings: Settings, url: str, auth_string: str | None) -> Itera
         os.environ.update({key: before[key] for key in ours & before.keys()})
 
 
-def _require_healthy(url: str) -> None:
-    import httpx
+def _require_healthy(settings: Settings, url: str) -> None:
+    from tidemark.http import NoAnswer, ask_now
 
     try:
-        httpx.get(f"{url}/health", timeout=10).raise_for_status()
-    except httpx.HTTPError as error:
+        answer = ask_now(settings, f"{url}/health", seconds=10)
+        if answer.status != 200:
+            raise NoAnswer(f"HTTP {answer.status}")
+    except NoAnswer as error:
         raise StackError(
             f"expected a Prefect server at {url}, received {error}: run `tidemark up`, or set TIDEMARK_PREFECT_URL"
         ) from None

@@ -8,7 +8,7 @@ from psycopg import errors, sql
 
 from flows.errors import DayChanged, TableBusy
 from flows.ledger import Promotion
-from tidemark.connections import dsn
+from tidemark.connections import connect
 from tidemark.settings import Settings
 
 # The partition's lock keeps writers out and lets readers in; autovacuum gives way to it after a second.
@@ -32,7 +32,7 @@ def trim(settings: Settings, topic: str, day: date, promotion: Promotion | None)
     did in time.
     """
     partition = sql.Identifier("realtime", partition_name(topic, day))
-    with psycopg.connect(dsn(settings, "realtime", "promoter")) as connection:
+    with connect(settings, "realtime", "promoter") as connection:
         if _has_left(connection, topic, day, promotion):
             return  # an earlier try whose commit was not answered
         try:

@@ -1,27 +1,23 @@
 """One GET to a source, tried again with the listed delays; what is not data becomes a SourceError."""
 
-import ipaddress
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-import httpx
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
 
+from tidemark.bounded import BeyondBounds
 from tidemark.connections import refuse_a_replay
 from tidemark.errors import SourceError
+from tidemark.http import Answer, NoAnswer, ask_now, on_loopback
 from tidemark.settings import Settings
 
 T = TypeVar("T")
 
-TIMEOUT = httpx.Timeout(60, connect=10)
 ASK_AGAIN = (408, 429)  # the only 4xx that a later try can change
-
-# httpx logs whole URLs, and a key may be in the query.
-logging.getLogger("httpx").addFilter(lambda record: "api_key" not in record.getMessage())
 
 
 class Unexpected(Exception):
@@ -29,7 +25,10 @@ class Unexpected(Exception):
 
 
 class Refused(Exception):
-    """The source understood and refused (4xx): trying again cannot help."""
+    """The source understood and refused (4xx), or its answer is beyond a bound: trying again cannot help.
+
+    Args are the message and what to do about it.
+    """
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,17 @@ class Request:
     params: Mapping[str, str | int] = field(default_factory=dict)
     api_key: SecretStr | None = None
 
+    def hide(self, text: str) -> str:
+        """`text` without the key."""
+        return text.replace(self.api_key.get_secret_value(), "***") if self.api_key else text
+
 
 def fetch(settings: Settings, request: Request, parse: Callable[[bytes], T]) -> T:
     """The parsed body of the answer; SourceError after the last try, or at once when the source refuses.
 
     StackError in a demo's state folder, unless the source is on loopback, as the demo's own are.
     """
-    if not _on_loopback(request.url):
+    if not on_loopback(urlsplit(request.url).hostname or ""):
         refuse_a_replay(settings)
     delays = settings.retry_seconds
     tries = Retrying(
@@ -58,44 +61,49 @@ def fetch(settings: Settings, request: Request, parse: Callable[[bytes], T]) -> 
         reraise=True,
     )
     try:
-        return tries(lambda: parse(_get(request)))
+        return tries(lambda: _get_and_parse(settings, request, parse))
     except Unexpected as error:
         tried = f"{len(delays) + 1} times received {error}"
         raise _source_error(request, tried, "run it again later", again=True) from None
     except Refused as error:
-        raise _source_error(request, f"received {error}", "correct the key or the request", again=False) from None
+        received, advice = error.args
+        raise _source_error(request, f"received {received}", advice, again=False) from None
 
 
-def _on_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+def _get_and_parse(settings: Settings, request: Request, parse: Callable[[bytes], T]) -> T:
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return parse(_get(settings, request))
+    except BeyondBounds as error:
+        raise Refused(str(error), "allow more if you trust the source") from None
 
 
-def _get(request: Request) -> bytes:
+def _get(settings: Settings, request: Request) -> bytes:
     key = {"api_key": request.api_key.get_secret_value()} if request.api_key else {}
     try:
-        answer = httpx.get(request.url, params={**request.params, **key}, timeout=TIMEOUT)
-    except httpx.HTTPError as error:
-        raise Unexpected(f"no answer ({type(error).__name__}: {error})") from None
+        answer = ask_now(settings, request.url, params={**request.params, **key}, hide=request.hide)
+    except NoAnswer as error:
+        if error.retriable:
+            raise Unexpected(str(error)) from None
+        raise Refused(str(error), "allow more if you trust the source") from None
+    _check(answer)
+    return answer.body
+
+
+def _check(answer: Answer) -> None:
     kind = answer.headers.get("content-type", "no content type")
-    what = f"HTTP {answer.status_code} ({kind}, {len(answer.content)} bytes)"
-    if 400 <= answer.status_code < 500 and answer.status_code not in ASK_AGAIN:
-        raise Refused(f"{what}: {answer.text[:200]}")
-    if answer.status_code != httpx.codes.OK:
+    what = f"HTTP {answer.status} ({kind}, {len(answer.body)} bytes)"
+    if 400 <= answer.status < 500 and answer.status not in ASK_AGAIN:
+        raise Refused(f"{what}: {answer.start()}", "correct the key or the request")
+    if answer.status != HTTPStatus.OK:
         raise Unexpected(what)
-    if not answer.content:
-        raise Unexpected(f"HTTP {answer.status_code} with nothing in it")
+    if not answer.body:
+        raise Unexpected(f"HTTP {answer.status} with nothing in it")
     if kind.startswith("text/html"):
         raise Unexpected(f"an HTML page, {what}")
-    return answer.content
 
 
 def _source_error(request: Request, received: str, advice: str, *, again: bool) -> SourceError:
-    if request.api_key:
-        received = received.replace(request.api_key.get_secret_value(), "***")
+    received = request.hide(received)
     where = urlsplit(request.url)
     error = SourceError(
         f"source {request.source}: expected {request.expected} from {where.netloc}{where.path}, {received}; "

@@ -4,7 +4,6 @@
 <lake>/<source>/_dlt_loads/ is not there yet.
 """
 
-import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +14,12 @@ from msgspec import Raw
 
 from ingest.sources import Row
 from ingest.values import text_row
+from tidemark.bounded import gzip_lines
 from tidemark.connections import lake_url
+from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
+
+MOST_LINE_BYTES = 256 * 1024 * 1024  # of one row; an answer is far smaller, but its bound may have been raised
 
 _LINE = msgspec.json.Decoder(dict[str, Raw])
 
@@ -59,9 +62,15 @@ def file_system(settings: Settings) -> tuple[Any, str]:
 
 
 def read(settings: Settings, file: LakeFile) -> Iterator[Row]:
-    """The rows of one file, without dlt's own columns."""
+    """The rows of one file, without dlt's own columns. TidemarkError where the file is not as it was written."""
     system, root = file_system(settings)
-    with system.open(f"{root}/{file.name}", "rb") as raw, gzip.open(raw) as lines:
-        for line in lines:
-            row = text_row(_LINE.decode(line))
-            yield {name: value for name, value in row.items() if not name.startswith("_dlt_")}
+    with system.open(f"{root}/{file.name}", "rb") as raw:
+        try:
+            for line in gzip_lines(raw, MOST_LINE_BYTES):
+                row = text_row(_LINE.decode(line))
+                yield {name: value for name, value in row.items() if not name.startswith("_dlt_")}
+        except (ValueError, RecursionError) as error:
+            raise TidemarkError(
+                f"expected rows as gzipped JSON lines in {root}/{file.name}, received {error}: "
+                "put the file back as it was written"
+            ) from None

@@ -11,13 +11,14 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tidemark import turns
 from tidemark.connections import connect
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
 SCHEMA = "ingestion"
 LOAD_COLUMNS = ("load_id", "file_name")  # and loaded_at
-WAIT = "60s"  # for another run of the same source, or for the last statement of a killed one
+WAIT_SECONDS = 60.0  # for another run of the same source, or for the last statement of a killed one
 
 
 def table_name(source: str, resource: str) -> str:
@@ -32,17 +33,11 @@ def qualified(table: str) -> sql.Identifier:
 
 @contextmanager
 def only_run(settings: Settings, source: str) -> Iterator[psycopg.Connection[Any]]:
-    """The warehouse as ingest_writer, with no other run of the source anywhere; TidemarkError after WAIT."""
-    with connect(settings, "warehouse", "ingest_writer") as warehouse:
-        warehouse.autocommit = True
-        try:
-            with warehouse.transaction():
-                warehouse.execute(sql.SQL("set local lock_timeout = {}").format(WAIT))
-                warehouse.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [f"ingest.{source}"])
-        except psycopg.errors.LockNotAvailable:
-            raise TidemarkError(
-                f"source {source}: expected no other run of it, one has not ended within {WAIT}: wait for it"
-            ) from None
+    """The warehouse as ingest_writer, with no other run of the source anywhere; TurnTaken after WAIT_SECONDS."""
+    with (
+        turns.held(settings, "warehouse", "ingest_writer", f"ingest {source}", WAIT_SECONDS),
+        connect(settings, "warehouse", "ingest_writer", autocommit=True) as warehouse,
+    ):
         yield warehouse
 
 

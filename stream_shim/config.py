@@ -218,7 +218,7 @@ def _parse(text: str, path: str, entry_type: type[Entry] | Any) -> dict[str, Ent
     try:
         raw, node = yaml.safe_load(text) or {}, yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path}: expected YAML, received {error}") from None
+        raise ConfigurationError(f"{path}: expected YAML, received {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise ConfigurationError(f"{path}, line 1: expected entries by name, received {type(raw).__name__}")
     entries = {}

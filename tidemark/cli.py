@@ -3,11 +3,13 @@
 import os
 import sys
 from importlib.metadata import entry_points
+from traceback import format_exception
 from typing import Any
 
 import click
 
 from tidemark.errors import ConfigurationError, TidemarkError
+from tidemark.output import visible
 
 GROUP = "tidemark.commands"
 # `up` sets the servers up, `env` hands on what a person asks for; no other command needs who administrates them.
@@ -43,7 +45,7 @@ class RoomCommands(click.Group):
         try:
             return super().invoke(ctx)
         except TidemarkError as error:
-            click.echo(f"tidemark: {error}", err=True)
+            click.echo(f"tidemark: {visible(str(error))}", err=True)
             ctx.exit(2 if isinstance(error, ConfigurationError) else 1)
 
 
@@ -62,6 +64,12 @@ def main() -> None:
 
     Exit codes: 0 done; 1 it failed, and a sentence says why; 2 wrong usage or configuration.
     """
+    sys.excepthook = _print_unforeseen
+
+
+def _print_unforeseen(*error: Any) -> None:
+    """An error that nobody foresaw, as Python prints it; its message may hold text from outside."""
+    click.echo(visible("".join(format_exception(*error)), lines=True), err=True, nl=False)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Where the servers are, and who may enter: addresses from the state folder or the environment, one DSN per role."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,16 @@ DATABASES: tuple[Database, ...] = ("realtime", "warehouse")
 _NOT_OPTIONS = {"host", "port", "user", "password", "dbname"}
 # What every client of Postgres demands: a squatter on the server's port then gets no password, only a SCRAM proof.
 REQUIRED_AUTHENTICATION = "scram-sha-256"
+# What a server that is gone, or a network that swallows all, may take of a client's time; a URL may say otherwise.
+LIMITS = {
+    "connect_timeout": "10",
+    "tcp_user_timeout": "30000",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+}
+FULL_SECONDS = 20.0
+FULL_RETRY_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,11 @@ def administrator(settings: Settings, database: Database) -> Administrator:
     if not parts.get("user"):
         raise ConfigurationError(f"{_expected(_variable(database))} of an administrator, no user in it")
     return Administrator(str(parts["user"]), str(parts.get("password") or ""))
+
+
+def is_local(settings: Settings, database: Database) -> bool:
+    """Whether the server of a database is the local one, which is ours alone."""
+    return _url(settings, database) is None
 
 
 def _url(settings: Settings, database: Database) -> str | None:
@@ -113,31 +129,52 @@ def _query(options: Mapping[str, str]) -> str:
 
 def dsn(settings: Settings, database: str, role: str = OWNER) -> str:
     """The Postgres URL of one database for one role (`owner`, or one of ROLES). It holds a password: never log it."""
-    if database not in DATABASES:
-        raise ConfigurationError(f"expected a database of {', '.join(DATABASES)}, received {database!r}")
+    known = _known(database)
     if role == OWNER:
-        owner = administrator(settings, database)  # type: ignore[arg-type]
+        owner = administrator(settings, known)
         user, password = owner.user, owner.password
     elif role in ROLES:
         user, password = role, credential(settings, role)
     else:
         raise ConfigurationError(f"expected a role of {', '.join((OWNER, *ROLES))}, received {role!r}")
-    server = postgres_server(settings, database)  # type: ignore[arg-type]
+    server = postgres_server(settings, known)
     address = f"{quote(user, safe='')}:{quote(password, safe='')}@{_host(server.host)}:{server.port}/{database}"
     return f"postgresql://{address}{_query(dict(server.options))}"
 
 
+def _known(database: str) -> Database:
+    for known in DATABASES:
+        if known == database:
+            return known
+    raise ConfigurationError(f"expected a database of {', '.join(DATABASES)}, received {database!r}")
+
+
 def connect(settings: Settings, database: str, role: str, **options: Any) -> "Connection[Any]":
-    """A connection, to be closed by `with`; StackError, which may be retried, where the server does not answer."""
+    """A connection, to be closed by `with`; StackError, which may be retried, where the server does not answer.
+
+    A server whose connections are all taken is asked again, for FULL_SECONDS at most.
+    """
     import psycopg
 
-    try:
-        return psycopg.connect(dsn(settings, database, role), **options)
-    except psycopg.OperationalError as failure:
-        received = str(failure).partition("\n")[0]
-        error = StackError(f"expected the database {database} to answer, received {received}: see `tidemark status`")
-        error.retriable = True
-        raise error from None
+    asked = LIMITS | dict(postgres_server(settings, _known(database)).options) | options
+    deadline = time.monotonic() + FULL_SECONDS
+    while True:
+        try:
+            return psycopg.connect(dsn(settings, database, role), **asked)
+        except psycopg.OperationalError as failure:
+            received = str(failure).partition("\n")[0]
+        if not is_full(received) or time.monotonic() >= deadline:
+            error = StackError(
+                f"expected the database {database} to answer, received {received}: see `tidemark status`"
+            )
+            error.retriable = True
+            raise error
+        time.sleep(FULL_RETRY_SECONDS)
+
+
+def is_full(refusal: str) -> bool:
+    """Whether a server refused a connection because others have them all; libpq gives no code of it."""
+    return "too many clients" in refusal or "connection slots are reserved" in refusal
 
 
 def kafka_bootstrap(settings: Settings) -> str:

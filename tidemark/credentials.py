@@ -17,8 +17,10 @@ OWNER = "owner"
 ADMINISTRATOR = "administrator"  # of the local servers; on a server named by a variable, its URL says who
 LOCAL_ADMINISTRATOR = "tidemark"  # the name of the local Postgres's superuser, and of the local Prefect's one user
 PREFECT = "prefect"
-# One role per part, each with its own schemas; tidemark/access/*.sql says what each may do.
-ROLES = ("stream_writer", "ingest_writer", "promoter", "transformer", "catalog_reader", "bi_reader")
+# One role per part, each with its own schemas; the rooms' migrations say what each may do.
+PARTS = ("stream_writer", "ingest_writer", "promoter", "transformer", "catalog_reader", "guard")
+PEOPLE = ("bi_reader",)  # whose passwords are given to people, and who are limited
+ROLES = (*PARTS, *PEOPLE)
 
 # The users of the local Kafka; a part has one name and one password on both servers.
 KAFKA_ADMINISTRATOR = "kafka_administrator"  # only `up` reads it

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from tidemark.access.kafka_rights import GROUP_PREFIX, RIGHTS, Rights
+from tidemark.access.kafka_rights import GROUP_PREFIX, RIGHTS, SHOWING, Rights
 from tidemark.categories import CATEGORIES
 from tidemark.connections import kafka_bootstrap
 from tidemark.credentials import KAFKA_ADMINISTRATOR, KAFKA_ROLES, credential
@@ -183,14 +183,16 @@ def require_rights(settings: Settings, role: str, topics: Sequence[str] = tuple(
 
 
 def lacking_on_topics(role: str, described: Sequence[dict[str, Any]]) -> list[str]:
-    """The same of topics that were described already; one that Kafka does not show counts as without any right."""
+    """The same of topics that were described already; one that Kafka does not show has no right that would show it."""
     found: list[str] = []
     for topic in sorted(described, key=lambda topic: str(topic["name"])):
         if topic["error_code"] == UNKNOWN_TOPIC:
             continue
-        hidden = topic["error_code"] == TOPIC_AUTHORIZATION_FAILED
-        granted = () if hidden else topic.get("authorized_operations") or RIGHTS[role].topics
-        missing = [right for right in RIGHTS[role].topics if right not in granted]
+        if topic["error_code"] == TOPIC_AUTHORIZATION_FAILED:
+            missing = [right for right in RIGHTS[role].topics if right in SHOWING]
+        else:
+            granted = topic.get("authorized_operations") or RIGHTS[role].topics
+            missing = [right for right in RIGHTS[role].topics if right not in granted]
         if missing:
             found.append(f"{', '.join(missing)} on the topic {topic['name']}")
     return found

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import click
-
 from tidemark import dbt
 from tidemark.connections import connect
 from tidemark.errors import ConfigurationError
@@ -80,26 +78,3 @@ def _differences(there: list[tuple[Any, ...]], wanted: Columns) -> Iterator[str]
             yield f"has {name}"
         elif is_type != should_be:
             yield f"{name} is {is_type}, not {should_be}"
-
-
-@click.group()
-def models() -> None:
-    """The warehouse's models."""
-
-
-@models.command("rebuild")
-@click.argument("names", nargs=-1, required=True, metavar="MODEL...")
-def rebuild_command(names: tuple[str, ...]) -> None:
-    """Build the tables of these models, and what reads them, anew from all that was ever loaded.
-
-    For a table that an older version made with other columns. The old table is read until the new one is whole, which
-    takes as much disk again; a view that was not made by dbt and reads the table is dropped with it.
-
-    \b
-    Example:
-      tidemark models rebuild fct_market_ticks
-    """
-    from tidemark.settings import load
-
-    rebuild(load(), names)
-    click.echo(f"{', '.join(names)}: built anew, with all that reads them")

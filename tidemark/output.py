@@ -1,6 +1,12 @@
-"""What commands print: rows of equal keys as a table for people, or as JSON for programs."""
+"""What commands print: rows of equal keys as a table for people, or as JSON for programs.
+
+Text from outside may hold characters that a terminal obeys, or that make one line look like two or a word read
+backwards. Whatever is printed or logged goes through `visible`, which shows them.
+"""
 
 import json
+import logging
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +15,36 @@ import click
 PIPED_WIDTH = 200  # a file has no edge
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+# C0 and C1 controls, marks and overrides of writing direction, separators of lines, halves of surrogate pairs.
+_CONTROLS = (
+    (0x00, 0x1F), (0x7F, 0x9F), (0x061C, 0x061C), (0x200E, 0x200F), (0x2028, 0x202E), (0x2066, 0x2069),
+    (0xD800, 0xDFFF), (0xFEFF, 0xFEFF),
+)  # fmt: skip
+_CODES = [code for first, last in _CONTROLS for code in range(first, last + 1)]
+_VISIBLE = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CODES}
+_VISIBLE |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+_VISIBLE_LINES = {code: shown for code, shown in _VISIBLE.items() if chr(code) not in "\n\t"}
+
+
+def visible(text: str, lines: bool = False) -> str:
+    """The text with control characters shown as escapes, such as \\x1b; letters of any script stay.
+
+    With `lines`, line ends and tabs stay too: for text that is meant to have more than one line.
+    """
+    return text.translate(_VISIBLE_LINES if lines else _VISIBLE)
+
+
+class VisibleFormatter(logging.Formatter):
+    """A record is one line and, indented, its traceback, whatever their text holds."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's own name)
+        """The line."""
+        return visible(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 (logging's own name)
+        """The traceback."""
+        return textwrap.indent(visible(super().formatException(ei), lines=True), "  ")
 
 
 def show(title: str, rows: Sequence[dict[str, Any]], as_json: bool, empty: str) -> None:
@@ -47,4 +83,4 @@ def _text(value: Any) -> str:
 
     if value is None:
         return ""
-    return f"{value:,}" if _is_number(value) else escape(str(value))  # a payload's brackets are no markup
+    return f"{value:,}" if _is_number(value) else escape(visible(str(value)))  # a payload's brackets are no markup

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from tidemark.bounded import MOST_BYTES
 from tidemark.errors import ConfigurationError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     sources_file: Path = Field(PROJECT / "stream_shim" / "sources.yml", description="The streaming sources")
     topics_file: Path = Field(PROJECT / "stream_shim" / "topics.yml", description="Topic settings and mappings")
     destinations_file: Path = Field(PROJECT / "stream_shim" / "destinations.yml", description="The destinations")
+    people_file: Path = Field(PROJECT / "tidemark" / "access" / "people.yml", description="The limits of people")
 
     ecb_url: str = Field("https://www.ecb.europa.eu", description="Base URL of the ECB")
     fred_url: str = Field("https://api.stlouisfed.org", description="Base URL of FRED")
@@ -80,6 +82,15 @@ class Settings(BaseSettings):
     user_agent: str | None = Field(None, description="Who calls, with a mail address: SEC EDGAR requires it")
     retry_seconds: Annotated[tuple[float, ...], Field(min_length=1)] = Field(
         (1, 2, 4, 8), description="Delays between tries of an HTTP request, as a JSON list"
+    )
+
+    http_seconds: Annotated[float, Field(gt=0)] = Field(
+        120,
+        description="Most seconds of an HTTP request, to its last byte; a polled source has its timeout_seconds",
+    )
+    http_bytes: Annotated[int, Field(ge=1024)] = Field(
+        MOST_BYTES,
+        description="Most bytes of an answer over HTTP, as sent, as decoded and unzipped; 32 of them allow one value",
     )
 
     recordings: Path | None = Field(None, description="Folder of recorded sessions that the demo and the tests replay")

@@ -8,26 +8,26 @@ The CSV as it comes; N/A is the bank's own word for no rate, and the header ends
 
 import csv
 import io
-import zipfile
-import zlib
 from collections.abc import Iterator
+from functools import partial
 
 from ingest.http import Request, Unexpected, fetch
 from ingest.sources import Answer, Resource, Row
+from tidemark.bounded import MOST_BYTES, BeyondBounds, csv_text, unzipped
 from tidemark.settings import Settings
 
 PATH = "/stats/eurofxref/eurofxref-hist.zip"
 
 
-def parse(body: bytes) -> list[Row]:
-    """One row per day, newest first as sent, every cell as its text."""
+def parse(body: bytes, most_bytes: int = MOST_BYTES) -> list[Row]:
+    """One row per day, newest first as sent, every cell as its text. BeyondBounds where it is too much."""
     try:
-        with zipfile.ZipFile(io.BytesIO(body)) as archive:
-            (name,) = archive.namelist()
-            text = archive.read(name).decode("utf-8-sig")
-    except (zipfile.BadZipFile, zlib.error, ValueError) as error:
-        raise Unexpected(f"{len(body)} bytes that are no zip of one UTF-8 file ({error})") from None
-    header, *lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line] or [[]]
+        text = csv_text(unzipped(body, most_bytes), most_bytes)
+        header, *lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line] or [[]]
+    except BeyondBounds:
+        raise
+    except (ValueError, csv.Error) as error:
+        raise Unexpected(f"{len(body)} bytes that are no zip of one UTF-8 CSV ({error})") from None
     if not lines or header[0] != "Date":
         raise Unexpected(f"a CSV that begins with {text[:40]!r}")
     for number, line in enumerate(lines, start=2):
@@ -49,7 +49,7 @@ def reference_rates(settings: Settings) -> Iterator[Answer]:
     """The whole history in one answer."""
     url = settings.ecb_url.rstrip("/") + PATH
     request = Request("ecb", url, "a zip of one CSV that begins with Date")
-    yield Answer("eurofxref-hist", fetch(settings, request, parse))
+    yield Answer("eurofxref-hist", fetch(settings, request, partial(parse, most_bytes=settings.http_bytes)))
 
 
 RESOURCES = (Resource("reference_rates", "economic_event_numeric", reference_rates),)

@@ -10,12 +10,12 @@ A revision comes as the same date with another value in a later load; the histor
 from collections.abc import Iterator
 from functools import partial
 
-import msgspec
 from msgspec import Raw, Struct
 
 from ingest.http import Request, Unexpected, fetch
 from ingest.sources import Answer, Resource, Row
 from ingest.values import text_row
+from tidemark.bounded import BYTES_A_VALUE, MOST_BYTES, VARIABLE, BeyondBounds, json_value
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
@@ -36,22 +36,28 @@ class SeriesList(Struct):
     seriess: list[dict[str, Raw]]
 
 
-def parse_observations(body: bytes, offset: int = 0) -> tuple[int, list[Row]]:
-    """How many observations there are in all pages, and those of the page at `offset`."""
+def parse_observations(body: bytes, offset: int = 0, most_bytes: int = MOST_BYTES) -> tuple[int, list[Row]]:
+    """How many observations there are in all pages, and those of the page at `offset`. BeyondBounds if too many."""
     try:
-        page = msgspec.json.decode(body, type=Observations)
+        page = json_value(body, most_bytes, Observations)
         rows = [text_row(record) for record in page.observations]
+    except BeyondBounds:
+        raise
     except ValueError as error:
         raise Unexpected(f"{len(body)} bytes that are no page of observations ({error})") from None
-    if not rows and page.count > offset:
-        raise Unexpected(f"an empty page at {offset} of {page.count}")
+    if page.count > most_bytes // BYTES_A_VALUE:
+        raise BeyondBounds(f"a count of {page.count:,} observations ({VARIABLE} allows one for {BYTES_A_VALUE} bytes)")
+    if len(rows) < min(PAGE, page.count - offset):  # else a page of one for ever
+        raise Unexpected(f"a page of {len(rows)} at {offset} of {page.count}")
     return page.count, rows
 
 
-def parse_series(body: bytes) -> list[Row]:
-    """What describes one series: title, units, frequency, .."""
+def parse_series(body: bytes, most_bytes: int = MOST_BYTES) -> list[Row]:
+    """What describes one series: title, units, frequency, .. BeyondBounds if too much."""
     try:
-        return [text_row(record) for record in msgspec.json.decode(body, type=SeriesList).seriess]
+        return [text_row(record) for record in json_value(body, most_bytes, SeriesList).seriess]
+    except BeyondBounds:
+        raise
     except ValueError as error:
         raise Unexpected(f"{len(body)} bytes that are no list of series ({error})") from None
 
@@ -77,7 +83,8 @@ def _observations_of(settings: Settings, series_id: str) -> list[Row]:
             limit=PAGE,
             offset=len(rows),
         )
-        count, page = fetch(settings, request, partial(parse_observations, offset=len(rows)))
+        parse = partial(parse_observations, offset=len(rows), most_bytes=settings.http_bytes)
+        count, page = fetch(settings, request, parse)
         rows += ({"series_id": series_id, **row} for row in page)
     return rows
 
@@ -92,7 +99,7 @@ def series(settings: Settings) -> Iterator[Answer]:
     """One answer a series: its description."""
     for series_id in SERIES:
         request = _request(settings, "/fred/series", f"the series {series_id} as JSON", series_id=series_id)
-        yield Answer(series_id, fetch(settings, request, parse_series))
+        yield Answer(series_id, fetch(settings, request, partial(parse_series, most_bytes=settings.http_bytes)))
 
 
 RESOURCES = (

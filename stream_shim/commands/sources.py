@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from tidemark.output import json_option, show
+from tidemark.output import json_option, show, visible
 
 
 @click.group()
@@ -58,7 +58,7 @@ def check(name: str, records: int, seconds: float, as_json: bool) -> None:
     if as_json:
         show("", rows, True, "")
     for row in () if as_json else rows:
-        click.echo(row)
+        click.echo(visible(str(row)))
 
 
 @sources.command()

@@ -9,58 +9,53 @@ Source: feedparser's reference. One accession number appears once per filer, so 
 """
 
 import asyncio
-from io import BytesIO
-from typing import Any
-
-import feedparser
-import httpx
 
 from stream_shim.buffer.publisher import Datum, Publisher
 from stream_shim.config import FeedSource, fill, hide
-from stream_shim.connectors import pause
+from stream_shim.connectors import markup, pause
 from stream_shim.connectors.cursor import Cursor
 from stream_shim.connectors.http import date_ms, get
+from tidemark.bounded import MOST_BYTES, BeyondBounds
 from tidemark.errors import SourceError
+from tidemark.http import client
 from tidemark.settings import Settings
 
 
-def parse_feed(source: FeedSource, body: bytes, time_ms: int) -> list[tuple[str, Datum]]:
-    """(identity, text event) of every entry, oldest first. SourceError where the body is no feed."""
-    parsed = feedparser.parse(BytesIO(body))  # bare bytes that are a file's name would be read as that file
-    if not parsed.version:
+def parse_feed(source: FeedSource, body: bytes, time_ms: int, most_bytes: int = MOST_BYTES) -> list[tuple[str, Datum]]:
+    """(identity, text event) of every entry, oldest first. SourceError where the body is no feed, or too much of it."""
+    try:
+        parsed = markup.parse("feed", body, most=most_bytes)
+    except BeyondBounds as error:
+        raise SourceError(f"{source.name}: expected a feed, received {error}") from None
+    if not parsed["version"]:
         raise SourceError(f"{source.name}: expected an RSS or Atom feed, received {hide(repr(body[:80]))}")
     found = []
-    for entry in reversed(parsed.entries):
+    for entry in reversed(parsed["entries"]):
         identity = f"{entry.get('id') or entry.get('link')}|{entry.get('title')}"
         fields = {
             "source_system": source.source_system,
             "event_publisher": source.event_publisher,
-            "value": entry.get("title"),
+            "value": entry.pop("title", None),
             "unit": source.unit,
-            "description": entry.get("summary") or entry.get("title"),
+            "description": None,
         }
-        rest = {key: _plain(value) for key, value in entry.items() if not key.endswith("_parsed") and key != "title"}
-        found.append((identity, Datum("economic_event_text", fields, rest, time_ms)))
+        fields["description"] = entry.get("summary") or fields["value"]
+        found.append((identity, Datum("economic_event_text", fields, entry, time_ms)))
     return found
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items() if not str(key).endswith("_parsed")}
-    return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 async def run(source: FeedSource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:
     """Poll until `stop`; SourceError when the feed gives none."""
     cursor = Cursor.load(settings, source.name)
     headers = {name: fill(value) for name, value in source.headers.items()}
-    async with httpx.AsyncClient() as client:
+    async with client() as http:
         while not stop.is_set():
-            response = await get(client, source, fill(source.url), {**headers, **cursor.conditions(source)})
-            if response.status_code == 200:
-                for identity, datum in parse_feed(source, response.content, date_ms(response)):
+            answer = await get(http, settings, source, fill(source.url), {**headers, **cursor.conditions(source)})
+            if answer.status == 200:
+                found = await asyncio.to_thread(parse_feed, source, answer.body, date_ms(answer), settings.http_bytes)
+                for identity, datum in found:
                     if cursor.is_new(identity, ""):
                         publisher.send(datum)
                 publisher.flush()  # the cursor moves only past what Kafka has
-                cursor.save(source, response.headers)
+                cursor.save(source, answer.headers)
             await pause(stop, source.every_seconds)

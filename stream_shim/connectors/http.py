@@ -1,41 +1,42 @@
-"""What the polling kinds share: one GET, its time, and a client that waits no longer than the entry says."""
+"""What the polling kinds share: one GET, as long as its entry says, and its time."""
 
-import asyncio
 import email.utils
 import time
 
-import httpx
+from httpx import AsyncClient
 
 from stream_shim.config import HttpSource, hide
 from tidemark.errors import SourceError
+from tidemark.http import Answer, NoAnswer, ask
+from tidemark.settings import Settings
 
 MOST_WAIT_SECONDS = 3600.0
 
 
-async def get(client: httpx.AsyncClient, source: HttpSource, url: str, headers: dict[str, str]) -> httpx.Response:
-    """The response, 200 or 304; anything else is a SourceError. It never shows the URL, which may hold a key."""
+async def get(http: AsyncClient, settings: Settings, source: HttpSource, url: str, headers: dict[str, str]) -> Answer:
+    """The answer, 200 or 304; anything else is a SourceError. It never shows the URL's query, which may hold a key."""
+    allows_more = f"{source.name}.timeout_seconds in {settings.sources_file.name}"
     try:
-        async with asyncio.timeout(source.timeout_seconds):
-            response = await client.get(url, headers=headers, follow_redirects=True, timeout=source.timeout_seconds)
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
-        raise SourceError(f"{source.name}: expected an answer, received {type(error).__name__}") from None
-    if response.status_code not in (200, 304):
-        said = hide(response.text[:200])
-        raise SourceError(
-            f"{source.name}: expected HTTP 200, received {response.status_code}: {said!r}", _retry_after(response)
+        answer = await ask(
+            http, settings, url, headers=headers, seconds=source.timeout_seconds, seconds_by=allows_more, hide=hide
         )
-    return response
+    except NoAnswer as error:
+        raise SourceError(f"{source.name}: expected an answer, received {error}") from None
+    if answer.status not in (200, 304):
+        said = hide(answer.start())
+        raise SourceError(f"{source.name}: expected HTTP 200, received {answer.status}: {said!r}", _retry_after(answer))
+    return answer
 
 
-def _retry_after(response: httpx.Response) -> float:
+def _retry_after(answer: Answer) -> float:
     """The seconds of a Retry-After header; one that is a date is rare, and the usual back-off serves it."""
-    asked = response.headers.get("retry-after", "")
+    asked = answer.headers.get("retry-after", "")
     return min(float(asked), MOST_WAIT_SECONDS) if asked.isdecimal() else 0.0
 
 
-def date_ms(response: httpx.Response) -> int:
-    """The time of a poll: the response's Date header, else now, in milliseconds since 1970 UTC."""
+def date_ms(answer: Answer) -> int:
+    """The time of a poll: the answer's Date header, else now, in milliseconds since 1970 UTC."""
     try:
-        return int(email.utils.parsedate_to_datetime(response.headers["date"]).timestamp() * 1000)
+        return int(email.utils.parsedate_to_datetime(answer.headers["date"]).timestamp() * 1000)
     except (KeyError, ValueError):
         return int(time.time() * 1000)

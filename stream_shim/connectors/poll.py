@@ -19,66 +19,53 @@ import math
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
-from xml.etree import ElementTree
 
-import httpx
-import msgspec
+from httpx import AsyncClient
 
 from stream_shim.buffer.publisher import Datum, Publisher
 from stream_shim.config import PollSource, fill, hide
-from stream_shim.connectors import pause
+from stream_shim.connectors import markup, pause
 from stream_shim.connectors.cursor import Cursor
 from stream_shim.connectors.http import date_ms, get
+from tidemark.bounded import MOST_BYTES, BeyondBounds, csv_text, json_value
 from tidemark.categories import required_fields
 from tidemark.errors import SourceError
+from tidemark.http import client
 from tidemark.settings import Settings
 
 
-def parse_records(source: PollSource, request: dict[str, str], body: bytes) -> list[dict[str, Any]]:
+def parse_records(
+    source: PollSource, request: dict[str, str], body: bytes, most_bytes: int = MOST_BYTES
+) -> list[dict[str, Any]]:
     """One response's records, renamed, each with the request's own values. SourceError where there is no such list."""
     try:
-        found = _FORMATS[source.format](source, body)
+        found = _FORMATS[source.format](source, body, most_bytes)
         return [{**request, **{source.rename.get(k, k): v for k, v in record.items()}} for record in found]
-    except (msgspec.DecodeError, ElementTree.ParseError, csv.Error, LookupError, ValueError, TypeError,
-            AttributeError) as error:  # fmt: skip
+    except BeyondBounds as error:
+        raise SourceError(f"{source.name}: expected {source.format} with a list of records, received {error}") from None
+    except (csv.Error, LookupError, ValueError, TypeError, AttributeError) as error:
         raise SourceError(
             f"{source.name}: expected {source.format} with a list of records at {source.records or 'its root'!r}, "
             f"received {hide(repr(body[:80]))} ({type(error).__name__})"
         ) from None
 
 
-def _from_json(source: PollSource, body: bytes) -> Iterable[dict[str, Any]]:
-    found: Any = msgspec.json.decode(body)
+def _from_json(source: PollSource, body: bytes, most_bytes: int) -> Iterable[dict[str, Any]]:
+    found: Any = json_value(body, most_bytes)
     for step in source.records.split(".") if source.records else []:
         found = found[step]
     return found  # type: ignore[no-any-return]
 
 
-def _from_csv(source: PollSource, body: bytes) -> Iterable[dict[str, Any]]:
-    rows = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+def _from_csv(source: PollSource, body: bytes, most_bytes: int) -> Iterable[dict[str, Any]]:
+    rows = csv.DictReader(io.StringIO(csv_text(body, most_bytes), newline=""), strict=True)
     if rows.fieldnames is None or not {source.rename.get(name, name) for name in rows.fieldnames} & {"value"}:
         raise LookupError("no column is the value")  # a page of HTML is CSV too
     return list(rows)
 
 
-def _from_xml(source: PollSource, body: bytes) -> Iterable[dict[str, Any]]:
-    """An element's attributes, and the text of those of its children that hold no other; namespaces are left out."""
-    root = ElementTree.fromstring(body)
-    first, *steps = source.records.split(".")
-    if _local(root.tag) != first:
-        raise LookupError(f"the root is {root.tag}")
-    found = [root]
-    for step in steps:
-        found = [child for element in found for child in element if _local(child.tag) == step]
-    return [
-        {**{_local(name): value for name, value in element.attrib.items()},
-         **{_local(child.tag): child.text for child in element if not len(child)}}
-        for element in found
-    ]  # fmt: skip
-
-
-def _local(name: str) -> str:
-    return name.rpartition("}")[2]
+def _from_xml(source: PollSource, body: bytes, most_bytes: int) -> Iterable[dict[str, Any]]:
+    return markup.parse("elements", body, most=most_bytes, path=source.records)  # type: ignore[no-any-return]
 
 
 _FORMATS = {"json": _from_json, "csv": _from_csv, "xml": _from_xml}
@@ -100,7 +87,7 @@ def parse_record(source: PollSource, record: dict[str, Any], time_ms: int) -> Da
 def _number(value: Any) -> float | None:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # JSON's numbers have no largest one
         return None
     return number if math.isfinite(number) else None
 
@@ -122,12 +109,12 @@ def _identity(source: PollSource, record: dict[str, Any]) -> str | None:
 async def run(source: PollSource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:
     """Poll until `stop`. A request that fails does not keep the others from being made; SourceError afterwards."""
     cursor = Cursor.load(settings, source.name)
-    async with httpx.AsyncClient() as client:
+    async with client() as http:
         while not stop.is_set():
             failed: SourceError | None = None
             for request in source.requests:
                 try:
-                    await _poll(client, source, request, publisher, cursor)
+                    await _poll(http, source, request, publisher, cursor, settings=settings)
                 except SourceError as error:
                     failed = error
             if failed:
@@ -136,19 +123,26 @@ async def run(source: PollSource, publisher: Publisher, settings: Settings, stop
 
 
 async def _poll(
-    client: httpx.AsyncClient, source: PollSource, request: dict[str, str], publisher: Publisher, cursor: Cursor
+    http: AsyncClient,
+    source: PollSource,
+    request: dict[str, str],
+    publisher: Publisher,
+    cursor: Cursor,
+    *,
+    settings: Settings,
 ) -> None:
     """One request: what is new or revised is sent, and once Kafka has it the cursor moves past it."""
     version = (source, request)
     headers = {name: fill(value) for name, value in source.headers.items()}
-    response = await get(client, source, _url(source, request), {**headers, **cursor.conditions(version)})
-    if response.status_code != 200:
+    conditions = cursor.conditions(version)
+    answer = await get(http, settings, source, _url(source, request), {**headers, **conditions})
+    if answer.status != 200:
         return
-    for record in parse_records(source, request, response.content):
+    for record in await asyncio.to_thread(parse_records, source, request, answer.body, settings.http_bytes):
         identity = _identity(source, record)
         if identity is None:
             publisher.reject(f"missing one of {', '.join(source.identity)}", record)
         elif cursor.is_new(identity, record.get("value")):
-            publisher.send(parse_record(source, record, date_ms(response)))
+            publisher.send(parse_record(source, record, date_ms(answer)))
     publisher.flush()
-    cursor.save(version, response.headers)
+    cursor.save(version, answer.headers)

@@ -10,7 +10,6 @@ was being sent when the process was killed is sent again, whole.
 """
 
 import asyncio
-import gzip
 import heapq
 import time
 from collections.abc import Iterator
@@ -18,18 +17,19 @@ from operator import itemgetter
 from typing import Any
 
 import fsspec
-import msgspec
 
 from stream_shim.buffer.publisher import Datum, Publisher
 from stream_shim.config import ReplaySource
 from stream_shim.connectors import pause
 from stream_shim.connectors.cursor import Cursor
 from tidemark import connections
+from tidemark.bounded import gzip_lines, json_value
 from tidemark.categories import required_fields
 from tidemark.errors import SourceError
 from tidemark.settings import Settings
 
 Line = tuple[int, str, str, dict[str, Any] | None]  # the record's time (ms), its topic, its file, what the file says
+MOST_LINE_BYTES = 16 * 1024 * 1024  # Kafka takes a record of 1 MB; as JSON text in JSON it is a few times as long
 TURN = 1000  # lines between two looks at `stop` when all goes at once
 _time = itemgetter(0)
 
@@ -37,9 +37,9 @@ _time = itemgetter(0)
 def parse_line(source: ReplaySource, topic: str, line: dict[str, Any]) -> Datum | None:
     """The datum of a recorded record; None where its value is no JSON object, as a foreign producer's may be."""
     try:
-        record = msgspec.json.decode(line.get("value") or "")
+        record = json_value((line.get("value") or "").encode(), MOST_LINE_BYTES)
         attributes = dict(record.pop("attributes", {}))
-    except (msgspec.DecodeError, AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         return None
     attributes["replayed_from"] = record.get("source_system")
     fields = {name: record.pop(name, None) for name in required_fields(topic)}
@@ -53,14 +53,21 @@ def _lines(files: Any, topic: str, paths: list[str]) -> Iterator[Line]:
     for path in paths:
         if path.rpartition("/")[0] != day:
             last_offset, day = -1, path.rpartition("/")[0]
-        with files.open(path) as raw, gzip.open(raw) as lines:
-            for text in lines:
-                line = msgspec.json.decode(text)
+        with files.open(path) as raw:
+            for line in _decoded(raw, path):
                 time_ms = line["timestamp"]
                 if line["offset"] > last_offset:
                     last_offset = line["offset"]
                     yield time_ms, topic, path, line
         yield time_ms, topic, path, None
+
+
+def _decoded(raw: Any, path: str) -> Iterator[dict[str, Any]]:
+    try:
+        for text in gzip_lines(raw, MOST_LINE_BYTES):
+            yield json_value(text, MOST_LINE_BYTES)
+    except ValueError as error:
+        raise SourceError(f"expected JSON lines of a lake destination in {path}, received {error}") from None
 
 
 def _partitions(settings: Settings, source: ReplaySource, cursor: Cursor) -> list[Iterator[Line]]:

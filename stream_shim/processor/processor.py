@@ -18,6 +18,7 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import LogTruncationError, OffsetOutOfRangeError, RetriableError
 
 from stream_shim.buffer.topics import topic_ids
+from stream_shim.processor.asking import ANSWER_SECONDS, Asking
 from stream_shim.processor.consumer import PROCESSOR, check_clock, open_consumer, topic_id
 from stream_shim.processor.counts import Committed, Counts, committed_of
 from stream_shim.processor.destination import Destination, Fenced, NotTaken, Segment
@@ -25,7 +26,6 @@ from stream_shim.processor.epochs import EpochEnded, LogState, Position, check_l
 from stream_shim.processor.placing import Places, ask_logs, committed_position, same_topics, to_commit
 from stream_shim.processor.records import Chunk
 from tidemark import connections
-from tidemark.kafka import require_rights
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.processor")
@@ -56,8 +56,8 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._accounted: dict[TopicPartition, int] = {}  # per partition, the next offset to hand on
         self._in_kafka: dict[TopicPartition, int] = {}  # per partition, what Kafka was told last
         self._queue: queue.Queue[tuple[Any, Committed]] = queue.Queue(BATCHES_AHEAD)
-        self._accounted_at_look: dict[TopicPartition, int] = {}
         self._next_upkeep = self._next_look = self._polled_at = 0.0
+        self._asking = Asking()
         self._failure: BaseException | None = None
         self._stopping = threading.Event()
         self._writer = threading.Thread(target=self._write_batches, name="writer", daemon=True)
@@ -86,8 +86,8 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._writer.start()
         try:
             while not stop.is_set():
-                self._raise_failure()
-                self._keep_up()
+                self._raise_failure(stop)
+                self._keep_up(stop)
                 try:
                     self._place(stop)
                     self._look_at_ends()
@@ -107,7 +107,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._commit_to_kafka()
         finally:
             self._shut_down()
-        self._raise_failure()
+        self._raise_failure(stop)
 
     def _poll(self) -> dict[TopicPartition, list[Chunk]]:
         """What has come. Where the log is not the one that was read, its partitions are to be placed anew."""
@@ -132,11 +132,11 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         """Read on from the destination's stored positions, whatever the consumer has come to."""
         self.on_partitions_assigned(list(self._consumer.assignment()))
 
-    def _keep_up(self) -> None:
+    def _keep_up(self, stop: threading.Event) -> None:
         """Let the destination prepare for the days ahead, now and then; what it cannot do is tried again, and shows."""
         if time.monotonic() >= self._next_upkeep:
             try:
-                self._destination.keep_up()
+                self._asking.ask(self._destination.keep_up, self._stay_in_the_group, stop)
                 self._next_upkeep = time.monotonic() + UPKEEP_SECONDS
             except NotTaken as error:
                 log.warning("%s: %s", self.name, error)
@@ -151,7 +151,8 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         logs = ask_logs(self._settings, self._consumer, partitions)
         self._topic_ids |= {p.topic: log.topic_id for p, log in logs.items()}
         try:
-            positions = self._destination.positions({(p.topic, p.partition): log for p, log in logs.items()})
+            asked = {(p.topic, p.partition): log for p, log in logs.items()}
+            positions = self._asking.ask(lambda: self._destination.positions(asked), self._stay_in_the_group, stop)
         except NotTaken as error:
             self._pause(stop, "destination", str(error))
             return
@@ -160,6 +161,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                 raise
             return  # made again in between: what was asked of Kafka is older than what is stored
         self._counts.answers("destination")
+        partitions = [p for p in partitions if p in self._consumer.assignment()]  # the group may have changed meanwhile
         # Again, after the positions: another processor may have moved one beyond what was the end.
         later = ask_logs(self._settings, self._consumer, partitions)
         if not same_topics(logs, later):
@@ -205,13 +207,16 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _hand_over(self, segments: list[Segment], stop: threading.Event) -> None:
         prepared = self._destination.prepare(segments)
-        committed = committed_of(segments)
+        committed, told_at = committed_of(segments), time.monotonic()
         while not stop.is_set() and self._failure is None:
             try:
                 self._queue.put((prepared, committed), timeout=1)
                 return
             except queue.Full:
                 self._stay_in_the_group()
+            if time.monotonic() - told_at > ANSWER_SECONDS:
+                told_at = time.monotonic()
+                self._counts.wait("destination", f"expected a commit every {ANSWER_SECONDS:.0f} s, none has ended yet")
 
     def _stay_in_the_group(self) -> None:
         """A poll that returns nothing: the group counts polls, not heartbeats alone. An error comes again."""
@@ -228,13 +233,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         """Ask where the logs end, now and then: a lag is seen although nothing is read."""
         if time.monotonic() >= self._next_look and self._accounted:
             self._next_look = time.monotonic() + LAG_SECONDS
-            ends = self._consumer.end_offsets(list(self._accounted))
-            self._counts.see_ends(ends)
-            silent = [p for p, offset in self._accounted_at_look.items() if self._accounted.get(p) == offset < ends[p]]
-            self._accounted_at_look = dict(self._accounted)
-            if silent:
-                # It may be that nothing may be read: kafka-python polls on then, and says nothing.
-                require_rights(self._settings, PROCESSOR, sorted({partition.topic for partition in silent}))
+            self._counts.see_ends(self._consumer.end_offsets(list(self._accounted)))
 
     def _commit_to_kafka(self) -> None:
         """Tell Kafka what the destination holds: for the lag tools, and for a destination that keeps no position."""
@@ -277,13 +276,13 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         """The counts so far, as metrics and alerts read them."""
         return self._counts.report(self._destination.headroom_days())
 
-    def _raise_failure(self) -> None:
+    def _raise_failure(self, stop: threading.Event) -> None:
         """A fence means: read the stored positions again. Anything else ends the processor."""
         failure, self._failure = self._failure, None
         if isinstance(failure, Fenced):
             self._counts.fences += 1
             log.warning("%s: %s", self.name, failure)
-            self._settle(self._stopping)
+            self._settle(stop)
             self._failure = None
             self._place_anew()
         elif failure is not None:

@@ -13,8 +13,8 @@ from stream_shim.config import read_topics
 from stream_shim.destinations.postgres import Table, feeds_of, note_feeds
 from stream_shim.processor.mapping import Reject
 from stream_shim.processor.records import Record
-from stream_shim.repairs.rebuild import lock_name
-from tidemark import connections
+from stream_shim.repairs.rebuild import WAIT_SECONDS, turn_name
+from tidemark import connections, turns
 from tidemark.categories import CATEGORIES
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
@@ -109,7 +109,7 @@ def retry(settings: Settings, wanted: Wanted) -> tuple[int, int]:
     rows, stay = 0, 0
     with _connect(settings) as connection:
         for topic in tables:
-            connection.execute("select pg_advisory_xact_lock_shared(hashtextextended(%s, 0))", (lock_name(topic),))
+            turns.take(connection, turn_name(topic), WAIT_SECONDS, shared=True)
         for topic, log_epoch, partition, offset, at, key, payload in _in_portions(connection, statement):
             record = Record(offset, round(at.timestamp() * 1000), key, payload)
             if _write(connection, tables[topic], record, log_epoch, partition) is None:

@@ -17,7 +17,7 @@ from stream_shim.buffer.topics import topic_ids
 from stream_shim.config import read_topics
 from stream_shim.destinations.postgres import Table, copy_by_halves, feeds_of, note_feeds, quarantine
 from stream_shim.processor.records import Chunk, Record, use_chunks
-from tidemark import connections
+from tidemark import connections, turns
 from tidemark.categories import CATEGORIES
 from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.kafka import kafka_client
@@ -26,6 +26,7 @@ from tidemark.settings import Settings
 REPAIRER = "promoter"  # the role of both servers that reads a log again
 Report = dict[str, Any]
 SILENCE_SECONDS = 30
+WAIT_SECONDS = 60.0  # for another rebuild, or a retry of quarantine
 
 
 class Piece(NamedTuple):
@@ -47,7 +48,7 @@ def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
     with connections.connect(settings, "realtime", "promoter") as connection:
         # First of all a lock that a trim waits for: what is found out below stays so until the rows are there.
         connection.execute(sql.SQL("lock table realtime.{} in row exclusive mode").format(sql.Identifier(topic)))
-        connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock_name(topic),))
+        turns.take(connection, turn_name(topic), WAIT_SECONDS)
         _refuse_a_promoted_day(connection, topic, day)
         log_epoch = _current_epoch(connection, settings, topic)
         stored = connection.execute(
@@ -73,9 +74,9 @@ def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
         return reports
 
 
-def lock_name(topic: str) -> str:
+def turn_name(topic: str) -> str:
     """What two rebuilds, or a rebuild and a retry of quarantine, take in turn. A processor only adds later rows."""
-    return f"realtime.rebuild.{topic}"
+    return f"rebuild {topic}"
 
 
 def _refuse_a_promoted_day(connection: Connection[Any], topic: str, day: date) -> None:

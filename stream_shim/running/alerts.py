@@ -6,9 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-
 from stream_shim.running.runner import RECONNECT_SECONDS
+from tidemark.http import NoAnswer, ask_now
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.stream")
@@ -92,7 +91,7 @@ class Alerts:
     """Remembers which causes hold, so that each is posted once, and once more when it is over."""
 
     def __init__(self, settings: Settings) -> None:
-        self._webhook = settings.alert_webhook
+        self._settings, self._webhook = settings, settings.alert_webhook
         self._open: Causes = {}
         self._posting: threading.Thread | None = None
 
@@ -117,8 +116,14 @@ class Alerts:
             return True
         body = {"state": state, "cause": cause, "text": text, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         try:
-            httpx.post(self._webhook.get_secret_value(), json=body, timeout=POST_SECONDS).raise_for_status()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            log.error("expected TIDEMARK_ALERT_WEBHOOK to take an alert, received %s", type(error).__name__)
+            url = self._webhook.get_secret_value()
+            answer = ask_now(
+                self._settings, url, method="POST", json=body, seconds=POST_SECONDS, hide=lambda _: "the webhook"
+            )
+        except NoAnswer as error:
+            log.error("expected TIDEMARK_ALERT_WEBHOOK to take an alert, received %s", error)
+            return False
+        if not 200 <= answer.status < 300:
+            log.error("expected TIDEMARK_ALERT_WEBHOOK to take an alert, received HTTP %d", answer.status)
             return False
         return True

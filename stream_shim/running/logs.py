@@ -5,6 +5,7 @@ from collections import deque
 from typing import Any
 
 from tidemark.errors import ConfigurationError
+from tidemark.output import visible
 from tidemark.settings import Settings
 
 LOOK_SECONDS = 0.3
@@ -22,11 +23,11 @@ def print_log(settings: Settings, name: str, lines: int, follow: bool) -> None:
         there = ", ".join(row["log"] for row in list_logs(settings)) or "none"
         raise ConfigurationError(f"expected a log of {path.parent} ({there}), received {name!r}")
     log = path.open(errors="replace")
-    print(*deque(log, lines), sep="", end="")
+    print(*(visible(line, lines=True) for line in deque(log, lines)), sep="", end="")
     while follow:
         line = log.readline()
         if line:
-            print(line, end="", flush=True)
+            print(visible(line, lines=True), end="", flush=True)
         elif path.exists() and path.stat().st_ino != _inode(log):  # it was rotated: the new one has the name
             log.close()
             log = path.open(errors="replace")

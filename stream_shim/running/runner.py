@@ -21,6 +21,7 @@ from stream_shim.running.reports import claim, report_path, supervisor_is_gone, 
 from tidemark import connections
 from tidemark.errors import ConfigurationError, SourceError, StackError, TidemarkError
 from tidemark.kafka import reachable_kafka
+from tidemark.output import VisibleFormatter
 from tidemark.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ GC_THRESHOLDS = (100_000, 50, 100)
 MOST_PROCESSORS = 32  # of one destination, on one machine
 
 
-class _WithoutCredentials(logging.Formatter):
+class _WithoutCredentials(VisibleFormatter):
     """Leaves credentials out of whatever is logged, tracebacks and other libraries' lines too."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -58,7 +59,6 @@ def start_log(settings: Settings, name: str) -> None:
     for handler in (to_file, to_terminal):
         handler.setFormatter(_WithoutCredentials("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal])
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, and a key may be in one
 
 
 @contextmanager

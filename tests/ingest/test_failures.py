@@ -1,7 +1,9 @@
 """What a source sends instead of data, and a load that is killed at its worst moments."""
 
+import gzip
 import os
 import signal
+from collections.abc import Callable
 from functools import reduce
 from importlib import import_module
 from multiprocessing import get_context
@@ -10,10 +12,10 @@ from multiprocessing.context import ForkServerContext
 import pytest
 
 from ingest import lake
-from ingest.pipeline import run
+from ingest.pipeline import rebuild, run
 from tests.ingest.conftest import KEY, Query
 from tests.ingest.loopback import Reply, serving, zipped
-from tidemark.errors import SourceError, StackError
+from tidemark.errors import SourceError, StackError, TidemarkError
 from tidemark.settings import Settings
 
 ROWS = 12_000  # more than two batches
@@ -63,6 +65,45 @@ def test_a_refused_key_is_not_asked_with_again_and_not_shown(settings: Settings)
     assert len(source.asked) == 1
     assert not raised.value.retriable
     assert KEY not in str(raised.value)
+
+
+def _one_by_one(path: str, query: dict[str, str]) -> Reply:
+    return Reply(b'{"count": 1000000000, "observations": [{"date": "2024-01-01", "value": "1"}], "seriess": [{}]}')
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "said"),
+    [
+        ("ecb", lambda *_: zipped("Date,USD,\n" + "2" * 200_000), "a zip's file of more than 100,000 bytes"),
+        ("ecb", lambda *_: zipped("Date,USD,\n" + "," * 90_000), "more than 3,125 values"),
+        ("ecb", lambda *_: Reply(b"x" * 100_001), "a body of more than 100,000 bytes"),
+        ("fred", lambda *_: Reply(b'{"seriess": [{"a": ' + b"[" * 3_000), "JSON nested deeper than 100"),
+        ("fred", _one_by_one, "a count of 1,000,000,000 observations"),
+    ],
+)
+def test_an_answer_beyond_a_bound_is_a_failed_source_at_once_and_nothing_of_it_is_stored(
+    source: str, answer: Callable[..., Reply], said: str, settings: Settings
+) -> None:
+    with serving(answer) as server:
+        at_source = settings.model_copy(update={f"{source}_url": server.url, "http_bytes": 100_000})
+        with pytest.raises(SourceError, match=f"source {source}: expected .* 127.0.0.1.*received .*{said}") as raised:
+            run(at_source, source)
+    assert not raised.value.retriable
+    assert KEY not in str(raised.value)
+    assert len(server.asked) == len(set(map(str, server.asked)))
+    assert not (settings.home / "lake" / source / "observations").exists()
+    assert lake.complete_loads(settings, source) == set()
+
+
+def test_a_lake_file_that_is_not_as_it_was_written_is_named(settings: Settings, warehouse: Query) -> None:
+    with serving(lambda path, query: HISTORY) as source:
+        run(settings.model_copy(update={"ecb_url": source.url}), "ecb")
+    (file,) = (settings.home / "lake" / "ecb" / "reference_rates").iterdir()
+    for broken in (file.read_bytes()[:-20], gzip.compress(b'{"Date": ' + b"[" * 100_000), b"no gzip"):
+        file.write_bytes(broken)
+        with pytest.raises(TidemarkError, match=f"expected rows as gzipped JSON lines in .*{file.name}, received"):
+            rebuild(settings, "ecb")
+    assert warehouse("select count(*) from ingestion.ecb__reference_rates") == [(0,)]
 
 
 def test_a_failed_run_leaves_what_was_loaded_and_stores_nothing_of_its_own(

@@ -23,6 +23,8 @@ from tidemark.migrations import files
 from tidemark.migrations.runner import Runner
 from tidemark.stack import local, postgres
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for a restored stack, and dbt builds several times
+
 MORE = 4  # ticks that are sent after the upgrade
 IDENTITY = "(log_epoch, kafka_partition, kafka_offset)"
 MARTS = {

@@ -290,6 +290,67 @@ def test_a_body_that_is_no_list_of_records_is_an_error_that_says_so(kind: str, r
         parse_records(source(format=kind, records=records), {}, body)
 
 
+LAUGHS = (
+    b'<!DOCTYPE r [<!ENTITY a0 "ha">'
+    + b"".join(b'<!ENTITY a%d "%s">' % (n, b"&a%d;" % (n - 1) * 10) for n in range(1, 10))
+    + b']><r><o v="&a9;"/></r>'
+)
+NAMES = b"".join(b' p:a%d=""' % number for number in range(30_000))
+
+
+@pytest.mark.parametrize(
+    ("kind", "records", "body"),
+    [
+        ("json", "", b"[" * 100_000 + b"]" * 100_000),
+        ("json", "", b'[{"value": ' + b"[" * 200 + b"]" * 200 + b"}]"),
+        ("json", "", b"[" + b"{}," * 2_000_000 + b"{}]"),
+        ("csv", "", b"value\n" + b"1\n" * 2_000_000),
+        ("xml", "r.o", LAUGHS),
+        ("xml", "r.o", b'<r xmlns:p="' + b"u" * 1_000_000 + b'"><o' + NAMES + b"/></r>"),
+    ],
+    ids=["deep", "deep in a record", "many objects", "many rows", "laughs", "long names"],
+)
+def test_a_body_that_stands_for_more_than_it_is_is_an_error_that_says_so(kind: str, records: str, body: bytes) -> None:
+    with pytest.raises(SourceError, match=f"example: expected {kind} with a list of records"):
+        parse_records(source(format=kind, records=records), {}, body)
+
+
+def test_xml_as_deep_as_it_likes_ends_no_process_and_fetches_nothing(tmp_path: Path) -> None:
+    deep = b"<r><o v='1'>" + b"<a>" * 100_000 + b"</a>" * 100_000 + b"</o></r>"
+    assert parse_records(source(format="xml", records="r.o"), {}, deep) == [{"v": "1"}]
+    (tmp_path / "secret").write_text("secret")
+    body = f'<!DOCTYPE r [<!ENTITY x SYSTEM "{(tmp_path / "secret").as_uri()}">]><r><o><v>&x;</v></o></r>'.encode()
+    with pytest.raises(SourceError, match="expected xml"):
+        parse_records(source(format="xml", records="r.o"), {}, body)
+
+
+def test_a_number_that_no_double_holds_is_a_text_event_as_it_was_sent() -> None:
+    (record,) = parse_records(source(), {}, b'[{"value": 1' + b"0" * 400 + b"}]")
+    assert parse_record(source(), record, 0).topic == "economic_event_text"
+
+
+def test_a_feed_that_keeps_its_parser_busy_is_an_error_that_says_so() -> None:
+    entry = msgspec.convert({"kind": "feed", "url": "u", "event_publisher": "p", "unit": "u"}, FeedSource)
+    slow = b'<?xml version="1.0"?>' + b"\n" * 1_000_000 + b'<rss version="2.0"/>'
+    with pytest.raises(SourceError, match="expected a feed, received XML that takes its parser more than"):
+        parse_feed(entry, slow, 0)
+
+
+def test_an_answer_that_is_too_large_counts_as_a_failure_and_sends_nothing(
+    wire: Wire, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    with serving(session.folder) as servers:
+        entry = fred_entry(wire, servers, "fred_large")
+        small = Wire(wire.settings.model_copy(update={"http_bytes": 1024}))
+        with small.connected(entry) as publisher:
+            until(lambda: publisher.source_errors > 1, "the failure, counted")
+    assert not publisher.sent
+    assert "fred_large: expected an answer, received from GET 127.0.0.1/fred/series/observations a body" in caplog.text
+    assert "of more than 1,024 bytes (TIDEMARK_HTTP_BYTES allows more)" in caplog.text
+    assert KEY not in caplog.text
+
+
 def test_a_body_that_is_the_name_of_a_file_is_not_read_as_that_file(tmp_path: Path) -> None:
     path = tmp_path / "feed.xml"
     path.write_text('<rss version="2.0"><channel><item><title>secret</title></item></channel></rss>')

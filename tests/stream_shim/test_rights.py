@@ -1,5 +1,6 @@
 """A part that lacks a right says which, on what, and what to do: it neither hangs nor reads nothing for ever."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,8 +15,10 @@ from kafka.admin import (
     ResourcePattern,
     ResourceType,
 )
+from kafka.errors import TopicAuthorizationFailedError
 
 from flows.closing import log_ends
+from stream_shim.buffer.publisher import Datum, Publisher
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.access import kafka as access
 from tidemark.credentials import KAFKA_ADMINISTRATOR
@@ -115,6 +118,27 @@ def test_no_day_is_closed_by_a_part_that_may_not_see_its_topic(lane: Lane) -> No
         log_ends(lane.settings, ["market_tick"])
 
 
+def test_a_connector_that_loses_the_right_to_write_sends_no_more_and_says_so(lane: Lane) -> None:
+    values = tick(1)
+    datum = Datum("market_tick", values, values.pop("attributes"), 0)
+    publisher = Publisher(lane.settings, "venue")
+    try:
+        publisher.send(datum)
+        publisher.flush()
+        with (
+            rights_changed(lane, without=right("connector", "WRITE", "market_tick")),
+            pytest.raises(StackError, match="connector, who lacks the right WRITE on the topic market_tick"),
+            reachable_kafka(lane.settings, "connector"),
+        ):
+            publisher.send(datum)
+            publisher.flush()
+        assert (publisher.sent["market_tick"], publisher.errors) == (1, 1)
+        with pytest.raises(TopicAuthorizationFailedError):
+            publisher.send(datum)
+    finally:
+        publisher.close()
+
+
 @pytest.mark.parametrize("instead", [None, "DESCRIBE"])
 def test_a_processor_that_loses_the_right_to_read_ends_and_says_so(lane: Lane, instead: str | None) -> None:
     lane.produce("market_tick", [tick(1)])
@@ -122,8 +146,13 @@ def test_a_processor_that_loses_the_right_to_read_ends_and_says_so(lane: Lane, i
         until(lambda: lane.count("market_tick") == 1, "the first row", 120)
         may = None if instead is None else right("stream_writer", instead, "market_tick")
         with rights_changed(lane, without=right("stream_writer", "READ", "market_tick"), instead=may):
-            lane.produce("market_tick", [tick(2)])
-            said, _ = process.communicate(timeout=120)
+            until(lambda: _ended(lane, process), "the processor to end", 120)
+            said, _ = process.communicate(timeout=20)
     assert process.returncode == 1, said
     assert sentence("stream_writer", "READ", "market_tick") in said
-    assert lane.count("market_tick") == 1
+    assert lane.count("market_tick") < lane.end_offset("market_tick")
+
+
+def _ended(lane: Lane, process: subprocess.Popen[str]) -> bool:
+    lane.produce("market_tick", [tick(2)])
+    return process.poll() is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import AdminShutdown, InsufficientPrivilege
 from psycopg.sql import SQL
 
 from tests.conftest import Stack, new_home, new_settings
@@ -57,6 +57,11 @@ ALLOWED = [
     ("catalog_reader", "warehouse", "select * from ops.promotion"),
     ("bi_reader", "realtime", "select * from live.probe"),
     ("bi_reader", "warehouse", "select * from marts.probe"),
+    ("guard", "realtime", "alter role bi_reader set lock_timeout to '10s'"),
+    ("guard", "realtime", "insert into guard.action values ('2024-01-01', 'r', 'd', 'probe', 1, now(), now(), '')"),
+    ("catalog_reader", "realtime", "select * from guard.action"),
+    ("ingest_writer", "warehouse", "select from ops.turn for update"),
+    ("stream_writer", "realtime", "select from realtime.turn for share"),
 ]
 
 DENIED = [
@@ -100,6 +105,31 @@ DENIED = [
     ("bi_reader", "warehouse", "create temporary table t (a int)"),
     ("bi_reader", "warehouse", "create table public.mine (a int)"),
     ("bi_reader", "warehouse", "set role transformer"),
+    ("bi_reader", "warehouse", "set role guard"),
+    ("bi_reader", "warehouse", "select from marts.probe for key share"),
+    ("bi_reader", "warehouse", "lock table marts.probe in row share mode"),
+    ("bi_reader", "realtime", "lock table live.probe in row share mode"),
+    ("bi_reader", "realtime", "lock table realtime.market_tick in access share mode"),
+    ("bi_reader", "realtime", "lock table pg_settings in access exclusive mode"),
+    ("bi_reader", "realtime", "select pg_advisory_lock(1)"),
+    ("bi_reader", "warehouse", "select pg_try_advisory_xact_lock_shared(1, 1)"),
+    ("bi_reader", "realtime", "select lo_creat(-1)"),
+    ("bi_reader", "warehouse", "select lo_from_bytea(0, 'x')"),
+    ("bi_reader", "warehouse", "select lo_put(1, 0, 'x')"),
+    ("bi_reader", "realtime", "select pg_logical_emit_message(false, 'x', 'x')"),
+    ("bi_reader", "realtime", "set temp_file_limit to -1"),
+    ("bi_reader", "realtime", "select * from guard.action"),
+    ("bi_reader", "warehouse", "grant select on marts.probe to bi_reader"),
+    ("bi_reader", "realtime", "revoke select on live.probe from catalog_reader"),
+    ("bi_reader", "realtime", "drop owned by current_user"),
+    ("bi_reader", "realtime", "alter default privileges grant select on tables to bi_reader"),
+    ("guard", "realtime", "select * from realtime.market_tick"),
+    ("guard", "realtime", "select * from live.probe"),
+    ("guard", "warehouse", "select * from marts.probe"),
+    ("guard", "realtime", "set role bi_reader"),
+    ("guard", "realtime", "alter role stream_writer set lock_timeout to 0"),
+    ("guard", "realtime", "alter role promoter password 'x'"),
+    ("guard", "realtime", "grant promoter to guard"),
     ("bi_reader", "warehouse", "create role mine"),
 ]
 
@@ -210,21 +240,38 @@ def test_servers_named_by_variables_are_set_up_to_the_views_of_live_and_a_repeat
         "TIDEMARK_KAFKA_BOOTSTRAP": f"127.0.0.1:{stack.settings.kafka_port}",
         "TIDEMARK_PREFECT_URL": f"http://127.0.0.1:{stack.settings.prefect_port}/api",
     }
-    done = stack.run("up", **variables)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "external" in done.stdout and "running" not in done.stdout
-    assert url.split(":")[2].split("@")[0] not in done.stdout  # the administrator's password
-    before = [_dump(foreign.superuser, database) for database in DATABASES], _roles(foreign.superuser)
-    assert stack.run("up", **variables).returncode == 0
-    assert ([_dump(foreign.superuser, database) for database in DATABASES], _roles(foreign.superuser)) == before
+    try:
+        done = stack.run("up", **variables)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (
+            "external" in done.stdout and done.stdout.count("running") == 1
+        )  # the guard, which has no server of others
+        falls_short = "sees and ends sessions of bi_reader alone: `grant pg_signal_backend, pg_read_all_stats to guard`"
+        assert (falls_short in done.stdout) == (administrator == "plain")
+        assert url.split(":")[2].split("@")[0] not in done.stdout  # the administrator's password
+        before = [_dump(foreign.superuser, database) for database in DATABASES], _roles(foreign.superuser)
+        assert stack.run("up", **variables).returncode == 0
+        assert ([_dump(foreign.superuser, database) for database in DATABASES], _roles(foreign.superuser)) == before
 
-    mine = Stack(new_settings(tmp_path / "home", realtime_url=url, warehouse_url=url))
-    with psycopg.connect(mine.dsn("realtime", "stream_writer")) as connection:
-        connection.execute(TICK.encode())
-    with psycopg.connect(mine.dsn("realtime", "transformer")) as connection:
-        assert connection.execute("select count(*) from realtime.market_tick").fetchone() == (1,)
-    with psycopg.connect(mine.dsn("realtime", "bi_reader")) as connection:
-        assert connection.execute("select count(*) from live.latest_text_events").fetchone() == (0,)
+        mine = Stack(new_settings(tmp_path / "home", realtime_url=url, warehouse_url=url))
+        with (
+            psycopg.connect(mine.dsn("realtime", "bi_reader")) as holder,
+            psycopg.connect(mine.dsn("realtime", "transformer")) as part,
+        ):
+            holder.execute("select count(1) from live.last_price")
+            part.execute("set lock_timeout to '10s'")
+            part.execute("alter view live.last_price rename to renamed")
+            part.rollback()
+            with pytest.raises(AdminShutdown):
+                holder.execute("select 1")
+        with psycopg.connect(mine.dsn("realtime", "stream_writer")) as connection:
+            connection.execute(TICK.encode())
+        with psycopg.connect(mine.dsn("realtime", "transformer")) as connection:
+            assert connection.execute("select count(*) from realtime.market_tick").fetchone() == (1,)
+        with psycopg.connect(mine.dsn("realtime", "bi_reader")) as connection:
+            assert connection.execute("select count(*) from live.latest_text_events").fetchone() == (0,)
+    finally:
+        stack.run("down", **variables)
 
 
 def test_another_state_folder_on_the_same_server_takes_the_roles_over(foreign: Foreign, tmp_path: Path) -> None:

@@ -288,6 +288,13 @@ def test_settings_of_a_cluster_that_do_not_fit_are_said_by_variable(
     assert "hidden" not in str(failure.value)
 
 
+def test_up_says_what_does_not_fit_before_it_starts_anything(new_stack: Stack) -> None:
+    done = new_stack.run("up", TIDEMARK_KAFKA_BOOTSTRAP="kafka.example.org:9092", TIDEMARK_KAFKA_USERNAME="u")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "TIDEMARK_KAFKA_SECURITY_PROTOCOL: expected SASL_SSL" in done.stderr
+    assert not list((new_stack.settings.home / "run").glob("*.json"))
+
+
 def test_no_local_password_is_given_to_a_cluster_of_others(stack: Stack) -> None:
     elsewhere = stack.with_settings(kafka_bootstrap="kafka.example.org:9092")
     for role in (KAFKA_ADMINISTRATOR, *KAFKA_ROLES):

@@ -1,10 +1,12 @@
 """Rows for people and for programs."""
 
+import io
 import json
+import logging
 
 import pytest
 
-from tidemark.output import show
+from tidemark.output import VisibleFormatter, show, visible
 
 ROWS = [{"kafka_offset": 12345, "payload": "[/b] [1, 2]", "dropped_at": None, "good": True}]
 
@@ -24,3 +26,37 @@ def test_no_row_is_a_sentence_for_people_and_an_empty_list_for_programs(capsys: 
     first, *rest = capsys.readouterr().out.splitlines()
     assert first == "nothing"
     assert [json.loads(line) for line in rest] == [ROWS, []]
+
+
+# A title that clears the screen, a C1 control, a name that reads backwards, a line that was never logged, and letters.
+OUTSIDE = "\x1b[2Jé\x9b0m\u202egpj.\u2069\n2026-01-01 ERROR forged\u2028漢字\ud800\t"
+SHOWN = r"\x1b[2Jé\x9b0m\u202egpj.\u2069\n2026-01-01 ERROR forged\u2028漢字\ud800\t"
+
+
+def test_control_characters_are_shown_and_letters_stay() -> None:
+    assert visible(OUTSIDE) == SHOWN
+    assert visible("one\n\ttwo\x1b", lines=True) == "one\n\ttwo\\x1b"
+
+
+def test_a_table_obeys_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+    show("Quarantine", [{"record_key": OUTSIDE}], False, "nothing")
+    show("Quarantine", [{"record_key": OUTSIDE}], True, "nothing")
+    printed = capsys.readouterr().out
+    assert SHOWN in printed
+    assert not set(printed.replace("\n", "")) & set("\x1b\x9b\u202e\u2069\u2028\ud800")
+
+
+def test_a_logged_record_is_one_line_and_its_traceback_is_indented() -> None:
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(VisibleFormatter("%(levelname)s %(message)s"))
+    log = logging.Logger("outside")
+    log.addHandler(handler)
+    try:
+        raise ValueError(OUTSIDE)
+    except ValueError:
+        log.exception("received %s", OUTSIDE)
+    first, *traceback = written.getvalue().splitlines()
+    assert first == f"ERROR received {SHOWN}"
+    assert all(line.startswith("  ") for line in traceback)
+    assert "\x1b" not in written.getvalue()

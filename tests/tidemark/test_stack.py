@@ -45,7 +45,7 @@ def _states(stack: Stack) -> dict[str, str]:
 
 def test_every_server_runs_within_its_memory(stack: Stack) -> None:
     found = json.loads(stack.run("status", "--json").stdout)
-    assert [server["state"] for server in found] == ["running"] * 3
+    assert [server["state"] for server in found] == ["running"] * 4
     assert sum(server["resident_bytes"] for server in found) < 1.2e9
 
 
@@ -152,7 +152,7 @@ def test_a_cluster_with_parts_missing_is_kept_and_what_was_started_beside_it_end
     with pytest.raises(StackError, match="expected a whole Postgres cluster"):
         local.up(mine.settings)
     assert (data / "base").exists()
-    assert _states(mine) == {"postgres": "stopped", "kafka": "external", "prefect": "stopped"}
+    assert _states(mine) == {"postgres": "stopped", "kafka": "external", "prefect": "stopped", "guard": "stopped"}
     assert not list((mine.settings.home / "run").glob("*.json"))
 
 

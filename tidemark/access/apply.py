@@ -1,17 +1,25 @@
 """Bring the servers of both databases to what Tidemark needs: databases, roles, entry, migrations, days ahead."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from psycopg.errors import DuplicateDatabase, UniqueViolation
+from psycopg.errors import DuplicateDatabase, InternalError_, LockNotAvailable, UniqueViolation
 from psycopg.sql import SQL, Identifier, Literal
 
-from tidemark.access import days
-from tidemark.connections import DATABASES, Administrator, Database, PostgresServer, administrator, postgres_server
+from tidemark.access import days, people
+from tidemark.access.people import PeopleLimits
+from tidemark.connections import (
+    DATABASES,
+    Administrator,
+    Database,
+    PostgresServer,
+    administrator,
+    is_local,
+    postgres_server,
+)
 from tidemark.credentials import credential, ensure_credentials
 from tidemark.errors import StackError
 from tidemark.migrations import lane
@@ -21,6 +29,12 @@ from tidemark.migrations.turn import take_turn
 from tidemark.settings import Settings
 
 LOCK_TIMEOUT = "10s"  # nothing here waits longer for whoever else uses the server
+TRIES = 6
+_ENTRIES = """
+select case entry.grantee when 0 then '-' else entry.grantee::regrole::text end, lower(entry.privilege_type)
+from pg_database cross join lateral aclexplode(coalesce(datacl, acldefault('d', datdba))) as entry
+where datname = %s
+"""
 OLDEST = 15  # the schema `public` is closed to everybody, and the tables are as tested
 
 # Who may enter a database, and what of it: dbt's incremental models and the promotion need temporary tables.
@@ -30,6 +44,7 @@ ENTRY: dict[Database, dict[str, str]] = {
         "promoter": "connect, temporary",
         "transformer": "connect, temporary",
         "catalog_reader": "connect",
+        "guard": "connect",
         "bi_reader": "connect",
     },
     "warehouse": {
@@ -37,6 +52,7 @@ ENTRY: dict[Database, dict[str, str]] = {
         "promoter": "connect, temporary",
         "transformer": "connect, temporary",
         "catalog_reader": "connect",
+        "guard": "connect",
         "bi_reader": "connect",
     },
 }
@@ -61,6 +77,7 @@ def apply(settings: Settings, report: Report = lambda database, doing: None) -> 
     of: the turns of both databases are held to the end, as roles are the server's.
     """
     ensure_credentials(settings)
+    limits = PeopleLimits(settings.people_file)
     servers = {database: Server.of(settings, database) for database in DATABASES}
     migrated: dict[Database, list[Migration]] = {}
     with ExitStack() as turns:
@@ -70,8 +87,10 @@ def apply(settings: Settings, report: Report = lambda database, doing: None) -> 
                 take_turn(turns.enter_context(_connect(server, database)))
         for database, server in servers.items():
             with _refusals(server, database):
-                roles = {role: credential(settings, role) for role in ENTRY[database]}
-                migrated[database] = _apply(server, database, roles, settings.home, report)
+                with _connect(server, database) as connection:
+                    _patiently(lambda: _let_in(settings, connection, server, database, limits))  # noqa: B023
+                with _connect(server, database) as connection:
+                    migrated[database] = _migrate(settings, connection, database, report)
     return migrated
 
 
@@ -87,18 +106,34 @@ def _refusals(server: Server, database: Database) -> Iterator[None]:
         ) from None
 
 
-def _apply(
-    server: Server, database: Database, passwords: dict[str, str], home: Path, report: Report
-) -> list[Migration]:
-    with _connect(server, database) as connection:
-        made = _ensure_roles(connection, passwords)
-        _grant_entry(connection, database)
-        for role in passwords.keys() - made:
-            _ensure_password(connection, server, database, role, passwords[role])
-    with _connect(server, database) as connection:
-        migrated = Runner(connection, database, lambda: lane.writers(connection, home), report).migrate()
-        if database == "realtime":
-            days.make_ahead(connection)
+def _patiently(step: Callable[[], None]) -> None:
+    """Try again what a session holds up, or has changed in the same moment: the guard ends a person's soon."""
+    for _ in range(TRIES - 1):
+        try:
+            return step()
+        except (LockNotAvailable, InternalError_):  # the latter: tuple concurrently updated
+            continue
+    return step()
+
+
+def _let_in(
+    settings: Settings, connection: psycopg.Connection, server: Server, database: Database, limits: PeopleLimits
+) -> None:
+    passwords = {role: credential(settings, role) for role in ENTRY[database]}
+    made = _ensure_roles(connection, passwords)
+    _grant_entry(connection, database)
+    for role in passwords.keys() - made:
+        _ensure_password(connection, server, database, role, passwords[role])
+    people.limit_roles(connection, limits)
+    people.close_database(connection)
+    if is_local(settings, database):
+        people.close_others(connection)
+
+
+def _migrate(settings: Settings, connection: psycopg.Connection, database: Database, report: Report) -> list[Migration]:
+    migrated = Runner(connection, database, lambda: lane.writers(connection, settings.home), report).migrate()
+    if database == "realtime":
+        days.make_ahead(connection)
     return migrated
 
 
@@ -154,6 +189,10 @@ def _verifier(connection: psycopg.Connection, role: str, password: str) -> str:
 
 
 def _grant_entry(connection: psycopg.Connection, database: Database) -> None:
+    there = set(connection.execute(_ENTRIES, (database,)).fetchall())
+    wanted = {(role, right) for role, rights in ENTRY[database].items() for right in rights.split(", ")}
+    if wanted <= there and not any(role == "-" for role, _ in there):
+        return  # whoever may enter can hold up, or spoil, what writes the database's rights
     name = Identifier(database)
     connection.execute(SQL("revoke all on database {} from public").format(name))
     for role, rights in ENTRY[database].items():
@@ -166,6 +205,8 @@ def _ensure_password(
     """Set the role's password only where the one that we have does not open the door: a verifier is salted anew."""
     try:
         psycopg.connect(_address(server.address, role, password, database)).close()
-    except psycopg.OperationalError:
+    except psycopg.OperationalError as error:
+        if "password authentication failed" not in str(error):
+            return
         verifier = Literal(_verifier(connection, role, password))
         connection.execute(SQL("alter role {} login password {}").format(Identifier(role), verifier))

@@ -6,6 +6,7 @@ ALTER_CONFIGS implies DESCRIBE_CONFIGS; an idempotent producer needs no more tha
 
 from dataclasses import dataclass
 
+SHOWING = ("READ", "WRITE", "ALTER", "DESCRIBE")  # who has none of these does not see that a topic is there
 GROUP_PREFIX = "tidemark-"  # of every consumer group: a destination's name follows
 
 

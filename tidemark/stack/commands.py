@@ -33,7 +33,7 @@ def up() -> None:
     from tidemark import dbt, models
     from tidemark.connections import DATABASES
     from tidemark.settings import load
-    from tidemark.stack import local
+    from tidemark.stack import guard, local
 
     settings = load()
     signal.signal(signal.SIGTERM, _interrupt)  # ends what was started, as Ctrl-C does
@@ -56,6 +56,8 @@ def up() -> None:
     for table in old_tables:
         click.echo(f"warehouse: {table}", err=True)
     _print_status(local.status(settings))
+    for sentence in guard.shortfalls(settings):
+        click.echo(sentence)
 
 
 @click.command()
@@ -78,13 +80,16 @@ def down() -> None:
 def status(as_json: bool) -> None:
     """Show each server: state, address, pid, resident memory, uptime, and how a person logs in."""
     from tidemark.settings import load
-    from tidemark.stack import local
+    from tidemark.stack import guard, local
 
-    found = local.status(load())
+    settings = load()
+    found = local.status(settings)
     if as_json:
         click.echo(json.dumps([asdict(server) for server in found], indent=2))
     else:
         _print_status(found)
+        for sentence in guard.shortfalls(settings):
+            click.echo(sentence)
 
 
 def _print_status(found: "list[Status]") -> None:

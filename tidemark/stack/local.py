@@ -12,10 +12,11 @@ import psutil
 
 from tidemark.access import kafka as kafka_access
 from tidemark.access.apply import apply
-from tidemark.credentials import ensure_credentials
+from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
 from tidemark.errors import StackError
+from tidemark.kafka import security
 from tidemark.settings import Settings
-from tidemark.stack import checks, kafka, postgres, prefect, process
+from tidemark.stack import checks, guard, kafka, postgres, prefect, process
 
 START_TIMEOUT = 180.0  # seconds; a cold disk and two busy cores have taken 60
 
@@ -47,7 +48,7 @@ class Server(Protocol):
         """Whether it answers."""
 
 
-SERVERS: tuple[Server, ...] = (postgres, kafka, prefect)
+SERVERS: tuple[Server, ...] = (postgres, kafka, prefect, guard)
 
 
 Report = Callable[[str, str], None]  # told a server's title, or a database, and what `up` is doing with it
@@ -79,17 +80,21 @@ def up(settings: Settings, report: Report = lambda server, doing: None) -> list[
     """
     checks.make_home(settings.home)
     with process.exclusive(settings.home):
-        wanted = [server for server in SERVERS if server.wanted(settings)]
+        wanted = [server for server in SERVERS if server is not guard and server.wanted(settings)]
         if wanted:
             checks.require_space(settings.home)
         ensure_credentials(settings)
         ended = _end_outdated(settings)
+        security(settings, KAFKA_ADMINISTRATOR)  # settings that do not fit are said before anything starts
         started: list[Server] = []
         try:
             _start_all(settings, wanted, started, report)
+            # Before the databases are set up, so that no person's session holds that up.
+            guarding = _start_guard(settings, started)
             migrated = apply(settings, report)
             if kafka.wanted(settings):
                 kafka_access.apply(settings)
+            _wait_until_ready(settings, guard, guarding, threading.Event())
         except BaseException:
             for server in started:
                 process.stop(settings.home, server.NAME, server.STOP_SIGNAL)
@@ -156,6 +161,15 @@ def _start(
     report(server.TITLE, "ready")
 
 
+def _start_guard(settings: Settings, started: list[Server]) -> psutil.Process:
+    """The guard that runs, or a new one."""
+    running = process.find(settings.home, guard.NAME)
+    if running is None:
+        started.append(guard)
+        running = process.spawn(settings.home, guard.NAME, guard.prepare(settings), guard.ports(settings))
+    return running
+
+
 def _wait_until_ready(settings: Settings, server: Server, running: psutil.Process, given_up: threading.Event) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while not given_up.wait(0.1):
@@ -192,7 +206,8 @@ def _status(settings: Settings, server: Server) -> Status:
     if running is None or record is None:
         state = "stopped" if server.wanted(settings) else "external"
         return Status(server.NAME, state, server.address(settings), login=server.LOGIN)
-    address = f"127.0.0.1:{next(iter(record.ports.values()))}"
+    ports = list(record.ports.values())
+    address = f"127.0.0.1:{ports[0]}" if ports else server.address(settings)
     resident = sum(_resident(each) for each in (running, *running.children(recursive=True)))
     uptime = time.time() - running.create_time()
     return Status(server.NAME, "running", address, running.pid, resident, uptime, server.LOGIN)

@@ -43,6 +43,9 @@ CONFIGURATION: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "100",
+    "reserved_connections": "50",  # for the parts: people together have the other half
+    "authentication_timeout": "10s",  # a connection that says no password takes a place until then
+    "max_locks_per_transaction": "256",  # all people's sessions at their limit of locks do not fill the table
     "shared_buffers": _shared_buffers(),
     "jit": "off",  # it compiles for longer than a query of `live` takes
     "max_wal_size": "1GB",

@@ -7,6 +7,7 @@ generated string, `user:password`. Open are the UI's files, the description of t
 import os
 import signal
 import sys
+from http import HTTPStatus
 
 import psutil
 
@@ -71,17 +72,16 @@ def outdated(settings: Settings, running: psutil.Process) -> str:
 
 def ready(settings: Settings) -> bool:
     """Whether the API answers that it is healthy; StackError where it lets in who brings no string."""
-    import httpx
+    from tidemark.http import NoAnswer, ask_now
 
     url = prefect_url(settings)
     try:
-        # Loopback: a proxy of the environment has no business here.
-        if not httpx.get(f"{url}/health", timeout=2, trust_env=False).is_success:
+        if ask_now(settings, f"{url}/health", seconds=2).status != HTTPStatus.OK:
             return False
-        refused = httpx.get(f"{url}/admin/version", timeout=2, trust_env=False).status_code
-    except httpx.HTTPError:
+        refused = ask_now(settings, f"{url}/admin/version", seconds=2).status
+    except NoAnswer:
         return False
-    if refused != httpx.codes.UNAUTHORIZED:
+    if refused != HTTPStatus.UNAUTHORIZED:
         raise StackError(f"expected Prefect to refuse who brings no string (401), received {refused}: it is ended")
     return True
 

@@ -1,7 +1,7 @@
 {{ config(alias="bars_1m") }}
 with
 
--- All of it stands in the index (tidemark/access/tables.py), by symbol and minute: a reader's symbol and bounds on
+-- All of it stands in the index (realtime/migrations), by symbol and minute: a reader's symbol and bounds on
 -- `bar_start_at` reach it.
 ticks as (
 

@@ -1,0 +1,231 @@
+"""Nobody who reads can stop what writes: bi_reader lifts every limit first, and then holds whatever it can."""
+
+import select
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.errors import AdminShutdown, ConfigurationLimitExceeded
+
+from flows.account import account
+from flows.running import run_flow
+from tests.conftest import Stack
+from tests.flows.conftest import AS_OF, Feed, empty_warehouse, feed  # noqa: F401 - fixtures
+from tests.stream_shim.conftest import Lane, lane, tick, until  # noqa: F401 - fixtures
+from tests.tidemark.attacking import CONNECTIONS, HOLDS, STATEMENTS, Attack
+from tidemark.access.people import Limits, PeopleLimits
+from tidemark.errors import ConfigurationError
+from tidemark.guard.journal import Journal
+from tidemark.guard.watch import Session, Watch, excess
+from tidemark.stack import guard
+
+ROWS = 2_000
+PROMOTED_SECONDS = 180
+UP_SECONDS = 60
+CONSUMED_SECONDS = 60
+PUT_BACK_SECONDS = 60
+
+
+def opens(stack: Stack) -> bool:
+    """Whether the password that was given opens the door, however full the house is."""
+    try:
+        psycopg.connect(stack.dsn("realtime", "bi_reader")).close()
+    except psycopg.OperationalError as error:
+        return "password authentication failed" not in str(error)
+    return True
+
+
+@pytest.mark.timeout(900)
+def test_under_attack_a_day_is_promoted_up_finishes_and_rows_are_consumed(lane: Lane, feed: Feed) -> None:  # noqa: F811
+    stack = lane.stack
+    feed.add(10)
+    run_flow(stack.settings, "promote", as_of=AS_OF)  # so that there are marts to hold
+    feed.add(300)
+    before = lane.consumed()
+    with Attack(stack) as attack:
+        until(lambda: attack.did.keys() >= {*HOLDS, *STATEMENTS, "takes a connection"}, "the attack to be under way")
+        until(lambda: sum(attack.did.values()) >= CONNECTIONS // 5, "all the places of people to be taken")
+
+        started = time.monotonic()
+        done = stack.run("up")
+        assert (done.returncode, time.monotonic() - started < UP_SECONDS) == (0, True), done.stderr
+
+        started = time.monotonic()
+        [moved] = [row for row in run_flow(stack.settings, "promote", as_of=AS_OF) if row["topic"] == "market_tick"]
+        assert (moved["outcome"], moved["rows_in"], moved["rows_out"]) == ("promoted", 300, 300)
+        assert time.monotonic() - started < PROMOTED_SECONDS
+
+        with lane.running("processor"):
+            lane.produce("market_tick", [tick(number) for number in range(ROWS)])
+            until(lambda: lane.consumed() == before + ROWS, f"{ROWS} rows consumed", CONSUMED_SECONDS)
+        until(lambda: opens(stack), "the password to be put back", PUT_BACK_SECONDS)
+        assert attack.ended["reads live"]
+    assert (lane.count("market_tick"), lane.doubled()) == (ROWS, [])
+    assert [balance for balance in account(stack.settings) if balance.balance] == []
+    reasons = {reason for (reason,) in lane.query("select reason from guard.action where role_name = 'bi_reader'")}
+    assert reasons >= {"held up a part", "changed password", "changed settings"}
+
+
+@contextmanager
+def watching(stack: Stack, folder: Path, limits: str) -> Iterator[Watch]:
+    """A guard of the test's own beside the stack's, with limits that are past soon."""
+    file, stop = folder / "people.yml", threading.Event()
+    file.write_text(limits)
+    [server] = guard.servers(stack.settings)
+    watch = Watch(stack.settings, server, PeopleLimits(file), Journal(stack.settings), stop)
+    watch.start()
+    try:
+        yield watch
+    finally:
+        stop.set()
+        watch.join()
+
+
+@pytest.mark.parametrize(
+    ("limits", "statements"),
+    [
+        ("statement_seconds: 0.5", ["select pg_sleep(60)"]),
+        ("idle_in_transaction_seconds: 0.5", ["begin", "select 1"]),
+        ("transaction_seconds: 0.5", ["begin", *["select pg_sleep(0.2)"] * 100]),
+        ("locks: 20", ["begin", "select count(1) from live.last_price", "select pg_sleep(60)"]),
+        (
+            "memory_mb: 100",
+            [
+                "set work_mem to '1GB'",
+                "select array_agg(n) from generate_series(1, 20000000) as n",
+                "select pg_sleep(60)",
+            ],
+        ),
+    ],
+)
+def test_a_session_past_a_limit_is_ended_although_it_lifted_its_own(
+    stack: Stack, tmp_path: Path, limits: str, statements: list[str]
+) -> None:
+    with (
+        watching(stack, tmp_path, f"roles: {{bi_reader: {{{limits}}}}}"),
+        closing(psycopg.connect(stack.dsn("realtime", "bi_reader"), autocommit=True)) as session,
+        pytest.raises(AdminShutdown),
+    ):
+        session.execute("set statement_timeout to 0")
+        session.execute("set idle_in_transaction_session_timeout to 0")
+        for statement in statements:
+            session.execute(statement.encode())
+        select.select([session.fileno()], [], [], 10)  # idle, until the server has something to say
+        session.execute("select 1")
+
+
+def test_no_part_and_no_administrator_is_ended(stack: Stack, tmp_path: Path) -> None:
+    roles = ("owner", "stream_writer", "promoter", "transformer", "catalog_reader")
+    with watching(stack, tmp_path, "defaults: {statement_seconds: 0, transaction_seconds: 0, locks: 0}"):
+        for role in roles:
+            with psycopg.connect(stack.dsn("realtime", role)) as session:
+                session.execute("select pg_sleep(1.5)")
+
+
+def test_whoever_holds_up_a_part_is_ended_and_nobody_else(stack: Stack) -> None:
+    with (
+        psycopg.connect(stack.dsn("realtime", "bi_reader")) as holder,
+        psycopg.connect(stack.dsn("realtime", "bi_reader")) as other,
+        psycopg.connect(stack.dsn("realtime", "transformer")) as part,
+    ):
+        holder.execute("select count(1) from live.last_price")
+        other.execute("select count(1) from live.latest_text_events")
+        part.execute("set lock_timeout to '10s'")
+        part.execute("alter view live.last_price rename to renamed")
+        part.rollback()
+        with pytest.raises(AdminShutdown):
+            holder.execute("select 1")
+        other.execute("select 1")
+
+
+def test_a_changed_password_and_setting_are_put_back_within_a_minute_and_counted(stack: Stack) -> None:
+    wanted = {f"{name}={value}" for name, value in Limits().settings().items()} | {"temp_file_limit=256MB"}
+    Attack(stack).change_the_role()
+
+    def settings() -> list[tuple[Any, ...]]:
+        with psycopg.connect(stack.dsn("realtime")) as connection:
+            return connection.execute(
+                "select setdatabase, setconfig from pg_db_role_setting where setrole = 'bi_reader'::regrole"
+            ).fetchall()
+
+    until(lambda: opens(stack), "the password to be put back", PUT_BACK_SECONDS)
+    until(lambda: len(settings()) == 1 and set(settings()[0][1]) == wanted, "the settings", PUT_BACK_SECONDS)
+
+
+def test_people_have_so_many_connections_and_the_parts_have_theirs(stack: Stack) -> None:
+    taken = []
+    try:
+        with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+            for _ in range(CONNECTIONS):
+                taken.append(psycopg.connect(stack.dsn("realtime", "bi_reader")))
+        assert len(taken) <= Limits().connections
+        psycopg.connect(stack.dsn("realtime", "stream_writer")).close()
+    finally:
+        for connection in taken:
+            connection.close()
+
+
+def test_temporary_files_of_people_are_limited_and_the_limit_is_not_theirs_to_lift(stack: Stack) -> None:
+    with psycopg.connect(stack.dsn("realtime", "bi_reader"), autocommit=True) as connection:
+        with pytest.raises(ConfigurationLimitExceeded, match="temp_file_limit"):
+            connection.execute(
+                "declare c cursor with hold for select repeat('x', 1000) from generate_series(1, 1000000)"
+            )
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("set temp_file_limit to -1")
+
+
+def test_people_have_no_business_in_the_databases_that_are_nobodys(stack: Stack) -> None:
+    for database in ("postgres", "template1"):
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            psycopg.connect(stack.dsn("realtime", "bi_reader"), dbname=database)
+
+
+def session(**changes: Any) -> Session:
+    """A session that is past nothing."""
+    known = {"pid": 1, "backend_start": None, "role": "bi_reader", "database": "realtime", "state": "active",
+             "client": "this machine", "application": "", "transaction_seconds": 0, "statement_seconds": 0,
+             "state_seconds": 0, "locks": 0}  # fmt: skip
+    return Session(**{**known, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "private_mb", "reason"),
+    [
+        ({}, 0, None),
+        ({"statement_seconds": 301}, 0, "statement"),
+        ({"statement_seconds": 301, "state": "idle"}, 0, None),  # its last statement began so long ago
+        ({"state_seconds": 61, "state": "idle in transaction"}, 0, "idle in transaction"),
+        ({"state_seconds": 61, "state": "idle in transaction (aborted)"}, 0, "idle in transaction"),
+        ({"state_seconds": 9999, "state": "idle"}, 0, None),
+        ({"transaction_seconds": 601}, 0, "transaction"),
+        ({"locks": 501}, 0, "locks"),
+        ({}, 1025, "memory"),
+    ],
+)
+def test_what_a_session_went_past_is_one_of_few_reasons(
+    changes: dict[str, Any], private_mb: float, reason: str | None
+) -> None:
+    found = excess(session(**changes), Limits(), private_mb)
+    assert (found.reason if found else None) == reason
+
+
+def test_a_role_that_is_not_named_has_the_defaults_and_one_that_is_changes_what_it_says(tmp_path: Path) -> None:
+    file = tmp_path / "people.yml"
+    file.write_text("defaults: {statement_seconds: 10}\nroles: {anna: {locks: 7}}\n")
+    limits = PeopleLimits(file)
+    assert limits.of("bi_reader") == Limits(statement_seconds=10)
+    assert limits.of("anna") == Limits(statement_seconds=10, locks=7)
+
+
+@pytest.mark.parametrize("text", ["defaults: {statments: 1}", "roles: {anna: {locks: many}}", "defaults: 5", "]"])
+def test_a_file_of_limits_that_cannot_be_meant_is_said(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "people.yml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"people.yml: expected limits of people, received"):
+        PeopleLimits(file)

@@ -1,0 +1,139 @@
+"""People are limited: what their roles may take, and what of a database they may not use at all.
+
+Postgres lets a role lift its own time-outs and change its own password. What it cannot lift is set here: connections,
+temporary files, rights. The rest is the guard's (tidemark/guard/), who gets its own rights here too.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from psycopg import Connection
+from psycopg.errors import InsufficientPrivilege
+from psycopg.sql import SQL, Composed, Identifier, Literal
+
+from tidemark.credentials import PARTS, PEOPLE
+from tidemark.errors import ConfigurationError
+
+RESERVING = 160000  # the version of Postgres from which connections are kept for roles, and ADMIN is a right of its own
+PARTS_LOCK_TIMEOUT = "60s"  # whichever library opened the session; a part that knows better says so
+GUARD_RIGHTS = ("pg_signal_backend", "pg_read_all_stats")
+# Functions of everybody's with which a reader can hold a key, fill the disk or the log, or lock what others read.
+WITHHELD = (
+    "pg_advisory_lock", "pg_advisory_lock_shared", "pg_advisory_xact_lock", "pg_advisory_xact_lock_shared",
+    "pg_try_advisory_lock", "pg_try_advisory_lock_shared", "pg_try_advisory_xact_lock",
+    "pg_try_advisory_xact_lock_shared", "lo_creat", "lo_create", "lo_from_bytea", "lo_open", "lo_put", "lowrite",
+    "lo_truncate", "lo_truncate64", "lo_unlink", "lo_import", "lo_export", "pg_logical_emit_message",
+)  # fmt: skip
+_PUBLIC_FUNCTIONS = """
+select function.oid::regprocedure::text from pg_proc as function
+cross join lateral aclexplode(coalesce(proacl, acldefault('f', proowner))) as entry
+where pronamespace = 'pg_catalog'::regnamespace and proname = any(%s) and entry.grantee = 0
+order by 1
+"""
+_PUBLIC_SETTINGS = """
+select from pg_class cross join lateral aclexplode(relacl) as entry
+where oid = 'pg_catalog.pg_settings'::regclass and entry.grantee = 0 and entry.privilege_type = 'UPDATE'
+"""
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one role of people may take: seconds, megabytes, and counts of sessions (all) and locks (each)."""
+
+    connections: int = 20
+    statement_seconds: float = 300
+    idle_in_transaction_seconds: float = 60
+    transaction_seconds: float = 600
+    locks: int = 500
+    temporary_files_mb: int = 256
+    memory_mb: int = 1024  # of one session beside what all share; seen on the local server only
+
+    def settings(self) -> dict[str, str]:
+        """What a session of the role begins with; it may lift these, and is then ended by the guard instead."""
+        return {
+            "idle_in_transaction_session_timeout": f"{self.idle_in_transaction_seconds:g}s",
+            "lock_timeout": "10s",
+            "statement_timeout": f"{self.statement_seconds:g}s",
+        }
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    defaults: dict[str, int | float] = {}
+    roles: dict[str, dict[str, int | float]] = {}
+
+
+class PeopleLimits:
+    """The limits of every role, read from a file; ConfigurationError where it says what cannot be meant."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            file = msgspec.yaml.decode(path.read_bytes(), type=_File)
+            self._defaults = msgspec.convert(file.defaults, Limits)
+            self._roles = {name: msgspec.convert(file.defaults | own, Limits) for name, own in file.roles.items()}
+        except (OSError, msgspec.MsgspecError) as error:
+            raise ConfigurationError(f"{path}: expected limits of people, received {error}") from None
+
+    def of(self, role: str) -> Limits:
+        """The role's own limits, else the defaults."""
+        return self._roles.get(role, self._defaults)
+
+
+def _try(connection: Connection, statement: SQL | Composed | bytes) -> None:
+    """What an administrator of a server of others may not do falls short, and the guard says so."""
+    with suppress(InsufficientPrivilege), connection.transaction():
+        connection.execute(statement)
+
+
+def _set(connection: Connection, role: str, settings: dict[str, str], known: list[str]) -> None:
+    for setting, value in settings.items():
+        if f"{setting}={value}" not in known:
+            statement = SQL("alter role {} set {} to {}")
+            _try(connection, statement.format(Identifier(role), Identifier(setting), Literal(value)))
+
+
+def limit_roles(connection: Connection, limits: PeopleLimits) -> None:
+    """Limit people's roles, and give the parts and the guard what they have before people; for the whole server."""
+    reserving = connection.info.server_version >= RESERVING
+    found = connection.execute("select rolname, rolconnlimit, coalesce(rolconfig, '{}') from pg_roles").fetchall()
+    there = {role: (connections, settings) for role, connections, settings in found}
+    people = [role for role in PEOPLE if role in there]
+    for role in people:
+        own, (connections, known) = limits.of(role), there[role]
+        if connections != own.connections:
+            statement = SQL("alter role {} connection limit {}")
+            connection.execute(statement.format(Identifier(role), Literal(own.connections)))
+        _set(connection, role, {**own.settings(), "temp_file_limit": f"{own.temporary_files_mb}MB"}, known)
+    for part in (part for part in PARTS if part in there):
+        _set(connection, part, {"lock_timeout": PARTS_LOCK_TIMEOUT}, there[part][1])
+        if reserving:
+            _try(connection, SQL("grant pg_use_reserved_connections to {}").format(Identifier(part)))
+    for right in GUARD_RIGHTS:
+        _try(connection, SQL("grant {} to guard").format(Identifier(right)))
+    if reserving:  # on an older server ADMIN brings a role's rights with it, and CREATEROLE reaches every role
+        _let_mend(connection, people)
+
+
+def _let_mend(connection: Connection, people: list[str]) -> None:
+    """ADMIN on people's roles; and their rights, where only who has those may end their sessions."""
+    signals = connection.execute("select pg_has_role('guard', 'pg_signal_backend', 'usage')").fetchone() == (True,)
+    inherit = SQL("false" if signals else "true")
+    _try(connection, SQL("alter role guard createrole"))
+    for role in people:
+        grant = SQL("grant {} to guard with admin true, inherit {}, set false")
+        _try(connection, grant.format(Identifier(role), inherit))
+
+
+def close_database(connection: Connection) -> None:
+    """Take from everybody, in this database, what nobody here needs and a reader could hold up others by."""
+    for (function,) in connection.execute(_PUBLIC_FUNCTIONS, (list(WITHHELD),)).fetchall():
+        _try(connection, SQL("revoke execute on function {} from public").format(SQL(function)))
+    if connection.execute(_PUBLIC_SETTINGS).rowcount:  # the right to update is the right to lock it from all readers
+        _try(connection, SQL("revoke update on pg_catalog.pg_settings from public"))
+    if not connection.execute("select from pg_event_trigger where evtname = 'refuse_people'").rowcount:
+        _try(connection, Path(__file__).with_name("people.sql").read_bytes())
+
+
+def close_others(connection: Connection) -> None:
+    """On a server that is ours alone: nobody but the administrator has business in the databases that it came with."""
+    for name in ("postgres", "template1"):
+        connection.execute(SQL("revoke all on database {} from public").format(Identifier(name)))

@@ -1,0 +1,62 @@
+"""The guard's process: one watch and one mender a server, until SIGTERM. `tidemark up` starts it."""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+
+from tidemark.access.people import PeopleLimits
+from tidemark.guard.journal import Journal
+from tidemark.guard.mend import Mender
+from tidemark.guard.watch import Watch
+from tidemark.settings import Settings, load
+from tidemark.stack.guard import beat_path, configuration, servers
+
+log = logging.getLogger("tidemark.guard")
+
+BEAT_SECONDS = 1.0
+FRESH_SECONDS = 10.0
+
+
+def main() -> int:
+    """Watch until a signal; 1 where a thread of it ended, which only a fault of the guard itself does."""
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    settings, stop = load(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    limits, journal = PeopleLimits(settings.people_file), Journal(settings)
+    watches = [Watch(settings, server, limits, journal, stop) for server in servers(settings)]
+    menders = [Mender(settings, server, limits, journal, stop) for server in servers(settings)]
+    for thread in (*watches, *menders):
+        thread.start()
+    while not stop.wait(BEAT_SECONDS):
+        journal.flush()
+        _beat(settings, watches, menders)
+        if ended := [thread.name for thread in (*watches, *menders) if not thread.is_alive()]:
+            log.error("expected to go on, %s ended", ", ".join(ended))
+            return 1
+    journal.flush()
+    return 0
+
+
+def _beat(settings: Settings, watches: list[Watch], menders: list[Mender]) -> None:
+    """Say that it lives, over whom it watches, and what falls short; whole or not at all."""
+    now = time.monotonic()
+    body = {
+        "pid": os.getpid(),
+        "configuration": configuration(settings),
+        "watched": [watch.server.address for watch in watches if now - watch.seen_at < FRESH_SECONDS],
+        "shortfalls": {watch.server.address: watch.shortfalls for watch in watches},
+        "mended_seconds_ago": [round(now - mender.mended_at) if mender.mended_at else None for mender in menders],
+    }
+    path = beat_path(settings.home)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(body))
+    fresh.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

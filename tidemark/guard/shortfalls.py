@@ -1,0 +1,58 @@
+"""What a server does not let the guard do, in sentences: one that somebody else runs, or that is older."""
+
+from typing import Any
+
+from psycopg import Connection
+
+from tidemark.access.people import GUARD_RIGHTS, RESERVING, WITHHELD
+from tidemark.credentials import PEOPLE
+
+_CHECKS = """
+select
+    array(select right_name from unnest(%(rights)s::text[]) as right_name where not pg_has_role(right_name, 'usage')),
+    (select rolcreaterole from pg_roles where rolname = current_user) and not exists (
+        select from unnest(%(people)s::text[]) as person
+        where not exists (
+            select from pg_auth_members
+            where roleid = person::regrole and member = current_user::regrole and admin_option
+        )
+    ),
+    exists (
+        select from pg_proc where pronamespace = 'pg_catalog'::regnamespace and proname = any(%(withheld)s)
+        and has_function_privilege(%(person)s, oid, 'execute')
+    ),
+    coalesce(current_setting('reserved_connections', true)::int, 0),
+    exists (
+        select from pg_db_role_setting cross join lateral unnest(setconfig) as entry
+        where setrole = %(person)s::regrole and entry like 'temp\\_file\\_limit=%%'
+    ),
+    current_setting('max_prepared_transactions')::int
+"""
+
+
+def shortfalls(connection: Connection[Any]) -> list[str]:
+    """What falls short on the connection's server, each with what its administrator may do about it."""
+    parameters = {
+        "rights": list(GUARD_RIGHTS), "people": list(PEOPLE), "person": PEOPLE[0], "withheld": list(WITHHELD),
+    }  # fmt: skip
+    missing, mends, usable, reserved, files, prepared = connection.execute(_CHECKS, parameters).fetchall()[0]
+    found = []
+    if missing:
+        found.append(f"it sees and ends sessions of {', '.join(PEOPLE)} alone: `grant {', '.join(missing)} to guard`")
+    if connection.info.server_version < RESERVING:
+        found.append("Postgres before 16: no connections are kept for the parts, no changed password is put back")
+    else:
+        if not mends:
+            found.append(
+                "it cannot put back what people change of their roles: `alter role guard createrole`, "
+                + ", ".join(f"`grant {person} to guard with admin true, inherit false, set false`" for person in PEOPLE)
+            )
+        if not reserved:
+            found.append("no connections are kept for the parts: set reserved_connections, and grant them its use")
+    if usable:
+        found.append("people may take advisory locks and write large objects: only a superuser can revoke that")
+    if not files:
+        found.append(f"temporary files are not limited: `alter role {PEOPLE[0]} set temp_file_limit` by a superuser")
+    if prepared:
+        found.append("people may prepare transactions, which hold locks without a session: max_prepared_transactions")
+    return found

@@ -1,0 +1,27 @@
+"""`tidemark models`."""
+
+import click
+
+
+@click.group()
+def models() -> None:
+    """The warehouse's models."""
+
+
+@models.command("rebuild")
+@click.argument("names", nargs=-1, required=True, metavar="MODEL...")
+def rebuild_tables(names: tuple[str, ...]) -> None:
+    """Build the tables of these models, and what reads them, anew from all that was ever loaded.
+
+    For a table that an older version made with other columns. The old table is read until the new one is whole, which
+    takes as much disk again; a view that was not made by dbt and reads the table is dropped with it.
+
+    \b
+    Example:
+      tidemark models rebuild fct_market_ticks
+    """
+    from tidemark.models import rebuild
+    from tidemark.settings import load
+
+    rebuild(load(), names)
+    click.echo(f"{', '.join(names)}: built anew, with all that reads them")

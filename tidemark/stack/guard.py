@@ -1,0 +1,105 @@
+"""The guard as a process of the local stack: it runs wherever `tidemark up` is run, for servers of others too."""
+
+import hashlib
+import json
+import signal
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tidemark.connections import DATABASES, Database, is_local, postgres_server, without_credentials
+from tidemark.guard.watch import Server
+from tidemark.settings import Settings
+from tidemark.stack import process
+from tidemark.stack.process import Launch, server_environment
+
+NAME = "guard"
+TITLE = "the guard"
+STOP_SIGNAL = signal.SIGTERM
+LOGIN = ""
+
+
+def servers(settings: Settings) -> list[Server]:
+    """The Postgres servers, each once, with the databases that are on it."""
+    found: dict[str, list[Database]] = {}
+    for database in DATABASES:
+        server = postgres_server(settings, database)
+        found.setdefault(f"{server.host}:{server.port}", []).append(database)
+    return [Server(address, tuple(on), is_local(settings, on[0])) for address, on in found.items()]
+
+
+def ports(settings: Settings) -> dict[str, int]:
+    """None: nobody connects to it."""
+    return {}
+
+
+def wanted(settings: Settings) -> bool:
+    """Always: who reads must not stop what writes, whoever runs the server."""
+    return True
+
+
+def address(settings: Settings) -> str:
+    """The servers that it watches."""
+    return ", ".join(server.address for server in servers(settings))
+
+
+def beat_path(home: Path) -> Path:
+    """Where it says every second that it lives."""
+    return home / "run" / "guard.beat"
+
+
+def read_beat(settings: Settings) -> dict[str, Any]:
+    """What the guard that runs said last; empty where none runs, or it said nothing yet."""
+    record = process.read_record(settings.home, NAME)
+    try:
+        beat: dict[str, Any] = json.loads(beat_path(settings.home).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return beat if record is not None and beat.get("pid") == record.pid else {}
+
+
+def configuration(settings: Settings) -> str:
+    """A digest of what it was started with: it is started anew where that has changed."""
+    webhook = settings.alert_webhook.get_secret_value() if settings.alert_webhook else ""
+    limits = settings.people_file.read_text() if settings.people_file.exists() else ""
+    parts = [version("tidemark"), address(settings), limits, webhook]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def outdated(settings: Settings, running: psutil.Process) -> str:
+    """Where it was started with other limits, servers or an older Tidemark."""
+    beat = read_beat(settings)
+    return "" if beat.get("configuration") in {None, configuration(settings)} else "watched with other settings"
+
+
+def shortfalls(settings: Settings) -> list[str]:
+    """What the servers do not let the guard do, in sentences."""
+    beat = read_beat(settings).get("shortfalls", {})
+    return [f"the guard on {server}: {sentence}" for server, sentences in beat.items() for sentence in sentences]
+
+
+def prepare(settings: Settings) -> Launch:
+    """How to start it: with the addresses alone, as its own role's password is a file."""
+    environ = {
+        **{key: value for key, value in server_environment().items() if not key.startswith("PREFECT_")},
+        "TIDEMARK_HOME": str(settings.home.resolve()),
+        "TIDEMARK_POSTGRES_PORT": str(settings.postgres_port),
+        "TIDEMARK_PEOPLE_FILE": str(settings.people_file.resolve()),
+    }
+    for variable, url in (
+        ("TIDEMARK_REALTIME_URL", settings.realtime_url),
+        ("TIDEMARK_WAREHOUSE_URL", settings.warehouse_url),
+    ):
+        if url is not None:
+            environ[variable] = without_credentials(url.get_secret_value())
+    if settings.alert_webhook is not None:
+        environ["TIDEMARK_ALERT_WEBHOOK"] = settings.alert_webhook.get_secret_value()
+    return Launch([sys.executable, "-m", "tidemark.guard"], environ, settings.home.resolve())
+
+
+def ready(settings: Settings) -> bool:
+    """Whether it watches every server."""
+    return set(read_beat(settings).get("watched", ())) == {server.address for server in servers(settings)}

@@ -1,0 +1,73 @@
+"""One at a time: a turn is a row that the parts alone may lock, waited for within a limit, and held by a transaction.
+
+Never an advisory key, which whoever may connect can hold, and never without a limit.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from psycopg import Connection, sql
+from psycopg.errors import LockNotAvailable
+
+from tidemark.connections import Database, connect
+from tidemark.errors import TidemarkError
+from tidemark.settings import Settings
+
+TABLES: dict[str, sql.Identifier] = {
+    "realtime": sql.Identifier("realtime", "turn"),
+    "warehouse": sql.Identifier("ops", "turn"),
+}
+_INSERT = sql.SQL("insert into {} (name) values (%s) on conflict (name) do nothing")
+# Who has locked the row; else who has written the table, where the row is so new that only its maker sees it.
+_HOLDER = sql.SQL("""
+select concat_ws(' ', 'pid', held.pid, 'of', session.usename, 'since ' || date_trunc('second', session.xact_start))
+from pg_locks as held inner join pg_stat_activity as session on session.pid = held.pid
+where held.granted and held.pid <> pg_backend_pid() and (
+    held.transactionid = (select xmax from {table} where name = %s)
+    or (held.relation = {text}::regclass and held.mode = 'RowExclusiveLock')
+)
+order by held.locktype desc limit 1
+""")
+
+
+class TurnTaken(TidemarkError):
+    """Another session has the turn; the message says who, and how long it was waited for."""
+
+    retriable = True
+
+
+def take(connection: Connection[Any], name: str, seconds: float, shared: bool = False) -> None:
+    """Hold a turn of the connection's database until its transaction ends; TurnTaken after so many seconds.
+
+    Those who share a turn hold it together. The transaction must have begun, and goes on after TurnTaken.
+    """
+    table = TABLES[connection.info.dbname]
+    strength = sql.SQL("for share" if shared else "for update")
+    before = connection.execute("select current_setting('lock_timeout')").fetchall()[0][0]
+    try:
+        with connection.transaction():
+            _limit(connection, f"{seconds * 1000:.0f}ms")
+            connection.execute(_INSERT.format(table), (name,))
+            connection.execute(sql.SQL("select from {} where name = %s {}").format(table, strength), (name,))
+            _limit(connection, before)
+    except LockNotAvailable:
+        text = sql.Literal(table.as_string(None))
+        holder = connection.execute(_HOLDER.format(table=table, text=text), (name,)).fetchone()
+        raise TurnTaken(
+            f"{name}: expected no other at the same time, one has not ended within {seconds:g} s "
+            f"({holder[0] if holder else 'who it is cannot be seen any more'}): wait for it, or end it"
+        ) from None
+
+
+def _limit(connection: Connection[Any], lock_timeout: str) -> None:
+    connection.execute("select set_config('lock_timeout', %s, true)", (lock_timeout,))
+
+
+@contextmanager
+def held(settings: Settings, database: Database, role: str, name: str, seconds: float) -> Iterator[None]:
+    """Hold a turn for as long as the block lasts, on a connection of its own; TurnTaken, StackError."""
+    with connect(settings, database, role, application_name=f"tidemark {name}") as connection:
+        connection.execute("set idle_in_transaction_session_timeout = 0")
+        take(connection, name, seconds)
+        yield
