@@ -44,10 +44,15 @@ set
     next_offset = %(next_offset)s,
     log_end_offset = greatest(log_end_offset, %(log_end)s),
     empty_offsets = empty_offsets + %(empty)s,
+    last_offset = coalesce(%(last_offset)s, last_offset),
+    last_leader_epoch = coalesce(%(last_leader_epoch)s, last_leader_epoch),
+    last_batch_crc = coalesce(%(last_batch_crc)s, last_batch_crc),
+    last_timestamp_ms = coalesce(%(last_timestamp_ms)s, last_timestamp_ms),
     updated_at = now()
 where topic = %(topic)s and log_epoch = %(log_epoch)s and kafka_partition = %(partition)s
     and next_offset = %(from_offset)s and closed_at is null
 """
+_MARK = ("last_offset", "last_leader_epoch", "last_batch_crc", "last_timestamp_ms")  # as a Mark has them
 _QUARANTINE = """
 insert into realtime.quarantine
     (topic, log_epoch, kafka_partition, kafka_offset, received_at, reason, detail, record_key, payload)
@@ -252,6 +257,7 @@ class PostgresDestination:
                 "topic": segment.topic, "log_epoch": piece.log_epoch, "partition": segment.partition,
                 "from_offset": segment.from_offset, "next_offset": segment.next_offset, "empty": segment.empty,
                 "log_end": segment.log_end,
+                **dict(zip(_MARK, segment.mark or (None,) * len(_MARK), strict=True)),
             },
         )  # fmt: skip
         if cursor.rowcount != 1:

@@ -8,10 +8,12 @@ from typing import Any
 from kafka import TopicPartition
 
 from stream_shim.processor.destination import Segment, Written
+from stream_shim.processor.epochs import Mark, Position
 
 RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
 
-Committed = dict[TopicPartition, tuple[int, float | None]]  # the next offset; the newest record's time, s since 1970
+# The next offset; the newest record's time, s since 1970; its mark.
+Committed = dict[TopicPartition, tuple[int, float | None, Mark | None]]
 
 
 class Counts:
@@ -21,6 +23,7 @@ class Counts:
         self.name = name
         self.fences = 0
         self.positions: dict[TopicPartition, int] = {}  # what the destination holds of each, up to this offset
+        self.marks: dict[TopicPartition, Mark | None] = {}  # of the last record below
         self._rows: Counter[str] = Counter()
         self._rejects: Counter[str] = Counter()
         self._waits = self._batches = 0
@@ -50,14 +53,16 @@ class Counts:
         self._batch_seconds += seconds
         self._rows.update(written.rows)
         self._rejects.update(written.rejects)
-        for partition, (offset, newest) in committed.items():
+        for partition, (offset, newest, mark) in committed.items():
             self.positions[partition] = offset
+            self.marks[partition] = mark or self.marks.get(partition)
             if newest is not None:
                 self._newest[partition] = newest
 
-    def place(self, partition: TopicPartition, offset: int, end: int) -> None:
+    def place(self, partition: TopicPartition, position: Position, end: int) -> None:
         """A partition is ours, and read on from here."""
-        self.positions[partition], self._ends[partition] = offset, end
+        self.positions[partition], self._ends[partition] = position.next_offset, end
+        self.marks[partition] = position.mark
 
     def see_ends(self, ends: dict[TopicPartition, int]) -> None:
         """Where the logs end now, of those that are ours."""
@@ -96,6 +101,10 @@ class Counts:
 def committed_of(segments: list[Segment]) -> Committed:
     """What the destination will hold when these segments stand in it."""
     return {
-        TopicPartition(s.topic, s.partition): (s.next_offset, s.records[-1].timestamp / 1000 if s.records else None)
+        TopicPartition(s.topic, s.partition): (
+            s.next_offset,
+            s.records[-1].timestamp / 1000 if s.records else None,
+            s.mark,
+        )
         for s in segments
     }

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from stream_shim.processor.epochs import LogState, Position
+from stream_shim.processor.epochs import LogState, Mark, Position
 from stream_shim.processor.records import Record
 from tidemark.errors import TidemarkError
 
@@ -20,6 +20,7 @@ class Segment:
     next_offset: int
     records: list[Record]
     log_end: int  # the end of the partition's log, as it was seen with these records
+    mark: Mark | None = None  # of the last of these records
 
     @property
     def empty(self) -> int:
@@ -55,7 +56,8 @@ class Destination(Protocol):
         """The epoch and the offset to read each of these partitions on from, asked when they are newly assigned.
 
         A partition is left out where the destination keeps no position: then Kafka's committed one counts, else the
-        log's start. EpochEnded where a log is not the one that was read, which ends the processor; NotTaken.
+        log's start. EpochEnded where a topic is not the one that was read, which ends the processor; NotTaken.
+        Whether the log still holds what was read is the processor's to find out, by the position's mark.
         """
 
     def prepare(self, segments: list[Segment]) -> Any:

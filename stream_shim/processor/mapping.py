@@ -22,6 +22,8 @@ MAX_VALUE_BYTES = 1024 * 1024
 # In jsonb a number of few bytes may stand for a hundred thousand digits; many of them are more text than Postgres can
 # make. A shorter value cannot hold so many.
 LONG_VALUE_BYTES = 8 * 1024
+# A venue's clock that is ahead of arrival by more is wrong: its tick would be the last price until that day comes.
+MOST_AHEAD = timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Of a replay's topic, the producer stamps the record: 0001-01-01 and the end of 9999-12-31, in ms since 1970.
 LEAST_TIMESTAMP, MOST_TIMESTAMP = -62_135_596_800_000, 253_402_300_799_999
@@ -67,7 +69,8 @@ _REASONS = (
     ("Expected", "wrong_type"),
 )
 _ESCAPED = (b"\\", b"\n", b"\t", b"\r")  # JSON holds a backslash, or white space that is no blank, only as such
-_HUGE_EXPONENT = re.compile(rb"[0-9][eE]\+?[0-9]{4}")
+_HUGE_EXPONENT = re.compile(rb"[0-9][eE][+-]?[0-9]{4}")
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)  # a text of JSON: letters and digits in it are no number
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -75,7 +78,7 @@ class Unmappable(ValueError):
     """Why a record is no row; args are (reason, detail)."""
 
 
-_FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Unmappable)
+_FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError, Unmappable)
 
 
 def received_at(timestamp_ms: int) -> str:
@@ -109,13 +112,19 @@ def build_mapper(topic: str, mapping: dict[str, str]) -> Mapper:
     """A function from (records, log epoch, partition) to what becomes of them."""
     row_type = build_row_type(topic, mapping)
     decode, astuple = msgspec.json.Decoder(row_type).decode, msgspec.structs.astuple
+    times_at = [at for at, name in enumerate(required_fields(topic)) if _is_time(topic, name)]
 
     def map_all(values: list[bytes]) -> Columns:
         """The columns of records that are all as they should be; any error means that one of them is not."""
-        *columns, raws = zip(*map(astuple, map(decode, values)), strict=True)
+        *values_of, raws = zip(*map(astuple, map(decode, values)), strict=True)
+        columns: Columns = list(values_of)
+        for at in times_at:
+            columns[at] = _in_utc(columns[at])
         attributes = [str(raw, "utf-8") for raw in raws]
         if not all(text[0] == "{" for text in attributes):
-            raise Unmappable("wrong_type", "expected `attributes` to be an object")
+            attributes = ["{}" if text == "null" else text for text in attributes]
+            if not all(text[0] == "{" for text in attributes):
+                raise Unmappable("wrong_type", "expected `attributes` to be an object")
         return [*columns, attributes]
 
     def map_each(mapped: Mapped) -> Columns:
@@ -124,7 +133,9 @@ def build_mapper(topic: str, mapping: dict[str, str]) -> Mapper:
         for record in records:
             try:
                 _check_timestamp(record.timestamp)
-                rows.append(_map_one(row_type, mapping, map_all, record.value))
+                row = _map_one(row_type, mapping, map_all, record.value)
+                _check_not_ahead([row[at] for at in times_at], record.timestamp)
+                rows.append(row)
                 mapped.records.append(record)
             except Unmappable as why:
                 mapped.rejects.append(Reject(record, *why.args))
@@ -141,6 +152,10 @@ def build_mapper(topic: str, mapping: dict[str, str]) -> Mapper:
             odd = any(map(_no_date, {record.timestamp for record in records}))
             odd = odd or (not plain and b"\\u0000" in joined) or len(max(values, key=len)) > LONG_VALUE_BYTES
             columns = map_each(mapped) if odd else map_all(values)
+            latest = [max(columns[at]) for at in times_at if columns]
+            if any(_is_ahead(time, min(record.timestamp for record in records)) for time in latest):
+                mapped.records = records
+                columns = map_each(mapped)
         except _FAULTS:
             columns = map_each(mapped)
         texts = {time: received_at(time) for time in {record.timestamp for record in mapped.records}}
@@ -165,6 +180,31 @@ def _map_one(
         return _map_slowly(row_type, mapping, value, error)
 
 
+def _is_time(topic: str, field: str) -> bool:
+    return get_type_hints(CATEGORIES[topic])[field] is datetime
+
+
+def _in_utc(times: Sequence[datetime]) -> Sequence[datetime]:
+    """The same moments in UTC: of other zones Postgres takes fewer than RFC 3339 has. OverflowError before year 1."""
+    if {time.tzinfo for time in times} <= {UTC}:
+        return times
+    return [time.astimezone(UTC) for time in times]
+
+
+def _is_ahead(time: datetime, timestamp_ms: int) -> bool:
+    return (time - EPOCH) // timedelta(milliseconds=1) - timestamp_ms > MOST_AHEAD // timedelta(milliseconds=1)
+
+
+def _check_not_ahead(times: list[datetime], timestamp_ms: int) -> None:
+    for time in times:
+        if _is_ahead(time, timestamp_ms):
+            raise Unmappable(
+                "invalid_timestamp",
+                f"expected a time at most {MOST_AHEAD.days} day after arrival, received {time.isoformat()} in a record "
+                f"of {received_at(timestamp_ms)}",
+            )
+
+
 def _no_date(timestamp_ms: int) -> bool:
     return not LEAST_TIMESTAMP <= timestamp_ms <= MOST_TIMESTAMP
 
@@ -182,7 +222,7 @@ def _checked(value: bytes | None) -> bytes:
         raise Unmappable("empty_value", "expected a JSON object, received no value")
     if len(value) > MAX_VALUE_BYTES:
         raise Unmappable("too_large", f"expected at most {MAX_VALUE_BYTES} bytes, received {len(value)}")
-    if len(value) > LONG_VALUE_BYTES and _HUGE_EXPONENT.search(value):
+    if len(value) > LONG_VALUE_BYTES and _HUGE_EXPONENT.search(value) and _HUGE_EXPONENT.search(_TEXT.sub(b"", value)):
         raise Unmappable("too_large", "expected numbers of moderate size, received one with an exponent of thousands")
     if b"\\u0000" in value and _ESCAPED_NUL.search(value):
         raise Unmappable("nul_character", "expected text that Postgres can hold, received a NUL character")
@@ -198,6 +238,8 @@ def _map_slowly(row_type: RowType, mapping: dict[str, str], value: bytes, error:
             error = second
     if isinstance(error, RecursionError):
         raise Unmappable("too_deep", "expected JSON of moderate depth, received deeper nesting than can be read")
+    if isinstance(error, OverflowError):
+        raise Unmappable("invalid_timestamp", "expected a time from year 1 on, in UTC, received one before")
     if isinstance(error, UnicodeDecodeError):
         raise Unmappable("invalid_utf8", f"expected UTF-8, received {error.object[error.start : error.start + 8]!r}")
     raise Unmappable(_reason(error), str(error))
@@ -206,10 +248,10 @@ def _map_slowly(row_type: RowType, mapping: dict[str, str], value: bytes, error:
 def _from_flat(row_type: RowType, mapping: dict[str, str], value: bytes) -> list[Any]:
     fields = msgspec.json.decode(value, type=dict[str, Raw])
     wanted = {name: fields.pop(name) for name in mapping.values() if name in fields}
-    nested = msgspec.json.decode(fields.pop("attributes", Raw(b"{}")), type=dict[str, Raw])
+    nested = msgspec.json.decode(fields.pop("attributes", Raw(b"{}")), type=dict[str, Raw] | None) or {}
     attributes = msgspec.json.encode({**fields, **nested}).decode()
     *columns, _ = msgspec.structs.astuple(msgspec.json.decode(msgspec.json.encode(wanted), type=row_type))
-    return [*columns, attributes]
+    return [*(_in_utc([value])[0] if isinstance(value, datetime) else value for value in columns), attributes]
 
 
 def _reason(error: Exception) -> str:

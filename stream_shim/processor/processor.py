@@ -14,15 +14,16 @@ import threading
 import time
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
+from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import LogTruncationError, OffsetOutOfRangeError, RetriableError
 
 from stream_shim.buffer.topics import topic_ids
 from stream_shim.processor.asking import ANSWER_SECONDS, Asking
 from stream_shim.processor.consumer import PROCESSOR, check_clock, open_consumer, topic_id
 from stream_shim.processor.counts import Committed, Counts, committed_of
-from stream_shim.processor.destination import Destination, Fenced, NotTaken, Segment, TopicAndPartition
-from stream_shim.processor.epochs import EpochEnded, LogState
+from stream_shim.processor.destination import Destination, Fenced, NotTaken, Segment
+from stream_shim.processor.epochs import EpochEnded, LogState, Position, check_log, mark_of
+from stream_shim.processor.placing import Places, ask_logs, committed_position, same_topics, to_commit
 from stream_shim.processor.records import Chunk
 from tidemark import connections
 from tidemark.settings import Settings
@@ -51,6 +52,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.subscribe(topics, listener=self)
         self._unplaced: set[TopicPartition] = set()  # assigned, not yet at the stored position
         self._topic_ids: dict[str, str] = {}  # Kafka's own, of the logs that are read
+        self._places = Places(name, self._consumer)
         self._accounted: dict[TopicPartition, int] = {}  # per partition, the next offset to hand on
         self._in_kafka: dict[TopicPartition, int] = {}  # per partition, what Kafka was told last
         self._queue: queue.Queue[tuple[Any, Committed]] = queue.Queue(BATCHES_AHEAD)
@@ -75,6 +77,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         for partition in revoked:
             self._accounted.pop(partition, None)
             self._in_kafka.pop(partition, None)
+        self._places.leave(revoked)
         self._counts.leave(revoked)
 
     def run(self, stop: threading.Event) -> None:
@@ -88,13 +91,17 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                 try:
                     self._place(stop)
                     self._look_at_ends()
-                    chunks = self._poll()
+                    segments = self._segments(self._poll())
+                except (OffsetOutOfRangeError, LogTruncationError) as error:
+                    self._places.cut(getattr(error, "divergent_offsets", ()), self._accounted)
+                    log.warning("%s: expected the log to hold what comes next, received %s", self.name, error)
+                    self._place_anew()
+                    continue
                 except RetriableError as error:
                     self._place_anew()  # what had come is not handed on, and must not count as read
                     self._pause(stop, "Kafka", f"expected Kafka to answer, received {error}")
                     continue
                 self._counts.answers("Kafka")
-                segments = self._segments(chunks)
                 if segments:
                     self._hand_over(segments, stop)
                 self._commit_to_kafka()
@@ -104,10 +111,9 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _poll(self) -> dict[TopicPartition, list[Chunk]]:
         """What has come. Where the log is not the one that was read, its partitions are to be placed anew."""
-        try:
-            chunks: dict[TopicPartition, list[Chunk]] = self._consumer.poll(timeout_ms=200)
-        except (OffsetOutOfRangeError, LogTruncationError) as error:
-            log.warning("%s: expected the log to hold what comes next, received %s", self.name, error)
+        chunks: dict[TopicPartition, list[Chunk]] = self._consumer.poll(timeout_ms=200)
+        if self._places.reconnected():
+            log.info("%s: Kafka was reconnected; what was taken last is compared", self.name)
             self._place_anew()
             return {}
         stale = time.monotonic() - self._polled_at > STALE_SECONDS
@@ -142,41 +148,38 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         if not partitions:
             return
         self._settle(stop)
-        ids = topic_ids(self._settings, sorted({partition.topic for partition in partitions}), PROCESSOR)
-        self._topic_ids |= ids
-        starts, ends = self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
-        if topic_ids(self._settings, sorted(ids), PROCESSOR) != ids:
-            return  # made again in between: the offsets may be of another log than the ids
-        logs = {(p.topic, p.partition): LogState(ids[p.topic], starts[p], ends[p]) for p in partitions}
+        logs = ask_logs(self._settings, self._consumer, partitions)
+        self._topic_ids |= {p.topic: log.topic_id for p, log in logs.items()}
         try:
-            positions = self._asking.ask(lambda: self._destination.positions(logs), self._stay_in_the_group, stop)
+            asked = {(p.topic, p.partition): log for p, log in logs.items()}
+            positions = self._asking.ask(lambda: self._destination.positions(asked), self._stay_in_the_group, stop)
         except NotTaken as error:
             self._pause(stop, "destination", str(error))
             return
+        except EpochEnded:
+            if same_topics(logs, ask_logs(self._settings, self._consumer, partitions)):
+                raise
+            return  # made again in between: what was asked of Kafka is older than what is stored
         self._counts.answers("destination")
         partitions = [p for p in partitions if p in self._consumer.assignment()]  # the group may have changed meanwhile
+        # Again, after the positions: another processor may have moved one beyond what was the end.
+        later = ask_logs(self._settings, self._consumer, partitions)
+        if not same_topics(logs, later):
+            return
         for partition in partitions:
-            position = positions.get((partition.topic, partition.partition))
-            offset = self._committed(partition, logs) if position is None else position.next_offset
-            self._consumer.seek(partition, offset)
-            self._accounted[partition] = offset
-            self._counts.place(partition, offset, ends[partition])
-            epoch = "" if position is None else f" of epoch {position.log_epoch}"
-            log.info("%s: reads %s, partition %s, from offset %s%s", self.name, *partition, offset, epoch)
+            self._place_one(partition, positions.get((partition.topic, partition.partition)), later[partition])
         self._consumer.resume(*partitions)
         self._unplaced.difference_update(partitions)
 
-    def _committed(self, partition: TopicPartition, logs: dict[TopicAndPartition, LogState]) -> int:
-        """For a destination that keeps no position: Kafka's, else the log's start. EpochEnded where neither fits."""
-        there, committed = logs[partition.topic, partition.partition], self._consumer.committed(partition)
-        offset = there.start if committed is None else int(committed)
-        if not there.start <= offset <= there.end:
-            raise EpochEnded(
-                f"{partition.topic}, partition {partition.partition}: expected a log that holds offset {offset}, up to "
-                f"which {self.name} was written, received {there.start} to {there.end}: it expired unread or was cut "
-                f"short. Nothing was written; after `tidemark stream forget {self.name}` it begins at the log's start"
-            )
-        return offset
+    def _place_one(self, partition: TopicPartition, stored: Position | None, there: LogState) -> None:
+        if stored is not None:
+            check_log(partition.topic, partition.partition, stored, there)
+        position = stored or committed_position(self._consumer, self.name, partition, there)
+        self._places.place(partition, position, there)
+        self._accounted[partition] = position.next_offset
+        self._counts.place(partition, position, there.end)
+        epoch = "" if stored is None else f" of epoch {position.log_epoch}"
+        log.info("%s: reads %s, partition %s, from offset %s%s", self.name, *partition, position.next_offset, epoch)
 
     def _settle(self, stop: threading.Event) -> None:
         """Wait until the writer has committed all that it was given, so that the stored positions are the latest."""
@@ -190,13 +193,15 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         for partition, accounted in list(self._accounted.items()):
             if partition in self._unplaced or partition not in self._consumer.assignment():
                 continue
-            records = [record for chunk in chunks.get(partition, ()) for record in chunk.records]
-            for chunk in chunks.get(partition, ()):
+            here = self._places.compared(partition, chunks.get(partition, ()))
+            for chunk in here:
                 check_clock(self._home_kind, partition.topic, chunk)
             position = self._consumer.position(partition)
             if position > accounted:
+                records = [record for chunk in here for record in chunk.records]
                 end = self._consumer.highwater(partition) or position
-                segments.append(Segment(partition.topic, partition.partition, accounted, position, records, end))
+                topic, number = partition
+                segments.append(Segment(topic, number, accounted, position, records, end, mark_of(here)))
                 self._accounted[partition] = position
         return segments
 
@@ -233,7 +238,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
     def _commit_to_kafka(self) -> None:
         """Tell Kafka what the destination holds: for the lag tools, and for a destination that keeps no position."""
         held = {p: o for p, o in list(self._counts.positions.items()) if p in self._accounted}
-        news = {p: OffsetAndMetadata(o, "", -1) for p, o in held.items() if self._in_kafka.get(p) != o}
+        news = {p: to_commit(o, self._counts.marks.get(p)) for p, o in held.items() if self._in_kafka.get(p) != o}
         if news:
             self._in_kafka |= held
             self._consumer.commit_async(news, callback=_note_commit)

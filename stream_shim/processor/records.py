@@ -6,7 +6,7 @@ the consumer (sessions, CRC, compression, aborted transactions, positions) stays
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kafka.consumer.fetcher import Fetcher, IsolationLevel
@@ -29,11 +29,20 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The records of one batch of one partition, in order; `offset` is the last one's."""
+    """The records of one batch of one partition, in order; `offset` is the last one's.
+
+    `leader_epoch` and `crc` are the batch's own: no other batch of a log has both.
+    """
 
     records: list[Record]
     offset: int
     timestamp_type: int
+    leader_epoch: int = -1
+    crc: int = 0
+
+    def from_offset(self, offset: int) -> "Chunk":
+        """The same batch without the records below `offset`."""
+        return replace(self, records=[record for record in self.records if record.offset >= offset])
 
 
 _record = tuple.__new__  # a third of what Record(..) takes
@@ -92,7 +101,7 @@ def decode_batch(batch: Any, from_offset: int) -> Chunk:  # noqa: PLR0912 - its 
                 keep(_record(Record, (offset, time, key, value)))
     except IndexError:
         raise CorruptRecordError(f"expected {batch.records_count} records at offset {base}, the batch ends") from None
-    return Chunk(records, batch.last_offset, batch.timestamp_type)
+    return Chunk(records, batch.last_offset, batch.timestamp_type, batch.leader_epoch, batch.crc)
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

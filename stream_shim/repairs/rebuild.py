@@ -9,13 +9,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic
 from typing import Any, NamedTuple
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.errors import LogTruncationError
 from psycopg import Connection, sql
 
 from stream_shim.buffer.topics import topic_ids
 from stream_shim.config import read_topics
 from stream_shim.destinations.postgres import Table, copy_by_halves, feeds_of, note_feeds, quarantine
-from stream_shim.processor.records import Record, use_chunks
+from stream_shim.processor.records import Chunk, Record, use_chunks
 from tidemark import connections, turns
 from tidemark.categories import CATEGORIES
 from tidemark.errors import ConfigurationError, TidemarkError
@@ -147,15 +148,37 @@ class KafkaLog:
         self.start: int = self._consumer.beginning_offsets([self._partition])[self._partition]
         self.end: int = self._consumer.end_offsets([self._partition])[self._partition]
 
+    def chunk_at(self, offset: int) -> Chunk | None:
+        """The batch that holds a record at `offset`, from that record on; None where there is none."""
+        found = next((chunk for chunk in self.chunks(offset, offset + 1) if chunk.records), None)
+        return found if found is not None and found.records[0].offset == offset else None
+
+    def was_cut_below(self, offset: int, leader_epoch: int) -> bool:
+        """Whether the broker says that its log, as it was in this leader epoch, does not reach to `offset`."""
+        state = self._consumer._subscription.assignment[self._partition]
+        self._consumer.seek(self._partition, offset)
+        state.seek(OffsetAndMetadata(offset, "", leader_epoch))
+        try:
+            self._consumer.poll(timeout_ms=500)
+            while state.awaiting_validation:
+                self._consumer.poll(timeout_ms=500)
+        except LogTruncationError:
+            return True
+        return False
+
     def read(self, low: int, high: int) -> Iterator[list[Record]]:
         """The records from offset `low` up to `high`, some at a time."""
+        for chunk in self.chunks(low, high):
+            yield [record for record in chunk.records if record.offset < high]
+
+    def chunks(self, low: int, high: int) -> Iterator[Chunk]:
+        """The batches that hold the records from offset `low` up to `high`, and what else the last one holds."""
         if low >= high:
             return
         self._consumer.seek(self._partition, low)
         heard_at, position = monotonic(), low
         while position < high:
-            for chunk in self._consumer.poll(timeout_ms=500).get(self._partition, ()):
-                yield [record for record in chunk.records if record.offset < high]
+            yield from self._consumer.poll(timeout_ms=500).get(self._partition, ())
             if (now_at := self._consumer.position(self._partition)) > position:
                 heard_at, position = monotonic(), now_at
             elif monotonic() - heard_at > SILENCE_SECONDS:

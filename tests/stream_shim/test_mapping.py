@@ -1,6 +1,7 @@
 """The topic mapping: what becomes of a record, and why one is no row."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -56,6 +57,9 @@ POISON = {
     "NaN": (encoded(price=float("nan")), "not_json"),
     "infinite": (encoded().replace(b"60000.5", b"1e999"), "not_finite"),
     "year 10000": (encoded(timestamp="10000-01-01T00:00:00Z"), "invalid_timestamp"),
+    "a time before year 1": (encoded(timestamp="0001-01-01T00:00:00+12:00"), "invalid_timestamp"),
+    "a time after year 9999": (encoded(timestamp="9999-12-31T23:59:59-01:00"), "invalid_timestamp"),
+    "a venue's clock that is days ahead": (encoded(timestamp="9999-12-31T23:59:59.999999Z"), "invalid_timestamp"),
     "a time without a zone": (encoded(timestamp="2024-08-08T00:00:00"), "invalid_timestamp"),
     "2 MB": (encoded(attributes={"a": "x" * 2 * MAX_VALUE_BYTES}), "too_large"),
     "invalid UTF-8": (encoded(symbol="@").replace(b"@", b"\xff"), "invalid_utf8"),
@@ -64,6 +68,10 @@ POISON = {
     "nested too deep beside the fields": (b'{"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}", "too_deep"),
     "numbers of a gigabyte": (
         encoded(attributes={"a": 0}).replace(b'"a": 0', b'"a": [' + b"1e131000," * 1000 + b"0]"),
+        "too_large",
+    ),
+    "small numbers of a gigabyte": (
+        encoded(attributes={"a": 0}).replace(b'"a": 0', b'"a": [' + b"1e-16000," * 1000 + b"0]"),
         "too_large",
     ),
     "attributes that are no object": (encoded(attributes=[1]), "wrong_type"),
@@ -85,13 +93,44 @@ def test_an_unknown_side_and_a_level_below_one_are_rejected(changes: dict[str, A
     assert [reject.reason for reject in found.rejects] == ["invalid_value"]
 
 
+UUIDS = " ".join(f"9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6{digit} 3e1234" for digit in range(5))
+
+
+@pytest.mark.parametrize("text", [UUIDS, UUIDS + ' and a quote " 1e9999 and a backslash \\', "1e9999"])
+def test_letters_of_a_long_text_that_look_like_an_exponent_are_no_number(text: str) -> None:
+    event = {"source_system": "s", "event_publisher": "p", "value": text + "x" * 9000, "unit": "u", "description": "d"}
+    value = json.dumps({**event, "attributes": {text: [text, 1.5e3]}}).encode()
+    assert mapped(value, "economic_event_text").rejects == []
+
+
+def test_attributes_that_are_null_are_none_also_beside_extra_fields() -> None:
+    assert mapped(encoded(attributes=None)).rows[0][5] == "{}"
+    assert mapped(encoded(attributes=None, venue="X")).rows[0][5] == '{"venue":"X"}'
+
+
+def test_a_time_of_any_zone_is_the_same_moment_in_utc() -> None:
+    (row,) = mapped(encoded(timestamp="2024-08-08T00:00:00-23:59")).rows
+    assert row[2] == datetime(2024, 8, 8, 23, 59, tzinfo=UTC)
+    (flat,) = mapped(encoded(timestamp="2024-08-08T00:00:00+15:30", venue="X")).rows
+    assert flat[2] == datetime(2024, 8, 7, 8, 30, tzinfo=UTC)
+    assert flat[2].tzinfo is UTC
+
+
+def test_a_venue_that_is_ahead_by_hours_is_a_row_and_one_ahead_by_days_costs_its_own_record_alone() -> None:
+    stamps = ["2024-08-09T23:00:00Z", "2024-08-10T00:00:00Z", "2024-08-08T23:54:15Z"]
+    records = [Record(i, 1_723_161_255_208, None, encoded(timestamp=stamp)) for i, stamp in enumerate(stamps)]
+    found = MAPPERS["market_tick"](records, 1, 0)
+    assert [row[8] for row in found.rows] == [0, 2]
+    assert [(reject.record.offset, reject.reason) for reject in found.rejects] == [(1, "invalid_timestamp")]
+
+
 def test_two_hundred_levels_of_nesting_are_a_row() -> None:
     assert len(mapped(encoded(attributes={"a": json.loads("[" * 200 + "]" * 200)})).rows) == 1
 
 
 def test_one_bad_record_leaves_its_neighbours_alone_and_in_order() -> None:
     values = [encoded(number=0), b"{", encoded(number=2)]
-    found = MAPPERS["market_tick"]([Record(i, 0, None, v) for i, v in enumerate(values)], 1, 0)
+    found = MAPPERS["market_tick"]([Record(i, 1_723_161_255_208, None, v) for i, v in enumerate(values)], 1, 0)
     assert [row[8] for row in found.rows] == [0, 2]
     assert [record.offset for record in found.records] == [0, 2]
     assert [reject.record.offset for reject in found.rejects] == [1]
@@ -107,7 +146,7 @@ def test_a_record_stamped_in_microseconds_is_a_reject_and_its_neighbours_are_row
 def test_a_renaming_in_the_topic_mapping_is_what_the_wire_says() -> None:
     mapping = {**TOPICS["market_tick"].mapping, "size": "quantity"}
     value = encoded().replace(b'"size"', b'"quantity"')
-    found = build_mapper("market_tick", mapping)([Record(0, 0, None, value)], 1, 0)
+    found = build_mapper("market_tick", mapping)([Record(0, 1_723_161_255_208, None, value)], 1, 0)
     assert found.rows[0][4] == 0.25
 
 
