@@ -14,6 +14,7 @@ from tests.conftest import Stack
 from tests.stream_shim.conftest import until
 from tidemark.credentials import ADMINISTRATOR, FOLDER, LOCAL_ADMINISTRATOR, credential
 from tidemark.process_environment import of_a_part, without_administrators
+from tidemark.stack.process import find
 
 SOURCES = """\
 first:
@@ -97,3 +98,23 @@ def test_each_process_of_the_lane_holds_its_own_parts_credentials_alone(clean_re
     assert [name for name, found in children.items() if "first-hidden" in found] == ["first"]
     assert [name for name, found in children.items() if "second-hidden" in found] == ["second"]
     assert "[]" in everything
+
+
+def test_no_server_shows_a_credential_but_the_one_that_opens_it(stack: Stack) -> None:
+    folder = stack.settings.home / FOLDER
+    secrets = {path.name: path.read_text() for path in folder.iterdir()}
+    shown: dict[str, set[str]] = {}
+    for name in ("postgres", "kafka", "prefect", "guard"):
+        server = find(stack.settings.home, name)
+        assert server is not None
+        text = "".join(held(each) for each in (server, *server.children(recursive=True)))
+        shown[name] = {role for role, secret in secrets.items() if secret in text or f"/{FOLDER}/{role}'" in text}
+    assert shown == {"postgres": set(), "kafka": set(), "prefect": {"prefect"}, "guard": set()}
+
+
+def test_what_serves_the_flows_holds_what_opens_prefect_and_no_administrator(stack: Stack) -> None:
+    with running(stack, "flow", "serve") as served:
+        until(lambda: served.num_threads() > 1, "the flows to be served")
+        found = held(served)
+    assert credential(stack.settings, ADMINISTRATOR) not in found
+    assert "psql-hidden" not in found
