@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import tenacity
 
 from tidemark.connections import Database, connect, postgres_server
 from tidemark.credentials import credential
@@ -17,10 +19,21 @@ DBT_PROJECT = PROJECT / "dbt_project"
 ROLE = "transformer"
 DOCUMENTED: tuple[Database, Database] = ("warehouse", "realtime")
 FAILED = ("error", "fail", "runtime error", "partial success")
+LOCK_TIMEOUT = "60s"  # for a lock of the database: whoever holds one longer must not hold up a build, and all behind it
+TURN_SECONDS = 1800.0  # for the run before on the same target
 
 
 class DbtError(TidemarkError):
-    """dbt failed; the message names the failed nodes, or says what dbt said."""
+    """dbt failed; the message names the failed nodes, or says what dbt said.
+
+    `failed` are the names of those nodes, `skipped` of those that need one of them; both are empty where dbt could not
+    start.
+    """
+
+    def __init__(self, message: str, failed: Sequence[str] = (), skipped: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.failed = frozenset(failed)
+        self.skipped = frozenset(skipped)
 
 
 def artifacts(settings: Settings, target: Database = "warehouse") -> Path:
@@ -54,7 +67,8 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "PGREQUIREAUTH": dict(postgres_server(settings, "warehouse").options)[
             "require_auth"
-        ],  # dbt's profile has no key for it
+        ],  # dbt's profile has no key for it, and none for a time-out
+        "PGOPTIONS": f"-c lock_timeout={LOCK_TIMEOUT}",
         **_server_environment(settings, "warehouse", "DBT_"),
         **_server_environment(settings, "realtime", "DBT_REALTIME_"),
     }
@@ -62,12 +76,12 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
 
 @contextmanager
 def _alone(settings: Settings, target: Database) -> Iterator[None]:
-    """dbt's environment for one call; a second call on the same target, of any process, waits."""
+    """dbt's environment for one call; a second call on the same target, of any process, waits for TURN_SECONDS."""
     folder = artifacts(settings, target)
     folder.mkdir(parents=True, exist_ok=True)
-    before = dict(os.environ)
     with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _await_turn(lock, target)
+        before = dict(os.environ)
         os.environ.update(dbt_environment(settings))
         os.environ.update({"DBT_TARGET": target})
         os.environ.update({"DBT_TARGET_PATH": str(folder), "DBT_LOG_PATH": str(folder / "logs")})
@@ -77,6 +91,20 @@ def _alone(settings: Settings, target: Database) -> Iterator[None]:
             for name in set(os.environ) - set(before):
                 del os.environ[name]
             os.environ.update(before)
+
+
+def _await_turn(lock: IO[str], target: Database) -> None:
+    tries = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(BlockingIOError),
+        wait=tenacity.wait_fixed(0.1), stop=tenacity.stop_after_delay(TURN_SECONDS), reraise=True,
+    )  # fmt: skip
+    try:
+        tries(fcntl.flock, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DbtError(
+            f"dbt on {target}: expected its turn within {TURN_SECONDS:.0f} s, the run before has not ended: "
+            f"look at what it does ({lock.name} is its lock), or end it"
+        ) from None
 
 
 def _failure(args: Sequence[str], results: Sequence[Any], exception: BaseException | None) -> str:
@@ -101,7 +129,9 @@ def run(settings: Settings, args: Sequence[str], target: Database = "warehouse")
         outcome = dbtRunner().invoke(["--log-level", "none", "--log-level-file", "info", *args])
     results = list(getattr(outcome.result, "results", None) or [])
     if not outcome.success:
-        raise DbtError(_failure(args, results, outcome.exception))
+        failed = [result.node.name for result in results if str(result.status) in FAILED]
+        skipped = [result.node.name for result in results if str(result.status) == "skipped"]
+        raise DbtError(_failure(args, results, outcome.exception), failed, skipped)
     if not results and any(word in args for word in ("--select", "-s")):
         raise DbtError(f"dbt {' '.join(args)}: expected nodes that the selection names, found none")
     return results

@@ -1,56 +1,116 @@
 {{
     config(
         materialized="incremental",
-        incremental_strategy="merge",
+        incremental_strategy="upsert",
         unique_key="event_key",
         on_schema_change="fail",
-        indexes=[{"columns": ["observation_key"]}, {"columns": ["loaded_at"]}],
+        indexes=[
+            {"columns": ["event_key"], "unique": true},
+            {"columns": ["observation_key", "coalesce(vintage_date, '-infinity')"]},
+            {"columns": ["source_table", "loaded_at"]},
+        ],
     )
 }}
 with
 
-observations as (
-
-    select * from {{ ref("stg_fred__observations") }}
-
-),
-
 -- A row whose date could not be read is counted in int_bad_casts_counted.
-released as (
+arrived as (
 
     select
-        source_system || ':' || series_id || ':' || reference_date as observation_key,
-        source_system,
-        series_id,
-        value_text,
-        load_id,
-        file_name,
-        value,
-        reference_date,
-        vintage_date,
-        vintage_end_date,
-        loaded_at
-    from observations
+        *,
+        {{ joined_key(["source_system", "series_id"]) }} || ':' || reference_date as observation_key
+    from {{ ref("stg_fred__observations") }}
     where
         value_text is not null
         and reference_date is not null
         {% if is_incremental() %}
-        and loaded_at > (select coalesce(max(loaded_at), '-infinity') from {{ this }})
+        and {{ is_new_load(this) }}
         {% endif %}
 
 ),
 
-changed as (
+{% if is_incremental() -%}
+vintages as (
 
-    {{ changed_statements("released") }}
+    select distinct
+        observation_key,
+        vintage_date
+    from arrived
+    order by observation_key asc, vintage_date asc
+
+),
+
+said as (
+
+    select
+        vintages.*,
+        newest.value_text,
+        newest.statement
+    from vintages
+    cross join lateral (
+        select
+            changed.value_text,
+            changed.statement
+        from {{ this }} as changed
+        where
+            changed.observation_key = vintages.observation_key
+            and coalesce(changed.vintage_date, '-infinity')
+            = coalesce(vintages.vintage_date, '-infinity')
+        order by changed.statement desc
+        limit 1
+    ) as newest
+
+),
+
+{% endif -%}
+-- What each load says of each observation and its vintage, and what was said before.
+compared as (
+
+    select
+        arrived.*,
+        {% if is_incremental() %}
+        coalesce(said.statement, 0) as statements_before,
+        arrived.value_text is distinct from case
+            when row_number() over history = 1 then said.value_text
+            else lag(arrived.value_text) over history
+        end as is_changed
+        {% else %}
+        0 as statements_before,
+        arrived.value_text is distinct from lag(arrived.value_text) over history as is_changed
+        {% endif %}
+    from arrived
+    {% if is_incremental() %}
+    left join said
+        on
+            arrived.observation_key = said.observation_key
+            and arrived.vintage_date is not distinct from said.vintage_date
+    {% endif %}
+    window history as (
+        partition by arrived.observation_key, arrived.vintage_date
+        order by arrived.loaded_at, arrived.file_name
+    )
+
+),
+
+counted as (
+
+    select
+        *,
+        statements_before + row_number() over (
+            partition by observation_key, vintage_date
+            order by loaded_at, file_name
+        ) as statement
+    from compared
+    where is_changed
 
 ),
 
 final as (
 
     select
-        event_key,
+        observation_key || coalesce(':' || vintage_date, '') || ':' || statement as event_key,
         observation_key,
+        source_table,
         source_system,
         series_id,
         value_text,
@@ -62,7 +122,7 @@ final as (
         vintage_date,
         vintage_end_date,
         loaded_at
-    from changed
+    from counted
 
 )
 
