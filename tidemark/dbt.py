@@ -75,12 +75,12 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def _alone(settings: Settings, target: Database) -> Iterator[None]:
-    """dbt's environment for one call; a second call on the same target, of any process, waits for TURN_SECONDS."""
+def _alone(settings: Settings, target: Database, turn_seconds: float) -> Iterator[None]:
+    """dbt's environment for one call; a second call on the same target, of any process, waits for its turn."""
     folder = artifacts(settings, target)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
-        _await_turn(lock, target)
+        _await_turn(lock, target, turn_seconds)
         before = dict(os.environ)
         os.environ.update(dbt_environment(settings))
         os.environ.update({"DBT_TARGET": target})
@@ -93,16 +93,16 @@ def _alone(settings: Settings, target: Database) -> Iterator[None]:
             os.environ.update(before)
 
 
-def _await_turn(lock: IO[str], target: Database) -> None:
+def _await_turn(lock: IO[str], target: Database, seconds: float) -> None:
     tries = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(BlockingIOError),
-        wait=tenacity.wait_fixed(0.1), stop=tenacity.stop_after_delay(TURN_SECONDS), reraise=True,
+        wait=tenacity.wait_fixed(0.1), stop=tenacity.stop_after_delay(seconds), reraise=True,
     )  # fmt: skip
     try:
         tries(fcntl.flock, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise DbtError(
-            f"dbt on {target}: expected its turn within {TURN_SECONDS:.0f} s, the run before has not ended: "
+            f"dbt on {target}: expected its turn within {seconds:g} s, the run before has not ended: "
             f"look at what it does ({lock.name} is its lock), or end it"
         ) from None
 
@@ -117,15 +117,18 @@ def _failure(args: Sequence[str], results: Sequence[Any], exception: BaseExcepti
     return f"{command}: {len(failed)} of {len(results)} nodes failed: {'; '.join(named)}"
 
 
-def run(settings: Settings, args: Sequence[str], target: Database = "warehouse") -> list[Any]:
+def run(
+    settings: Settings, args: Sequence[str], target: Database = "warehouse", turn_seconds: float = TURN_SECONDS
+) -> list[Any]:
     """Run one dbt command, such as `["build", "--select", "+fct_market_ticks"]`, and give its node results.
 
     Nothing is printed: the log is in `artifacts(..)/logs`. DbtError when a node failed, when dbt could not
-    start, or when the selection matched nothing (dbt itself calls that a success).
+    start, when the run before on the target does not end within `turn_seconds`, or when the selection matched
+    nothing (dbt itself calls that a success).
     """
     from dbt.cli.main import dbtRunner
 
-    with _alone(settings, target):
+    with _alone(settings, target, turn_seconds):
         outcome = dbtRunner().invoke(["--log-level", "none", "--log-level-file", "info", *args])
     results = list(getattr(outcome.result, "results", None) or [])
     if not outcome.success:

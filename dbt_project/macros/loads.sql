@@ -24,5 +24,6 @@
 
 {#- The greatest value of a column of times, as a literal: a model that reads another takes what was built after it. -#}
 {% macro newest(relation, column) -%}
-    '{{ run_query("select coalesce(max(" ~ column ~ "), '-infinity')::text from " ~ relation).rows[0][0] }}'::timestamptz
+    {%- set found = run_query("select coalesce(max(" ~ column ~ "), '-infinity')::text as newest from " ~ relation) -%}
+    '{% for row in found.rows %}{{ row["newest"] }}{% endfor %}'::timestamptz
 {%- endmacro %}

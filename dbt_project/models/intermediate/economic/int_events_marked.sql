@@ -44,19 +44,20 @@ here as (
 
     select same.*
     from touched
-    cross join lateral (
-        select
-            {{ columns }},
-            is_repeat as was_repeat,
-            is_latest as was_latest
-        from {{ this }} as events
-        where events.observation_key = touched.observation_key
-        offset 0
-    ) as same
+    cross join
+        lateral (
+            select
+                {{ columns }},
+                is_repeat as was_repeat,
+                is_latest as was_latest
+            from {{ this }} as events
+            where events.observation_key = touched.observation_key
+            offset 0
+        ) as same
     where not exists (
-        select 1 from arrived
-        where arrived.event_key = same.event_key
-    )
+            select 1 from arrived
+            where arrived.event_key = same.event_key
+        )
 
 ),
 

@@ -29,7 +29,6 @@ arrived as (
 
 ),
 
-{% if is_incremental() -%}
 vintages as (
 
     select distinct
@@ -40,6 +39,7 @@ vintages as (
 
 ),
 
+-- Of each vintage, what was said last: the index is asked for it.
 said as (
 
     select
@@ -47,44 +47,44 @@ said as (
         newest.value_text,
         newest.statement
     from vintages
-    cross join lateral (
-        select
-            changed.value_text,
-            changed.statement
-        from {{ this }} as changed
-        where
-            changed.observation_key = vintages.observation_key
-            and coalesce(changed.vintage_date, '-infinity')
-            = coalesce(vintages.vintage_date, '-infinity')
-        order by changed.statement desc
-        limit 1
-    ) as newest
+    cross join
+        lateral (
+            {% if is_incremental() -%}
+            select
+                changed.value_text,
+                changed.statement
+            from {{ this }} as changed
+            where
+                changed.observation_key = vintages.observation_key
+                and coalesce(changed.vintage_date, '-infinity')
+                = coalesce(vintages.vintage_date, '-infinity')
+            order by changed.statement desc
+            limit 1
+            {%- else -%}
+            select
+                null::text as value_text,
+                null::bigint as statement
+            where false
+            {%- endif %}
+        ) as newest
 
 ),
 
-{% endif -%}
 -- What each load says of each observation and its vintage, and what was said before.
 compared as (
 
     select
         arrived.*,
-        {% if is_incremental() %}
         coalesce(said.statement, 0) as statements_before,
-        arrived.value_text is distinct from case
+        case
             when row_number() over history = 1 then said.value_text
             else lag(arrived.value_text) over history
-        end as is_changed
-        {% else %}
-        0 as statements_before,
-        arrived.value_text is distinct from lag(arrived.value_text) over history as is_changed
-        {% endif %}
+        end as value_text_before
     from arrived
-    {% if is_incremental() %}
     left join said
         on
             arrived.observation_key = said.observation_key
             and arrived.vintage_date is not distinct from said.vintage_date
-    {% endif %}
     window history as (
         partition by arrived.observation_key, arrived.vintage_date
         order by arrived.loaded_at, arrived.file_name
@@ -101,7 +101,7 @@ counted as (
             order by loaded_at, file_name
         ) as statement
     from compared
-    where is_changed
+    where value_text is distinct from value_text_before
 
 ),
 

@@ -96,11 +96,12 @@ compared as (
         loads.file_name,
         arrived.rate as value,
         coalesce(said.statement, 0) as statements_before,
-        loads.loaded_at,
-        arrived.stated is distinct from case
+        arrived.stated,
+        case
             when row_number() over history = 1 then said.stated
             else lag(arrived.stated) over history
-        end as is_changed
+        end as stated_before,
+        loads.loaded_at
     from observations
     inner join loads on observations.source_system = loads.source_system
     left join arrived
@@ -124,7 +125,7 @@ counted as (
             partition by observation_key order by loaded_at, file_name
         ) as statement
     from compared
-    where is_changed
+    where stated is distinct from stated_before
 
 ),
 

@@ -26,6 +26,7 @@
 } -%}
 {%- set streamed_columns = columns + ["log_epoch", "kafka_partition", "kafka_offset", "received_at"] -%}
 {%- set batch_columns = columns + ["record_number"] -%}
+{%- set lake_place = ["file_name", "record_number::text"] -%}
 with
 
 united as (
@@ -44,8 +45,8 @@ final as (
                 then 'market_tick:' || log_epoch || ':' || kafka_partition || ':' || kafka_offset
             when trade_id is not null
                 then
-                    {{ joined_key(["source_system", "symbol", "trade_id", "file_name", "record_number::text"]) }}
-            else {{ joined_key(["file_name", "record_number::text"]) }}
+                    {{ joined_key(["source_system", "symbol", "trade_id"] + lake_place) }}
+            else {{ joined_key(lake_place) }}
         end as market_tick_key,
         {{ joined_key(["source_system", "symbol"]) }} as symbol_key,
         source_table,

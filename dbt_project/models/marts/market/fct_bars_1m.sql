@@ -57,14 +57,15 @@ counted as (
         {{ minute_of("ticks.traded_at") }} as bar_start_at
     {% if is_incremental() %}
     from touched
-    cross join lateral (
-        select here.* from ticks as here
-        where
-            here.symbol_key = touched.symbol_key
-            and here.traded_at >= touched.bar_start_at
-            and here.traded_at < touched.bar_start_at + interval '1 minute'
-        offset 0
-    ) as ticks
+    cross join
+        lateral (
+            select here.* from ticks as here
+            where
+                here.symbol_key = touched.symbol_key
+                and here.traded_at >= touched.bar_start_at
+                and here.traded_at < touched.bar_start_at + interval '1 minute'
+            offset 0
+        ) as ticks
     {% else %}
     from ticks
     {% endif %}

@@ -64,21 +64,22 @@ here as (
 
     select same.*
     from trades
-    cross join lateral (
-        select
-            {{ columns }},
-            is_resent as was_resent
-        from {{ this }} as ticks
-        where
-            {{ hashed_id("ticks.trade_id") }} = trades.trade_hash
-            and ticks.trade_id = trades.trade_id
-            and ticks.symbol_key = trades.symbol_key
-        offset 0
-    ) as same
+    cross join
+        lateral (
+            select
+                {{ columns }},
+                is_resent as was_resent
+            from {{ this }} as ticks
+            where
+                {{ hashed_id("ticks.trade_id") }} = trades.trade_hash
+                and ticks.trade_id = trades.trade_id
+                and ticks.symbol_key = trades.symbol_key
+            offset 0
+        ) as same
     where not exists (
-        select 1 from arrived
-        where arrived.market_tick_key = same.market_tick_key
-    )
+            select 1 from arrived
+            where arrived.market_tick_key = same.market_tick_key
+        )
 
 ),
 

@@ -67,22 +67,23 @@ here as (
 
     select same.*
     from snapshots
-    cross join lateral (
-        select
-            {{ columns }},
-            is_resent as was_resent,
-            is_whole_snapshot as was_whole_snapshot
-        from {{ this }} as levels
-        where
-            {{ hashed_id("levels.snapshot_id") }} = snapshots.snapshot_hash
-            and levels.snapshot_id = snapshots.snapshot_id
-            and levels.symbol_key = snapshots.symbol_key
-        offset 0
-    ) as same
+    cross join
+        lateral (
+            select
+                {{ columns }},
+                is_resent as was_resent,
+                is_whole_snapshot as was_whole_snapshot
+            from {{ this }} as levels
+            where
+                {{ hashed_id("levels.snapshot_id") }} = snapshots.snapshot_hash
+                and levels.snapshot_id = snapshots.snapshot_id
+                and levels.symbol_key = snapshots.symbol_key
+            offset 0
+        ) as same
     where not exists (
-        select 1 from arrived
-        where arrived.order_book_level_key = same.order_book_level_key
-    )
+            select 1 from arrived
+            where arrived.order_book_level_key = same.order_book_level_key
+        )
 
 ),
 
