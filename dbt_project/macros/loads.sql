@@ -14,11 +14,9 @@
         ~ "where other.source_table = tables.source_table)::text from tables where source_table is not null"
     ) -%}
     (
-        {%- for source_table, loaded_at in newest.rows %}
-        (source_table = '{{ source_table }}' and loaded_at > '{{ loaded_at }}') or
-        {%- endfor %}
-        source_table <> all(array[{% for row in newest.rows %}'{{ row[0] }}'{{ ", " if not loop.last }}{% endfor %}]::text [])
-    )
+    {%- for source_table, loaded_at in newest.rows -%}
+        (source_table = '{{ source_table }}' and loaded_at > '{{ loaded_at }}') or {% endfor -%}
+        source_table <> all(array[{% for row in newest.rows %}'{{ row[0] }}'{{ ", " if not loop.last }}{% endfor %}]::text []))
 {%- endmacro %}
 
 

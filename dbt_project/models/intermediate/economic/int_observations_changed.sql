@@ -13,19 +13,23 @@
 }}
 with
 
+loads as (
+
+    select * from {{ ref("stg_fred__observations") }}
+    {% if is_incremental() %}
+    where {{ is_new_load(this) }}
+    {% endif %}
+
+),
+
 -- A row whose date could not be read is counted in int_bad_casts_counted.
 arrived as (
 
     select
         *,
         {{ joined_key(["source_system", "series_id"]) }} || ':' || reference_date as observation_key
-    from {{ ref("stg_fred__observations") }}
-    where
-        value_text is not null
-        and reference_date is not null
-        {% if is_incremental() %}
-        and {{ is_new_load(this) }}
-        {% endif %}
+    from loads
+    where value_text is not null and reference_date is not null
 
 ),
 
