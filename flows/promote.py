@@ -150,22 +150,22 @@ def build(settings: Settings, topics: list[str]) -> Built:
     except DbtError as error:
         if not error.failed:
             raise
-        missing = error.failed | _build_skipped(settings, error)
-        return Built({topic: error for topic in topics if HOLDING[topic] & missing}, error)
+        unbuilt = _build_skipped(settings, error)
+        return Built({topic: unbuilt for topic in topics if HOLDING[topic] & unbuilt.failed}, unbuilt)
     return Built({})
 
 
-def _build_skipped(settings: Settings, error: DbtError) -> frozenset[str]:
-    """Build what was skipped for the sake of what failed; the names of those that could not be built either."""
+def _build_skipped(settings: Settings, error: DbtError) -> DbtError:
+    """Build what was skipped for the sake of what failed; the error that names all that could not be built."""
     from tidemark import dbt
 
-    if not error.skipped:
-        return frozenset()
-    try:
-        dbt.run(settings, ["run", "--select", *sorted(error.skipped)])
-    except DbtError as second:
-        return second.failed | second.skipped if second.failed else error.skipped
-    return frozenset()
+    if error.skipped:
+        try:
+            dbt.run(settings, ["run", "--select", *sorted(error.skipped)])
+        except DbtError as second:
+            left = second.failed | second.skipped if second.failed else error.skipped
+            return DbtError(f"{error}; {second}", error.failed | left)
+    return error
 
 
 def test(settings: Settings, topics: list[str]) -> None:

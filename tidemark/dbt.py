@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -30,7 +30,7 @@ class DbtError(TidemarkError):
     start.
     """
 
-    def __init__(self, message: str, failed: Sequence[str] = (), skipped: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, failed: Iterable[str] = (), skipped: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.failed = frozenset(failed)
         self.skipped = frozenset(skipped)
