@@ -52,6 +52,10 @@ demo-pythons: setup ## Run the demo on every promised Python that is here; ONLY=
 bench-stream: setup ## Measure the streaming lane against its peers; BENCH="--records 100000 --rounds 1" makes it smaller
 	@$(BIN)/python -m bench stream $(BENCH)
 
+.PHONY: bench-marts
+bench-marts: setup ## Measure what new rows cost the marts; BENCH="--held 200000 --fresh 10000 --many 20000" makes it smaller
+	@$(BIN)/python -m bench marts $(BENCH)
+
 .PHONY: bench-demo
 bench-demo: setup ## Measure the demo, and the stack at rest; BENCH="--rounds 3"
 	@$(BIN)/python -m bench demo $(BENCH)

@@ -1,9 +1,10 @@
-"""`python -m bench stream | demo`: run benchmarks, print a table and, last, one JSON line."""
+"""`python -m bench stream | marts | demo`: run benchmarks, print a table and, last, one JSON line."""
 
 import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -59,6 +60,17 @@ def stream(
 def demo(rounds: int) -> None:
     """The demo: its seconds, and what the stack that it leaves up has resident."""
     print_report("Demo", _module("demo").measure(rounds))
+
+
+@main.command()
+@click.option("--held", default=20_000_000, show_default=True, help="Ticks that the mart holds.")
+@click.option("--fresh", default=1_000_000, show_default=True, help="Ticks that come onto none, and onto those.")
+@click.option("--few", default=28_000, show_default=True, help="Ticks that a small mart holds.")
+@click.option("--many", default=2_000_000, show_default=True, help="Ticks that come onto those few.")
+@click.option("--plans", type=click.Path(path_type=Path), help="A file for the plans of the statements, as they ran.")
+def marts(*, held: int, fresh: int, few: int, many: int, plans: Path | None) -> None:
+    """The market marts: new ticks onto none, onto many and onto few; 20 GB of disk at its full size."""
+    print_report("Marts", _module("marts").measure(held, fresh, few, many, plans))
 
 
 def _module(name: str) -> Any:

@@ -115,8 +115,10 @@ def promote(as_of: datetime | None = None) -> list[dict[str, Any]]:
         due = steps.due_days(settings, now if now.tzinfo else now.replace(tzinfo=UTC))
         outcomes = [Outcome(topic, day) for topic, day in due]
         todo = [outcome for outcome in outcomes if due[outcome.topic, outcome.day]]
+        unbuilt: BaseException | None = None
         for _ in range(ROUNDS):
-            todo = _promote_round(settings, todo) if todo else []
+            todo, error = _promote_round(settings, todo) if todo else ([], None)
+            unbuilt = error or unbuilt
         tested = _task(steps.test, "test the models", DATABASE_RETRY_SECONDS)
         moved = sorted({outcome.topic for outcome in outcomes if outcome.outcome == "promoted"})
         failing = _attempt(tested, settings, moved)[1] if moved else None
@@ -125,14 +127,14 @@ def promote(as_of: datetime | None = None) -> list[dict[str, Any]]:
         print("{topic} {day}: {outcome}, {rows_in} rows in, {rows_out} out, {seconds} s {detail}".format(**row))
     if stayed := [outcome for outcome in outcomes if outcome.error]:
         raise NotPromoted("; ".join(dict.fromkeys(str(outcome.error) for outcome in stayed)), rows)
-    for error in (failing, without_views):
+    for error in (unbuilt, failing, without_views):
         if error is not None:
             raise error
     return rows
 
 
-def _promote_round(settings: Settings, outcomes: list[Outcome]) -> list[Outcome]:
-    """One pass over the days; those that received rows meanwhile are returned, to be taken up again."""
+def _promote_round(settings: Settings, outcomes: list[Outcome]) -> tuple[list[Outcome], BaseException | None]:
+    """One pass over the days; those that received rows meanwhile, to be taken up again, and what was not built."""
     topics = sorted({outcome.topic for outcome in outcomes})
     now = datetime.now(UTC)  # before the log's ends are read
     refused = _task(steps.refusals, "check that days may leave", DATABASE_RETRY_SECONDS)(settings, topics)
@@ -142,14 +144,19 @@ def _promote_round(settings: Settings, outcomes: list[Outcome]) -> list[Outcome]
         outcome.fail(refused.get(outcome.topic))
         if outcome.error is None and (promotion := _stage(settings, outcome, now)):
             staged.append((outcome, promotion))
-    if staged:
-        build = _task(steps.build, "build the models", DATABASE_RETRY_SECONDS)
-        _, error = _attempt(build, settings, sorted({outcome.topic for outcome, _ in staged}))
-        for outcome, promotion in staged:
-            outcome.fail(error)
-            if error is None:
-                _settle(settings, outcome, promotion)
-    return [outcome for outcome in outcomes if isinstance(outcome.error, DayChanged)]
+    unbuilt = _build_and_settle(settings, staged) if staged else None
+    return [outcome for outcome in outcomes if isinstance(outcome.error, DayChanged)], unbuilt
+
+
+def _build_and_settle(settings: Settings, staged: list[tuple[Outcome, Promotion]]) -> BaseException | None:
+    """Build once for all days and let go of those whose topic was built; what was not built, if anything."""
+    build = _task(steps.build, "build the models", DATABASE_RETRY_SECONDS)
+    built, error = _attempt(build, settings, sorted({outcome.topic for outcome, _ in staged}))
+    for outcome, promotion in staged:
+        outcome.fail(error or built.held.get(outcome.topic))
+        if outcome.error is None:
+            _settle(settings, outcome, promotion)
+    return error or built.error
 
 
 def _attempt(step: Any, *arguments: Any) -> tuple[Any, BaseException | None]:

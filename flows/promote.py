@@ -6,6 +6,7 @@ realtime partition → lake → ingestion table → marts, compared at each; onl
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from psycopg import sql
@@ -20,6 +21,7 @@ from ingest.sources import realtime
 from tidemark import turns
 from tidemark.categories import CATEGORIES
 from tidemark.connections import connect
+from tidemark.dbt import DbtError
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
@@ -31,6 +33,9 @@ MARTS = {
     "economic_event_text": "fct_text_events",
 }
 WAIT_SECONDS = 3.0  # for a run that was killed a moment ago
+# What must be built before a day of the topic leaves: the mart that its rows are counted in, and what readers of `live`
+# would miss with them. Of any other model the failure is said, and holds no day.
+HOLDING = {topic: {mart} | ({"fct_bars_1m"} if topic == "market_tick" else set()) for topic, mart in MARTS.items()}
 Due = tuple[str, date]  # topic, day
 
 
@@ -122,11 +127,43 @@ def _expect(place: str, promotion: Promotion, found: list[Slice]) -> None:
         )
 
 
-def build(settings: Settings, topics: list[str]) -> None:
-    """dbt builds the topics' marts, what reads them, and (@) what else those models read."""
+@dataclass(frozen=True)
+class Built:
+    """What became of a build: why a topic's days must stay, by topic, and what failed, if anything did."""
+
+    held: dict[str, DbtError]
+    error: DbtError | None = None
+
+
+def build(settings: Settings, topics: list[str]) -> Built:
+    """dbt builds the topics' marts, what reads them, and (@) what else those models read.
+
+    A model that cannot be built stays as it was, and those that read it are built over that: rows are counted
+    afterwards. DbtError where dbt could not start.
+    """
     from tidemark import dbt
 
-    dbt.run(settings, ["run", "--select", *(f"@{MARTS[topic]}" for topic in topics)])
+    try:
+        dbt.run(settings, ["run", "--select", *(f"@{MARTS[topic]}" for topic in topics)])
+    except DbtError as error:
+        if not error.failed:
+            raise
+        unbuilt = _build_skipped(settings, error)
+        return Built({topic: unbuilt for topic in topics if HOLDING[topic] & unbuilt.failed}, unbuilt)
+    return Built({})
+
+
+def _build_skipped(settings: Settings, error: DbtError) -> DbtError:
+    """Build what was skipped for the sake of what failed; the error that names all that could not be built."""
+    from tidemark import dbt
+
+    if error.skipped:
+        try:
+            dbt.run(settings, ["run", "--select", *sorted(error.skipped)])
+        except DbtError as second:
+            left = second.failed | second.skipped if second.failed else error.skipped
+            return DbtError(f"{error}; {second}", error.failed | left)
+    return error
 
 
 def test(settings: Settings, topics: list[str]) -> None:

@@ -3,11 +3,13 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import tenacity
 
 from tidemark.connections import Database, connect, postgres_server
 from tidemark.credentials import credential
@@ -18,10 +20,21 @@ DBT_PROJECT = PROJECT / "dbt_project"
 ROLE = "transformer"
 DOCUMENTED: tuple[Database, Database] = ("warehouse", "realtime")
 FAILED = ("error", "fail", "runtime error", "partial success")
+LOCK_TIMEOUT = "60s"  # for a lock of the database: whoever holds one longer must not hold up a build, and all behind it
+TURN_SECONDS = 1800.0  # for the run before on the same target
 
 
 class DbtError(TidemarkError):
-    """dbt failed; the message names the failed nodes, or says what dbt said."""
+    """dbt failed; the message names the failed nodes, or says what dbt said.
+
+    `failed` are the names of those nodes, `skipped` of those that need one of them; both are empty where dbt could not
+    start.
+    """
+
+    def __init__(self, message: str, failed: Iterable[str] = (), skipped: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.failed = frozenset(failed)
+        self.skipped = frozenset(skipped)
 
 
 def artifacts(settings: Settings, target: Database = "warehouse") -> Path:
@@ -55,20 +68,21 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "PGREQUIREAUTH": dict(postgres_server(settings, "warehouse").options)[
             "require_auth"
-        ],  # dbt's profile has no key for it
+        ],  # dbt's profile has no key for it, and none for a time-out
+        "PGOPTIONS": f"-c lock_timeout={LOCK_TIMEOUT}",
         **_server_environment(settings, "warehouse", "DBT_"),
         **_server_environment(settings, "realtime", "DBT_REALTIME_"),
     }
 
 
 @contextmanager
-def _alone(settings: Settings, target: Database) -> Iterator[None]:
-    """dbt's environment for one call; a second call on the same target, of any process, waits."""
+def _alone(settings: Settings, target: Database, turn_seconds: float) -> Iterator[None]:
+    """dbt's environment for one call; a second call on the same target, of any process, waits for its turn."""
     folder = artifacts(settings, target)
     folder.mkdir(parents=True, exist_ok=True)
-    before = dict(os.environ)
     with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _await_turn(lock, target, turn_seconds)
+        before = dict(os.environ)
         os.environ.update(dbt_environment(settings))
         os.environ.update({"DBT_TARGET": target})
         os.environ.update({"DBT_TARGET_PATH": str(folder), "DBT_LOG_PATH": str(folder / "logs")})
@@ -78,6 +92,20 @@ def _alone(settings: Settings, target: Database) -> Iterator[None]:
             for name in set(os.environ) - set(before):
                 del os.environ[name]
             os.environ.update(before)
+
+
+def _await_turn(lock: IO[str], target: Database, seconds: float) -> None:
+    tries = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(BlockingIOError),
+        wait=tenacity.wait_fixed(0.1), stop=tenacity.stop_after_delay(seconds), reraise=True,
+    )  # fmt: skip
+    try:
+        tries(fcntl.flock, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DbtError(
+            f"dbt on {target}: expected its turn within {seconds:g} s, the run before has not ended: "
+            f"look at what it does ({lock.name} is its lock), or end it"
+        ) from None
 
 
 def _failure(args: Sequence[str], results: Sequence[Any], exception: BaseException | None) -> str:
@@ -101,19 +129,24 @@ def _advice(settings: Settings, results: Sequence[Any]) -> str:
     return ""
 
 
-def run(settings: Settings, args: Sequence[str], target: Database = "warehouse") -> list[Any]:
+def run(
+    settings: Settings, args: Sequence[str], target: Database = "warehouse", turn_seconds: float = TURN_SECONDS
+) -> list[Any]:
     """Run one dbt command, such as `["build", "--select", "+fct_market_ticks"]`, and give its node results.
 
     Nothing is printed: the log is in `artifacts(..)/logs`. DbtError when a node failed, when dbt could not
-    start, or when the selection matched nothing (dbt itself calls that a success).
+    start, when the run before on the target does not end within `turn_seconds`, or when the selection matched
+    nothing (dbt itself calls that a success).
     """
     from dbt.cli.main import dbtRunner
 
-    with _alone(settings, target):
+    with _alone(settings, target, turn_seconds):
         outcome = dbtRunner().invoke(["--log-level", "none", "--log-level-file", "info", *args])
     results = list(getattr(outcome.result, "results", None) or [])
     if not outcome.success:
-        raise DbtError(_failure(args, results, outcome.exception) + _advice(settings, results))
+        failed = [result.node.name for result in results if str(result.status) in FAILED]
+        skipped = [result.node.name for result in results if str(result.status) == "skipped"]
+        raise DbtError(_failure(args, results, outcome.exception) + _advice(settings, results), failed, skipped)
     if not results and any(word in args for word in ("--select", "-s")):
         raise DbtError(f"dbt {' '.join(args)}: expected nodes that the selection names, found none")
     return results

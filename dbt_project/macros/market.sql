@@ -2,13 +2,13 @@
     Whether a tick repeats one that came before: the same trade of the same source and symbol, sent again.
     A tick without the venue's trade id is never a repeat: nothing says which trade it is. `trade` is the column that
     identifies it, `within` narrows the search to rows of the same values in a further column. What differs most comes
-    first: the sort compares little more.
+    first: the sort compares little more. `then`: what orders rows that have no place in a log.
 -#}
-{% macro is_resent_tick(trade="trade_id", within=none) -%}
+{% macro is_resent_tick(trade="trade_id", within=none, then=[]) -%}
     {{ trade }} is not null
     and row_number() over (
         partition by {{ trade }}{{ ", " ~ within if within else "" }}, source_system, symbol
-        order by received_at, log_epoch, kafka_partition, kafka_offset
+        order by {{ (["received_at", "log_epoch", "kafka_partition", "kafka_offset"] + then) | join(", ") }}
     ) > 1
 {%- endmacro %}
 
@@ -47,11 +47,13 @@
 
 
 {#-
-    One row per source, symbol and minute of the venue's clock: `bar_start_at`, a column of `ticks`, which hold no
-    re-sent one. Sums are of exact decimals, so that no order of the rows changes them; ticks of one instant are in the
-    order of their arrival. `also`: further aggregates, each with its name.
+    One row per source, symbol and minute of the venue's clock: `bar_start_at`, a column of `ticks`. Sums are of exact
+    decimals, so that no order of the rows changes them; ticks of one instant are in the order of their arrival; `then` is
+    that of ticks that have no place in a log. `counts` says which ticks count, by default all: a minute without one has
+    the trade_count 0. `also`: further aggregates, each with its name.
 -#}
-{% macro bars_1m(ticks, also={}) -%}
+{% macro bars_1m(ticks, also={}, then=[], counts=none) -%}
+    {%- set counted = " filter (where " ~ counts ~ ")" if counts else "" -%}
     select
         source_system,
         symbol,
@@ -69,11 +71,14 @@
         select
             source_system,
             symbol,
-            array_agg(price order by traded_at, log_epoch, kafka_partition, kafka_offset) as prices,
-            max(price) as high,
-            min(price) as low,
-            sum({{ exact("size") }}) as volume,
-            count(1) as trade_count,
+            array_agg(
+                price order by
+                    {{ (["traded_at", "log_epoch", "kafka_partition", "kafka_offset"] + then) | join(", ") }}
+            ){{ counted }} as prices,
+            max(price){{ counted }} as high,
+            min(price){{ counted }} as low,
+            sum({{ exact("size") }}){{ counted }} as volume,
+            count(1){{ counted }} as trade_count,
             {%- for name, aggregate in also.items() %}
             {{ aggregate }} as {{ name }},
             {%- endfor %}

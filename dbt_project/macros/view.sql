@@ -1,6 +1,7 @@
 {#-
-    A view is replaced where it stands. dbt's own way, a new view and then a drop of the old one with all that reads it,
-    would leave readers of `live` without a view, and views that the run does not name without a replacement.
+    A view is replaced where it stands, and one that did not change is left alone: its replacement would wait for whoever
+    reads it, and everybody else behind it. dbt's own way, a new view and then a drop of the old one with all that reads
+    it, would leave readers of `live` without a view, and views that the run does not name without a replacement.
     Only where its columns changed must the old one go.
 -#}
 {% materialization view, adapter="postgres" -%}
@@ -15,6 +16,9 @@
     {%- endif %}
 
     {% call statement("main") -%}
+        {%- if existing is not none and existing.is_view and is_same_view(existing, sql) %}
+        select 'left alone'
+        {%- else %}
         do $dbt$
         begin
             create or replace view {{ target_relation }} as (
@@ -27,6 +31,7 @@
             );
         end
         $dbt$
+        {%- endif %}
     {%- endcall %}
 
     {% do apply_grants(target_relation, config.get("grants"), should_revoke=existing is not none) %}
@@ -38,3 +43,16 @@
 
     {{ return({"relations": [target_relation]}) }}
 {%- endmaterialization %}
+
+
+{#- Whether the statement would make the view that is there: Postgres says so of a temporary one, in its own words. -#}
+{% macro is_same_view(existing, sql) -%}
+    {%- set candidate = "pg_temp." ~ adapter.quote(existing.identifier ~ "__candidate") -%}
+    {%- do run_query("create temporary view " ~ candidate.removeprefix("pg_temp.") ~ " as (" ~ sql ~ ")") -%}
+    {%- set answer = run_query(
+        "select pg_get_viewdef('" ~ candidate ~ "'::regclass) = pg_get_viewdef('" ~ existing.include(database=false)
+        ~ "'::regclass)"
+    ) -%}
+    {%- do run_query("drop view " ~ candidate) -%}
+    {{ return(answer.rows[0][0]) }}
+{%- endmacro %}

@@ -1,5 +1,7 @@
 """Numeric and text events of both lanes: revisions, repeats, what is no number, and what is no release."""
 
+import random
+import string
 from datetime import date
 from typing import Any
 
@@ -80,3 +82,83 @@ def test_a_value_that_came_by_both_lanes_is_one_observation(warehouse: Databases
     assert warehouse.query("warehouse", "select value, reference_date from marts.fct_text_events") == [
         (".", date(1946, 1, 1))
     ]
+
+
+LATEST = (
+    "select value::text, is_latest from marts.fct_numeric_events where series_id = '{0}' union all "
+    "select value, is_latest from marts.fct_text_events where series_id = '{0}' order by 2, 1"
+)
+
+
+def test_a_rate_that_a_later_history_lacks_is_withdrawn_and_may_come_back(warehouse: Databases) -> None:
+    """By a word, by an empty cell, by a day that is gone; not by a file whose dates cannot be read."""
+    other = {"Date": "2024-06-25", "USD": "1.07", "JPY": "170", "CHF": "0.95"}
+    warehouse.ingest("ecb__reference_rates", [rates(USD="24.237", JPY="171.31", CHF="0.96"), other], "a")
+    warehouse.build(*EVENTS)
+    warehouse.ingest("ecb__reference_rates", [rates(USD="N/A", JPY=None, CHF="0.96"), other], "b")
+    warehouse.build(*EVENTS)
+    day = "reference_date = '2024-06-26'"
+    query = f"select series_id, value, is_latest from marts.fct_{{}}_events where {day} order by 1"
+    assert warehouse.query("warehouse", query.format("numeric")) == [
+        ("CHF", 0.96, True), ("JPY", 171.31, False), ("USD", 24.237, False)
+    ]  # fmt: skip
+    assert warehouse.query("warehouse", query.format("text")) == [("JPY", None, True), ("USD", "N/A", True)]
+
+    # A history that is not whole says nothing by what it lacks; then the day is gone; then it is back.
+    warehouse.ingest("ecb__reference_rates", [{**other, "Date": "26 June"}, other], "c")
+    warehouse.build(*EVENTS)
+    assert warehouse.query("warehouse", query.format("numeric"))[0] == ("CHF", 0.96, True)
+    warehouse.ingest("ecb__reference_rates", [other], "d")
+    warehouse.build(*EVENTS)
+    assert warehouse.query("warehouse", query.format("numeric"))[0] == ("CHF", 0.96, False)
+    assert warehouse.query("warehouse", query.format("text"))[0] == ("CHF", None, True)
+    warehouse.ingest("ecb__reference_rates", [rates(USD="24.237", JPY="N/A", CHF="0.96"), other], "e")
+    warehouse.build(*EVENTS)
+    events = (
+        "select event_key, is_repeat, is_latest from marts.fct_{}_events "
+        f"where {day} order by loaded_at, event_key"
+    )  # fmt: skip
+    history = [warehouse.query("warehouse", events.format(kind)) for kind in ("numeric", "text")]
+    assert history == [
+        [
+            ("ecb:CHF:2024-06-26:1", False, False), ("ecb:JPY:2024-06-26:1", False, False),
+            ("ecb:USD:2024-06-26:1", False, False), ("ecb:CHF:2024-06-26:3", False, True),
+            ("ecb:USD:2024-06-26:3", False, True),
+        ],
+        [
+            ("ecb:JPY:2024-06-26:2", False, True), ("ecb:USD:2024-06-26:2", False, False),
+            ("ecb:CHF:2024-06-26:2", False, False),
+        ],
+    ]  # fmt: skip
+    # The loads alone give the same history.
+    dbt.run(warehouse.stack.settings, ["run", "--full-refresh"])
+    assert [warehouse.query("warehouse", events.format(kind)) for kind in ("numeric", "text")] == history
+
+
+def test_a_number_that_becomes_a_point_is_the_latest_of_neither_value(warehouse: Databases) -> None:
+    """FRED's 100.4, a point, 101, a point again: each is news, and one is the latest over both marts."""
+    warehouse.ingest("fred__series", [SERIES], "s")
+    for number, value in enumerate(("100.4", ".", "101", "."), start=1):
+        warehouse.ingest("fred__observations", [observation(value, f"2024-10-0{number}")], f"v{number}")
+        warehouse.build(*EVENTS)
+    assert warehouse.query("warehouse", LATEST.format("GDP")) == [
+        (".", False), ("100.4", False), ("101", False), (".", True)
+    ]  # fmt: skip
+    assert warehouse.query("warehouse", "select count(*) from marts.fct_text_events where is_repeat") == [(0,)]
+
+
+def test_an_entry_whose_id_is_longer_than_an_index_takes_is_a_row(warehouse: Databases) -> None:
+    """4,000 letters, twice the same, and once another at the end."""
+    letters = "".join(random.Random(7).choices(string.ascii_letters, k=4_000))
+    event = {
+        "source_system": "s", "event_publisher": "p", "value": "v", "unit": "u", "description": "d",
+        "log_epoch": 1, "kafka_partition": 0, "received_at": at("08 10:00:00"),
+    }  # fmt: skip
+    ids = (letters, letters, letters[:-1] + "0")
+    warehouse.promote(
+        "economic_event_text", [event | {"kafka_offset": n, "attributes": {"id": i}} for n, i in enumerate(ids)], "a"
+    )
+    warehouse.build("fct_text_events")
+    assert warehouse.query("warehouse", "select is_repeat, is_latest from marts.fct_text_events order by kafka_offset") == [
+        (False, True), (True, False), (False, True)
+    ]  # fmt: skip

@@ -1,8 +1,13 @@
 """Ticks, books, bars and symbols of the warehouse, load after load."""
 
+import random
+import shutil
+import string
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.dbt_project.conftest import Databases, level, tick
@@ -100,3 +105,148 @@ def test_a_value_that_cannot_be_cast_is_counted_and_named_and_its_row_stays(ware
         "transformer",
     ) == [("stg_realtime__market_ticks", "price", 2), ("stg_realtime__market_ticks", "traded_at", 2)]  # fmt: skip
     assert warehouse.query("warehouse", "select count(*), count(traded_at) from marts.fct_market_ticks") == [(3, 1)]
+
+
+def test_what_a_stranger_sends_is_a_row_whatever_its_length_and_its_joiners(warehouse: Databases) -> None:
+    """Ids and names that no index takes, an id that says nothing, and names that joined would be one."""
+    rng = random.Random(7)
+    long_id = "".join(rng.choices(string.ascii_letters, k=4_000))
+    wide = "".join(chr(rng.randrange(0x10000, 0x1FFFF)) for _ in range(200))
+    names = [("x", "A:B C"), ("x:A", "B C"), (wide, wide), (wide, wide[:-1] + "0")]
+    named = [
+        tick(n, "08 10:00:00", source_system=source, symbol=symbol, attributes={"id": long_id})
+        for n, (source, symbol) in enumerate(names)
+    ]
+    without = [tick(n, "08 10:00:00", attributes={"id": ""}) for n in (10, 11)]
+    warehouse.promote("market_tick", [*named, *without], "a")
+    books = [level(n, long_id, ("bid", n), 1, "08 10:00:00", of=2) for n in (1, 2)]
+    warehouse.promote("order_book_l2", books, "b")
+    warehouse.build("dim_symbols", "fct_bars_1m")
+    warehouse.promote("market_tick", [named[0] | {"kafka_offset": 20}], "c")
+    warehouse.build("dim_symbols", "fct_bars_1m")
+    assert warehouse.query(
+        "warehouse", "select kafka_offset from marts.fct_market_ticks where is_resent or is_resent is null"
+    ) == [(20,)]
+    assert warehouse.query(
+        "warehouse",
+        "select source_system, symbol, trade_count from marts.fct_bars_1m where symbol_key like 'x%' "
+        "or symbol = 'A/B' order by 1",
+    ) == [("venue", "A/B", 2), ("x", "A:B C", 1), ("x:A", "B C", 1)]
+    assert warehouse.query("warehouse", "select count(*), max(octet_length(symbol_key)) < 510 from marts.dim_symbols") == [
+        (5, True)
+    ]  # fmt: skip
+    assert warehouse.query("warehouse", "select count(*) from marts.fct_order_book_levels where is_whole_snapshot") == [
+        (2,)
+    ]  # fmt: skip
+
+
+def test_a_bar_whose_only_trade_turns_out_to_be_sent_again_goes(warehouse: Databases) -> None:
+    """The venue gave the trade another time when it sent it again, and the first sending is promoted last."""
+    again = {"attributes": {"id": "t1"}}
+    warehouse.promote("market_tick", [tick(9, "09 10:00:00", **again), tick(10, "09 11:00:00")], "a")
+    warehouse.build("fct_bars_1m")
+    warehouse.promote("market_tick", [tick(1, "08 10:00:00", **again)], "b")
+    warehouse.build("fct_bars_1m")
+    assert [row[0] for row in warehouse.query("warehouse", BARS)] == [
+        "venue:A/B:2024-08-08T10:00Z", "venue:A/B:2024-08-09T11:00Z"
+    ]  # fmt: skip
+
+
+SOURCE = """
+sources:
+  - name: venue
+    schema: ingestion
+    tables:
+      - name: trades
+        identifier: venue__trades
+        columns:
+          - {name: id, data_type: text}
+          - {name: price, data_type: text}
+          - {name: at, data_type: text}
+          - {name: load_id, data_type: text}
+          - {name: file_name, data_type: text}
+          - {name: loaded_at, data_type: timestamptz}
+"""
+STAGING = """
+with
+
+trades as (
+
+    select * from {{ source_or_empty("venue", "trades") }} as loaded
+
+),
+
+final as (
+
+    select
+        'venue__trades' as source_table,
+        'venue' as source_system,
+        'A/B' as symbol,
+        {{ blank_to_null("trades.id") }} as trade_id,
+        trades.load_id,
+        trades.file_name,
+        null::jsonb as attributes,
+        {{ cast_text("trades.price", "double precision") }} as price,
+        1::double precision as size,
+        {{ record_number("trades") }} as record_number,
+        {{ cast_text("trades.at", "timestamptz") }} as traded_at,
+        trades.loaded_at
+    from trades
+
+)
+
+select * from final
+"""
+
+
+def test_a_batch_source_of_ticks_that_loads_late_is_seen_and_its_repeats_are_marked(
+    warehouse: Databases, tmp_path: Path
+) -> None:
+    """One staging folder and one line: its load began before the day was promoted that is here already."""
+    project = tmp_path / "dbt_project"
+    shutil.copytree(dbt.DBT_PROJECT, project, ignore=shutil.ignore_patterns("target", "logs"))
+    staging = project / "models" / "staging" / "venue"
+    staging.mkdir()
+    (staging / "_venue__sources.yml").write_text(SOURCE)
+    (staging / "stg_venue__trades.sql").write_text(STAGING)
+    united = project / "models" / "intermediate" / "market" / "int_market_ticks_united.sql"
+    listed = "{%- set batch = [\n"
+    assert listed in united.read_text()
+    united.write_text(united.read_text().replace(listed, f'{listed}    ref("stg_venue__trades"),\n'))
+
+    def build() -> None:
+        selected = ["--select", "+fct_bars_1m", "+dim_symbols", "--project-dir", str(project)]
+        dbt.run(warehouse.stack.settings, ["run", *selected])
+
+    def load(load: str, *trades: tuple[str | None, str, str]) -> None:
+        rows = [{"id": name, "price": price, "at": f"2024-08-{time}Z"} for name, price, time in trades]
+        warehouse.ingest("venue__trades", rows, load)
+        with psycopg.connect(warehouse.stack.dsn("warehouse", "ingest_writer")) as connection:
+            connection.execute(
+                "update ingestion.venue__trades set loaded_at = loaded_at - interval '1 day' where load_id = %s", [load]
+            )
+
+    warehouse.promote("market_tick", [tick(1, "08 10:00:01", 5, attributes={"id": "7"})], "a")
+    build()
+    load("v1", ("7", "5", "08 10:00:01"), ("8", "6", "08 10:00:02"), (None, "7", "08 10:00:03"))
+    build()
+    load("v2", ("8", "6", "08 10:00:02"), (None, "7", "08 10:00:03"), (None, "7", "08 10:00:03"))
+    build()
+    rows = warehouse.query("warehouse", "select market_tick_key, is_resent from marts.fct_market_ticks order by 1")
+    assert sorted(rows) == [
+        ("market_tick:1:0:1", False),
+        ("v1.gz:1", False),
+        ("v2.gz:1", False),
+        ("v2.gz:2", False),
+        ("venue:A/B:7:v1.gz:2", True),
+        ("venue:A/B:8:v1.gz:3", False),
+        ("venue:A/B:8:v2.gz:3", True),
+    ]
+    assert warehouse.query("warehouse", BARS) == [bar("08T10:00Z", "5", "7", "5", "7", "5", 5, True)]
+    assert warehouse.query("warehouse", "select symbol_key from marts.dim_symbols") == [("venue:A/B",)]
+    dbt.run(
+        warehouse.stack.settings,
+        ["run", "--full-refresh", "--select", "+fct_bars_1m", "+dim_symbols", "--project-dir", str(project)],
+    )
+    again = warehouse.query("warehouse", "select market_tick_key, is_resent from marts.fct_market_ticks order by 1")
+    assert again == rows

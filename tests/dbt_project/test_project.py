@@ -1,5 +1,6 @@
 """The project's own rules over manifest.json, dbt by hand, and who may read what."""
 
+import fcntl
 import json
 import subprocess
 from pathlib import Path
@@ -134,3 +135,31 @@ def test_a_view_is_replaced_where_it_stands(warehouse: Databases) -> None:
         connection.execute("create view staging.stg_fred__series as select 1 as other")
     warehouse.build("stg_fred__series")
     assert warehouse.query("warehouse", "select title from staging.stg_fred__series", "transformer") == []
+
+
+def test_a_view_that_did_not_change_is_left_alone_and_no_lock_is_waited_for_without_a_limit(
+    warehouse: Databases,
+) -> None:
+    """Somebody who holds what a replacement would need holds up nobody whose view is as it was."""
+    views = ["staging.stg_realtime__market_ticks", "intermediate.int_market_ticks_united"]
+    made = "select xmin::text from pg_class where oid = any('{%s}'::regclass[]) order by oid" % ",".join(views)
+    warehouse.build("int_market_ticks_united")
+    before = warehouse.query("warehouse", made, "transformer")
+    with psycopg.connect(warehouse.stack.dsn("warehouse", "transformer")) as reader:
+        reader.execute("select * from intermediate.int_market_ticks_united")
+        warehouse.build("int_market_ticks_united")
+    assert warehouse.query("warehouse", made, "transformer") == before
+    [shown] = dbt.run(
+        warehouse.stack.settings, ["show", "--inline", "select current_setting('lock_timeout') as limit_of_a_lock"]
+    )
+    assert shown.agate_table.rows[0][0] == "1min"
+
+
+def test_a_run_whose_turn_does_not_come_says_so(warehouse: Databases) -> None:
+    folder = dbt.artifacts(warehouse.stack.settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(DbtError, match=r"expected its turn within 0\.2 s, the run before has not ended"):
+            dbt.run(warehouse.stack.settings, ["parse"], turn_seconds=0.2)
+    dbt.run(warehouse.stack.settings, ["parse"])

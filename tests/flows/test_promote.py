@@ -14,11 +14,12 @@ import pytest
 
 from flows.account import Balance, account
 from flows.errors import AlreadyRunning, NotClosed, NotPromoted
-from flows.promote import only_one, stage
+from flows.promote import build, only_one, stage
 from flows.running import run_flow
 from flows.trim import trim
 from tests.dbt_project.conftest import Databases
 from tests.flows.conftest import AS_OF, DAY, TOPIC, Feed
+from tidemark.dbt import DbtError
 
 
 def promote(feed: Feed) -> list[dict[str, Any]]:
@@ -199,3 +200,25 @@ def test_a_promotion_killed_at_any_step_is_taken_up_by_the_next(feed: Feed) -> N
         "market_tick", 1, 0, consumed=feed.next - feed.first, promoted=feed.next - feed.first
     )
     assert str(DAY) in finished.stdout
+
+
+def test_a_topic_that_cannot_be_built_stops_no_other(feed: Feed) -> None:
+    """Nor does a model that only reads what was built hold a day: its failure is said when the day has left."""
+    feed.add(3)
+    promote(feed)
+    settings, broken = feed.stack.settings, "alter table marts.{} add column other int"
+    mended = broken.replace("add column other int", "drop column if exists other")
+    with psycopg.connect(feed.stack.dsn("warehouse"), autocommit=True) as connection:
+        try:
+            connection.execute(broken.format("fct_order_book_levels"))
+            built = build(settings, [TOPIC, "order_book_l2"])
+            assert set(built.held) == {"order_book_l2"}
+            connection.execute(broken.format("dim_symbols"))
+            feed.add(2)
+            with pytest.raises(DbtError, match=r"dim_symbols \(error"):
+                promote(feed)
+        finally:
+            for table in ("fct_order_book_levels", "dim_symbols"):
+                connection.execute(mended.format(table))
+    assert feed.counts() == (0, 5)
+    promote(feed)

@@ -30,14 +30,14 @@
 {% endtest %}
 
 
-{#- Of the recent loads, as many rows as another model has. -#}
-{% test same_count(model, compare_model) %}
+{#- Of the recent loads, as many rows as another model has of those that the condition names. -#}
+{% test same_count(model, compare_model, compare_condition="true") %}
     with
 
     counted as (
         select
             (select count(1) from {{ model }} where {{ is_recent() }}) as row_count,
-            (select count(1) from {{ compare_model }} where {{ is_recent() }}) as expected_count
+            (select count(1) from {{ compare_model }} where {{ is_recent() }} and {{ compare_condition }}) as expected_count
     )
 
     select *

@@ -25,7 +25,7 @@ final as (
             select
                 recent.*,
                 row_number() over (
-                    partition by recent.entry
+                    partition by recent.is_id, recent.series_id, recent.entry
                     order by
                         recent.received_at desc, recent.log_epoch desc, recent.kafka_offset desc
                 ) as newest
@@ -46,6 +46,12 @@ final as (
                         || ':'
                         || events.kafka_offset
                     ) as entry,
+                    -- What tells an id from a series and its date that read the same.
+                    events.attributes ->> 'id' is not null as is_id,
+                    case
+                        when events.attributes ->> 'id' is null
+                            then events.attributes ->> 'series_id'
+                    end as series_id,
                     events.log_epoch,
                     events.kafka_offset,
                     events.received_at

@@ -1,56 +1,120 @@
 {{
     config(
         materialized="incremental",
-        incremental_strategy="merge",
+        incremental_strategy="upsert",
         unique_key="event_key",
         on_schema_change="fail",
-        indexes=[{"columns": ["observation_key"]}, {"columns": ["loaded_at"]}],
+        indexes=[
+            {"columns": ["event_key"], "unique": true},
+            {"columns": ["observation_key", "coalesce(vintage_date, '-infinity')"]},
+            {"columns": ["source_table", "loaded_at"]},
+        ],
     )
 }}
 with
 
-observations as (
+loads as (
 
     select * from {{ ref("stg_fred__observations") }}
+    {% if is_incremental() %}
+    where {{ is_new_load(this) }}
+    {% endif %}
 
 ),
 
 -- A row whose date could not be read is counted in int_bad_casts_counted.
-released as (
+arrived as (
 
     select
-        source_system || ':' || series_id || ':' || reference_date as observation_key,
-        source_system,
-        series_id,
-        value_text,
-        load_id,
-        file_name,
-        value,
-        reference_date,
-        vintage_date,
-        vintage_end_date,
-        loaded_at
-    from observations
-    where
-        value_text is not null
-        and reference_date is not null
-        {% if is_incremental() %}
-        and loaded_at > (select coalesce(max(loaded_at), '-infinity') from {{ this }})
-        {% endif %}
+        *,
+        {{ joined_key(["source_system", "series_id"]) }} || ':' || reference_date as observation_key
+    from loads
+    where value_text is not null and reference_date is not null
 
 ),
 
-changed as (
+vintages as (
 
-    {{ changed_statements("released") }}
+    select distinct
+        observation_key,
+        vintage_date
+    from arrived
+    order by observation_key asc, vintage_date asc
+
+),
+
+-- Of each vintage, what was said last: the index is asked for it.
+said as (
+
+    select
+        vintages.*,
+        newest.value_text,
+        newest.statement
+    from vintages
+    cross join
+        lateral (
+            {% if is_incremental() -%}
+            select
+                changed.value_text,
+                changed.statement
+            from {{ this }} as changed
+            where
+                changed.observation_key = vintages.observation_key
+                and coalesce(changed.vintage_date, '-infinity')
+                = coalesce(vintages.vintage_date, '-infinity')
+            order by changed.statement desc
+            limit 1
+            {%- else -%}
+            select
+                null::text as value_text,
+                null::bigint as statement
+            where false
+            {%- endif %}
+        ) as newest
+
+),
+
+-- What each load says of each observation and its vintage, and what was said before.
+compared as (
+
+    select
+        arrived.*,
+        coalesce(said.statement, 0) as statements_before,
+        case
+            when row_number() over history = 1 then said.value_text
+            else lag(arrived.value_text) over history
+        end as value_text_before
+    from arrived
+    left join said
+        on
+            arrived.observation_key = said.observation_key
+            and arrived.vintage_date is not distinct from said.vintage_date
+    window history as (
+        partition by arrived.observation_key, arrived.vintage_date
+        order by arrived.loaded_at, arrived.file_name
+    )
+
+),
+
+counted as (
+
+    select
+        *,
+        statements_before + row_number() over (
+            partition by observation_key, vintage_date
+            order by loaded_at, file_name
+        ) as statement
+    from compared
+    where value_text is distinct from value_text_before
 
 ),
 
 final as (
 
     select
-        event_key,
+        observation_key || coalesce(':' || vintage_date, '') || ':' || statement as event_key,
         observation_key,
+        source_table,
         source_system,
         series_id,
         value_text,
@@ -62,7 +126,7 @@ final as (
         vintage_date,
         vintage_end_date,
         loaded_at
-    from changed
+    from counted
 
 )
 

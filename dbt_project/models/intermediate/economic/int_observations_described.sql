@@ -26,19 +26,28 @@ final as (
     select
         observations.event_key,
         observations.observation_key,
-        'fred__observations' as source_table,
+        case
+            when observations.value is null then 'economic_event_text'
+            else 'economic_event_numeric'
+        end as category,
+        observations.source_table,
         observations.source_system,
         'Federal Reserve Bank of St. Louis' as event_publisher,
         observations.series_id,
-        observations.value_text,
         latest_series.unit,
         latest_series.title as description,
         observations.load_id,
         observations.file_name,
+        case when observations.value is null then observations.value_text end as text_value,
+        null::jsonb as attributes,
         observations.value,
+        null::smallint as log_epoch,
+        null::smallint as kafka_partition,
+        null::bigint as kafka_offset,
         observations.reference_date,
         observations.vintage_date,
         observations.vintage_end_date,
+        null::timestamptz as received_at,
         observations.loaded_at
     from observations
     left join latest_series on observations.series_id = latest_series.series_id

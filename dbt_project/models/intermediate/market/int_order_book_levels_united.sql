@@ -1,4 +1,5 @@
 {%- set columns = [
+    "source_table",
     "source_system",
     "symbol",
     "side",
@@ -34,7 +35,7 @@ final as (
         || kafka_partition
         || ':'
         || kafka_offset as order_book_level_key,
-        source_system || ':' || symbol as symbol_key,
+        {{ joined_key(["source_system", "symbol"]) }} as symbol_key,
         united.*
     from united
 

@@ -23,10 +23,12 @@ ticked as (
         max(traded_at) as last_traded_at,
         null::timestamptz as last_book_at,
         max(loaded_at) as ticks_loaded_at,
-        null::timestamptz as books_loaded_at
+        null::timestamptz as books_loaded_at,
+        max(built_at) as ticks_built_at,
+        null::timestamptz as books_built_at
     from ticks
     {% if is_incremental() %}
-    where loaded_at > (select coalesce(max(ticks_loaded_at), '-infinity') from {{ this }})
+    where built_at > {{ newest(this, "ticks_built_at") }}
     {% endif %}
     group by symbol_key, source_system, symbol
 
@@ -42,10 +44,12 @@ booked as (
         null::timestamptz as last_traded_at,
         max(book_at) as last_book_at,
         null::timestamptz as ticks_loaded_at,
-        max(loaded_at) as books_loaded_at
+        max(loaded_at) as books_loaded_at,
+        null::timestamptz as ticks_built_at,
+        max(built_at) as books_built_at
     from levels
     {% if is_incremental() %}
-    where loaded_at > (select coalesce(max(books_loaded_at), '-infinity') from {{ this }})
+    where built_at > {{ newest(this, "books_built_at") }}
     {% endif %}
     group by symbol_key, source_system, symbol
 
@@ -66,7 +70,9 @@ seen as (
         last_traded_at,
         last_book_at,
         ticks_loaded_at,
-        books_loaded_at
+        books_loaded_at,
+        ticks_built_at,
+        books_built_at
     from {{ this }}
     {% endif %}
 
@@ -85,7 +91,9 @@ final as (
         max(last_traded_at) as last_traded_at,
         max(last_book_at) as last_book_at,
         max(ticks_loaded_at) as ticks_loaded_at,
-        max(books_loaded_at) as books_loaded_at
+        max(books_loaded_at) as books_loaded_at,
+        max(ticks_built_at) as ticks_built_at,
+        max(books_built_at) as books_built_at
     from seen
     group by symbol_key, source_system, symbol
 

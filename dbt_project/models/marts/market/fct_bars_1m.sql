@@ -1,79 +1,19 @@
 {{
     config(
         unique_key="bar_key",
+        meta={"gone_where": "trade_count = 0"},
         indexes=[
-            {"columns": ["symbol", "bar_start_at"]},
-            {"columns": ["loaded_at"]},
+            {"columns": ["symbol_key", "bar_start_at"]},
+            {"columns": ["built_at"]},
+            {"columns": ["is_final"]},
         ],
     )
 }}
 with
 
-ticks as (
+ticks as not materialized (
 
     select * from {{ ref("fct_market_ticks") }}
-
-),
-
-{% if is_incremental() -%}
-arrived as (
-
-    select * from ticks
-    where loaded_at > (select coalesce(max(loaded_at), '-infinity') from {{ this }})
-
-),
-
--- A bar is computed whole again when its minute got a tick, when one of its ticks turned out to be re-sent,
--- or while it is not final.
-touched as (
-
-    select
-        source_system,
-        symbol,
-        {{ minute_of("traded_at") }} as bar_start_at
-    from arrived
-    union
-    select
-        resent.source_system,
-        resent.symbol,
-        {{ minute_of("resent.traded_at") }} as bar_start_at
-    from ticks as resent
-    inner join arrived using (source_system, symbol, trade_id)
-    where resent.is_resent
-    union
-    select
-        source_system,
-        symbol,
-        bar_start_at
-    from {{ this }}
-    where not is_final
-
-),
-
-{% endif -%}
-counted as (
-
-    select
-        ticks.*,
-        {{ minute_of("ticks.traded_at") }} as bar_start_at
-    from ticks
-    {% if is_incremental() %}
-    inner join touched
-        on
-            ticks.source_system = touched.source_system
-            and ticks.symbol = touched.symbol
-            -- The equality is for many minutes, the range for the index and few of them.
-            and {{ minute_of("ticks.traded_at") }} = touched.bar_start_at
-            and ticks.traded_at >= touched.bar_start_at
-            and ticks.traded_at < touched.bar_start_at + interval '1 minute'
-    {% endif %}
-    where not ticks.is_resent and ticks.traded_at is not null
-
-),
-
-bars as (
-
-    {{ bars_1m("counted", also={"loaded_at": "max(loaded_at)"}) }}
 
 ),
 
@@ -85,12 +25,77 @@ tidemark as (
 
 ),
 
+{% if is_incremental() -%}
+-- A bar is computed whole again when its minute got a tick, when one of its ticks turned out to be re-sent,
+-- or when it has become final.
+touched as (
+
+    select
+        symbol_key,
+        {{ minute_of("traded_at") }} as bar_start_at
+    from ticks
+    where built_at > {{ newest(this, "built_at") }} and traded_at is not null
+    union
+    select
+        bars.symbol_key,
+        bars.bar_start_at
+    from {{ this }} as bars
+    cross join tidemark
+    where
+        not bars.is_final
+        and {{ is_final_bar("bars.bar_start_at", upper="tidemark.tidemark_at") }}
+    order by symbol_key, bar_start_at
+
+),
+
+{% endif -%}
+-- Without the offset the planner may read the whole table instead of asking its index for each minute.
+counted as (
+
+    select
+        ticks.*,
+        {{ minute_of("ticks.traded_at") }} as bar_start_at
+    {% if is_incremental() %}
+    from touched
+    cross join
+        lateral (
+            select here.* from ticks as here
+            where
+                here.symbol_key = touched.symbol_key
+                and here.traded_at >= touched.bar_start_at
+                and here.traded_at < touched.bar_start_at + interval '1 minute'
+            offset 0
+        ) as ticks
+    {% else %}
+    from ticks
+    {% endif %}
+    where ticks.traded_at is not null
+
+),
+
+bars as (
+
+    {{
+        bars_1m(
+            "counted",
+            also={
+                "is_of_batch": "bool_and(received_at is null)",
+                "loaded_at": "max(loaded_at)",
+                "built_at": "max(built_at)",
+            },
+            then=["loaded_at", "load_id", "record_number", "market_tick_key"],
+            counts="not is_resent",
+        )
+    }}
+
+),
+
 final as (
 
     select
-        bars.source_system || ':' || bars.symbol || ':'
+        {{ joined_key(["bars.source_system", "bars.symbol"]) }} || ':'
         || to_char(bars.bar_start_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"') as bar_key,
-        bars.source_system || ':' || bars.symbol as symbol_key,
+        {{ joined_key(["bars.source_system", "bars.symbol"]) }} as symbol_key,
         bars.source_system,
         bars.symbol,
         bars.open,
@@ -99,11 +104,17 @@ final as (
         bars.close,
         bars.volume,
         bars.trade_count,
-        {{ is_final_bar("bars.bar_start_at", upper="tidemark.tidemark_at") }} as is_final,
+        bars.is_of_batch
+        or coalesce({{ is_final_bar("bars.bar_start_at", upper="tidemark.tidemark_at") }}, false)
+            as is_final,
         bars.bar_start_at,
-        bars.loaded_at
+        bars.loaded_at,
+        bars.built_at
     from bars
     cross join tidemark
+    {% if not is_incremental() %}
+    where bars.trade_count > 0
+    {% endif %}
 
 )
 

@@ -1,18 +1,20 @@
 {{
     config(
         unique_key="market_tick_key",
-        merge_update_columns=["is_resent"],
+        merge_update_columns=["loaded_at", "is_resent", "built_at"],
         indexes=[
-            {"columns": ["symbol", "traded_at"]},
-            {"columns": ["trade_id", "symbol"]},
+            {"columns": ["symbol_key", "traded_at"]},
+            {"columns": [hashed_id("trade_id")]},
             {"columns": ["received_at"]},
-            {"columns": ["loaded_at"]},
+            {"columns": ["source_table", "loaded_at"]},
+            {"columns": ["loaded_at", "built_at"], "type": "brin"},
         ],
     )
 }}
 {%- set columns = [
     "market_tick_key",
     "symbol_key",
+    "source_table",
     "source_system",
     "symbol",
     "trade_id",
@@ -20,6 +22,7 @@
     "attributes",
     "price",
     "size",
+    "record_number",
     "log_epoch",
     "kafka_partition",
     "kafka_offset",
@@ -36,30 +39,57 @@ arrived as (
         null::boolean as was_resent
     from {{ ref("int_market_ticks_united") }}
     {% if is_incremental() %}
-    where loaded_at > (select coalesce(max(loaded_at), '-infinity') from {{ this }})
+    where {{ is_new_load(this) }}
     {% endif %}
 
 ),
 
--- What is here of the same trades: a day that is promoted late may hold the first of them.
+{% if is_incremental() -%}
+-- In the order of the index, which is asked for each.
+trades as (
+
+    select distinct
+        {{ hashed_id("trade_id") }} as trade_hash,
+        symbol_key,
+        trade_id
+    from arrived
+    where trade_id is not null
+    order by trade_hash
+
+),
+
+-- What is here of the same trades: a day that is promoted late may hold the first of them. Without the offset the
+-- planner may read the whole table instead.
+here as (
+
+    select same.*
+    from trades
+    cross join
+        lateral (
+            select
+                {{ columns }},
+                is_resent as was_resent
+            from {{ this }} as ticks
+            where
+                {{ hashed_id("ticks.trade_id") }} = trades.trade_hash
+                and ticks.trade_id = trades.trade_id
+                and ticks.symbol_key = trades.symbol_key
+            offset 0
+        ) as same
+    where not exists (
+            select 1 from arrived
+            where arrived.market_tick_key = same.market_tick_key
+        )
+
+),
+
+{% endif -%}
 gathered as (
 
     select * from arrived
     {% if is_incremental() %}
     union all
-    select
-        {{ columns }},
-        is_resent as was_resent
-    from {{ this }}
-    where
-        (source_system, symbol, trade_id) in (
-            select
-                source_system,
-                symbol,
-                trade_id
-            from arrived
-        )
-        and market_tick_key not in (select market_tick_key from arrived)
+    select * from here
     {% endif %}
 
 ),
@@ -68,7 +98,8 @@ marked as (
 
     select
         *,
-        {{ is_resent_tick() }} as is_resent
+        {{ is_resent_tick(then=["loaded_at", "load_id", "record_number", "market_tick_key"]) }}
+            as is_resent
     from gathered
 
 ),
@@ -78,6 +109,7 @@ final as (
     select
         market_tick_key,
         symbol_key,
+        source_table,
         source_system,
         symbol,
         trade_id,
@@ -85,13 +117,15 @@ final as (
         attributes,
         price,
         size,
+        record_number,
         log_epoch,
         kafka_partition,
         kafka_offset,
         is_resent,
         traded_at,
         received_at,
-        loaded_at
+        loaded_at,
+        now() as built_at
     from marked
     where was_resent is distinct from is_resent
 

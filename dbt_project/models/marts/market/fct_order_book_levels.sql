@@ -1,18 +1,20 @@
 {{
     config(
         unique_key="order_book_level_key",
-        merge_update_columns=["is_resent", "is_whole_snapshot"],
+        merge_update_columns=["loaded_at", "is_resent", "is_whole_snapshot", "built_at"],
         indexes=[
-            {"columns": ["symbol", "book_at"]},
-            {"columns": ["snapshot_id"]},
+            {"columns": ["symbol_key", "book_at"]},
+            {"columns": [hashed_id("snapshot_id")]},
             {"columns": ["received_at"]},
-            {"columns": ["loaded_at"]},
+            {"columns": ["source_table", "loaded_at"]},
+            {"columns": ["loaded_at", "built_at"], "type": "brin"},
         ],
     )
 }}
 {%- set columns = [
     "order_book_level_key",
     "symbol_key",
+    "source_table",
     "source_system",
     "symbol",
     "side",
@@ -40,31 +42,58 @@ arrived as (
         null::boolean as was_whole_snapshot
     from {{ ref("int_order_book_levels_united") }}
     {% if is_incremental() %}
-    where loaded_at > (select coalesce(max(loaded_at), '-infinity') from {{ this }})
+    where {{ is_new_load(this) }}
     {% endif %}
 
 ),
 
--- What is here of the same snapshots: one that crosses midnight is promoted in two days.
+{% if is_incremental() -%}
+-- In the order of the index, which is asked for each.
+snapshots as (
+
+    select distinct
+        {{ hashed_id("snapshot_id") }} as snapshot_hash,
+        symbol_key,
+        snapshot_id
+    from arrived
+    where snapshot_id is not null
+    order by snapshot_hash
+
+),
+
+-- What is here of the same snapshots: one that crosses midnight is promoted in two days. Without the offset the planner
+-- may read the whole table instead.
+here as (
+
+    select same.*
+    from snapshots
+    cross join
+        lateral (
+            select
+                {{ columns }},
+                is_resent as was_resent,
+                is_whole_snapshot as was_whole_snapshot
+            from {{ this }} as levels
+            where
+                {{ hashed_id("levels.snapshot_id") }} = snapshots.snapshot_hash
+                and levels.snapshot_id = snapshots.snapshot_id
+                and levels.symbol_key = snapshots.symbol_key
+            offset 0
+        ) as same
+    where not exists (
+            select 1 from arrived
+            where arrived.order_book_level_key = same.order_book_level_key
+        )
+
+),
+
+{% endif -%}
 gathered as (
 
     select * from arrived
     {% if is_incremental() %}
     union all
-    select
-        {{ columns }},
-        is_resent as was_resent,
-        is_whole_snapshot as was_whole_snapshot
-    from {{ this }}
-    where
-        (source_system, symbol, snapshot_id) in (
-            select
-                source_system,
-                symbol,
-                snapshot_id
-            from arrived
-        )
-        and order_book_level_key not in (select order_book_level_key from arrived)
+    select * from here
     {% endif %}
 
 ),
@@ -92,6 +121,7 @@ final as (
     select
         order_book_level_key,
         symbol_key,
+        source_table,
         source_system,
         symbol,
         side,
@@ -109,7 +139,8 @@ final as (
         is_whole_snapshot,
         book_at,
         received_at,
-        loaded_at
+        loaded_at,
+        now() as built_at
     from counted
     where (was_resent, was_whole_snapshot) is distinct from (is_resent, is_whole_snapshot)
 

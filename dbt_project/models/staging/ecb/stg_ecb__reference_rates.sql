@@ -29,6 +29,7 @@ cells as (
 final as (
 
     select
+        'ecb__reference_rates' as source_table,
         source_system,
         currency,
         rate_text,

@@ -26,6 +26,7 @@ named as (
 final as (
 
     select
+        'fred__observations' as source_table,
         source_system,
         series_id,
         value_text,

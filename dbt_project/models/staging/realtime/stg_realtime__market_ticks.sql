@@ -21,7 +21,7 @@ named as (
     select
         {{ blank_to_null("market_ticks.source_system") }} as source_system,
         {{ blank_to_null("market_ticks.symbol") }} as symbol,
-        parsed.fields ->> 'id' as trade_id,
+        {{ blank_to_null("(parsed.fields ->> 'id')") }} as trade_id,
         market_ticks.load_id,
         market_ticks.file_name,
         market_ticks.attributes,
@@ -45,6 +45,7 @@ named as (
 final as (
 
     select
+        'realtime__market_tick' as source_table,
         source_system,
         symbol,
         trade_id,

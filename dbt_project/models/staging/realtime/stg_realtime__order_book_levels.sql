@@ -24,7 +24,7 @@ named as (
         {{ blank_to_null("order_book_levels.source_system") }} as source_system,
         {{ blank_to_null("order_book_levels.symbol") }} as symbol,
         {{ blank_to_null("order_book_levels.side") }} as side,
-        parsed.fields ->> 'snapshot_id' as snapshot_id,
+        {{ blank_to_null("(parsed.fields ->> 'snapshot_id')") }} as snapshot_id,
         order_book_levels.load_id,
         order_book_levels.file_name,
         order_book_levels.attributes,
@@ -51,6 +51,7 @@ named as (
 final as (
 
     select
+        'realtime__order_book_l2' as source_table,
         source_system,
         symbol,
         side,

@@ -1,0 +1,115 @@
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="upsert",
+        unique_key="event_key",
+        merge_update_columns=["loaded_at", "is_repeat", "is_latest", "built_at"],
+        on_schema_change="fail",
+        indexes=[
+            {"columns": ["event_key"], "unique": true},
+            {"columns": ["observation_key"]},
+            {"columns": ["source_table", "loaded_at"]},
+            {"columns": ["category", "built_at"]},
+        ],
+    )
+}}
+{%- set columns = event_columns() | join(", ") -%}
+with
+
+arrived as (
+
+    select
+        {{ columns }},
+        null::boolean as was_repeat,
+        null::boolean as was_latest
+    from {{ ref("int_events_united") }}
+    {% if is_incremental() %}
+    where {{ is_new_load(this) }}
+    {% endif %}
+
+),
+
+{% if is_incremental() -%}
+-- In the order of the index, which is asked for each.
+touched as (
+
+    select distinct observation_key from arrived
+    order by observation_key
+
+),
+
+-- New rows can change the marks of rows that are here, so every observation that they touch is marked whole. Without
+-- the offset the planner may read the whole table instead.
+here as (
+
+    select same.*
+    from touched
+    cross join
+        lateral (
+            select
+                {{ columns }},
+                is_repeat as was_repeat,
+                is_latest as was_latest
+            from {{ this }} as events
+            where events.observation_key = touched.observation_key
+            offset 0
+        ) as same
+    where not exists (
+            select 1 from arrived
+            where arrived.event_key = same.event_key
+        )
+
+),
+
+{% endif -%}
+gathered as (
+
+    select * from arrived
+    {% if is_incremental() %}
+    union all
+    select * from here
+    {% endif %}
+
+),
+
+-- In the order in which their publisher (vintage) and then the warehouse (load) came to know them.
+marked as (
+
+    select
+        *,
+        coalesce(
+            category = lag(category) over history
+            and value is not distinct from lag(value) over history
+            and text_value is not distinct from lag(text_value) over history,
+            false
+        ) as is_repeat
+    from gathered
+    window history as (partition by observation_key order by {{ event_order() }})
+
+),
+
+ranked as (
+
+    select
+        *,
+        not is_repeat
+        and row_number() over states = count(1) over (partition by observation_key, is_repeat)
+            as is_latest
+    from marked
+    window states as (partition by observation_key, is_repeat order by {{ event_order() }})
+
+),
+
+final as (
+
+    select
+        {{ columns }},
+        is_repeat,
+        is_latest,
+        now() as built_at
+    from ranked
+    where (was_repeat, was_latest) is distinct from (is_repeat, is_latest)
+
+)
+
+select * from final
