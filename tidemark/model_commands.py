@@ -9,19 +9,21 @@ def models() -> None:
 
 
 @models.command("rebuild")
-@click.argument("names", nargs=-1, required=True, metavar="MODEL...")
+@click.argument("names", nargs=-1, metavar="[MODEL]...")
 def rebuild_tables(names: tuple[str, ...]) -> None:
     """Build the tables of these models, and what reads them, anew from all that was ever loaded.
 
+    Without a name, of all that `tidemark up` finds as an older version made them.
     For a table that an older version made with other columns. The old table is read until the new one is whole, which
     takes as much disk again; a view that was not made by dbt and reads the table is dropped with it.
 
     \b
-    Example:
+    Examples:
+      tidemark models rebuild
       tidemark models rebuild fct_market_ticks
     """
     from tidemark.models import rebuild
     from tidemark.settings import load
 
-    rebuild(load(), names)
-    click.echo(f"{', '.join(names)}: built anew, with all that reads them")
+    built = rebuild(load(), names)
+    click.echo(f"{', '.join(built)}: built anew, with all that reads them" if built else "no table is of another shape")

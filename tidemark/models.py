@@ -50,16 +50,33 @@ def outgrown(settings: Settings) -> list[Outgrown]:
     return found
 
 
-def rebuild(settings: Settings, names: tuple[str, ...]) -> None:
-    """Build these models' tables, and all that reads them, from the ingestion tables; readers see the old until then.
+def rebuild(settings: Settings, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Build these models' tables (none named: all that were outgrown), and what reads them, from the ingestion tables.
 
-    ConfigurationError where a name is no model with a table; DbtError as `dbt.run`.
+    Readers see the old tables until then. A table that is new to this version is built too: another may read it. Gives
+    the names. ConfigurationError where a name is no model with a table; DbtError as `dbt.run`.
     """
     known = [model for _, model, _ in _models()]
+    names = names or tuple(table.model for table in outgrown(settings))
     for name in names:
         if name not in known:
             raise ConfigurationError(f"expected a model of {', '.join(known)}, received {name!r}")
-    dbt.run(settings, ["run", "--full-refresh", "--select", *(f"{name}+" for name in names)])
+    if names:
+        views = [f"+{name},config.materialized:view" for name in names]  # what the tables read is of this version too
+        selected = [*(f"{name}+" for name in names), *views, *_not_built(settings)]
+        dbt.run(settings, ["run", "--full-refresh", "--select", *selected])
+    return names
+
+
+def _not_built(settings: Settings) -> list[str]:
+    """Models of which the warehouse has nothing yet."""
+    with connect(settings, "warehouse", dbt.ROLE) as connection:
+        query = "select to_regclass(%s) is null"
+        return [
+            model
+            for schema, model, _ in _models()
+            if connection.execute(query, (f"{schema}.{model}",)).fetchall()[0][0]
+        ]
 
 
 def _models() -> Iterator[tuple[str, str, Columns]]:

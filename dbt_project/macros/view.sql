@@ -49,9 +49,10 @@
 {% macro is_same_view(existing, sql) -%}
     {%- set candidate = "pg_temp." ~ adapter.quote(existing.identifier ~ "__candidate") -%}
     {%- do run_query("create temporary view " ~ candidate.removeprefix("pg_temp.") ~ " as (" ~ sql ~ ")") -%}
+    {#- It may have gone since dbt looked: with a view that it reads, whose columns changed in this run. -#}
     {%- set answer = run_query(
-        "select pg_get_viewdef('" ~ candidate ~ "'::regclass) = pg_get_viewdef('" ~ existing.include(database=false)
-        ~ "'::regclass)"
+        "select coalesce(pg_get_viewdef('" ~ candidate ~ "'::regclass) = pg_get_viewdef(to_regclass('"
+        ~ existing.include(database=false) ~ "')), false)"
     ) -%}
     {%- do run_query("drop view " ~ candidate) -%}
     {{ return(answer.rows[0][0]) }}

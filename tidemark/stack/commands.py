@@ -55,6 +55,8 @@ def up() -> None:
         click.echo(sentence)
     for table in old_tables:
         click.echo(f"warehouse: {table}", err=True)
+    if len(old_tables) > 1:
+        click.echo("warehouse: `tidemark models rebuild` builds all of them", err=True)
     _print_status(local.status(settings))
     for sentence in guard.shortfalls(settings):
         click.echo(sentence)
