@@ -46,7 +46,7 @@ class PostgresServer:
 
 @dataclass(frozen=True)
 class Administrator:
-    """Who sets up a server: a superuser, or one with CREATEDB and CREATEROLE. Only `up` and `access` ask for it."""
+    """Who sets up a server: a superuser, or one with CREATEDB and CREATEROLE. Only `up` and `env` ask for it."""
 
     user: str
     password: str = field(repr=False)
