@@ -107,7 +107,10 @@ def _require_entry(settings: Settings) -> None:
             client.read_flows(limit=1)
     except PrefectHTTPStatusError as error:
         if error.response.status_code not in {401, 403}:
-            raise
+            raise StackError(
+                f"expected the Prefect server at {prefect_url(settings)} to list its flows, received HTTP "
+                f"{error.response.status_code}: see `tidemark logs`, and `tidemark status`"
+            ) from None
         raise refusal(settings, error.response.status_code) from None
 
 

@@ -112,11 +112,12 @@ def without_credentials(url: str) -> str:
         parts = conninfo_to_dict(url)
     except ProgrammingError:
         return url  # whoever reads it says what is wrong with it
-    rest = {
-        key: str(value) for key, value in parts.items() if key not in {"user", "password", "host", "port", "dbname"}
-    }
-    port = f":{parts['port']}" if parts.get("port") else ""
-    return f"postgresql://{_host(str(parts.get('host') or ''))}{port}/{parts.get('dbname') or ''}{_query(rest)}"
+    rest = {key: str(value) for key, value in parts.items() if key not in {"user", "password", "dbname"}}
+    database, host, port = quote(str(parts.get("dbname") or ""), safe=""), rest.get("host", ""), rest.get("port", "")
+    if "," in host + port:  # whoever reads it says that one is expected
+        return f"postgresql:///{database}{_query(rest)}"
+    options = {key: value for key, value in rest.items() if key not in _NOT_OPTIONS}
+    return f"postgresql://{_host(host)}{f':{port}' if port else ''}/{database}{_query(options)}"
 
 
 def _host(host: str) -> str:

@@ -36,7 +36,7 @@ FORMER = "passwords.json"  # where version 0.1.0 kept all of them
 def credential(settings: Settings, name: str) -> str:
     """The password of one role; StackError where `tidemark up` has not made it."""
     try:
-        return (settings.home / FOLDER / name).read_text()
+        return (settings.home / FOLDER / name).read_text().removesuffix("\n")  # as an editor, or echo, leaves it
     except FileNotFoundError:
         raise StackError(
             f"expected the password of {name} in {settings.home / FOLDER}, found none: run `tidemark up` first, "

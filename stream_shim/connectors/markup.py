@@ -35,7 +35,7 @@ def parse(kind: str, body: bytes, *, most: int, path: str = "") -> Any:
     if done.returncode == BEYOND or done.returncode < 0:
         raise beyond
     if done.returncode:
-        raise RuntimeError(done.stderr.decode())
+        raise ValueError(f"its parser ended with {done.returncode}: {done.stderr.decode().strip()[-200:]}")
     refuse_too_many(done.stdout, (b",", b"{", b"["), most)
     return json.loads(done.stdout)
 

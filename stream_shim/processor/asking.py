@@ -43,7 +43,9 @@ class Asking:
                 self._go_on(meanwhile, stop, deadline)
 
     def _go_on(self, meanwhile: Callable[[], None], stop: threading.Event, deadline: float) -> None:
-        if stop.is_set() or time.monotonic() >= deadline:
+        if stop.is_set():
+            raise NotTaken("expected the destination to answer before the end, it has not yet")
+        if time.monotonic() >= deadline:
             raise NotTaken(f"expected the destination to answer within {self._answer_seconds:g} s, it has not yet")
         meanwhile()
 

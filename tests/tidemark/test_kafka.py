@@ -26,8 +26,9 @@ from tidemark.credentials import ALL, KAFKA_ADMINISTRATOR, KAFKA_NODE, KAFKA_ROL
 from tidemark.errors import ConfigurationError, StackError
 from tidemark.kafka import admin, kafka_client, lacking_rights, reachable_kafka
 from tidemark.settings import Settings
-from tidemark.stack import checks, kafka, local, properties
+from tidemark.stack import checks, kafka, local, process, properties
 from tidemark.stack.jars import class_path
+from tidemark.stack.process import Launch, server_environment
 
 PARTITION = TopicPartition("market_tick", 0)
 
@@ -136,7 +137,14 @@ def test_an_open_broker_s_store_is_taken_over_with_its_records_and_offsets(kafka
     settings = kafka_only.settings
     folder = settings.home / kafka.NAME
     shutil.copytree(open_store, folder)
-    local.up(settings)
+    properties.write(folder / "server.properties", unsecured(settings, folder / "data"))
+    earlier = [
+        *_java(settings),
+        "kafka.Kafka",
+        str(folder / "server.properties"),
+    ]  # still runs, as `up` of then left it
+    process.spawn(settings.home, kafka.NAME, Launch(earlier, server_environment(), folder), kafka.ports(settings))
+    assert local.up(settings) == ["Kafka let in whoever called: it was ended and started anew"]
     assert _read(settings) == ([b"0", b"1", b"2"], 2)
     assert not _enters_without_a_password(kafka_bootstrap(settings))
     assert not (folder / "takeover.properties").exists()

@@ -66,7 +66,7 @@ def test_servers_listen_on_loopback_only(stack: Stack) -> None:
 
 
 def test_no_server_is_given_a_secret_of_the_caller(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TIDEMARK_FRED_API_KEY", "PGPASSWORD", "DBT_PASSWORD", "PREFECT_API_AUTH_STRING"):
+    for name in ("TIDEMARK_FRED_API_KEY", "PGPASSWORD", "DBT_PASSWORD", "PREFECT_API_AUTH_STRING", "VENUE_KEY"):
         monkeypatch.setenv(name, "hidden")
     for server in local.SERVERS:
         assert "hidden" not in server.prepare(stack.settings).env.values()

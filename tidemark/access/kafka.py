@@ -61,6 +61,7 @@ def _acl(role: str, operation: str, kind: Any, name: str) -> Any:
 
 def _write_rights(client: "KafkaAdminClient") -> None:
     from kafka.admin import ACLFilter
+    from kafka.errors import NoError
 
     wanted, there = _wanted(), {acl for role in KAFKA_ROLES for acl in granted(client, role)}
     made = client.create_acls(sorted(wanted - there, key=repr)) if wanted - there else {"failed": []}
@@ -70,8 +71,9 @@ def _write_rights(client: "KafkaAdminClient") -> None:
         ACLFilter(acl.principal, acl.host, acl.operation, acl.permission_type, acl.resource_pattern)
         for acl in there - wanted
     ]
-    if surplus:
-        client.delete_acls(surplus)
+    for right, _, failure in client.delete_acls(surplus) if surplus else ():
+        if failure is not NoError:
+            raise StackError(f"expected Kafka to take back {right}, which no part has any more, it said: {failure}")
 
 
 def granted(client: "KafkaAdminClient", role: str) -> set[Any]:

@@ -156,21 +156,23 @@ def _format(settings: Settings, java: list[str], data: Path, folder: Path) -> No
     shutil.rmtree(half, ignore_errors=True)
     java_properties.write(configuration, properties(settings, half))
     users.unlink(missing_ok=True)
-    users.touch(mode=0o600)
-    users.write_text(
-        "".join(
-            f"--add-scram\nSCRAM-SHA-512=[name={user},password={credential(settings, user)}]\n"
-            for user in (KAFKA_ADMINISTRATOR, KAFKA_NODE)
-        )
-    )
     cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(configuration), f"@{users}"]
-    made = subprocess.run(
-        [*java, *tool], cwd=folder, env=server_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    configuration.unlink()
-    users.unlink()
+    try:
+        users.touch(mode=0o600)
+        users.write_text(
+            "".join(
+                f"--add-scram\nSCRAM-SHA-512=[name={user},password={credential(settings, user)}]\n"
+                for user in (KAFKA_ADMINISTRATOR, KAFKA_NODE)
+            )
+        )
+        made = subprocess.run(
+            [*java, *tool], cwd=folder, env=server_environment(), stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+    finally:  # also on an interrupt: both hold passwords
+        configuration.unlink()
+        users.unlink(missing_ok=True)
     if made.returncode != 0:
         shutil.rmtree(half, ignore_errors=True)
         said = (made.stderr or made.stdout).strip().splitlines()[-1:]
@@ -179,8 +181,8 @@ def _format(settings: Settings, java: list[str], data: Path, folder: Path) -> No
 
 
 def outdated(settings: Settings, running: psutil.Process) -> str:
-    """Nothing: no version started it otherwise than is good enough now."""
-    return ""
+    """Why the broker that runs is to be started anew, or nothing."""
+    return "" if _is_secured(settings.home.resolve() / NAME / "server.properties") else "let in whoever called"
 
 
 def ready(settings: Settings) -> bool:

@@ -190,15 +190,17 @@ def _initialise(settings: Settings, data: Path, identity: Identity) -> None:
     if identity.user is not None:
         for path in (half, password):
             os.chown(path, *identity.user)
-    made = subprocess.run(
-        [
-            *identity.prefix, str(programs() / "initdb"), "--pgdata", str(half), "--username", LOCAL_ADMINISTRATOR,
-            "--pwfile", str(password), "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
-            "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--data-checksums",
-        ],
-        cwd=data.parent, env=_environment(), capture_output=True, text=True, check=False, **become(identity.user),
-    )  # fmt: skip
-    password.unlink()
+    try:
+        made = subprocess.run(
+            [
+                *identity.prefix, str(programs() / "initdb"), "--pgdata", str(half), "--username", LOCAL_ADMINISTRATOR,
+                "--pwfile", str(password), "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
+                "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--data-checksums",
+            ],
+            cwd=data.parent, env=_environment(), capture_output=True, text=True, check=False, **become(identity.user),
+        )  # fmt: skip
+    finally:  # also on an interrupt
+        password.unlink()
     if made.returncode != 0:
         shutil.rmtree(half, ignore_errors=True)
         raise StackError(
@@ -208,8 +210,10 @@ def _initialise(settings: Settings, data: Path, identity: Identity) -> None:
 
 
 def outdated(settings: Settings, running: psutil.Process) -> str:
-    """Nothing: no version started it otherwise than is good enough now."""
-    return ""
+    """Why the server that runs is to be started anew, or nothing."""
+    given = running.cmdline()
+    missing = [key for key, value in CONFIGURATION.items() if f"{key}={value}" not in given]
+    return f"ran with another {', '.join(missing)}" if missing else ""
 
 
 def ready(settings: Settings) -> bool:

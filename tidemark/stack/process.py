@@ -17,6 +17,10 @@ from tidemark.errors import StackError
 
 # A start time is computed from the boot time, which a stepped clock moves a little.
 START_TIME_TOLERANCE = 2.0
+OF_A_SERVER = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "NO_COLOR",
+    "LD_LIBRARY_PATH", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
+)  # fmt: skip
 LOG_LIMIT = 5_000_000  # bytes; a longer log begins anew when its server starts
 
 # A detached child may outlive this process; one that Python forgot would be reported as a leak.
@@ -43,9 +47,8 @@ class Record:
 
 
 def server_environment() -> dict[str, str]:
-    """The caller's environment without what is not a server's: Tidemark's settings, and what `tidemark env` exports."""
-    ours = ("TIDEMARK_", "PG", "DBT_", "PREFECT_")
-    return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    """What a server needs of the caller's environment: whatever else is there may be a secret of somebody's."""
+    return {key: value for key, value in os.environ.items() if key in OF_A_SERVER or key.startswith("LC_")}
 
 
 def record_path(home: Path, name: str) -> Path:
