@@ -9,13 +9,20 @@ MAKEFLAGS += --no-print-directory
 PYTHONS := $(shell sed -n 's/^requires-python = "\(.*\)"$$/\1/p' pyproject.toml)
 # The interpreter to take; empty: the first on PATH that fits, else one that uv fetches.
 PYTHON ?=
-# The user's uv, else one of our own in a private folder.
-UV := $(or $(shell command -v uv),.uv/bin/uv)
+# The user's uv, by name, as make can name no file whose path has a space; else one of our own in a private folder.
+UV := $(or $(shell uv --version >/dev/null 2>&1 && echo uv),.uv/bin/uv)
+OWN_UV := $(filter .uv/bin/uv,$(UV))
 BIN := .venv/bin
 TIDEMARK := $(BIN)/tidemark
 
 export UV_LINK_MODE ?= copy
 export UV_PYTHON_PREFERENCE ?= system
+# Where the home cannot be written, uv's cache is below this folder too.
+WRITABLE := dir="$${XDG_CACHE_HOME:-$$(echo ~)/.cache}/uv"; until [ -e "$$dir" ]; do dir=$$(dirname "$$dir"); done; \
+	[ -d "$$dir" ] && [ -w "$$dir" ] && echo yes
+ifeq ($(UV_CACHE_DIR)$(shell $(WRITABLE)),)
+export UV_CACHE_DIR := $(CURDIR)/.uv/cache
+endif
 
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
@@ -99,18 +106,18 @@ GONE := $(shell [ -x $(BIN)/python ] || echo gone)
 .PHONY: gone
 gone:
 
-.venv/.installed: $(GONE) requirements.lock pyproject.toml | $(UV) $(BIN)/python
+.venv/.installed: $(GONE) requirements.lock pyproject.toml | $(OWN_UV) $(BIN)/python
 	@echo "installing what requirements.lock names into .venv"
 	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements.lock
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv-sql/.installed: $(GONE) requirements-sql.lock | $(UV) $(BIN)/python
+.venv-sql/.installed: $(GONE) requirements-sql.lock | $(OWN_UV) $(BIN)/python
 	@[ -x .venv-sql/bin/python ] || { rm -rf .venv-sql; $(UV) venv -q --python $(BIN)/python .venv-sql; }
 	@$(UV) pip sync -q --python .venv-sql/bin/python --require-hashes requirements-sql.lock
 	@touch $@
 
-$(BIN)/python: | $(UV)
+$(BIN)/python: | $(OWN_UV)
 	@rm -rf .venv; python="$(PYTHON)"; \
 	if [ -n "$$python" ]; then \
 		"$$python" -c '$(FITS)' "$(PYTHONS)" 2>/dev/null || { \
@@ -131,6 +138,10 @@ FETCH_PYTHON = { \
 	exit 1; }
 
 # Any Python that has pip brings uv, also one that does not fit. Where it comes without venv, pip alone does.
+# The user's own settings of pip would put it elsewhere.
+.uv/bin/uv: export PIP_USER := 0
+.uv/bin/uv: export PIP_TARGET :=
+.uv/bin/uv: export PIP_PREFIX :=
 .uv/bin/uv:
 	@echo "installing uv into .uv"
 	@why="no Python"; \

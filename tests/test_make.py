@@ -175,6 +175,47 @@ def test_a_python_that_does_not_fit_still_brings_uv(bare: Checkout, python: str 
     check_sentence(done, "UV_PYTHON_DOWNLOADS=never")
 
 
+@pytest.mark.parametrize("python", [BASE, NO_VENV], ids=["venv", "pip alone"])
+def test_settings_of_pip_that_put_packages_elsewhere_do_not_count(
+    bare: Checkout, tmp_path: Path, python: str | Path
+) -> None:
+    bare.put(MINOR, python)
+    elsewhere = {"PIP_USER": "1", "PIP_TARGET": str(tmp_path / "target"), "PIP_PREFIX": str(tmp_path / "prefix")}
+    done = bare.make(".uv/bin/uv", **elsewhere)
+    assert (done.returncode, done.stdout) == (0, "installing uv into .uv\n"), done.stderr
+    assert (bare.folder / ".uv/bin/uv").exists()
+    assert not (tmp_path / "target").exists()
+    assert not (tmp_path / "prefix").exists()
+
+
+def test_a_uv_below_a_path_with_a_space_is_taken(bare: Checkout, tmp_path: Path) -> None:
+    place = tmp_path / "Max Muster"
+    place.mkdir()
+    (place / "uv").symlink_to(uv())
+    bare.put(MINOR, BASE)
+    done = bare.make(PATH=f"{place}:{bare.bin}")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert not (bare.folder / ".uv").exists()
+
+
+def test_a_uv_that_does_not_run_is_not_taken(bare: Checkout) -> None:
+    bare.put("uv", BROKEN)
+    bare.put(MINOR, BASE)
+    done = bare.make()
+    assert (done.returncode, done.stdout) == (0, "installing uv into .uv\n"), done.stderr
+
+
+def test_where_the_home_cannot_be_written_the_cache_of_uv_is_in_the_checkout(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.touch()
+    checkout.put(MINOR, BASE)
+    done = checkout.make(HOME=str(home), XDG_CACHE_HOME="", UV_CACHE_DIR="")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert (checkout.folder / ".uv/cache").is_dir()
+
+
 def test_without_uv_and_without_python_one_sentence_says_what_to_do(bare: Checkout) -> None:
     bare.put("python3", BROKEN)
     check_sentence(bare.make(), "expected uv on PATH, or a Python with pip", "(no Python)", "install uv or python3-pip")

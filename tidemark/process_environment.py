@@ -16,6 +16,11 @@ ADMINISTRATORS = ("TIDEMARK_REALTIME_URL", "TIDEMARK_WAREHOUSE_URL")  # an addre
 # What `tidemark env` gives a person's shell for psql, dbt and Prefect's own commands; ours have files of their own.
 OF_A_SHELL = ("PGPASSWORD", "DBT_PASSWORD", "DBT_REALTIME_PASSWORD", "PREFECT_API_AUTH_STRING")
 
+# What libpq reads of a shell that its list of options does not name.
+OF_LIBPQ = ("PGSERVICEFILE", "PGSYSCONFDIR", "PGDATESTYLE", "PGTZ", "PGGEQO")
+# How a server of others is trusted: its URL may leave that to these.
+OF_TRUST = ("PGREQUIREAUTH", "PGSSL", "PGGSS", "PGKRB", "PGCHANNELBINDING")
+
 
 def secret_variables() -> set[str]:
     """The variables of every setting that is a secret."""
@@ -44,3 +49,22 @@ def forget_administrators() -> None:
     if clean != dict(os.environ):
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], clean)
+
+
+def of_libpq(environ: Mapping[str, str]) -> set[str]:
+    """The variables that would turn a client of ours to another server, or to another reading of values.
+
+    libpq takes from the environment what a URL does not say: a service, an address, an sslmode that the local server
+    does not have, a date style, digits of numbers.
+    """
+    from psycopg import pq
+
+    names = {option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar}.union(OF_LIBPQ)
+    trusted = OF_TRUST if any(environ.get(name) for name in ADMINISTRATORS) else OF_TRUST[:1]
+    return {name for name in names & environ.keys() if not name.startswith(trusted)}
+
+
+def forget_libpq() -> None:
+    """Let no client of this process, nor of a child, read what a person's shell has for psql."""
+    for name in of_libpq(os.environ):
+        del os.environ[name]

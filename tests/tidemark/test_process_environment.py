@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Stack
 from tests.stream_shim.conftest import until
 from tidemark.credentials import ADMINISTRATOR, FOLDER, LOCAL_ADMINISTRATOR, credential
-from tidemark.process_environment import of_a_part, without_administrators
+from tidemark.process_environment import of_a_part, of_libpq, without_administrators
 from tidemark.stack.process import find
 
 SOURCES = """\
@@ -56,6 +56,24 @@ def test_a_part_is_given_the_secrets_that_it_names_and_no_other_setting_that_is_
         "FIRST_KEY": "first-hidden", "SECOND_KEY": "second-hidden",
     }  # fmt: skip
     assert "TIDEMARK_FRED_API_KEY" in of_a_part(HIDDEN, ["TIDEMARK_FRED_API_KEY"])
+
+
+def test_what_a_shell_has_for_psql_is_forgotten_but_how_a_server_of_others_is_trusted() -> None:
+    shell = dict.fromkeys(
+        ("PGSSLMODE", "PGSSLROOTCERT", "PGREQUIREAUTH", "PGHOSTADDR", "PGSERVICE", "PGTZ", "PGX"), "x"
+    )
+    assert of_libpq(shell) == {"PGSSLMODE", "PGSSLROOTCERT", "PGHOSTADDR", "PGSERVICE", "PGTZ"}
+    assert of_libpq(shell | {"TIDEMARK_REALTIME_URL": "postgresql://h"}) == {"PGHOSTADDR", "PGSERVICE", "PGTZ"}
+
+
+def test_no_variable_of_libpq_keeps_a_command_from_the_local_databases(stack: Stack) -> None:
+    shell = {
+        "PGSSLMODE": "require", "PGGSSENCMODE": "require", "PGTARGETSESSIONATTRS": "standby", "PGSERVICE": "nowhere",
+        "PGHOSTADDR": "127.0.0.2", "PGOPTIONS": "-c default_transaction_read_only=on -c extra_float_digits=0",
+    }  # fmt: skip
+    for command in ("account", "up"):
+        done = stack.run(command, **shell)
+        assert done.returncode == 0, done.stderr
 
 
 @contextmanager

@@ -16,10 +16,11 @@ import psycopg
 import pytest
 
 from tests.conftest import Stack, new_settings
-from tidemark.credentials import KAFKA_ADMINISTRATOR
+from tests.stream_shim.conftest import until
+from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
 from tidemark.errors import StackError
 from tidemark.kafka import kafka_client
-from tidemark.stack import checks, jars, local, postgres, process
+from tidemark.stack import checks, jars, kafka, local, postgres, process
 
 
 @pytest.fixture
@@ -138,6 +139,23 @@ def test_an_initdb_that_was_killed_midway_is_made_anew(postgres_only: Stack) -> 
     local.up(postgres_only.settings)
     assert _states(postgres_only)["postgres"] == "running"
     assert not half.exists()
+
+
+def test_kafka_runs_below_any_letters_whatever_locale_and_options_of_java_the_caller_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = new_settings(tmp_path / "Müller & Söhne 100%")
+    monkeypatch.setenv("LC_ALL", "C")
+    for name in ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"):
+        monkeypatch.setenv(name, "-javaagent:/nowhere.jar")
+    checks.make_home(settings.home)
+    ensure_credentials(settings)
+    launch = kafka.prepare(settings)  # formats its storage
+    process.spawn(settings.home, kafka.NAME, launch, kafka.ports(settings))
+    try:
+        until(lambda: kafka.ready(settings), "Kafka to answer")
+    finally:
+        process.stop(settings.home, kafka.NAME, kafka.STOP_SIGNAL)
 
 
 def test_a_cluster_with_parts_missing_is_kept_and_what_was_started_beside_it_ends(

@@ -20,7 +20,7 @@ from tidemark.settings import Settings
 from tidemark.stack import kafka_takeover
 from tidemark.stack import properties as java_properties
 from tidemark.stack.jars import class_path
-from tidemark.stack.process import Launch, server_environment
+from tidemark.stack.process import Launch, java_environment
 
 NAME = "kafka"
 TITLE = "Kafka"
@@ -133,7 +133,7 @@ def prepare(settings: Settings) -> Launch:
     elif not _is_secured(configuration):
         kafka_takeover.take_over(settings, java, folder, lambda once: properties(once, data))
     java_properties.write(configuration, properties(settings, data))  # last: it says that all this was done
-    return Launch([*java, "kafka.Kafka", str(configuration)], server_environment(), folder)
+    return Launch([*java, "kafka.Kafka", str(configuration)], java_environment(), folder)
 
 
 def _is_secured(configuration: Path) -> bool:
@@ -167,7 +167,7 @@ def _format(settings: Settings, java: list[str], data: Path, folder: Path) -> No
             )
         )
         made = subprocess.run(
-            [*java, *tool], cwd=folder, env=server_environment(), stdin=subprocess.DEVNULL, capture_output=True,
+            [*java, *tool], cwd=folder, env=java_environment(), stdin=subprocess.DEVNULL, capture_output=True,
             text=True, check=False,
         )  # fmt: skip
     finally:  # also on an interrupt: both hold passwords

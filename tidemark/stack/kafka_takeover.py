@@ -51,7 +51,7 @@ def take_over(
     try:
         with process.log_path(settings.home, NAME).open("wb") as output:
             broker = subprocess.Popen(
-                argv, cwd=folder, env=process.server_environment(), stdin=subprocess.DEVNULL, stdout=output,
+                argv, cwd=folder, env=process.java_environment(), stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         try:

@@ -51,6 +51,15 @@ def server_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key in OF_A_SERVER or key.startswith("LC_")}
 
 
+def java_environment() -> dict[str, str]:
+    """The same for a program in Java: in UTF-8, as Java finds no path with other letters in another locale.
+
+    The options that the caller keeps for Java programs (a heap, an agent) are not this server's.
+    """
+    options = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
+    return {key: value for key, value in server_environment().items() if key not in options} | {"LC_ALL": "C.UTF-8"}
+
+
 def record_path(home: Path, name: str) -> Path:
     """The pid file of one server."""
     return home / "run" / f"{name}.json"
