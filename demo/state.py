@@ -69,16 +69,16 @@ def _held(settings: Settings) -> Iterator[str]:
 
 def _tables_with_rows(settings: Settings) -> list[str]:
     """The tables of both databases that hold a row; Postgres runs for the question, and is as it was afterwards."""
-    from tidemark.stack import local, postgres, process
+    from tidemark.stack import guard, local, postgres, process
 
     alone = settings.model_copy(update={"kafka_bootstrap": "none", "prefect_url": "none"})
-    ran = process.find(settings.home, postgres.NAME) is not None
+    asleep = [server for server in (guard, postgres) if process.find(settings.home, server.NAME) is None]
     local.up(alone)
     try:
         return [f"{database}.{name}" for database in DATABASES for name in _filled(dsn(settings, database))]
     finally:
-        if not ran:
-            process.stop(settings.home, postgres.NAME, postgres.STOP_SIGNAL)
+        for server in asleep:
+            process.stop(settings.home, server.NAME, server.STOP_SIGNAL)
 
 
 def _filled(address: str) -> Iterator[str]:
@@ -87,7 +87,8 @@ def _filled(address: str) -> Iterator[str]:
 
     with psycopg.connect(address) as connection:
         tables = connection.execute(
-            "select schemaname, tablename from pg_tables where schemaname not in ('pg_catalog', 'information_schema')"
+            "select schemaname, tablename from pg_tables where tablename <> 'turn' "
+            "and schemaname not in ('pg_catalog', 'information_schema', 'migration', 'guard')"  # no data of anybody's
         ).fetchall()
         for schema, table in tables:
             if connection.execute(SQL("select from {} limit 1").format(Identifier(schema, table))).rowcount:

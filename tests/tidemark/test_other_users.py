@@ -133,5 +133,5 @@ def test_a_server_that_asks_for_the_password_as_it_is_gets_none(clean_warehouse:
 
 def test_the_squatter_would_get_it_from_a_client_that_demands_nothing() -> None:
     with Squatter() as squatter, pytest.raises(psycopg.OperationalError):
-        psycopg.connect(f"postgresql://a:secret@127.0.0.1:{squatter.port}/")
+        psycopg.connect(f"postgresql://a:secret@127.0.0.1:{squatter.port}/?require_auth=password")
     assert b"secret" in squatter.calls[0]
