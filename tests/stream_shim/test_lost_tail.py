@@ -95,6 +95,7 @@ def test_a_log_cut_and_filled_beyond_the_old_end_ends_the_epoch_and_every_new_re
     assert balances(own_lane) == [(1, 100, 0, 0), (2, 100, 0, 0)]
 
 
+@pytest.mark.faults
 def test_a_processor_that_runs_meanwhile_stops_and_takes_nothing_of_the_new_log(own_lane: Lane) -> None:
     produce(own_lane, 1000, 100)
     with own_lane.running("processor") as process:
@@ -112,6 +113,7 @@ def test_a_processor_that_runs_meanwhile_stops_and_takes_nothing_of_the_new_log(
     assert balances(own_lane) == [(1, 100, 0, 0), (2, 100, 0, 0)]
 
 
+@pytest.mark.faults
 def test_a_processor_that_has_read_a_log_to_its_end_goes_on_after_the_broker_was_killed(own_lane: Lane) -> None:
     produce(own_lane, 1000, 50)
     with own_lane.running("processor"):

@@ -156,6 +156,7 @@ def test_an_open_broker_s_store_is_taken_over_with_its_records_and_offsets(kafka
     assert _read(settings) == ([b"0", b"1", b"2"], 2)
 
 
+@pytest.mark.faults
 def test_a_take_over_that_was_killed_leaves_no_open_broker_and_is_made_again(
     kafka_only: Stack, open_store: Path
 ) -> None:

@@ -118,7 +118,7 @@ class Squatter:
     "command",
     [
         "account", "quarantine list", "ingest run ecb", "check", "promote",
-        "catalog docs", "up",
+        "catalog docs",
     ],
 )  # fmt: skip
 def test_a_server_that_asks_for_the_password_as_it_is_gets_none(clean_warehouse: Stack, command: str) -> None:
@@ -127,6 +127,16 @@ def test_a_server_that_asks_for_the_password_as_it_is_gets_none(clean_warehouse:
         url = f"postgresql://{owner}@127.0.0.1:{squatter.port}/"
         named = {"TIDEMARK_REALTIME_URL": url, "TIDEMARK_WAREHOUSE_URL": url}
         assert clean_warehouse.run(*command.split(), **named).returncode != 0
+    assert squatter.calls
+    assert not [call for call in squatter.calls if call.startswith(b"p")]
+
+
+def test_up_gives_it_no_password_either(new_stack: Stack) -> None:
+    nowhere = {"TIDEMARK_PREFECT_URL": "http://127.0.0.1:9/api", "TIDEMARK_KAFKA_BOOTSTRAP": "127.0.0.1:9"}
+    with Squatter() as squatter:
+        url = f"postgresql://boss:secret@127.0.0.1:{squatter.port}/"
+        named = {"TIDEMARK_REALTIME_URL": url, "TIDEMARK_WAREHOUSE_URL": url}
+        assert new_stack.run("up", **named, **nowhere).returncode == 1
     assert squatter.calls
     assert not [call for call in squatter.calls if call.startswith(b"p")]
 

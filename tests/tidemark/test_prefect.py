@@ -149,6 +149,7 @@ def test_the_string_is_in_no_argument_log_or_file_of_prefect(stack: Stack) -> No
         assert encoded.encode() not in content, path
 
 
+@pytest.mark.faults
 def test_a_server_that_an_older_version_left_open_is_ended_by_up_and_asks_afterwards(
     stack: Stack, new_stack: Stack
 ) -> None:
