@@ -58,17 +58,17 @@ def take(connection: Connection[Any], name: str, seconds: float, shared: bool = 
         text = sql.Literal(table.as_string(None))
         found = connection.execute(_HOLDER.format(table=table, text=text), (name,)).fetchall()
         raise TurnTaken(
-            f"{name}: expected no other at the same time, one has not ended within {seconds:g} s ({_who(found)})"
+            f"{name}: expected no other at the same time, one has not ended within {seconds:g} s ({_who(found)}"
         ) from None
 
 
 def _who(found: list[tuple[bool, str]]) -> str:
-    for certain, holder in found:
-        if certain:
-            return f"{holder}: wait for it, or end it"
+    certain = [holder for known, holder in found if known or len(found) == 1]
+    if certain:
+        return f"{certain[0]}): wait for it, or end it"
     if not found:
-        return "who it is cannot be seen any more: wait for it"
-    return f"one of {', '.join(holder for _, holder in found)}: wait for it"
+        return "who it is cannot be seen any more): wait for it"
+    return f"one of {', '.join(holder for _, holder in found)}): wait for it"
 
 
 def _limit(connection: Connection[Any], lock_timeout: str) -> None:
