@@ -31,6 +31,14 @@ LIMITS = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
 }
+# The same for a stream, which goes on as soon as it can; no URL says otherwise.
+PROMPT_LIMITS: dict[str, Any] = {
+    "connect_timeout": "5",
+    "tcp_user_timeout": "15000",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+}
 FULL_SECONDS = 20.0
 FULL_RETRY_SECONDS = 0.2
 
@@ -176,6 +184,14 @@ def connect(settings: Settings, database: str, role: str, **options: Any) -> "Co
 def is_full(refusal: str) -> bool:
     """Whether a server refused a connection because others have them all; libpq gives no code of it."""
     return "too many clients" in refusal or "connection slots are reserved" in refusal
+
+
+def is_wrong_password(refusal: str) -> bool:
+    """Whether a server refused a connection for its password; libpq gives no code of it.
+
+    A server that lets md5 in asks for it where a role's password was set so: libpq then keeps the password to itself.
+    """
+    return "password authentication failed" in refusal or "server requested a hashed password" in refusal
 
 
 def kafka_bootstrap(settings: Settings) -> str:

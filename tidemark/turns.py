@@ -19,15 +19,18 @@ TABLES: dict[str, sql.Identifier] = {
     "warehouse": sql.Identifier("ops", "turn"),
 }
 _INSERT = sql.SQL("insert into {} (name) values (%s) on conflict (name) do nothing")
-# Who has locked the row; else who has written the table, where the row is so new that only its maker sees it.
+# Who has locked the row; else those who may have: of several sharers, and of a row so new that only its maker sees it,
+# no more is known than that they have written the table.
 _HOLDER = sql.SQL("""
-select concat_ws(' ', 'pid', held.pid, 'of', session.usename, 'since ' || date_trunc('second', session.xact_start))
+select
+    held.locktype = 'transactionid' as certain,
+    concat_ws(' ', 'pid', held.pid, 'of', session.usename, 'since ' || date_trunc('second', session.xact_start))
 from pg_locks as held inner join pg_stat_activity as session on session.pid = held.pid
 where held.granted and held.pid <> pg_backend_pid() and (
     held.transactionid = (select xmax from {table} where name = %s)
     or (held.relation = {text}::regclass and held.mode = 'RowExclusiveLock')
 )
-order by held.locktype desc limit 1
+order by held.locktype desc, held.pid limit 5
 """)
 
 
@@ -53,11 +56,19 @@ def take(connection: Connection[Any], name: str, seconds: float, shared: bool = 
             _limit(connection, before)
     except LockNotAvailable:
         text = sql.Literal(table.as_string(None))
-        holder = connection.execute(_HOLDER.format(table=table, text=text), (name,)).fetchone()
+        found = connection.execute(_HOLDER.format(table=table, text=text), (name,)).fetchall()
         raise TurnTaken(
-            f"{name}: expected no other at the same time, one has not ended within {seconds:g} s "
-            f"({holder[0] if holder else 'who it is cannot be seen any more'}): wait for it, or end it"
+            f"{name}: expected no other at the same time, one has not ended within {seconds:g} s ({_who(found)}"
         ) from None
+
+
+def _who(found: list[tuple[bool, str]]) -> str:
+    certain = [holder for known, holder in found if known or len(found) == 1]
+    if certain:
+        return f"{certain[0]}): wait for it, or end it"
+    if not found:
+        return "who it is cannot be seen any more): wait for it"
+    return f"one of {', '.join(holder for _, holder in found)}): wait for it"
 
 
 def _limit(connection: Connection[Any], lock_timeout: str) -> None:

@@ -27,14 +27,6 @@ from tidemark.categories import table_columns
 from tidemark.settings import Settings
 
 DAYS_AHEAD = 7
-# A server that is gone is found to be so: by what it does not acknowledge, and while it is waited for.
-_NETWORK: dict[str, Any] = {
-    "connect_timeout": 5,
-    "tcp_user_timeout": 15_000,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-}
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
 
@@ -170,7 +162,7 @@ class PostgresDestination:
     def _connect(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(
-                self._dsn, autocommit=True, application_name="tidemark-processor", **_NETWORK,
+                self._dsn, autocommit=True, application_name="tidemark-processor", **connections.PROMPT_LIMITS,
                 options="-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s -c synchronous_commit=off",
             )  # fmt: skip
         return self._connection
@@ -273,7 +265,7 @@ class PostgresDestination:
         days = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
         try:
             with psycopg.connect(
-                self._dsn, autocommit=True, application_name="tidemark-upkeep", **_NETWORK,
+                self._dsn, autocommit=True, application_name="tidemark-upkeep", **connections.PROMPT_LIMITS,
                 options="-c lock_timeout=10s -c statement_timeout=30s",
             ) as connection:  # fmt: skip
                 for topic in self._tables:

@@ -1,20 +1,17 @@
 """What needs a person: found in the reports of the lane's processes, posted once a cause, and once when it is over."""
 
-import logging
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from stream_shim.running.runner import RECONNECT_SECONDS
-from tidemark.http import NoAnswer, ask_now
 from tidemark.settings import Settings
-
-log = logging.getLogger("tidemark.stream")
+from tidemark.stack.guard import SILENT_SECONDS, beat_path, silence
+from tidemark.webhook import post
 
 HEADROOM_DAYS = 3
 DEATHS_IN_A_ROW = 3
-POST_SECONDS = 5
 POLLS_WITHOUT_ANSWER = 3
 CLIENT_ERROR_SECONDS = 300  # what a client library has logged degrades its source for so long
 RETRY_SECONDS = RECONNECT_SECONDS[-1] + 15  # the longest wait before a lost source is asked again, and a little
@@ -101,11 +98,20 @@ def causes_of_processor(name: str, report: dict[str, Any], earlier: dict[str, An
     return causes
 
 
+def causes_of_guard(settings: Settings) -> Causes:
+    """Nobody watches people any more; nothing where no guard was started with this state folder."""
+    path = beat_path(settings.home)
+    if not path.exists() or time.time() - path.stat().st_mtime <= SILENT_SECONDS:  # `up` may just start it anew
+        return {}
+    said = silence(settings)
+    return {"the guard does not run": said} if said else {}
+
+
 class Alerts:
     """Remembers which causes hold, so that each is posted once, and once more when it is over."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._webhook = settings, settings.alert_webhook
+        self._settings = settings
         self._open: Causes = {}
         self._posting: threading.Thread | None = None
 
@@ -118,26 +124,8 @@ class Alerts:
     def update(self, causes: Causes) -> None:
         """The causes that hold now, all of them. One that the webhook did not take is posted again next time."""
         for cause in [cause for cause in self._open if cause not in causes]:
-            if self._post("over", cause, self._open[cause]):
+            if post(self._settings, "over", cause, self._open[cause]):
                 del self._open[cause]
         for cause, text in causes.items():
-            if cause not in self._open and self._post("raised", cause, text):
+            if cause not in self._open and post(self._settings, "raised", cause, text):
                 self._open[cause] = text
-
-    def _post(self, state: str, cause: str, text: str) -> bool:
-        log.warning("alert %s: %s: %s", state, cause, text)
-        if self._webhook is None:
-            return True
-        body = {"state": state, "cause": cause, "text": text, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        try:
-            url = self._webhook.get_secret_value()
-            answer = ask_now(
-                self._settings, url, method="POST", json=body, seconds=POST_SECONDS, hide=lambda _: "the webhook"
-            )
-        except NoAnswer as error:
-            log.error("expected TIDEMARK_ALERT_WEBHOOK to take an alert, received %s", error)
-            return False
-        if not 200 <= answer.status < 300:
-            log.error("expected TIDEMARK_ALERT_WEBHOOK to take an alert, received HTTP %d", answer.status)
-            return False
-        return True

@@ -32,6 +32,7 @@ from stream_shim.running.alerts import (
     Polled,
     causes_of_connector,
     causes_of_degraded,
+    causes_of_guard,
     causes_of_processor,
 )
 from stream_shim.running.reports import SUPERVISOR, forget_reports, read_reports, report_path, write_report
@@ -135,7 +136,7 @@ class Supervisor:
 
     def _causes(self) -> Causes:
         """All that needs a person now, from the processes and from their reports."""
-        causes: Causes = {}
+        causes = causes_of_guard(self._settings)
         for (kind, name), child in self._children.items():
             if child.failures >= DEATHS_IN_A_ROW:
                 causes[f"{kind} {name} keeps dying"] = (

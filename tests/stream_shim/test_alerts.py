@@ -1,6 +1,7 @@
 """What needs a person is posted to the webhook once a cause, and once when it is over."""
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -14,17 +15,19 @@ from pydantic import SecretStr
 
 from stream_shim.running.alerts import (
     CLIENT_ERROR_SECONDS,
-    POST_SECONDS,
     Alerts,
     Polled,
     causes_of_connector,
     causes_of_degraded,
+    causes_of_guard,
     causes_of_processor,
 )
 from stream_shim.running.metrics import LaneCollector
 from stream_shim.running.reports import read_reports, report_path, write_report
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.settings import Settings
+from tidemark.stack.guard import SILENT_SECONDS, beat_path
+from tidemark.webhook import POST_SECONDS
 
 PROCESSOR: dict[str, Any] = {
     "destination": "realtime", "started_at": 0.0, "rows": {"market_tick": 9}, "rejects": {"market_tick": 1},
@@ -151,6 +154,16 @@ def test_a_polled_source_that_only_fails_is_a_cause_until_it_answers_again() -> 
     assert causes(2500, 6) == set()  # no failure for longer than the longest wait: it answers
     assert causes(2600, 7) == set()  # and a single failure is none
     assert causes(2605, 1) == set()  # nor is that of a new process
+
+
+def test_a_guard_that_has_ended_is_a_cause_where_one_was_started(tmp_path: Path) -> None:
+    settings, beat = Settings(home=tmp_path), beat_path(tmp_path)
+    assert causes_of_guard(settings) == {}
+    beat.parent.mkdir()
+    beat.touch()
+    assert causes_of_guard(settings) == {}
+    os.utime(beat, (time.time() - SILENT_SECONDS - 1,) * 2)
+    assert "`tidemark up` starts it" in causes_of_guard(settings)["the guard does not run"]
 
 
 def test_the_metrics_say_what_the_reports_say(tmp_path: Any) -> None:

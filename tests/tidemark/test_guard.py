@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from psycopg.errors import AdminShutdown, ConfigurationLimitExceeded
 
 from flows.account import account
@@ -18,12 +19,14 @@ from tests.conftest import Stack
 from tests.flows.conftest import AS_OF, Feed, empty_warehouse, feed  # noqa: F401 - fixtures
 from tests.stream_shim.conftest import Lane, lane, tick, until  # noqa: F401 - fixtures
 from tests.tidemark.attacking import CONNECTIONS, HOLDS, STATEMENTS, Attack
-from tidemark.access.people import Limits, PeopleLimits
+from tidemark.access import people
+from tidemark.access.people import PeopleLimits
 from tidemark.errors import ConfigurationError
 from tidemark.guard.journal import Journal
 from tidemark.guard.watch import Session, Watch, excess
 from tidemark.stack import guard
 
+DEFAULTS = PeopleLimits(people.DEFAULTS).of("bi_reader")
 ROWS = 2_000
 PROMOTED_SECONDS = 180
 UP_SECONDS = 60
@@ -144,7 +147,7 @@ def test_whoever_holds_up_a_part_is_ended_and_nobody_else(stack: Stack) -> None:
 
 
 def test_a_changed_password_and_setting_are_put_back_within_a_minute_and_counted(stack: Stack) -> None:
-    wanted = {f"{name}={value}" for name, value in Limits().settings().items()} | {"temp_file_limit=256MB"}
+    wanted = {f"{name}={value}" for name, value in DEFAULTS.settings().items()} | {"temp_file_limit=256MB"}
     Attack(stack).change_the_role()
 
     def settings() -> list[tuple[Any, ...]]:
@@ -163,7 +166,7 @@ def test_people_have_so_many_connections_and_the_parts_have_theirs(stack: Stack)
         with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
             for _ in range(CONNECTIONS):
                 taken.append(psycopg.connect(stack.dsn("realtime", "bi_reader")))
-        assert len(taken) <= Limits().connections
+        assert len(taken) <= DEFAULTS.connections
         psycopg.connect(stack.dsn("realtime", "stream_writer")).close()
     finally:
         for connection in taken:
@@ -211,7 +214,7 @@ def session(**changes: Any) -> Session:
 def test_what_a_session_went_past_is_one_of_few_reasons(
     changes: dict[str, Any], private_mb: float, reason: str | None
 ) -> None:
-    found = excess(session(**changes), Limits(), private_mb)
+    found = excess(session(**changes), DEFAULTS, private_mb)
     assert (found.reason if found else None) == reason
 
 
@@ -219,8 +222,8 @@ def test_a_role_that_is_not_named_has_the_defaults_and_one_that_is_changes_what_
     file = tmp_path / "people.yml"
     file.write_text("defaults: {statement_seconds: 10}\nroles: {anna: {locks: 7}}\n")
     limits = PeopleLimits(file)
-    assert limits.of("bi_reader") == Limits(statement_seconds=10)
-    assert limits.of("anna") == Limits(statement_seconds=10, locks=7)
+    assert limits.of("bi_reader") == replace(DEFAULTS, statement_seconds=10)
+    assert limits.of("anna") == replace(DEFAULTS, statement_seconds=10, locks=7)
 
 
 @pytest.mark.parametrize("text", ["defaults: {statments: 1}", "roles: {anna: {locks: many}}", "defaults: 5", "]"])

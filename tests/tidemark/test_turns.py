@@ -30,7 +30,8 @@ def test_those_who_share_a_turn_hold_it_together_and_keep_others_out(stack: Stac
         turns.take(one, "probe", 1, shared=True)
         turns.take(two, "probe", 1, shared=True)
         before = other.execute("show lock_timeout").fetchone()
-        with pytest.raises(turns.TurnTaken):
+        both = ", ".join(f"pid {pid} of stream_writer" for pid in sorted((one.info.backend_pid, two.info.backend_pid)))
+        with pytest.raises(turns.TurnTaken, match=rf"\(one of {both}\): wait for it$"):
             turns.take(other, "probe", 0.2)
         assert other.execute("show lock_timeout").fetchone() == before
 

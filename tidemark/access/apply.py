@@ -13,11 +13,13 @@ from tidemark.access import days, people
 from tidemark.access.people import PeopleLimits
 from tidemark.connections import (
     DATABASES,
+    LIMITS,
     Administrator,
     Database,
     PostgresServer,
     administrator,
     is_local,
+    is_wrong_password,
     postgres_server,
 )
 from tidemark.credentials import credential, ensure_credentials
@@ -142,7 +144,7 @@ def _one_line(error: psycopg.Error) -> str:
 
 
 def _address(server: PostgresServer, user: str, password: str, database: str) -> str:
-    options = {"connect_timeout": "10", **dict(server.options)}
+    options = LIMITS | dict(server.options)
     return make_conninfo(**options, host=server.host, port=server.port, user=user, password=password, dbname=database)
 
 
@@ -206,7 +208,7 @@ def _ensure_password(
     try:
         psycopg.connect(_address(server.address, role, password, database)).close()
     except psycopg.OperationalError as error:
-        if "password authentication failed" not in str(error):
+        if not is_wrong_password(str(error)):
             return
         verifier = Literal(_verifier(connection, role, password))
         connection.execute(SQL("alter role {} login password {}").format(Identifier(role), verifier))

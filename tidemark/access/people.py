@@ -16,6 +16,7 @@ from tidemark.credentials import PARTS, PEOPLE
 from tidemark.errors import ConfigurationError
 
 RESERVING = 160000  # the version of Postgres from which connections are kept for roles, and ADMIN is a right of its own
+DEFAULTS = Path(__file__).with_name("people.yml")
 PARTS_LOCK_TIMEOUT = "60s"  # whichever library opened the session; a part that knows better says so
 GUARD_RIGHTS = ("pg_signal_backend", "pg_read_all_stats")
 # Functions of everybody's with which a reader can hold a key, fill the disk or the log, or lock what others read.
@@ -36,17 +37,22 @@ select from pg_class cross join lateral aclexplode(relacl) as entry
 where oid = 'pg_catalog.pg_settings'::regclass and entry.grantee = 0 and entry.privilege_type = 'UPDATE'
 """
 
+_REFUSING = """
+select from pg_event_trigger inner join pg_proc on pg_proc.oid = evtfoid
+where evtname = 'refuse_people' and evtenabled <> 'D' and prosrc = %s
+"""
+
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one role of people may take: seconds, megabytes, and counts of sessions (all) and locks (each)."""
 
-    connections: int = 20
-    statement_seconds: float = 300
-    idle_in_transaction_seconds: float = 60
-    transaction_seconds: float = 600
-    locks: int = 500
-    temporary_files_mb: int = 256
-    memory_mb: int = 1024  # of one session beside what all share; seen on the local server only
+    connections: int
+    statement_seconds: float
+    idle_in_transaction_seconds: float
+    transaction_seconds: float
+    locks: int
+    temporary_files_mb: int
+    memory_mb: int  # of one session beside what all share; seen on the local server only
 
     def settings(self) -> dict[str, str]:
         """What a session of the role begins with; it may lift these, and is then ended by the guard instead."""
@@ -63,13 +69,17 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PeopleLimits:
-    """The limits of every role, read from a file; ConfigurationError where it says what cannot be meant."""
+    """The limits of every role, read from a file; ConfigurationError where it says what cannot be meant.
+
+    A limit that the file does not name is that of people.yml beside this module.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
             file = msgspec.yaml.decode(path.read_bytes(), type=_File)
-            self._defaults = msgspec.convert(file.defaults, Limits)
-            self._roles = {name: msgspec.convert(file.defaults | own, Limits) for name, own in file.roles.items()}
+            defaults = msgspec.yaml.decode(DEFAULTS.read_bytes(), type=_File).defaults | file.defaults
+            self._defaults = msgspec.convert(defaults, Limits)
+            self._roles = {name: msgspec.convert(defaults | own, Limits) for name, own in file.roles.items()}
         except (OSError, msgspec.MsgspecError) as error:
             raise ConfigurationError(f"{path}: expected limits of people, received {error}") from None
 
@@ -78,7 +88,7 @@ class PeopleLimits:
         return self._roles.get(role, self._defaults)
 
 
-def _try(connection: Connection, statement: SQL | Composed | bytes) -> None:
+def _try(connection: Connection, statement: SQL | Composed) -> None:
     """What an administrator of a server of others may not do falls short, and the guard says so."""
     with suppress(InsufficientPrivilege), connection.transaction():
         connection.execute(statement)
@@ -129,8 +139,10 @@ def close_database(connection: Connection) -> None:
         _try(connection, SQL("revoke execute on function {} from public").format(SQL(function)))
     if connection.execute(_PUBLIC_SETTINGS).rowcount:  # the right to update is the right to lock it from all readers
         _try(connection, SQL("revoke update on pg_catalog.pg_settings from public"))
-    if not connection.execute("select from pg_event_trigger where evtname = 'refuse_people'").rowcount:
-        _try(connection, Path(__file__).with_name("people.sql").read_bytes())
+    refusal = SQL(Path(__file__).with_name("people.sql").read_text()).format(parts=Literal(list(PARTS)))
+    _, body, _ = refusal.as_string(connection).split("$$")
+    if not connection.execute(_REFUSING, (body,)).rowcount:
+        _try(connection, refusal)
 
 
 def close_others(connection: Connection) -> None:

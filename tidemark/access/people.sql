@@ -9,7 +9,7 @@ language plpgsql set search_path = pg_catalog as $$
 begin
     if not (select rolsuper from pg_roles where rolname = session_user) and not exists (
         select from pg_roles
-        where rolname = any('{stream_writer,ingest_writer,promoter,transformer,catalog_reader,guard}')
+        where rolname = any({parts})
         and pg_has_role(session_user, oid, 'member')
     ) then
         raise exception 'expected a part of Tidemark, or an administrator, to change the database: % is neither',
@@ -18,4 +18,5 @@ begin
 end
 $$;
 
+drop event trigger if exists refuse_people;
 create event trigger refuse_people on ddl_command_start execute function access.refuse_people();

@@ -12,6 +12,7 @@ from tidemark.access.people import PeopleLimits
 from tidemark.guard.journal import Journal
 from tidemark.guard.mend import Mender
 from tidemark.guard.watch import Watch
+from tidemark.output import VisibleFormatter
 from tidemark.settings import Settings, load
 from tidemark.stack.guard import beat_path, configuration, servers
 
@@ -23,34 +24,43 @@ FRESH_SECONDS = 10.0
 
 def main() -> int:
     """Watch until a signal; 1 where a thread of it ended, which only a fault of the guard itself does."""
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     settings, stop = load(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    started_with = configuration(settings)  # before what it digests is read: a change meanwhile is seen by `up`
     limits, journal = PeopleLimits(settings.people_file), Journal(settings)
     watches = [Watch(settings, server, limits, journal, stop) for server in servers(settings)]
     menders = [Mender(settings, server, limits, journal, stop) for server in servers(settings)]
     for thread in (*watches, *menders):
         thread.start()
+    said = ""
     while not stop.wait(BEAT_SECONDS):
         journal.flush()
-        _beat(settings, watches, menders)
+        try:
+            _beat(settings, started_with, watches)
+            said = ""
+        except OSError as error:  # a full disk is no reason to watch nobody
+            if str(error) != said:
+                said = str(error)
+                log.error("expected to say that the guard lives, received %s", error)
         if ended := [thread.name for thread in (*watches, *menders) if not thread.is_alive()]:
             log.error("expected to go on, %s ended", ", ".join(ended))
             return 1
-    journal.flush()
+    journal.close()
     return 0
 
 
-def _beat(settings: Settings, watches: list[Watch], menders: list[Mender]) -> None:
+def _beat(settings: Settings, started_with: str, watches: list[Watch]) -> None:
     """Say that it lives, over whom it watches, and what falls short; whole or not at all."""
     now = time.monotonic()
     body = {
         "pid": os.getpid(),
-        "configuration": configuration(settings),
+        "configuration": started_with,
         "watched": [watch.server.address for watch in watches if now - watch.seen_at < FRESH_SECONDS],
         "shortfalls": {watch.server.address: watch.shortfalls for watch in watches},
-        "mended_seconds_ago": [round(now - mender.mended_at) if mender.mended_at else None for mender in menders],
     }
     path = beat_path(settings.home)
     fresh = path.with_suffix(".new")

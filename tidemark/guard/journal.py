@@ -5,7 +5,8 @@ import queue
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -13,13 +14,17 @@ from psycopg import Connection
 
 from tidemark.connections import connect
 from tidemark.errors import StackError
+from tidemark.output import visible
 from tidemark.settings import Settings
+from tidemark.webhook import post
 
 log = logging.getLogger("tidemark.guard")
 
 LINES_A_MINUTE = 20  # of one role and reason; the rest are counted
 OVER_SECONDS = 600.0  # so long after the last action, what was raised is over
-POST_SECONDS = 5
+RETRY_SECONDS = 5.0  # before the webhook is asked again after it did not take an alert
+CLOSE_SECONDS = 10.0
+DETAIL_CHARACTERS = 300  # a reader may have written the most of it
 WAITING = 10_000  # actions that may wait for the database; beyond that they are in the log alone
 
 _KEEP = """
@@ -45,6 +50,12 @@ class Action:
         return f"guard: {self.reason}, {self.role}"
 
 
+def shortened(text: str) -> str:
+    """At most DETAIL_CHARACTERS of it, on one line."""
+    shown = visible(text[: DETAIL_CHARACTERS + 1])
+    return shown if len(shown) <= DETAIL_CHARACTERS else shown[: DETAIL_CHARACTERS - 1] + "…"
+
+
 class Journal:
     """Takes actions from every thread; `flush` is called by one."""
 
@@ -60,6 +71,7 @@ class Journal:
 
     def note(self, action: Action) -> None:
         """Log it, and keep it with the next flush."""
+        action = replace(action, detail=shortened(action.detail))
         if time.monotonic() - self._minute > 60:
             said, self._said, self._minute = self._said, Counter(), time.monotonic()
             for (role, reason), times in said.items():
@@ -68,7 +80,7 @@ class Journal:
         self._said[action.role, action.reason] += 1
         if self._said[action.role, action.reason] <= LINES_A_MINUTE:
             log.warning("%s, %s: %s", action.role, action.database, action.detail)
-        if not self._actions.full():
+        with suppress(queue.Full):
             self._actions.put_nowait(action)
 
     def flush(self) -> None:
@@ -77,9 +89,16 @@ class Journal:
             action = self._actions.get()
             key = (action.role, action.database, action.reason)
             self._unkept[key] = (self._unkept.get(key, (0, ""))[0] + 1, action.detail)
-            self._alerts.raised.put(action)
+            self._alerts.note(action)
         if self._unkept:
             self._keep()
+
+    def close(self) -> None:
+        """Flush, and give the webhook a while to take what waits for it."""
+        self.flush()
+        self._alerts.close()
+        if self._connection is not None:
+            self._connection.close()
 
     def _keep(self) -> None:
         try:
@@ -98,36 +117,48 @@ class Journal:
 
 
 class _Alerts(threading.Thread):
-    """Posts each cause when it begins and when it is over; a webhook that hangs keeps nobody else waiting."""
+    """Posts each cause when it begins and when it is over; a webhook that hangs keeps nobody else waiting.
+
+    What the webhook does not take is posted again every RETRY_SECONDS, until it is over.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(name="alerts", daemon=True)
-        self.raised: queue.SimpleQueue[Action] = queue.SimpleQueue()
-        self._webhook = settings.alert_webhook
-        self._open: dict[str, tuple[float, str]] = {}
+        self._settings = settings
+        self._raised: dict[str, tuple[float, str]] = {}  # a cause: when it was raised last, and about what
+        self._posted: set[str] = set()
+        self._changed, self._stop_asked = threading.Event(), threading.Event()
+
+    def note(self, action: Action) -> None:
+        """Post it, if its cause is new."""
+        self._raised[action.cause] = (time.monotonic(), action.detail)
+        if action.cause not in self._posted:
+            self._changed.set()
+
+    def close(self) -> None:
+        """End, once what waits is posted or CLOSE_SECONDS are over."""
+        self._stop_asked.set()
+        self._changed.set()
+        self.join(CLOSE_SECONDS)
 
     def run(self) -> None:
-        while True:
-            try:
-                action = self.raised.get(timeout=OVER_SECONDS / 10)
-                if action.cause in self._open or self._post("raised", action.cause, action.detail):
-                    self._open[action.cause] = (time.monotonic(), action.detail)
-            except queue.Empty:
-                pass
-            for cause, (last_at, detail) in list(self._open.items()):
-                if time.monotonic() - last_at > OVER_SECONDS and self._post("over", cause, detail):
-                    del self._open[cause]
+        while not self._stop_asked.is_set():
+            self._changed.wait(RETRY_SECONDS)
+            self._changed.clear()
+            if not self._post_all():
+                self._stop_asked.wait(RETRY_SECONDS)
+        self._post_all()
 
-    def _post(self, state: str, cause: str, text: str) -> bool:
-        log.warning("alert %s: %s: %s", state, cause, text)
-        if self._webhook is None:
-            return True
-        import httpx
-
-        body = {"state": state, "cause": cause, "text": text, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        try:
-            httpx.post(self._webhook.get_secret_value(), json=body, timeout=POST_SECONDS).raise_for_status()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            log.error("expected TIDEMARK_ALERT_WEBHOOK to take an alert, received %s", type(error).__name__)
-            return False
+    def _post_all(self) -> bool:
+        for cause, (last_at, detail) in list(self._raised.items()):
+            if time.monotonic() - last_at > OVER_SECONDS:
+                if cause in self._posted and not post(self._settings, "over", cause, detail):
+                    return False
+                self._posted.discard(cause)
+                if self._raised[cause][0] == last_at:
+                    del self._raised[cause]
+            elif cause not in self._posted:
+                if not post(self._settings, "raised", cause, detail):
+                    return False
+                self._posted.add(cause)
         return True

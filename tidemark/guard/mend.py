@@ -6,7 +6,6 @@ that was given is found by trying it.
 
 import logging
 import threading
-import time
 from typing import Any
 
 import psycopg
@@ -14,7 +13,7 @@ from psycopg import Connection
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from tidemark.access.people import PeopleLimits
-from tidemark.connections import connect
+from tidemark.connections import connect, is_wrong_password
 from tidemark.credentials import PEOPLE, credential
 from tidemark.errors import StackError
 from tidemark.guard.journal import Action, Journal
@@ -46,7 +45,6 @@ class Mender(threading.Thread):
         super().__init__(name=f"mend {server.address}", daemon=True)
         self._settings, self._server, self._limits = settings, server, limits
         self._journal, self._stop_asked = journal, stop
-        self.mended_at = 0.0  # time.monotonic() of the last time that every role was as it should be
 
     def run(self) -> None:
         said = ""
@@ -58,7 +56,7 @@ class Mender(threading.Thread):
                 ) as connection:  # fmt: skip
                     while not self._stop_asked.is_set():
                         self._mend(connection)
-                        self.mended_at, said = time.monotonic(), ""
+                        said = ""
                         self._stop_asked.wait(MEND_SECONDS)
             except (StackError, psycopg.Error) as error:
                 if str(error) != said:
@@ -89,7 +87,7 @@ class Mender(threading.Thread):
         try:
             connect(self._settings, self._server.databases[0], role).close()
         except StackError as error:
-            if "password authentication failed" not in str(error):
+            if not is_wrong_password(str(error)):
                 return  # the password opened, all places are taken; or the server is away, which the next look meets
         else:
             return

@@ -26,7 +26,9 @@ select
         select from pg_db_role_setting cross join lateral unnest(setconfig) as entry
         where setrole = %(person)s::regrole and entry like 'temp\\_file\\_limit=%%'
     ),
-    current_setting('max_prepared_transactions')::int
+    current_setting('max_prepared_transactions')::int,
+    has_table_privilege(%(person)s, 'pg_catalog.pg_settings', 'update'),
+    exists (select from pg_event_trigger where evtname = 'refuse_people' and evtenabled <> 'D')
 """
 
 
@@ -35,7 +37,8 @@ def shortfalls(connection: Connection[Any]) -> list[str]:
     parameters = {
         "rights": list(GUARD_RIGHTS), "people": list(PEOPLE), "person": PEOPLE[0], "withheld": list(WITHHELD),
     }  # fmt: skip
-    missing, mends, usable, reserved, files, prepared = connection.execute(_CHECKS, parameters).fetchall()[0]
+    [row] = connection.execute(_CHECKS, parameters).fetchall()
+    missing, mends, usable, reserved, files, prepared, settings, refuses = row
     found = []
     if missing:
         found.append(f"it sees and ends sessions of {', '.join(PEOPLE)} alone: `grant {', '.join(missing)} to guard`")
@@ -53,6 +56,10 @@ def shortfalls(connection: Connection[Any]) -> list[str]:
         found.append("people may take advisory locks and write large objects: only a superuser can revoke that")
     if not files:
         found.append(f"temporary files are not limited: `alter role {PEOPLE[0]} set temp_file_limit` by a superuser")
+    if settings:
+        found.append("people may lock pg_settings: a superuser can `revoke update on pg_settings from public`")
+    if not refuses:
+        found.append("people may hold up what changes a database: only a superuser can make the event trigger")
     if prepared:
         found.append("people may prepare transactions, which hold locks without a session: max_prepared_transactions")
     return found

@@ -65,7 +65,8 @@ waiting as (
         when %(sees)s then wait_event_type = 'Lock' and backend_type = 'client backend'
         else pid in (select pid from pg_locks where not granted)
     end
-    and usesysid not in (select oid from people)
+    and (%(local)s or datname = any(%(databases)s))
+    and usesysid is not null and not exists (select from people where people.oid = usesysid)
 )
 select
     waiting.usename as waiter, waiting.datname as waiter_database, session.pid, session.backend_start,
@@ -182,6 +183,8 @@ class Watch(threading.Thread):
             if time.monotonic() - looked_at >= LOOK_SECONDS:
                 looked_at = time.monotonic()
                 self._end_excess(connection)
+                if self.shortfalls:  # `up` mends some, after it started the guard
+                    self.shortfalls = shortfalls(connection)
             self.seen_at = time.monotonic()
             self._stop_asked.wait(HURRIED_SECONDS if self._held_up else CALM_SECONDS)
 

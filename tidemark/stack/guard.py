@@ -4,6 +4,7 @@ import hashlib
 import json
 import signal
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ NAME = "guard"
 TITLE = "the guard"
 STOP_SIGNAL = signal.SIGTERM
 LOGIN = ""
+SILENT_SECONDS = 60.0  # its database may keep it waiting for half of that
 
 
 def servers(settings: Settings) -> list[Server]:
@@ -52,13 +54,32 @@ def beat_path(home: Path) -> Path:
 
 
 def read_beat(settings: Settings) -> dict[str, Any]:
-    """What the guard that runs said last; empty where none runs, or it said nothing yet."""
-    record = process.read_record(settings.home, NAME)
+    """What the guard that runs said last; empty where none runs, or it said nothing yet or for too long."""
+    record, path = process.read_record(settings.home, NAME), beat_path(settings.home)
     try:
-        beat: dict[str, Any] = json.loads(beat_path(settings.home).read_text())
+        if time.time() - path.stat().st_mtime > SILENT_SECONDS:
+            return {}
+        beat: dict[str, Any] = json.loads(path.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
     return beat if record is not None and beat.get("pid") == record.pid else {}
+
+
+def silence(settings: Settings) -> str:
+    """That nobody watches people, in a sentence; empty where the guard runs and says so, or has just begun."""
+    running, path = process.find(settings.home, NAME), beat_path(settings.home)
+    said_at = path.stat().st_mtime if path.exists() else 0.0
+    if running is None:
+        last = f", it last reported at {_at(said_at)}" if said_at else ""
+        return f"the guard does not run{last}: `tidemark up` starts it"
+    said_at = max(said_at, running.create_time())
+    if time.time() - said_at <= SILENT_SECONDS:
+        return ""
+    return f"the guard has not reported since {_at(said_at)}: `tidemark up` starts it anew"
+
+
+def _at(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
 
 
 def configuration(settings: Settings) -> str:
@@ -70,13 +91,17 @@ def configuration(settings: Settings) -> str:
 
 
 def outdated(settings: Settings, running: psutil.Process) -> str:
-    """Where it was started with other limits, servers or an older Tidemark."""
+    """Where it was started with other limits, servers or an older Tidemark, or reports no more."""
+    if silence(settings):
+        return "has not reported for too long"
     beat = read_beat(settings)
     return "" if beat.get("configuration") in {None, configuration(settings)} else "watched with other settings"
 
 
 def shortfalls(settings: Settings) -> list[str]:
-    """What the servers do not let the guard do, in sentences."""
+    """What the servers do not let the guard do, and that it does not run, in sentences."""
+    if said := silence(settings):
+        return [said]
     beat = read_beat(settings).get("shortfalls", {})
     return [f"the guard on {server}: {sentence}" for server, sentences in beat.items() for sentence in sentences]
 

@@ -1,0 +1,229 @@
+"""The guard as a process: what it takes over, what it says, and what is put back on the server."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from psycopg.errors import AdminShutdown
+from psycopg.sql import SQL, Identifier
+from pydantic import SecretStr
+
+from tests.conftest import Stack
+from tests.stream_shim.conftest import until
+from tidemark.access import apply as access
+from tidemark.connections import connect
+from tidemark.credentials import PARTS
+from tidemark.guard.journal import CLOSE_SECONDS, DETAIL_CHARACTERS, RETRY_SECONDS, Action, Journal
+from tidemark.guard.shortfalls import shortfalls
+from tidemark.guard.watch import _BLOCKING, PATIENCE_SECONDS
+from tidemark.stack import guard, local, process
+
+PUT_BACK_SECONDS = 60
+
+
+def guards_pid(stack: Stack) -> int:
+    """The pid of the guard that runs."""
+    running = process.find(stack.settings.home, guard.NAME)
+    assert running is not None
+    return running.pid
+
+
+def test_up_takes_a_changed_file_of_limits_over(stack: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "people.yml"
+    file.write_text("roles: {}\n")
+    mine = Stack(stack.with_settings(people_file=file))
+    try:
+        local.up(mine.settings)
+        before = guards_pid(mine)
+        file.write_text("roles: {bi_reader: {statement_seconds: 0.5}}\n")
+        assert local.up(mine.settings) == ["the guard watched with other settings: it was ended and started anew"]
+        assert guards_pid(mine) != before
+        with (
+            closing(psycopg.connect(mine.dsn("realtime", "bi_reader"), autocommit=True)) as session,
+            pytest.raises(AdminShutdown),
+        ):
+            session.execute("set statement_timeout to 0")
+            session.execute("select pg_sleep(60)")
+        assert local.up(mine.settings) == []
+    finally:
+        local.up(stack.settings)
+
+
+def test_a_guard_that_ended_or_reports_no_more_falls_short_and_up_starts_it(stack: Stack) -> None:
+    settings, beat = stack.settings, guard.beat_path(stack.settings.home)
+    assert guard.silence(settings) == ""
+    running = psutil.Process(guards_pid(stack))
+    running.suspend()
+    try:
+        os.utime(beat, (time.time() - guard.SILENT_SECONDS - 1,) * 2)
+        assert guard.read_beat(settings) == {}
+    finally:
+        running.send_signal(signal.SIGKILL)
+    until(lambda: process.find(settings.home, guard.NAME) is None, "the guard to be gone")
+    [said] = guard.shortfalls(settings)
+    assert said.startswith("the guard does not run, it last reported at 2")
+    assert said in stack.run("status").stdout
+    local.up(settings)
+    assert guard.silence(settings) == ""
+
+
+def test_who_waits_in_a_database_of_others_is_no_part_of_ours(stack: Stack) -> None:
+    found: dict[bool, int] = {False: 0, True: 0}
+    with psycopg.connect(stack.dsn("realtime"), autocommit=True) as owner:
+        owner.execute("create database of_others")
+        try:
+            _hold_up_in(stack, found, owner)
+        finally:
+            owner.execute("drop database of_others with (force)")
+    assert found[True] and not found[False]
+
+
+def _hold_up_in(stack: Stack, found: dict[bool, int], owner: psycopg.Connection) -> None:
+    there = {"dbname": "of_others"}
+    with (
+        psycopg.connect(stack.dsn("realtime"), autocommit=True, **there) as waiter,
+        closing(psycopg.connect(stack.dsn("realtime", "bi_reader"), **there)) as holder,
+    ):
+        waiter.execute("create table public.probe as select 1 as n; grant select on public.probe to bi_reader")
+        holder.execute("select n from public.probe")
+
+        thread = threading.Thread(target=waiter.execute, args=("drop table public.probe",))
+        thread.start()
+
+        def look() -> bool:
+            for local_server in (False, True):
+                parameters = {"parts": list(PARTS), "local": local_server, "databases": ["realtime"], "sees": True}
+                found[local_server] += owner.execute(_BLOCKING.encode(), parameters).rowcount
+            return found[True] > 0
+
+        until(look, "somebody to be held up", PATIENCE_SECONDS * 10)
+        holder.close()
+        thread.join()
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[dict[str, Any]], list[int]]]:
+    """A loopback URL, what was posted to it, and the statuses that it answers with first."""
+    posts: list[dict[str, Any]] = []
+    statuses: list[int] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(statuses.pop() if statuses else 204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook", posts, statuses
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_post_that_failed_is_repeated_and_what_waits_is_posted_at_the_end(stack: Stack, webhook: Any) -> None:
+    url, posts, statuses = webhook
+    statuses.append(503)
+    journal = Journal(stack.with_settings(alert_webhook=SecretStr(url)))
+    try:
+        for _ in range(3):
+            journal.note(Action("anna", "realtime", "probe", "why"))
+            journal.flush()
+        until(lambda: len(posts) == 2, "the post again", RETRY_SECONDS * 5)
+        assert posts[0]["cause"] == posts[1]["cause"] == "guard: probe, anna"
+        journal.note(Action("anna", "realtime", "another probe", "why"))
+    finally:
+        began = time.monotonic()
+        journal.close()
+    assert time.monotonic() - began < CLOSE_SECONDS
+    assert [post["cause"] for post in posts[2:]] == ["guard: another probe, anna"]
+
+
+def test_of_what_a_reader_wrote_a_little_is_kept_on_one_line(stack: Stack) -> None:
+    journal = Journal(stack.settings)
+    journal.note(Action("anna", "realtime", "long probe", "put back: x=\n" + "y" * 1_000_000))
+    journal.close()
+    with psycopg.connect(stack.dsn("realtime")) as connection:
+        [(kept,)] = connection.execute(
+            "select last_detail from guard.action where role_name = 'anna' and reason = 'long probe'"
+        ).fetchall()
+    assert len(kept) == DETAIL_CHARACTERS
+    assert kept.startswith("put back: x=\\ny")
+
+
+def test_what_refuses_people_is_said_where_it_is_missing_and_put_back_by_up(stack: Stack) -> None:
+    function = "select prosrc from pg_proc where proname = 'refuse_people'"
+    names = {"people may lock pg_settings", "people may hold up what changes a database"}
+
+    def said() -> set[str]:
+        with connect(stack.settings, "realtime", "guard") as connection:
+            return {name for name in names if any(name in sentence for sentence in shortfalls(connection))}
+
+    with psycopg.connect(stack.dsn("realtime"), autocommit=True) as owner:
+        assert said() == set()
+        [(before,)] = owner.execute(function).fetchall()
+        assert "{" + ",".join(PARTS) + "}" in before
+        owner.execute("grant update on pg_catalog.pg_settings to public")
+        owner.execute("alter event trigger refuse_people disable")
+        owner.execute(
+            "create or replace function access.refuse_people() returns event_trigger language plpgsql as "
+            "$$begin null; end$$"
+        )
+        assert said() == names
+        access.apply(stack.settings)
+        assert said() == set()
+        assert owner.execute(function).fetchall() == [(before,)]
+
+
+@pytest.fixture
+def lets_md5_in(stack: Stack) -> Iterator[None]:
+    """The server asks for md5 where a role's password was set so."""
+    file = stack.settings.home / "postgres" / "data" / "pg_hba.conf"
+    before = file.read_text()
+    with psycopg.connect(stack.dsn("realtime"), autocommit=True) as owner:
+        try:
+            file.write_text(f"host all bi_reader 127.0.0.1/32 md5\n{before}")
+            owner.execute("select pg_reload_conf()")
+            yield
+        finally:
+            file.write_text(before)
+            owner.execute("select pg_reload_conf()")
+
+
+@pytest.mark.usefixtures("lets_md5_in")
+@pytest.mark.parametrize("by", ["the guard", "up"])
+def test_a_password_that_a_reader_set_as_md5_is_put_back(stack: Stack, by: str) -> None:
+    with psycopg.connect(stack.dsn("realtime", "bi_reader")) as reader:
+        reader.execute("set client_min_messages to error")  # the server warns of md5
+        reader.execute("set password_encryption to 'md5'")
+        reader.execute(SQL("alter role {} password 'another one'").format(Identifier("bi_reader")))
+        reader.commit()
+    if by == "up":
+        access.apply(stack.settings)
+        connect(stack.settings, "realtime", "bi_reader").close()
+
+    def opens() -> bool:
+        try:
+            psycopg.connect(stack.dsn("realtime", "bi_reader")).close()
+        except psycopg.OperationalError as error:
+            assert "server requested a hashed password" in str(error)
+            return False
+        return True
+
+    until(opens, "the password to be put back", PUT_BACK_SECONDS)
