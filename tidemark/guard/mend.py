@@ -13,7 +13,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from tidemark.access.people import PeopleLimits
+from tidemark.access.people import Limits, PeopleLimits
 from tidemark.connections import connect
 from tidemark.credentials import PEOPLE, credential
 from tidemark.errors import StackError
@@ -25,7 +25,7 @@ log = logging.getLogger("tidemark.guard")
 
 MEND_SECONDS = 15.0
 RETRY_SECONDS = 1.0
-NOT_THEIRS = ("temp_file_limit",)  # a role cannot change it, nor can the guard
+NOT_THEIRS = tuple(Limits().held())  # a role cannot change them, nor can the guard
 
 _SETTINGS = """
 select coalesce(pg_database.datname, '') as database, entry as setting

@@ -26,6 +26,10 @@ select
         select from pg_db_role_setting cross join lateral unnest(setconfig) as entry
         where setrole = %(person)s::regrole and entry like 'temp\\_file\\_limit=%%'
     ),
+    exists (
+        select from pg_db_role_setting cross join lateral unnest(setconfig) as entry
+        where setrole = %(person)s::regrole and entry = 'log_min_messages=panic'
+    ),
     current_setting('max_prepared_transactions')::int
 """
 
@@ -35,7 +39,7 @@ def shortfalls(connection: Connection[Any]) -> list[str]:
     parameters = {
         "rights": list(GUARD_RIGHTS), "people": list(PEOPLE), "person": PEOPLE[0], "withheld": list(WITHHELD),
     }  # fmt: skip
-    missing, mends, usable, reserved, files, prepared = connection.execute(_CHECKS, parameters).fetchall()[0]
+    missing, mends, usable, reserved, files, silent, prepared = connection.execute(_CHECKS, parameters).fetchall()[0]
     found = []
     if missing:
         found.append(f"it sees and ends sessions of {', '.join(PEOPLE)} alone: `grant {', '.join(missing)} to guard`")
@@ -53,6 +57,10 @@ def shortfalls(connection: Connection[Any]) -> list[str]:
         found.append("people may take advisory locks and write large objects: only a superuser can revoke that")
     if not files:
         found.append(f"temporary files are not limited: `alter role {PEOPLE[0]} set temp_file_limit` by a superuser")
+    if not silent:
+        found.append(
+            f"people fill the server's log: `alter role {PEOPLE[0]} set log_min_messages to panic` by a superuser"
+        )
     if prepared:
         found.append("people may prepare transactions, which hold locks without a session: max_prepared_transactions")
     return found
