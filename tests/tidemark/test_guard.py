@@ -4,7 +4,7 @@ import select
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tidemark.errors import ConfigurationError
 from tidemark.guard.journal import Journal
 from tidemark.guard.watch import Session, Watch, excess
 from tidemark.stack import guard
+from tidemark.stack.process import log_path
 
 DEFAULTS = PeopleLimits(people.DEFAULTS).of("bi_reader")
 ROWS = 2_000
@@ -104,6 +105,15 @@ def watching(stack: Stack, folder: Path, limits: str) -> Iterator[Watch]:
                 "select pg_sleep(60)",
             ],
         ),
+        (
+            "memory_mb: 100",
+            [
+                "set work_mem to '1GB'",
+                "set debug_parallel_query to on",  # the statement runs in a worker, which has the memory
+                "select count(1) from generate_series(1, 15000000)",
+                "select pg_sleep(60)",
+            ],
+        ),
     ],
 )
 def test_a_session_past_a_limit_is_ended_although_it_lifted_its_own(
@@ -147,7 +157,7 @@ def test_whoever_holds_up_a_part_is_ended_and_nobody_else(stack: Stack) -> None:
 
 
 def test_a_changed_password_and_setting_are_put_back_within_a_minute_and_counted(stack: Stack) -> None:
-    wanted = {f"{name}={value}" for name, value in DEFAULTS.settings().items()} | {"temp_file_limit=256MB"}
+    wanted = {f"{name}={value}" for name, value in (DEFAULTS.settings() | DEFAULTS.held()).items()}
     Attack(stack).change_the_role()
 
     def settings() -> list[tuple[Any, ...]]:
@@ -181,6 +191,29 @@ def test_temporary_files_of_people_are_limited_and_the_limit_is_not_theirs_to_li
             )
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("set temp_file_limit to -1")
+
+
+def test_nothing_that_people_say_is_in_the_servers_log(stack: Stack) -> None:
+    log = log_path(stack.settings.home, "postgres")
+    said = [
+        "do $$ begin raise log 'said by a person'; end $$",
+        "do $$ begin raise warning 'said by a person'; end $$",
+        "select 'said by a person'::int",
+        "set debug_print_parse to on",
+        "select 'said by a person' as parsed",
+    ]
+    with psycopg.connect(stack.dsn("realtime", "bi_reader"), autocommit=True) as connection:
+        for statement in said:
+            with suppress(psycopg.errors.InvalidTextRepresentation):
+                connection.execute(statement.encode())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("alter role bi_reader reset log_min_messages")
+    with psycopg.connect(stack.dsn("realtime", "bi_reader"), autocommit=True) as connection:
+        connection.execute("set exit_on_error to on")
+        with suppress(psycopg.Error):
+            connection.execute("select 'said by a person'::int")
+    assert "said by a person" not in log.read_text(errors="replace")
+    assert "QUERY" not in log.read_text(errors="replace").partition("bi_reader@realtime LOG")[2]
 
 
 def test_people_have_no_business_in_the_databases_that_are_nobodys(stack: Stack) -> None:

@@ -89,6 +89,17 @@ def test_a_file_that_fails_leaves_nothing_behind_and_is_named(database: str, mig
     assert len(migrate(FIRST | SECOND)) == 1
 
 
+@pytest.mark.parametrize("ends", ["commit", "Rollback", "begin", "-- why\nEND"])
+def test_a_file_that_would_end_its_own_transaction_is_refused_and_nothing_of_it_is_applied(
+    database: str, migrate: Migrate, ends: str
+) -> None:
+    body = "do $$ begin perform 1; end $$; create function s.f() returns int begin atomic select 1; end;"
+    with pytest.raises(StackError, match=r"expected no `.*` in it"):
+        migrate(FIRST | {"0002_half.sql": f"{body} create table s.half (); {ends}; select 1 / 0;"})
+    assert rows(database, "select to_regclass('s.half') is null and to_regclass('s.t') is not null") == [(True,)]
+    migrate(FIRST | {"0002_half.sql": f"{body} create table s.half ();"})
+
+
 def test_a_file_that_was_changed_after_it_was_applied_is_refused_with_both_hashes(migrate: Migrate) -> None:
     migrate(FIRST)
     before = hashlib.sha256(FIRST["0001_first.sql"].encode()).hexdigest()

@@ -43,6 +43,9 @@ where evtname = 'refuse_people' and evtenabled <> 'D' and prosrc = %s
 """
 
 
+HELD = ("log_min_messages", "temp_file_limit")  # by a superuser: no session of a person lifts them
+
+
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one role of people may take: seconds, megabytes, and counts of sessions (all) and locks (each)."""
 
@@ -61,6 +64,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "lock_timeout": "10s",
             "statement_timeout": f"{self.statement_seconds:g}s",
         }
+
+    def held(self) -> dict[str, str]:
+        """What its sessions cannot lift, as a superuser alone may set it.
+
+        Nothing that a person says goes into the server's log, which is on the disk of what writes: neither its errors,
+        each with the whole statement, nor `raise log`, nor what `exit_on_error` and `debug_print_plan` make of one.
+        """
+        return {"log_min_messages": "panic", "temp_file_limit": f"{self.temporary_files_mb}MB"}
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,7 +123,7 @@ def limit_roles(connection: Connection, limits: PeopleLimits) -> None:
         if connections != own.connections:
             statement = SQL("alter role {} connection limit {}")
             connection.execute(statement.format(Identifier(role), Literal(own.connections)))
-        _set(connection, role, {**own.settings(), "temp_file_limit": f"{own.temporary_files_mb}MB"}, known)
+        _set(connection, role, {**own.settings(), **own.held()}, known)
     for part in (part for part in PARTS if part in there):
         _set(connection, part, {"lock_timeout": PARTS_LOCK_TIMEOUT}, there[part][1])
         if reserving:

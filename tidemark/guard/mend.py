@@ -12,7 +12,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from tidemark.access.people import PeopleLimits
+from tidemark.access.people import HELD, PeopleLimits
 from tidemark.connections import connect, is_wrong_password
 from tidemark.credentials import PEOPLE, credential
 from tidemark.errors import StackError
@@ -24,7 +24,7 @@ log = logging.getLogger("tidemark.guard")
 
 MEND_SECONDS = 15.0
 RETRY_SECONDS = 1.0
-NOT_THEIRS = ("temp_file_limit",)  # a role cannot change it, nor can the guard
+NOT_THEIRS = HELD  # a role cannot change them, nor can the guard
 
 _SETTINGS = """
 select coalesce(pg_database.datname, '') as database, entry as setting

@@ -26,6 +26,10 @@ select
         select from pg_db_role_setting cross join lateral unnest(setconfig) as entry
         where setrole = %(person)s::regrole and entry like 'temp\\_file\\_limit=%%'
     ),
+    exists (
+        select from pg_db_role_setting cross join lateral unnest(setconfig) as entry
+        where setrole = %(person)s::regrole and entry = 'log_min_messages=panic'
+    ),
     current_setting('max_prepared_transactions')::int,
     has_table_privilege(%(person)s, 'pg_catalog.pg_settings', 'update'),
     exists (select from pg_event_trigger where evtname = 'refuse_people' and evtenabled <> 'D')
@@ -38,7 +42,7 @@ def shortfalls(connection: Connection[Any]) -> list[str]:
         "rights": list(GUARD_RIGHTS), "people": list(PEOPLE), "person": PEOPLE[0], "withheld": list(WITHHELD),
     }  # fmt: skip
     [row] = connection.execute(_CHECKS, parameters).fetchall()
-    missing, mends, usable, reserved, files, prepared, settings, refuses = row
+    missing, mends, usable, reserved, files, silent, prepared, settings, refuses = row
     found = []
     if missing:
         found.append(f"it sees and ends sessions of {', '.join(PEOPLE)} alone: `grant {', '.join(missing)} to guard`")
@@ -60,6 +64,10 @@ def shortfalls(connection: Connection[Any]) -> list[str]:
         found.append("people may lock pg_settings: a superuser can `revoke update on pg_settings from public`")
     if not refuses:
         found.append("people may hold up what changes a database: only a superuser can make the event trigger")
+    if not silent:
+        found.append(
+            f"people fill the server's log: `alter role {PEOPLE[0]} set log_min_messages to panic` by a superuser"
+        )
     if prepared:
         found.append("people may prepare transactions, which hold locks without a session: max_prepared_transactions")
     return found

@@ -7,6 +7,7 @@ it up is gone before the try is over, once the part was held up for PATIENCE_SEC
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -51,7 +52,8 @@ select
     extract(epoch from clock_timestamp() - session.query_start)::float8 as statement_seconds,
     extract(epoch from clock_timestamp() - session.state_change)::float8 as state_seconds,
     coalesce(extract(epoch from clock_timestamp() - session.xact_start), 0)::float8 as transaction_seconds,
-    coalesce(locked.locks, 0)::int as locks
+    coalesce(locked.locks, 0)::int as locks,
+    array(select pid from pg_stat_activity where leader_pid = session.pid and pid <> session.pid) as workers
 from pg_stat_activity as session
 inner join people on people.oid = session.usesysid
 left join locked on locked.pid = session.pid
@@ -96,6 +98,7 @@ class Session:
     statement_seconds: float | None = None
     state_seconds: float | None = None
     locks: int = 0
+    workers: Sequence[int] = ()  # pids of what runs parts of its statement, each with memory of its own
     waiter: str | None = None
     waiter_database: str | None = None
 
@@ -190,7 +193,7 @@ class Watch(threading.Thread):
 
     def _end_excess(self, connection: Connection[Any]) -> None:
         for session in self._ask(connection, _SESSIONS):
-            private = private_mb(session.pid) if self.server.local else 0
+            private = sum(map(private_mb, (session.pid, *session.workers))) if self.server.local else 0
             found = excess(session, self._limits.of(session.role), private)
             if found is not None:
                 self._end(connection, session, found)

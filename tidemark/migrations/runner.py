@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg.errors import DeadlockDetected, Diagnostic, LockNotAvailable
@@ -46,6 +47,7 @@ and not exists (
 )
 order by xact_start limit 1
 """
+OF_TRANSACTIONS = ("BEGIN", "START", "START TRANSACTION", "COMMIT", "END", "ROLLBACK", "ABORT")
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ class Runner:
         return True
 
     def _run_whole(self, migration: Migration) -> None:
+        _refuse_to_end_it(self.database, migration)
         started = time.monotonic()
         with self.connection.transaction():
             self.connection.execute(migration.sql.encode())
@@ -170,6 +173,19 @@ class Runner:
         finally:
             self.connection.execute("reset role")
         self._note(migration, time.monotonic() - started)
+
+
+def _refuse_to_end_it(database: str, migration: Migration) -> None:
+    """StackError where a statement would end the file's one transaction: what follows a failure would stay."""
+    import sqlparse
+
+    for statement in sqlparse.parse(migration.sql):
+        first: Any = statement.token_first(skip_cm=True)  # type: ignore[no-untyped-call]
+        if first is not None and first.normalized.upper() in OF_TRANSACTIONS:
+            raise StackError(
+                f"{database}: {migration.title}: expected no `{first.value}` in it, as it is run in one transaction: "
+                "leave it out, or begin the file with `-- no transaction: <why>`"
+            )
 
 
 def _pending(

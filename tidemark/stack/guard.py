@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from tidemark.access.people import HELD
 from tidemark.connections import DATABASES, Database, is_local, postgres_server, without_credentials
 from tidemark.guard.watch import Server
 from tidemark.settings import Settings
@@ -86,7 +87,7 @@ def configuration(settings: Settings) -> str:
     """A digest of what it was started with: it is started anew where that has changed."""
     webhook = settings.alert_webhook.get_secret_value() if settings.alert_webhook else ""
     limits = settings.people_file.read_text() if settings.people_file.exists() else ""
-    parts = [version("tidemark"), address(settings), limits, webhook]
+    parts = [version("tidemark"), address(settings), limits, webhook, HELD]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
