@@ -1,8 +1,9 @@
 """Kind `lake`: the raw topic as gzipped JSON lines by day, at least once.
 
-A file is <folder>/<topic>/day=YYYY-MM-DD/<topic id>-<partition>-<first offset>.jsonl.gz, one line a record:
-{"partition", "offset", "timestamp" (ms), "key", "value"}; bytes that are no text stand as base64 in `value_base64`.
-After a crash, records may stand in two files; (partition, offset) tells them apart.
+A file is <folder>/<topic>/day=YYYY-MM-DD/<topic id>.<leader epoch>-<partition>-<first offset>.jsonl.gz, one line a
+record: {"partition", "offset", "timestamp" (ms), "key", "value"}; bytes that are no text stand as base64 in
+`value_base64`. After a crash, records may stand in two files; what comes before `-<first offset>` and the offset tell
+them apart: a log that lost its tail was filled again under another leader epoch, and its old records stay.
 """
 
 import base64
@@ -49,8 +50,9 @@ class LakeDestination:
         }
 
     def _log_of(self, segment: Segment) -> str:
-        """The log that the offsets are of: a topic made again has another id, and begins at 0 once more."""
-        return f"{self._topic_ids[segment.topic]}-{segment.partition}"
+        """The log that the offsets are of: a topic made again has another id, one filled again another leader epoch."""
+        leader_epoch = segment.mark.leader_epoch if segment.mark is not None else -1
+        return f"{self._topic_ids[segment.topic]}.{leader_epoch}-{segment.partition}"
 
     def commit(self, prepared: list[tuple[Segment, dict[str, bytes]]]) -> Written:
         """Write the files, each whole under its name or not at all."""

@@ -1,10 +1,11 @@
 """What a processor writes to. `prepare` is the processor's own time, `commit` the writer's: they overlap."""
 
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from typing import Any, Protocol
 
-from stream_shim.processor.epochs import LogState, Mark, Position
-from stream_shim.processor.records import Record
+from stream_shim.processor.epochs import LogState, Mark, Position, mark_of
+from stream_shim.processor.records import Chunk, Record
 from tidemark.errors import TidemarkError
 
 TopicAndPartition = tuple[str, int]
@@ -20,11 +21,25 @@ class Segment:
     next_offset: int
     records: list[Record]
     log_end: int  # the end of the partition's log, as it was seen with these records
-    mark: Mark | None = None  # of the last of these records
+    mark: Mark | None = None  # of the last of these records; all were written under one leader epoch
 
     @property
     def empty(self) -> int:
         return self.next_offset - self.from_offset - len(self.records)
+
+
+def segments_of(
+    partition: TopicAndPartition, from_offset: int, next_offset: int, chunks: list[Chunk], log_end: int
+) -> list[Segment]:
+    """What moved in one partition, from one offset up to another: a segment for each leader epoch that wrote of it."""
+    held = [chunk for chunk in chunks if chunk.records]
+    runs = [list(run) for _, run in groupby(held, lambda chunk: chunk.leader_epoch)] or [[]]
+    bounds = [from_offset, *(run[0].records[0].offset for run in runs[1:]), next_offset]
+    topic, number = partition
+    return [
+        Segment(topic, number, low, high, [record for chunk in run for record in chunk.records], log_end, mark_of(run))
+        for run, (low, high) in zip(runs, pairwise(bounds), strict=True)
+    ]
 
 
 @dataclass(slots=True)

@@ -21,8 +21,8 @@ from stream_shim.buffer.topics import topic_ids
 from stream_shim.processor.asking import ANSWER_SECONDS, Asking
 from stream_shim.processor.consumer import PROCESSOR, check_clock, open_consumer, topic_id
 from stream_shim.processor.counts import Committed, Counts, committed_of
-from stream_shim.processor.destination import Destination, Fenced, NotTaken, Segment
-from stream_shim.processor.epochs import EpochEnded, LogState, Position, check_log, mark_of
+from stream_shim.processor.destination import Destination, Fenced, NotTaken, Segment, segments_of
+from stream_shim.processor.epochs import EpochEnded, LogState, Position, check_log
 from stream_shim.processor.placing import Places, ask_logs, committed_position, same_topics, to_commit
 from stream_shim.processor.records import Chunk
 from tidemark import connections
@@ -198,10 +198,8 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                 check_clock(self._home_kind, partition.topic, chunk)
             position = self._consumer.position(partition)
             if position > accounted:
-                records = [record for chunk in here for record in chunk.records]
                 end = self._consumer.highwater(partition) or position
-                topic, number = partition
-                segments.append(Segment(topic, number, accounted, position, records, end, mark_of(here)))
+                segments += segments_of(partition, accounted, position, here, end)
                 self._accounted[partition] = position
         return segments
 
