@@ -27,6 +27,7 @@ def renew(settings: Settings) -> None:
     for process in list(_left_behind(settings)):
         process.terminate()
     local.down(settings)
+    local.require_ports(settings)  # before anything is deleted
     checks.make_home(settings.home)
     (settings.home / "mark").write_text("replay\n")  # first, so that a demo killed here can be run again
     for path in settings.home.iterdir():

@@ -9,7 +9,7 @@ import msgspec
 
 from ingest import lake, plain_dlt
 from ingest.sources import Answer, Resource, Row
-from tidemark.connections import lake_url
+from tidemark.connections import encoded_lake_url
 from tidemark.errors import SourceError
 from tidemark.settings import Settings
 
@@ -38,7 +38,7 @@ def extract(
 
 def _pipeline(settings: Settings, source: str) -> Any:
     to_lake = dlt.destinations.filesystem(
-        bucket_url=lake_url(settings),
+        bucket_url=encoded_lake_url(settings),
         warn_unsafe_layout_separators=False,  # no resource has a slash or a point in its name
     )
     return plain_dlt.pipeline(settings, f"{source}_to_lake", to_lake, source)

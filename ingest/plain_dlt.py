@@ -5,7 +5,7 @@ from typing import Any
 import dlt
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from tidemark.errors import TidemarkError
+from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.settings import Settings
 
 
@@ -16,8 +16,14 @@ class PipelineError(TidemarkError):
 
 
 def pipelines_folder(settings: Settings) -> str:
-    """Where dlt keeps its working state."""
-    return str(settings.home.resolve() / "dlt")
+    """Where dlt keeps its working state. ConfigurationError where its path holds what dlt takes for a format."""
+    folder = str(settings.home.resolve() / "dlt")
+    if "%" in folder:
+        raise ConfigurationError(
+            f"expected a state folder whose path has no %, received {settings.home}: dlt names its files by a format "
+            "made of it; set TIDEMARK_HOME to another folder"
+        )
+    return folder
 
 
 def pipeline(settings: Settings, name: str, destination: Any, dataset: str) -> Any:

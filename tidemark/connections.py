@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -200,8 +200,15 @@ def kafka_bootstrap(settings: Settings) -> str:
 
 
 def lake_url(settings: Settings) -> str:
-    """The lake's root: an fsspec URL without a slash at its end."""
-    return (settings.lake_url or (settings.home.resolve() / "lake").as_uri()).rstrip("/")
+    """The lake's root: an fsspec URL without a slash at its end; a local path stands in it as it is (fsspec's way)."""
+    url = settings.lake_url or f"file://{quote(str(settings.home.resolve() / 'lake'))}"
+    return (unquote(url) if url.startswith("file:") else url).rstrip("/")
+
+
+def encoded_lake_url(settings: Settings) -> str:
+    """The same for who decodes a URL, as dlt does."""
+    url = lake_url(settings)
+    return f"file://{quote(url.removeprefix('file://'))}" if url.startswith("file:") else url
 
 
 def prefect_url(settings: Settings) -> str:

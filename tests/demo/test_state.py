@@ -1,5 +1,6 @@
 """The demo's state folder: only a replay's, or one without anything in it, is made anew."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from demo.state import renew
 from tests.conftest import Stack, new_settings
 from tidemark.connections import home_kind
-from tidemark.errors import ConfigurationError
+from tidemark.errors import ConfigurationError, StackError
 from tidemark.stack import local
 from tidemark.stack.checks import make_home
 
@@ -77,3 +78,16 @@ def test_a_stack_that_was_only_started_becomes_a_replay_and_one_with_a_row_is_re
     renew(settings)
     assert home_kind(settings) == "replay"
     assert contents(settings.home) == {"mark"}
+
+
+def test_a_replay_stays_where_another_stack_has_its_ports(tmp_path: Path) -> None:
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "lake" / "file").write_text("")
+    (tmp_path / "mark").write_text("replay\n")
+    settings = new_settings(tmp_path)
+    with (
+        socket.create_server(("127.0.0.1", settings.postgres_port)),
+        pytest.raises(StackError, match="TIDEMARK_POSTGRES_PORT"),
+    ):
+        renew(settings)
+    assert (tmp_path / "lake" / "file").exists()

@@ -20,7 +20,7 @@ Query = Callable[..., list[tuple[Any, ...]]]
 @pytest.fixture
 def settings(clean_warehouse: Stack, tmp_path: Path) -> Settings:
     """Settings of the shared servers with an empty lake; nothing answers where the sources should be."""
-    home = tmp_path / "home"
+    home = tmp_path / "höme (a+b@c) [x] #1?"  # whatever a path may hold; of % dlt makes a format
     home.mkdir()
     shutil.copytree(clean_warehouse.settings.home / "credentials", home / "credentials")
     nobody = "http://127.0.0.1:9"

@@ -115,6 +115,13 @@ def _end_outdated(settings: Settings) -> list[str]:
     return said
 
 
+def require_ports(settings: Settings) -> None:
+    """StackError where a port that the servers here need is somebody else's, before anything is started or deleted."""
+    for server in SERVERS:
+        if server.wanted(settings):
+            _require_ports(settings, server)
+
+
 def _start_all(settings: Settings, wanted: list[Server], started: list[Server], report: Report) -> None:
     for server in wanted:
         _require_ports(settings, server)
