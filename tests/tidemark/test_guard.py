@@ -72,7 +72,7 @@ def test_under_attack_a_day_is_promoted_up_finishes_and_rows_are_consumed(lane: 
     assert (lane.count("market_tick"), lane.doubled()) == (ROWS, [])
     assert [balance for balance in account(stack.settings) if balance.balance] == []
     reasons = {reason for (reason,) in lane.query("select reason from guard.action where role_name = 'bi_reader'")}
-    assert "held up a part" in reasons  # password and settings are put back by `up` or by the guard, whoever comes first
+    assert "held up a part" in reasons  # what was changed is put back by `up` or by the guard, whoever comes first
 
 
 @contextmanager
