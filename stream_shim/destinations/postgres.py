@@ -50,6 +50,13 @@ insert into realtime.quarantine
     (topic, log_epoch, kafka_partition, kafka_offset, received_at, reason, detail, record_key, payload)
 values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
+# A processor that hangs while it sends rows holds its position's lock: Postgres waits for the rest without a limit, as
+# no time-out of a session counts within a COPY. Ours are this role's own, so that it may end them.
+_END_HUNG = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where usename = current_user and application_name = 'tidemark-processor' and pid <> pg_backend_pid()
+    and state = 'active' and wait_event = 'ClientRead' and query_start < now() - interval '60 seconds'
+"""
 _NEW_FEED = "insert into realtime.feed (topic, source_system, name) values (%s, %s, %s) on conflict do nothing"
 
 
@@ -201,6 +208,9 @@ class PostgresDestination:
             self._make_days(connection, batch.days)
             try:
                 return self._write(connection, batch, salvage=False)
+            except psycopg.errors.LockNotAvailable:
+                connection.execute(_END_HUNG)
+                raise
             except psycopg.DataError:
                 return self._write(connection, batch, salvage=True)
         except psycopg.Error as error:

@@ -211,3 +211,20 @@ def test_a_processor_ends_within_five_seconds_of_sigterm_whatever_the_backlog(la
     with lane.running("processor"):
         until(lambda: lane.consumed() == 300_000, "the rest", 180)
     assert_exact(lane, 300_000)
+
+
+def test_a_processor_that_hangs_while_it_sends_rows_is_ended_by_who_waits_for_it(lane: Lane) -> None:
+    load(lane, 10)
+    with lane.running("processor"):
+        until(lambda: lane.consumed() == 10, "10 offsets consumed")
+    hanging = lane.stack.dsn("realtime", "stream_writer")
+    with (
+        pytest.raises(psycopg.errors.AdminShutdown),
+        psycopg.connect(hanging, application_name="tidemark-processor") as connection,
+    ):
+        connection.execute("update realtime.consumer_offset set updated_at = now() where topic = 'market_tick'")
+        with connection.cursor().copy("copy realtime.market_tick (source_system) from stdin"):
+            load(lane, 10, first=10)
+            with lane.running("processor"):
+                until(lambda: lane.consumed() == 20, "the rest consumed", 150)
+    assert_exact(lane, 20)

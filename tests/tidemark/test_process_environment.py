@@ -66,13 +66,13 @@ def test_what_a_shell_has_for_psql_is_forgotten_but_how_a_server_of_others_is_tr
     assert of_libpq(shell | {"TIDEMARK_REALTIME_URL": "postgresql://h"}) == {"PGHOSTADDR", "PGSERVICE", "PGTZ"}
 
 
-def test_no_variable_of_libpq_keeps_a_command_from_the_local_databases(stack: Stack) -> None:
+def test_no_variable_of_libpq_keeps_a_command_from_the_local_databases(clean_realtime: Stack) -> None:
     shell = {
         "PGSSLMODE": "require", "PGGSSENCMODE": "require", "PGTARGETSESSIONATTRS": "standby", "PGSERVICE": "nowhere",
         "PGHOSTADDR": "127.0.0.2", "PGOPTIONS": "-c default_transaction_read_only=on -c extra_float_digits=0",
     }  # fmt: skip
     for command in ("account", "up"):
-        done = stack.run(command, **shell)
+        done = clean_realtime.run(command, **shell)
         assert done.returncode == 0, done.stderr
 
 
