@@ -23,10 +23,9 @@ from stream_shim.processor.destination import Fenced, NotTaken, Segment, TopicAn
 from stream_shim.processor.epochs import LogState, Position, read_position
 from stream_shim.processor.mapping import Mapped, Reject, Row, build_mapper, received_at
 from tidemark import connections
+from tidemark.access.days import DAYS_AHEAD
 from tidemark.categories import table_columns
 from tidemark.settings import Settings
-
-DAYS_AHEAD = 7
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
 

@@ -37,6 +37,9 @@ class Mark(NamedTuple):
     timestamp: int
 
 
+REFILLED = "another one: the log lost its tail and was filled again"
+
+
 def mark_of(chunks: Sequence[Chunk]) -> Mark | None:
     """The mark of the last record of one partition's chunks; None where they hold none."""
     for chunk in reversed(chunks):
@@ -74,10 +77,12 @@ def _stop(topic: str, partition: int, expected: str, received: str) -> EpochEnde
 
 def refilled(topic: str, partition: int, mark: Mark) -> EpochEnded:
     """Another record stands where the last one was taken from: the log lost its tail and was filled again."""
-    return _stop(
-        topic, partition, f"under offset {mark.offset} the record that was taken last",
-        "another one: the log lost its tail and was filled again",
-    )  # fmt: skip
+    return _stop(topic, partition, taken_last(mark), REFILLED)
+
+
+def taken_last(mark: Mark) -> str:
+    """What is expected of a log that still holds what was read."""
+    return f"under offset {mark.offset} the record that was taken last"
 
 
 def check_log(topic: str, partition: int, position: Position, log: LogState) -> None:

@@ -13,7 +13,17 @@ from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
 from stream_shim.buffer.topics import topic_ids
 from stream_shim.processor.consumer import PROCESSOR
-from stream_shim.processor.epochs import EpochEnded, LogState, Mark, Position, check_log, is_marked, refilled
+from stream_shim.processor.epochs import (
+    REFILLED,
+    EpochEnded,
+    LogState,
+    Mark,
+    Position,
+    check_log,
+    is_marked,
+    refilled,
+    taken_last,
+)
 from stream_shim.processor.records import Chunk
 from tidemark.settings import Settings
 
@@ -114,9 +124,7 @@ class Places:
         assert position.mark is not None
         if position.log_epoch:
             return refilled(partition.topic, partition.partition, position.mark)
-        expected = f"under offset {position.mark.offset} the record that was taken last"
-        received = "another one: the log lost its tail and was filled again"
-        return _begin_anew(self._name, partition, expected, received)
+        return _begin_anew(self._name, partition, taken_last(position.mark), REFILLED)
 
     def reconnected(self) -> bool:
         """Whether a connection was made anew since the last look: the broker may have lost its log's tail."""

@@ -74,9 +74,9 @@ class Tail:
             return False  # written by a later leader than all that was read
         record = chunk.records[0]
         where = (position.log_epoch, partition, offset)
-        return self._is_row(record, where) and self._is_quarantined(record, where)
+        return self._agrees_with_its_row(record, where) and self._agrees_with_quarantine(record, where)
 
-    def _is_row(self, record: Record, where: tuple[int, int, int]) -> bool:
+    def _agrees_with_its_row(self, record: Record, where: tuple[int, int, int]) -> bool:
         """False where a row stands there that is not this record's."""
         identity = "log_epoch = %s and kafka_partition = %s and kafka_offset = %s"
         name = sql.Identifier("realtime", self._table.topic)
@@ -93,7 +93,7 @@ class Tail:
             self._connection.execute(sql.SQL("select from {} where {}").format(name, same), rows[0]).rowcount
         )
 
-    def _is_quarantined(self, record: Record, where: tuple[int, int, int]) -> bool:
+    def _agrees_with_quarantine(self, record: Record, where: tuple[int, int, int]) -> bool:
         """False where another record stands in quarantine there."""
         found = self._connection.execute(
             "select payload, received_at from realtime.quarantine "
