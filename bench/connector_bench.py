@@ -15,8 +15,8 @@ from bench.filling import TOPIC, make_topics
 from bench.report import Measure
 from bench.stack import BenchmarkFailed, Stack, own_stack, until
 from demo.processes import sources
-from demo.servers.binance_feed import read_feed
-from demo.session import open_session
+from loopback.binance_feed import read_feed
+from loopback.session import open_session
 from tidemark.credentials import KAFKA_ADMINISTRATOR
 from tidemark.kafka import kafka_client
 

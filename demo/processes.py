@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from demo.errors import DemoFailed
-from tidemark.settings import Settings
+from tidemark.settings import PROJECT, Settings
 
 SOURCES_FILE = Path(__file__).with_name("sources.yml")
 API_KEY = "0123456789abcdef0123456789abcdef"  # FRED's form of a key; the replay takes any
 USER_AGENT = "Tidemark demo demo@example.org"
 STOP_SECONDS = 30
+SOURCES, STREAM = "replay-sources", "replay-stream"  # by these names a demo that was killed is found again
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -36,10 +38,10 @@ def sources(settings: Settings, folder: Path) -> Iterator[dict[str, str]]:
     """The servers of one session, in a process of their own; source name to base URL."""
     with (settings.home / "logs" / "sources.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "demo.servers", str(folder)],
-            stdout=subprocess.PIPE, stderr=log, env=environment(settings),
+            [sys.executable, "-m", "loopback", str(folder)],
+            stdout=subprocess.PIPE, stderr=log, env=environment(settings), cwd=PROJECT, start_new_session=True,
         )  # fmt: skip
-    with _ended(process):
+    with _ended(settings, SOURCES, process):
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
@@ -70,20 +72,19 @@ def stream(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
     with (settings.home / "logs" / "stream-run.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tidemark.cli", "stream", "run"],
-            stdout=log, stderr=log, env=environment(settings), stdin=subprocess.DEVNULL,
+            stdout=log, stderr=log, env=environment(settings), stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-    with _ended(process):
+    with _ended(settings, STREAM, process):
         yield process
 
 
 @contextmanager
-def _ended(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    try:
-        yield
-    finally:
-        process.terminate()
+def _ended(settings: Settings, name: str, process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    from tidemark.stack.process import note, stop
+
+    with process:
+        note(settings.home, name, process.pid, {})
         try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield
+        finally:
+            stop(settings.home, name, signal.SIGTERM, STOP_SECONDS)

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from demo.session import Session
 from demo.watch import Seen
 from flows.account import Balance
+from loopback.session import Session
 from tidemark.categories import CATEGORIES
 from tidemark.connections import prefect_url
 from tidemark.settings import PROJECT, Settings

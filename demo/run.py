@@ -10,8 +10,8 @@ from typing import Any
 from demo import processes, report, state
 from demo.errors import DemoFailed
 from demo.report import Report, Stage
-from demo.session import AS_OF, Session, open_session
 from demo.watch import Seen, Watch
+from loopback.session import AS_OF, Session, open_session
 from tidemark.categories import CATEGORIES
 from tidemark.settings import Settings
 

@@ -1,10 +1,10 @@
 """The demo's state folder: marked as a replay, made anew by each run, and never one with anything else in it."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 
-import psutil
-
+from demo.processes import SOURCES, STREAM
 from tidemark.connections import DATABASES, dsn, home_kind
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
@@ -21,11 +21,11 @@ def renew(settings: Settings) -> None:
     Downloads are elsewhere (TIDEMARK_CACHE) and stay. ConfigurationError where the folder is no replay's and holds
     data or files that Tidemark does not make, or a variable names a server that is not the demo's own.
     """
-    from tidemark.stack import checks, local
+    from tidemark.stack import checks, local, process
 
     _require_own(settings)
-    for process in list(_left_behind(settings)):
-        process.terminate()
+    for name in (SOURCES, STREAM):  # of an earlier demo that was killed: they would write into this one
+        process.stop(settings.home, name, signal.SIGTERM)
     local.down(settings)
     local.require_ports(settings)  # before anything is deleted
     checks.make_home(settings.home)
@@ -94,15 +94,3 @@ def _filled(address: str) -> Iterator[str]:
         for schema, table in tables:
             if connection.execute(SQL("select from {} limit 1").format(Identifier(schema, table))).rowcount:
                 yield f"{schema}.{table}"
-
-
-def _left_behind(settings: Settings) -> Iterator[psutil.Process]:
-    """The lane and the sources of an earlier demo on this folder that was killed: they would write into this one."""
-    for process in psutil.process_iter(["cmdline"]):
-        command = process.info["cmdline"] or []
-        try:
-            ours = "demo.servers" in command or ("tidemark.cli" in command and "stream" in command)
-            if ours and process.environ().get("TIDEMARK_HOME") == str(settings.home.resolve()):
-                yield process
-        except (psutil.AccessDenied, psutil.NoSuchProcess):
-            continue

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from demo.errors import DemoFailed
-from demo.session import Session
+from loopback.session import Session
 from tidemark.categories import CATEGORIES
 from tidemark.settings import Settings
 

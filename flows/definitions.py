@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from flows import promote as steps
 from flows.errors import CheckFailed, DayChanged, NotPromoted
 from flows.ledger import Promotion
-from flows.running import current_settings
+from flows.prefect_session import current_settings
 from tidemark.errors import SourceError, TidemarkError
 from tidemark.settings import Settings
 

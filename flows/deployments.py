@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from flows.running import FLOWS, prefect_session
+from flows.prefect_session import prefect_session
+from flows.running import FLOWS
 from tidemark.connections import home_kind, refuse_a_replay
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings

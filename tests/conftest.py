@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
+from loopback.session import Session, open_session
 from tidemark.categories import CATEGORIES
 from tidemark.connections import dsn
 from tidemark.credentials import OWNER
@@ -130,6 +131,18 @@ def recordings() -> Path:
     """The folder of recorded sessions."""
     assert RECORDINGS is not None
     return Path(RECORDINGS)
+
+
+@pytest.fixture(scope="session")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    """A session that a seed decided."""
+    return open_session(None, tmp_path_factory.mktemp("generated"))
+
+
+@pytest.fixture(scope="session")
+def recorded(recordings: Path) -> Session:
+    """The session of the recordings."""
+    return open_session(recordings, Path("unused"))
 
 
 _left_out = 0

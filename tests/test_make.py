@@ -227,3 +227,12 @@ def test_every_place_that_names_the_promised_pythons_agrees() -> None:
     assert PROJECT["tool"]["mypy"]["python_version"] == f"3.{LOW}"
     assert f"--python-version 3.{LOW} " in (ROOT / "Makefile").read_text()
     assert f"Python 3.{LOW} to 3.{END - 1} " in (ROOT / "README.md").read_text().replace("\n", " ")
+
+
+def test_a_wheel_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "setup.py", "README.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    program = "from setuptools import build_meta; build_meta.build_wheel('.')"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("expected an editable install from a checkout (`make setup`)")

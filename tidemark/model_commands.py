@@ -22,7 +22,7 @@ def rebuild_tables(names: tuple[str, ...]) -> None:
       tidemark models rebuild
       tidemark models rebuild fct_market_ticks
     """
-    from tidemark.models import rebuild
+    from tidemark.dbt.rebuild import rebuild
     from tidemark.settings import load
 
     built = rebuild(load(), names)

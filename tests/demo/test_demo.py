@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from demo.session import Level, Session
+from loopback.session import Level, Session
 from tidemark.connections import dsn, home_kind
 from tidemark.settings import Settings
 

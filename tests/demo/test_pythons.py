@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from demo.session import Session
+from loopback.session import Session
 from tests.demo.test_demo import Databases, check_trades
 from tests.pythons import OWN, ROOT, chosen, pythons
 

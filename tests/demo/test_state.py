@@ -1,6 +1,9 @@
 """The demo's state folder: only a replay's, or one without anything in it, is made anew."""
 
+import contextlib
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +11,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from demo.processes import SOURCES, environment, sources
 from demo.state import renew
+from loopback.session import Session
 from tests.conftest import Stack, new_settings
 from tidemark.connections import home_kind
 from tidemark.errors import ConfigurationError, StackError
-from tidemark.stack import local
+from tidemark.settings import PROJECT
+from tidemark.stack import local, process
 from tidemark.stack.checks import make_home
 
 
@@ -91,3 +97,21 @@ def test_a_replay_stays_where_another_stack_has_its_ports(tmp_path: Path) -> Non
     ):
         renew(settings)
     assert (tmp_path / "lake" / "file").exists()
+
+
+def test_the_sources_of_a_demo_that_was_killed_are_ended_and_their_like_of_nobody_stays(
+    tmp_path: Path, generated: Session
+) -> None:
+    settings = new_settings(tmp_path)
+    make_home(tmp_path)
+    command = [sys.executable, "-m", "loopback", str(generated.folder)]
+    alike = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(settings), cwd=PROJECT)
+    with alike, contextlib.ExitStack() as killed:
+        killed.enter_context(sources(settings, generated.folder))
+        left = process.find(tmp_path, SOURCES)
+        assert left is not None
+        (tmp_path / "mark").write_text("replay\n")
+        renew(settings)
+        assert not left.is_running()
+        assert alike.poll() is None
+        alike.terminate()

@@ -18,7 +18,8 @@ from pydantic import SecretStr
 
 from flows import alerts
 from flows.deployments import deploy, serve
-from flows.running import prefect_session, run_flow
+from flows.prefect_session import prefect_session
+from flows.running import run_flow
 from tidemark.connections import local_prefect_auth_string, prefect_url
 from tidemark.errors import SourceError, StackError
 from tidemark.settings import Settings

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from demo.servers.binance_feed import book_after
-from demo.servers.binance_socket import Accident
-from demo.servers.running import Servers, serving
-from demo.servers.source_server import Fault
-from demo.session import Session, open_session
+from loopback.binance_feed import book_after
+from loopback.binance_replay import Accident
+from loopback.serving import Servers, serving
+from loopback.session import Session, open_session
+from loopback.source_server import Fault
 from stream_shim.config import SourceEntry
 from stream_shim.running import runner
 from tests.conftest import Stack
@@ -50,7 +50,7 @@ def ids_of(wire: Wire, symbol: str) -> Counter[str]:
 
 
 def recorded_ids(servers: Servers, stream: str) -> list[str]:
-    return [str(json.loads(message.data)["t"]) for message in servers.binance.feed.streams[stream]]
+    return [str(json.loads(message.data)["t"]) for message in servers.binance.replay.feed.streams[stream]]
 
 
 def snapshots(wire: Wire) -> dict[str, list[dict[str, Any]]]:
@@ -64,7 +64,7 @@ def test_a_lost_trade_is_a_gap_of_its_symbol_alone(
     wire: Wire, session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(session.folder) as servers:
-        servers.binance.accidents = {(BTC, number): Accident.LOST for number in (100, 101, 2000)}
+        servers.binance.replay.accidents = {(BTC, number): Accident.LOST for number in (100, 101, 2000)}
         with wire.connected(binance(wire, servers, "lost_trades")) as publisher:
             until(lambda: servers.binance.exhausted, "all of it sent")
             until(lambda: publisher.sent["market_tick"] >= session_trades(servers) - 3, "all of it acknowledged")
@@ -77,7 +77,7 @@ def test_a_lost_trade_is_a_gap_of_its_symbol_alone(
 
 def test_a_trade_whose_id_is_no_number_is_rejected_and_the_others_arrive(wire: Wire, session: Session) -> None:
     with serving(session.folder) as servers:
-        trades = servers.binance.feed.streams[BTC]
+        trades = servers.binance.replay.feed.streams[BTC]
         body = json.loads(trades[50].data)
         trades[50] = dataclasses.replace(trades[50], data=json.dumps({**body, "t": f"x{body['t']}"}))
         with wire.connected(binance(wire, servers, "odd_id", trades=["BTC/USDT"])) as publisher:
@@ -90,39 +90,41 @@ def test_a_trade_whose_id_is_no_number_is_rejected_and_the_others_arrive(wire: W
 
 
 def session_trades(servers: Servers) -> int:
-    return len(servers.binance.feed.streams[BTC]) + len(servers.binance.feed.streams[ETH])
+    return len(servers.binance.replay.feed.streams[BTC]) + len(servers.binance.replay.feed.streams[ETH])
 
 
 def test_no_book_is_made_across_a_lost_update_and_the_next_one_begins_anew(
     wire: Wire, session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(session.folder) as servers:
-        servers.binance.accidents = {(BOOK, 300): Accident.LOST}
+        servers.binance.replay.accidents = {(BOOK, 300): Accident.LOST}
         entry = binance(wire, servers, "lost_updates", trades=[],
                         order_book={"symbols": ["BTC/USDT"], "depth": 10, "every_seconds": 0.1})  # fmt: skip
         with wire.connected(entry) as publisher:
             until(lambda: servers.binance.exhausted, "all of it sent")
-            until(lambda: _book_is(wire, servers, len(servers.binance.feed.streams[BOOK])), "the last book")
+            until(lambda: _book_is(wire, servers, len(servers.binance.replay.feed.streams[BOOK])), "the last book")
         assert publisher.gaps == {"BTC/USDT": 1}
         check_books(wire, servers)
     assert "the book of BTC/USDT has a gap" in caplog.text
 
 
 def _book_is(wire: Wire, servers: Servers, updates: int) -> bool:
-    number, _ = book_after(servers.binance.feed.snapshots["BTCUSDT"], servers.binance.feed.streams[BOOK][:updates])
+    number, _ = book_after(
+        servers.binance.replay.feed.snapshots["BTCUSDT"], servers.binance.replay.feed.streams[BOOK][:updates]
+    )
     return any(one["attributes"]["snapshot_id"].endswith(f":{number}") for one in wire.records("order_book_l2", last=1))
 
 
 def check_books(wire: Wire, servers: Servers) -> None:
     """Every snapshot is whole, and is the venue's book as it was after that update: rebuilt from the raw updates."""
-    updates = servers.binance.feed.streams[BOOK]
+    updates = servers.binance.replay.feed.streams[BOOK]
     numbers = {json.loads(message.data)["u"]: count for count, message in enumerate(updates, start=1)}
     found = snapshots(wire)
     assert len(found) > 10
     for snapshot_id, levels in list(found.items())[:: max(1, len(found) // 40)]:
         assert {one["attributes"]["snapshot_size"] for one in levels} == {len(levels)} == {20}
         count = numbers[int(snapshot_id.rpartition(":")[2])]
-        _, sides = book_after(servers.binance.feed.snapshots["BTCUSDT"], updates[:count])
+        _, sides = book_after(servers.binance.replay.feed.snapshots["BTCUSDT"], updates[:count])
         for side, of in (("bid", "bids"), ("ask", "asks")):
             got = [(one["price"], one["size"]) for one in levels if one["side"] == side]
             assert got == [(float(price), float(size)) for price, size in sides[of][:10]], (snapshot_id, side)
@@ -134,11 +136,11 @@ def test_one_silent_symbol_is_counted_and_ends_no_other(wire: Wire, session: Ses
             wire, servers, "one_silent", trades=["BTC/USDT"], silence_seconds=0.3,
             order_book={"symbols": ["ETH/USDT"], "depth": 5, "every_seconds": 1},
         )  # fmt: skip
-        books = servers.binance.feed.streams
+        books = servers.binance.replay.feed.streams
         if "ethusdt@depth@100ms" not in books:
             books["ethusdt@depth@100ms"] = books[BOOK][:1]  # one update of another symbol, then nothing
-            servers.binance.feed.snapshots["ETHUSDT"] = servers.binance.feed.snapshots["BTCUSDT"]
-        servers.binance.accidents = {(BTC, 4): Accident.STALL}
+            servers.binance.replay.feed.snapshots["ETHUSDT"] = servers.binance.replay.feed.snapshots["BTCUSDT"]
+        servers.binance.replay.accidents = {(BTC, 4): Accident.STALL}
         with wire.connected(entry) as publisher:
             until(lambda: publisher.silences["BTC/USDT"] and publisher.silences["ETH/USDT"], "both silences, counted")
             until(lambda: publisher.source_errors, "a source silent in all its streams to be connected again")
@@ -151,7 +153,7 @@ def test_a_stream_that_breaks_is_connected_again_and_nothing_is_doubled_but_by_t
 ) -> None:
     caplog.set_level(logging.INFO, "tidemark.connector")
     with serving(session.folder) as servers:
-        servers.binance.accidents = {(BTC, 1501): accident}
+        servers.binance.replay.accidents = {(BTC, 1501): accident}
         entry = binance(wire, servers, f"breaks_{accident}", trades=["BTC/USDT"], silence_seconds=5)
         expected = recorded_ids(servers, BTC)
         with wire.connected(entry) as publisher:
@@ -176,7 +178,7 @@ def test_a_venue_that_does_not_answer_as_it_should_is_asked_again(wire: Wire, se
                 until(lambda: publisher.source_errors > 1, "failures, counted")
             assert not publisher.sent
             servers.binance.fault = None
-            until(lambda: publisher.sent["market_tick"] == len(servers.binance.feed.streams[BTC]), "every trade")
+            until(lambda: publisher.sent["market_tick"] == len(servers.binance.replay.feed.streams[BTC]), "every trade")
     assert ids_of(wire, "BTC/USDT") == Counter(recorded_ids(servers, BTC))
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import ccxt.pro
 import pytest
 
-from demo.servers.binance_socket import Accident
-from demo.servers.running import serving
-from demo.session import Session, open_session
+from loopback.binance_replay import Accident
+from loopback.serving import serving
+from loopback.session import Session, open_session
 from stream_shim.buffer.health import Health
 from stream_shim.config import SourceEntry
 from stream_shim.connectors.symbols import Blame, resolve
@@ -167,7 +167,7 @@ def test_a_book_that_the_venue_refuses_at_its_first_request_costs_itself_and_is_
     wire: Wire, session: Session
 ) -> None:
     with serving(session.folder) as servers:
-        feed = servers.binance.feed
+        feed = servers.binance.replay.feed
         feed.snapshots = {symbol: book for symbol, book in feed.snapshots.items() if symbol == "BTCUSDT"}
         book = {"symbols": ["BTC/USDT", "ETH/USDT"], "depth": 5, "every_seconds": 0.1}
         with wire.connected(binance(wire, servers, "one_refused", order_book=book)) as publisher:
@@ -183,7 +183,7 @@ def test_a_book_that_the_venue_refuses_at_its_first_request_costs_itself_and_is_
 @pytest.mark.parametrize("accident", [Accident.CUT, Accident.GARBAGE])
 def test_a_connection_that_breaks_costs_its_own_streams_alone(wire: Wire, session: Session, accident: Accident) -> None:
     with serving(session.folder) as servers:
-        servers.binance.accidents = {(BOOK, 200): accident}
+        servers.binance.replay.accidents = {(BOOK, 200): accident}
         book = {"symbols": ["BTC/USDT"], "depth": 5, "every_seconds": 0}
         entry = binance(wire, servers, f"book_{accident}", order_book=book)
         with wire.connected(entry) as publisher:

@@ -10,9 +10,9 @@ import httpx
 import msgspec
 import pytest
 
-from demo.servers.running import Servers, serving
-from demo.servers.source_server import Fault
-from demo.session import Session, open_session
+from loopback.serving import Servers, serving
+from loopback.session import Session, open_session
+from loopback.source_server import Fault
 from stream_shim.config import FeedSource, PollSource
 from stream_shim.connectors.feed import parse_feed
 from stream_shim.connectors.poll import parse_record, parse_records

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from demo.servers.running import Servers, serving
-from demo.session import open_session
+from loopback.serving import Servers, serving
+from loopback.session import open_session
 from stream_shim.sources import remove_source
 from tests.conftest import free_ports
 from tests.stream_shim.conftest import Lane, until

@@ -30,8 +30,9 @@ def up() -> None:
     """
     from rich.console import Console
 
-    from tidemark import dbt, models
+    from tidemark import dbt
     from tidemark.connections import DATABASES
+    from tidemark.dbt.tables import outgrown
     from tidemark.settings import load
     from tidemark.stack import guard, local
 
@@ -50,7 +51,7 @@ def up() -> None:
         report("schema live", "its views")
         dbt.ensure_live(settings)
         report("marts", "their columns")
-        old_tables = models.outgrown(settings)
+        old_tables = outgrown(settings)
     for sentence in changed:
         click.echo(sentence)
     for table in old_tables:

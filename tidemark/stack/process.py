@@ -119,8 +119,13 @@ def spawn(home: Path, name: str, launch: Launch, ports: dict[str, int]) -> psuti
             stderr=subprocess.STDOUT, start_new_session=True, umask=0o077, **become(launch.user),
         )  # fmt: skip
     _detached.append(child)
-    process = psutil.Process(child.pid)
-    record = Record(child.pid, process.create_time(), ports)
+    return note(home, name, child.pid, ports)
+
+
+def note(home: Path, name: str, pid: int, ports: dict[str, int]) -> psutil.Process:
+    """Record a process that leads a session of its own, so that it is found again, and ended by `stop`."""
+    process = psutil.Process(pid)
+    record = Record(pid, process.create_time(), ports)
     record_path(home, name).write_text(json.dumps(asdict(record)))
     return process
 

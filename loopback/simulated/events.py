@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from demo.simulated_files import write_text
+from loopback.simulated.files import write_text
 
 _EDGAR = "https://www.sec.gov/cgi-bin/browse-edgar?action=getcurrent&count=100&start=0&type=&owner=include&output=atom"
 _POLLS = ("2025-12-12T18:02:34-05:00", "2025-12-12T18:03:31-05:00", "2025-12-12T18:03:44-05:00")

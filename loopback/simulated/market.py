@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
-from demo.simulated_files import write_text
+from loopback.simulated.files import write_text
 
 STARTS_AT = datetime(2024, 8, 8, 23, 55, tzinfo=UTC)
 SECONDS = 600

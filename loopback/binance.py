@@ -3,18 +3,17 @@
 One recorded trade: `{"e":"trade","E":1723161255210,"s":"BTCUSDT","t":3734812546,"p":"61837.63","q":"0.001",..}`.
 """
 
-import asyncio
 import time
-from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
 from aiohttp import web
 
-from demo.servers.binance_feed import book_after, read_feed
-from demo.servers.binance_socket import Accident, Conversation
-from demo.servers.source_server import SourceServer
+from loopback.binance_feed import book_after, read_feed
+from loopback.binance_replay import Replay
+from loopback.binance_socket import Conversation
+from loopback.source_server import SourceServer
 
 _EXCHANGE_INFO_PARAMETERS = {"symbol", "symbols", "permissions", "showPermissionSets", "symbolStatus"}
 
@@ -34,22 +33,16 @@ class BinanceServer(SourceServer):
 
     def __init__(self, recordings: Path) -> None:
         super().__init__(recordings)
-        self.feed = read_feed(recordings)
-        self.sent: Counter[str] = Counter()  # by stream, what the furthest subscription got
-        self.depth_asked: dict[str, asyncio.Condition] = defaultdict(asyncio.Condition)
-        self.depth_answers: Counter[str] = Counter()  # by symbol, answered GET /depth
-        self.accidents: dict[tuple[str, int], Accident] = {}  # to a stream's n-th message, counted over all connections
-        self.passed: Counter[str] = Counter()  # by stream, messages sent or lost, over all connections
-        self.updates: Counter[str] = Counter()  # by symbol, how far the last connection's book stream has come
+        self.replay = Replay(read_feed(recordings))
 
     @property
     def exhausted(self) -> bool:
         """Whether every stream that somebody subscribed to went out whole."""
-        return bool(self.sent) and all(self.sent[name] == len(self.feed.streams[name]) for name in self.sent)
+        return self.replay.exhausted
 
     def status(self) -> dict[str, object]:
-        recorded = {name: len(self.feed.streams[name]) for name in self.sent}
-        return {"exhausted": self.exhausted, "sent": dict(self.sent), "recorded": recorded}
+        recorded = {name: len(self.replay.feed.streams[name]) for name in self.replay.sent}
+        return {"exhausted": self.exhausted, "sent": dict(self.replay.sent), "recorded": recorded}
 
     def routes(self) -> Iterable[web.RouteDef]:
         return [
@@ -74,11 +67,11 @@ class BinanceServer(SourceServer):
             return self._unread(request, len(unread))
         symbol = request.query.get("symbol")
         if symbol is None:
-            return web.json_response(self.feed.exchange_info)
-        if symbol not in self.feed.symbols:
+            return web.json_response(self.replay.feed.exchange_info)
+        if symbol not in self.replay.feed.symbols:
             return refuse(-1121, "Invalid symbol.")
-        listed = [one for one in self.feed.exchange_info["symbols"] if one["symbol"] == symbol]  # type: ignore[attr-defined]
-        return web.json_response(self.feed.exchange_info | {"symbols": listed})
+        listed = [one for one in self.replay.feed.exchange_info["symbols"] if one["symbol"] == symbol]  # type: ignore[attr-defined]
+        return web.json_response(self.replay.feed.exchange_info | {"symbols": listed})
 
     async def _depth(self, request: web.Request) -> web.Response:
         unread = set(request.query) - {"symbol", "limit"}
@@ -91,20 +84,20 @@ class BinanceServer(SourceServer):
             response = refuse(-1100, "Illegal characters found in parameter 'limit'; legal range is '^[0-9]{1,20}$'.")
         elif not 1 <= int(limit) <= 5000:
             response = refuse(-1130, "Data sent for parameter 'limit' is not valid.")
-        elif symbol not in self.feed.snapshots:
+        elif symbol not in self.replay.feed.snapshots:
             response = refuse(-1121, "Invalid symbol.")
         else:
             response = web.json_response(self._book(symbol, int(limit)))
         await response.prepare(request)
         await response.write_eof()
-        self.depth_answers[symbol] += 1
-        async with self.depth_asked[symbol]:
-            self.depth_asked[symbol].notify_all()
+        self.replay.depth_answers[symbol] += 1
+        async with self.replay.depth_asked[symbol]:
+            self.replay.depth_asked[symbol].notify_all()
         return response
 
     def _book(self, symbol: str, limit: int) -> dict[str, object]:
-        snapshot = self.feed.snapshots[symbol]
-        updates = self.feed.streams.get(f"{symbol.lower()}@depth@100ms", [])[: self.updates[symbol]]
+        snapshot = self.replay.feed.snapshots[symbol]
+        updates = self.replay.feed.streams.get(f"{symbol.lower()}@depth@100ms", [])[: self.replay.updates[symbol]]
         number, sides = book_after(snapshot, updates)
         return {"lastUpdateId": number, **{side: levels[:limit] for side, levels in sides.items()}}
 
@@ -119,9 +112,11 @@ class BinanceServer(SourceServer):
         combined = request.path.startswith("/stream")
         names = request.query.get("streams", "") if combined else request.match_info.get("streams", "")
         streams = [name for name in names.split("/") if name and not name.isdecimal()]
-        if set(request.query) - {"streams", "timeUnit"} or any(name not in self.feed.streams for name in streams):
+        if set(request.query) - {"streams", "timeUnit"} or any(
+            name not in self.replay.feed.streams for name in streams
+        ):
             raise web.HTTPBadRequest
         socket = web.WebSocketResponse(autoping=False, compress=False)  # pongs are awaited one by one
         await socket.prepare(request)
-        await Conversation(self, socket, request.transport, combined).run(streams)
+        await Conversation(self.replay, socket, request.transport, combined).run(streams)
         return socket

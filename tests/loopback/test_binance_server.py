@@ -13,10 +13,10 @@ import aiohttp
 import httpx
 import pytest
 
-from demo.servers.binance import BinanceServer
-from demo.servers.running import Servers
-from demo.servers.source_server import Fault
-from demo.session import Level, Session
+from loopback.binance import BinanceServer
+from loopback.serving import Servers
+from loopback.session import Level, Session
+from loopback.source_server import Fault
 
 MARKETS = ["BTC/USDT", "ETH/USDT"]
 
@@ -73,7 +73,7 @@ async def every_book(url: str, market: str, last_number: int) -> list[tuple[int,
 
 
 def last_update(server: BinanceServer, stream: str) -> int:
-    number: int = json.loads(server.feed.streams[stream][-1].data)["u"]
+    number: int = json.loads(server.replay.feed.streams[stream][-1].data)["u"]
     return number
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from xml.etree import ElementTree
 from zipfile import ZipFile
 
-from demo.simulate import MARKER, SEED, simulate
+from loopback.simulated import MARKER, SEED, simulate
 from tidemark.errors import ConfigurationError
 
 AS_OF = date(2024, 8, 12)  # with x = 3 the day 2024-08-08 is due, and 2024-08-09 stays

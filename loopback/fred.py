@@ -16,8 +16,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
 
-from demo.servers.http import answer
-from demo.servers.source_server import SourceServer
+from loopback.http import answer
+from loopback.source_server import SourceServer
 
 FOLDER = "fred_api"
 _READ_API_KEY = "Read https://fred.stlouisfed.org/docs/api/api_key.html for more information."

@@ -9,10 +9,10 @@ import feedparser
 import httpx
 import pytest
 
-from demo.servers.edgar import EdgarServer
-from demo.servers.fred import FredServer
-from demo.servers.running import Servers
-from demo.session import Session
+from loopback.edgar import EdgarServer
+from loopback.fred import FredServer
+from loopback.serving import Servers
+from loopback.session import Session
 
 FEED = {"action": "getcurrent", "count": 100, "start": 0, "type": "", "owner": "include", "output": "atom"}
 CALLER = {"User-Agent": "Tidemark tests@example.org"}

@@ -10,8 +10,8 @@ from zipfile import ZipFile
 
 from aiohttp import web
 
-from demo.servers.http import answer
-from demo.servers.source_server import SourceServer
+from loopback.http import answer
+from loopback.source_server import SourceServer
 
 FOLDER = "ecb"
 HISTORY = "/stats/eurofxref/eurofxref-hist.zip"

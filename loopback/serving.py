@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
-from demo.servers.binance import BinanceServer
-from demo.servers.ecb import EcbServer
-from demo.servers.edgar import EdgarServer
-from demo.servers.fred import FredServer
-from demo.servers.source_server import SourceServer
+from loopback.binance import BinanceServer
+from loopback.ecb import EcbServer
+from loopback.edgar import EdgarServer
+from loopback.fred import FredServer
+from loopback.source_server import SourceServer
 
 
 @dataclass(frozen=True)

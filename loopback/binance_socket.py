@@ -4,18 +4,14 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterable
-from enum import StrEnum
 from heapq import merge
 from itertools import count
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 from aiohttp import WSMessage, WSMsgType, web
 
-from demo.servers.binance_feed import Message
-
-if TYPE_CHECKING:
-    from demo.servers.binance import BinanceServer
+from loopback.binance_feed import Message
+from loopback.binance_replay import Accident, Replay
 
 METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS")
 PING_SECONDS = 20.0  # the vendor's, and a pong is due within PONG_SECONDS
@@ -29,26 +25,17 @@ BURST = 500  # messages sent without asking whether the reader keeps up
 SNAPSHOT_SECONDS = 5.0  # for a client that starts no book of its own, and so asks for no snapshot
 
 
-class Accident(StrEnum):
-    """What may befall a message: lost on the way, cut off in its frame, garbage in its place, silence from there on."""
-
-    LOST = "lost"
-    CUT = "cut"
-    GARBAGE = "garbage"
-    STALL = "stall"
-
-
 class Conversation:
     """Speaks with one client until it leaves."""
 
     def __init__(
         self,
-        server: "BinanceServer",
+        replay: Replay,
         socket: web.WebSocketResponse,
         transport: asyncio.Transport | None,
         combined: bool,
     ) -> None:
-        self.server = server
+        self.replay = replay
         self.socket = socket
         self.transport = transport
         self.combined = combined
@@ -109,7 +96,7 @@ class Conversation:
         streams = request.get("params")
         if not isinstance(streams, list) or not streams:
             return "params must be a list of stream names"
-        unknown = [name for name in streams if name not in self.server.feed.streams]
+        unknown = [name for name in streams if name not in self.replay.feed.streams]
         return f"invalid stream {unknown[0]}" if unknown else None
 
     def _subscribe(self, streams: list[str]) -> None:
@@ -139,9 +126,9 @@ class Conversation:
         ccxt keeps a burst that comes while nobody awaits, and hands it out with the stream's next message: so the last
         one of a stream comes alone, after the reader took the rest.
         """
-        feed = self.server.feed.streams
+        feed = self.replay.feed.streams
         sent: Counter[str] = Counter()
-        self.server.sent.update(dict.fromkeys(streams, 0))
+        self.replay.sent.update(dict.fromkeys(streams, 0))
         messages = merge(*map(feed.__getitem__, streams), key=attrgetter("received_ns"))
         for number, message in enumerate(messages, start=1):
             name = message.stream
@@ -153,29 +140,29 @@ class Conversation:
             elif number % BURST == 0:
                 await self._rounds(ROUNDS_PER_UPDATE)
             await self._send(message)
-            self.server.sent[name] = max(self.server.sent[name], sent[name])
+            self.replay.sent[name] = max(self.replay.sent[name], sent[name])
 
     async def _replay_book(self, stream: str) -> None:
         """Every update, each once its reader took the one before: a book is read as it is now, not update by update."""
         symbol = stream.partition("@")[0].upper()
-        answers, after_lost = self.server.depth_answers[symbol], False
-        self.server.sent.update({stream: 0})
-        for number, message in enumerate(self.server.feed.streams[stream], start=1):
+        answers, after_lost = self.replay.depth_answers[symbol], False
+        self.replay.sent.update({stream: 0})
+        for number, message in enumerate(self.replay.feed.streams[stream], start=1):
             if stream not in self.subscribed:
                 return
-            self.server.updates[symbol] = number
+            self.replay.updates[symbol] = number
             lost = await self._send(message)
             if number == 1 or after_lost:  # the client asks for a snapshot
                 await self._snapshot_taken(symbol, answers)
-                answers = self.server.depth_answers[symbol]
+                answers = self.replay.depth_answers[symbol]
             after_lost = lost
             await self._rounds(ROUNDS_PER_UPDATE)
-            self.server.sent[stream] = max(self.server.sent[stream], number)
+            self.replay.sent[stream] = max(self.replay.sent[stream], number)
 
     async def _snapshot_taken(self, symbol: str, before: int) -> None:
         try:
-            async with asyncio.timeout(SNAPSHOT_SECONDS), self.server.depth_asked[symbol]:
-                await self.server.depth_asked[symbol].wait_for(lambda: self.server.depth_answers[symbol] > before)
+            async with asyncio.timeout(SNAPSHOT_SECONDS), self.replay.depth_asked[symbol]:
+                await self.replay.depth_asked[symbol].wait_for(lambda: self.replay.depth_answers[symbol] > before)
         except TimeoutError:
             return
         await self._rounds(ROUNDS_TO_CATCH_UP)
@@ -183,8 +170,8 @@ class Conversation:
     async def _send(self, message: Message) -> bool:
         """Send one message, unless an accident befalls it; True if it was lost on the way."""
         text = f'{{"stream":"{message.stream}","data":{message.data}}}' if self.combined else message.data
-        self.server.passed[message.stream] += 1
-        accident = self.server.accidents.get((message.stream, self.server.passed[message.stream]))
+        self.replay.passed[message.stream] += 1
+        accident = self.replay.accidents.get((message.stream, self.replay.passed[message.stream]))
         if accident is None:
             await self.socket.send_str(text)
         elif accident is Accident.GARBAGE:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from demo.session import Session, open_session
-from demo.simulate import simulate
+from loopback.simulated import simulate
+from loopback.session import Session, open_session
 from tidemark.errors import ConfigurationError
 
 

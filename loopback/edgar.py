@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from aiohttp import web
 
-from demo.servers.http import answer
-from demo.servers.source_server import SourceServer
+from loopback.http import answer
+from loopback.source_server import SourceServer
 
 FOLDER = "sec_edgar"
 PATH = "/cgi-bin/browse-edgar"

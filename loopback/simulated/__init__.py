@@ -7,9 +7,9 @@ data: every row of it says `simulated` in its source_system.
 import json
 from pathlib import Path
 
-from demo.simulated_events import write_ecb, write_edgar, write_fred
-from demo.simulated_files import write_text
-from demo.simulated_market import write_binance
+from loopback.simulated.events import write_ecb, write_edgar, write_fred
+from loopback.simulated.files import write_text
+from loopback.simulated.market import write_binance
 
 SEED = 20240808
 MARKER = "simulated.json"  # in a session's folder: generated, and from which seed

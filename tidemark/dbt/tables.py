@@ -1,13 +1,12 @@
-"""Tables of dbt that an older version built with other columns: found, and built anew while the old one is read."""
+"""Tables of dbt that an older version built with other columns: found."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tidemark import dbt
 from tidemark.connections import connect
-from tidemark.errors import ConfigurationError
+from tidemark.dbt.project import DBT_PROJECT, ROLE
 from tidemark.settings import Settings
 
 SCHEMAS = ("intermediate", "marts")  # whose tables dbt adds to; views are replaced by every build
@@ -36,9 +35,9 @@ def outgrown(settings: Settings) -> list[Outgrown]:
 
     StackError where the warehouse does not answer.
     """
-    with connect(settings, "warehouse", dbt.ROLE) as connection:
+    with connect(settings, "warehouse", ROLE) as connection:
         found = []
-        for schema, model, wanted in _models():
+        for schema, model, wanted in tables():
             query = (
                 "select attname, format_type(atttypid, null), format_type(to_regtype(%s::jsonb ->> attname), null) "
                 "from pg_attribute inner join pg_class on pg_class.oid = attrelid "
@@ -50,40 +49,12 @@ def outgrown(settings: Settings) -> list[Outgrown]:
     return found
 
 
-def rebuild(settings: Settings, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Build these models' tables (none named: all that were outgrown), and what reads them, from the ingestion tables.
-
-    Readers see the old tables until then. A table that is new to this version is built too: another may read it. Gives
-    the names. ConfigurationError where a name is no model with a table; DbtError as `dbt.run`.
-    """
-    known = [model for _, model, _ in _models()]
-    names = names or tuple(table.model for table in outgrown(settings))
-    for name in names:
-        if name not in known:
-            raise ConfigurationError(f"expected a model of {', '.join(known)}, received {name!r}")
-    if names:
-        views = [f"+{name},config.materialized:view" for name in names]  # what the tables read is of this version too
-        selected = [*(f"{name}+" for name in names), *views, *_not_built(settings)]
-        dbt.run(settings, ["run", "--full-refresh", "--select", *selected])
-    return names
-
-
-def _not_built(settings: Settings) -> list[str]:
-    """Models of which the warehouse has nothing yet."""
-    with connect(settings, "warehouse", dbt.ROLE) as connection:
-        query = "select to_regclass(%s) is null"
-        return [
-            model
-            for schema, model, _ in _models()
-            if connection.execute(query, (f"{schema}.{model}",)).fetchall()[0][0]
-        ]
-
-
-def _models() -> Iterator[tuple[str, str, Columns]]:
+def tables() -> Iterator[tuple[str, str, Columns]]:
+    """Schema, model and columns of every model with a table, in order of the files."""
     import yaml
 
     for schema in SCHEMAS:
-        for path in sorted((dbt.DBT_PROJECT / "models" / schema).rglob("_*__*.yml")):
+        for path in sorted((DBT_PROJECT / "models" / schema).rglob("_*__*.yml")):
             for model in (yaml.safe_load(path.read_text()) or {}).get("models", []):
                 yield schema, model["name"], {one["name"]: one["data_type"] for one in model["columns"]}
 

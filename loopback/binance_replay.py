@@ -1,0 +1,35 @@
+"""How far the replay of Binance's streams has come, and what may befall a message on its way."""
+
+import asyncio
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from loopback.binance_feed import Feed
+
+
+class Accident(StrEnum):
+    """What may befall a message: lost on the way, cut off in its frame, garbage in its place, silence from there on."""
+
+    LOST = "lost"
+    CUT = "cut"
+    GARBAGE = "garbage"
+    STALL = "stall"
+
+
+@dataclass
+class Replay:
+    """One folder's streams, shared by all connections of its server."""
+
+    feed: Feed
+    sent: Counter[str] = field(default_factory=Counter)  # by stream, what the furthest subscription got
+    passed: Counter[str] = field(default_factory=Counter)  # by stream, messages sent or lost, over all connections
+    accidents: dict[tuple[str, int], Accident] = field(default_factory=dict)  # to a stream's n-th message, so counted
+    updates: Counter[str] = field(default_factory=Counter)  # by symbol, how far the last connection's book has come
+    depth_asked: dict[str, asyncio.Condition] = field(default_factory=lambda: defaultdict(asyncio.Condition))
+    depth_answers: Counter[str] = field(default_factory=Counter)  # by symbol, answered GET /depth
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every stream that somebody subscribed to went out whole."""
+        return bool(self.sent) and all(self.sent[name] == len(self.feed.streams[name]) for name in self.sent)

@@ -1,0 +1,8 @@
+"""dbt in this process: runs of `dbt_project/` over the databases of the settings, and its docs as a file."""
+
+from tidemark.dbt.docs import build_docs
+from tidemark.dbt.live import ensure_live
+from tidemark.dbt.project import DBT_PROJECT, ROLE, artifacts, dbt_environment
+from tidemark.dbt.running import DbtError, run
+
+__all__ = ["DBT_PROJECT", "ROLE", "DbtError", "artifacts", "build_docs", "dbt_environment", "ensure_live", "run"]

@@ -1,0 +1,49 @@
+"""Where the dbt project lies, as whom it enters the databases, and what it writes where."""
+
+from pathlib import Path
+
+from tidemark.connections import Database, postgres_server
+from tidemark.credentials import credential
+from tidemark.settings import PROJECT, Settings
+
+DBT_PROJECT = PROJECT / "dbt_project"
+ROLE = "transformer"
+LOCK_TIMEOUT = "60s"  # for a lock of the database: whoever holds one longer must not hold up a build, and all behind it
+
+
+def artifacts(settings: Settings, target: Database = "warehouse") -> Path:
+    """Folder of manifest.json, run_results.json and catalog.json; one per target: they never mix."""
+    return settings.home.resolve() / "dbt" / target
+
+
+def _server_environment(settings: Settings, database: Database, prefix: str) -> dict[str, str]:
+    server = postgres_server(settings, database)
+    values = {
+        "HOST": server.host,
+        "PORT": str(server.port),
+        "USER": ROLE,
+        "PASSWORD": credential(settings, ROLE),
+        "SSLMODE": dict(server.options).get("sslmode", "prefer"),
+    }
+    return {prefix + name: value for name, value in values.items()}
+
+
+def dbt_environment(settings: Settings) -> dict[str, str]:
+    """What dbt needs to run by hand, from any folder: the variables of profiles.yml, and dbt's own folders.
+
+    Both databases are entered as the transformer. It holds a password: never log it.
+    """
+    folder = artifacts(settings)
+    return {
+        "DBT_PROJECT_DIR": str(DBT_PROJECT),
+        "DBT_PROFILES_DIR": str(DBT_PROJECT),
+        "DBT_TARGET_PATH": str(folder),
+        "DBT_LOG_PATH": str(folder / "logs"),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "PGREQUIREAUTH": dict(postgres_server(settings, "warehouse").options)[
+            "require_auth"
+        ],  # dbt's profile has no key for it, and none for a time-out
+        "PGOPTIONS": f"-c lock_timeout={LOCK_TIMEOUT}",
+        **_server_environment(settings, "warehouse", "DBT_"),
+        **_server_environment(settings, "realtime", "DBT_REALTIME_"),
+    }

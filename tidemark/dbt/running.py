@@ -1,0 +1,106 @@
+"""One run of dbt at a time on each database, in this process."""
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO, Any
+
+import tenacity
+
+from tidemark.connections import Database
+from tidemark.dbt.project import artifacts, dbt_environment
+from tidemark.dbt.tables import outgrown
+from tidemark.errors import StackError, TidemarkError
+from tidemark.settings import Settings
+
+FAILED = ("error", "fail", "runtime error", "partial success")
+TURN_SECONDS = 1800.0  # for the run before on the same target
+
+
+class DbtError(TidemarkError):
+    """dbt failed; the message names the failed nodes, or says what dbt said.
+
+    `failed` are the names of those nodes, `skipped` of those that need one of them; both are empty where dbt could not
+    start.
+    """
+
+    def __init__(self, message: str, failed: Iterable[str] = (), skipped: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.failed = frozenset(failed)
+        self.skipped = frozenset(skipped)
+
+
+@contextmanager
+def _alone(settings: Settings, target: Database, turn_seconds: float) -> Iterator[None]:
+    """dbt's environment for one call; a second call on the same target, of any process, waits for its turn."""
+    folder = artifacts(settings, target)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        _await_turn(lock, target, turn_seconds)
+        before = dict(os.environ)
+        os.environ.update(dbt_environment(settings))
+        os.environ.update({"DBT_TARGET": target})
+        os.environ.update({"DBT_TARGET_PATH": str(folder), "DBT_LOG_PATH": str(folder / "logs")})
+        try:
+            yield
+        finally:
+            for name in set(os.environ) - set(before):
+                del os.environ[name]
+            os.environ.update(before)
+
+
+def _await_turn(lock: IO[str], target: Database, seconds: float) -> None:
+    tries = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(BlockingIOError),
+        wait=tenacity.wait_fixed(0.1), stop=tenacity.stop_after_delay(seconds), reraise=True,
+    )  # fmt: skip
+    try:
+        tries(fcntl.flock, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DbtError(
+            f"dbt on {target}: expected its turn within {seconds:g} s, the run before has not ended: "
+            f"look at what it does ({lock.name} is its lock), or end it"
+        ) from None
+
+
+def _failure(args: Sequence[str], results: Sequence[Any], exception: BaseException | None) -> str:
+    """The sentence that names what failed, from dbt's results."""
+    command = f"dbt {' '.join(args)}"
+    failed = [result for result in results if str(result.status) in FAILED]
+    if not failed:
+        return f"{command}: expected success, dbt said: {exception or 'nothing'}"
+    named = [f"{node.node.name} ({node.status}: {' '.join(str(node.message).split())})" for node in failed]
+    return f"{command}: {len(failed)} of {len(results)} nodes failed: {'; '.join(named)}"
+
+
+def _advice(settings: Settings, results: Sequence[Any]) -> str:
+    """What to run where a table has other columns than its model now: dbt names a column, or that they differ."""
+    if not any(str(result.status) == "error" for result in results):
+        return ""
+    with suppress(StackError):  # dbt has said that nothing answers
+        return "".join(f"; {table}" for table in outgrown(settings))
+    return ""
+
+
+def run(
+    settings: Settings, args: Sequence[str], target: Database = "warehouse", turn_seconds: float = TURN_SECONDS
+) -> list[Any]:
+    """Run one dbt command, such as `["build", "--select", "+fct_market_ticks"]`, and give its node results.
+
+    Nothing is printed: the log is in `artifacts(..)/logs`. DbtError when a node failed, when dbt could not
+    start, when the run before on the target does not end within `turn_seconds`, or when the selection matched
+    nothing (dbt itself calls that a success).
+    """
+    from dbt.cli.main import dbtRunner
+
+    with _alone(settings, target, turn_seconds):
+        outcome = dbtRunner().invoke(["--log-level", "none", "--log-level-file", "info", *args])
+    results = list(getattr(outcome.result, "results", None) or [])
+    if not outcome.success:
+        failed = [result.node.name for result in results if str(result.status) in FAILED]
+        skipped = [result.node.name for result in results if str(result.status) == "skipped"]
+        raise DbtError(_failure(args, results, outcome.exception) + _advice(settings, results), failed, skipped)
+    if not results and any(word in args for word in ("--select", "-s")):
+        raise DbtError(f"dbt {' '.join(args)}: expected nodes that the selection names, found none")
+    return results
