@@ -11,9 +11,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from flows import promote as steps
-from flows.errors import CheckFailed, DayChanged, NotPromoted
+from flows.errors import CheckFailed, NotPromoted
 from flows.ledger import Promotion
 from flows.prefect_session import current_settings
+from realtime.trim import DayChanged
 from tidemark.errors import SourceError, TidemarkError
 from tidemark.settings import Settings
 

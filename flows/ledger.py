@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 
 from psycopg.rows import dict_row
 
-from ingest.slices import Slice
+from realtime.slices import Slice
 from tidemark.connections import connect, lake_url
 from tidemark.settings import Settings
 

@@ -1,11 +1,7 @@
-"""The streaming database as a batch source: a day's partition of a topic, to the lake and its ingestion table.
+"""The streaming database as a batch source: a day of a topic, to the lake and its ingestion table.
 
-Values become text once, in the copy out; the file holds exactly that text as CSV, every value quoted:
-
-    "source_system","symbol","timestamp",..,"log_epoch","kafka_partition","kafka_offset","received_at"
-    "binance","BTC/USDT","2024-08-08T00:00:00.123000Z",..,"1","0","4711","2024-08-08T00:00:00.123000Z"
-
-A row's identity is (log_epoch, kafka_partition, kafka_offset), and its table knows each once.
+The file holds exactly the text of the copy out (realtime/copy_out.py), gzipped. A row's identity is (log_epoch,
+kafka_partition, kafka_offset), and its table knows each once.
 """
 
 import csv
@@ -20,14 +16,14 @@ from typing import IO, Any
 
 import psycopg
 from fsspec.implementations.local import LocalFileSystem
-from psycopg import IsolationLevel, sql
+from psycopg import sql
 
-from ingest import lake, slices, tables
-from ingest.slices import IDENTITY, Slice
+from ingest import lake, tables
 from ingest.sources import Resource
+from realtime import copy_out, slices
+from realtime.slices import IDENTITY, Slice
 from tidemark.categories import table_columns
 from tidemark.connections import connect
-from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
 RESOURCES: tuple[Resource, ...] = ()  # `tidemark promote` decides which day comes when
@@ -38,8 +34,6 @@ CHUNK = 1 << 20  # bytes
 
 csv.field_size_limit(sys.maxsize)  # attributes may be larger than the module's own 128 KiB
 
-_TIME = sql.SQL("""to_char({} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""")
-
 
 def copy_day_to_lake(settings: Settings, topic: str, day: date, promotion_id: str) -> tuple[str, list[Slice]]:
     """Copy a day's partition to the lake; the file's path below the lake's root, and what was in the partition.
@@ -47,24 +41,10 @@ def copy_day_to_lake(settings: Settings, topic: str, day: date, promotion_id: st
     Both come from one snapshot. The same promotion writes the same file again, whole or not at all.
     """
     path = f"{SOURCE}/{topic}/{day:%Y-%m-%d}.{promotion_id}{SUFFIX}"
-    with _realtime(settings) as database:
-        partition = _partition(database, topic, day)
-        if partition is None:
-            raise TidemarkError(f"expected a partition of realtime.{topic} for {day}, found none to promote")
-        held = slices.in_database(database, partition, list(_texts(topic).values()))
-        with _new_file(settings, path) as file, database.cursor().copy(_copy_out(topic, partition)) as rows:
-            for row in rows:
-                file.write(row)
+    with copy_out.day_rows(settings, topic, day) as (held, rows), _new_file(settings, path) as file:
+        for row in rows:
+            file.write(row)
     return path, held
-
-
-def slices_in_realtime(settings: Settings, topic: str, day: date) -> list[Slice]:
-    """What a day's partition holds, by log epoch and Kafka partition; nothing where there is no partition."""
-    with _realtime(settings) as database:
-        partition = _partition(database, topic, day)
-        if partition is None:
-            return []
-        return slices.in_database(database, partition, list(_texts(topic).values()))
 
 
 def slices_in_lake(settings: Settings, lake_path: str) -> list[Slice]:
@@ -111,39 +91,6 @@ def _rebuild(settings: Settings, topic: str) -> tuple[int, tuple[str, ...]]:
             tables.empty(warehouse, table, files)
             rows = sum(_load(settings, warehouse, table, file, times.get(file)) for file in files)
     return rows, files
-
-
-@contextmanager
-def _realtime(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
-    """The streaming database as the promoter, in one snapshot, with doubles as their shortest exact text."""
-    with connect(settings, "realtime", "promoter") as database:
-        database.isolation_level = IsolationLevel.REPEATABLE_READ
-        database.execute("set extra_float_digits = 1")
-        yield database
-
-
-def _partition(database: psycopg.Connection[Any], topic: str, day: date) -> sql.Identifier | None:
-    name = f"{topic}_{day:%Y%m%d}"
-    found = database.execute("select to_regclass(format('realtime.%%I', %s::text))", [name]).fetchone()
-    return sql.Identifier("realtime", name) if found and found[0] else None
-
-
-def _texts(topic: str) -> dict[str, sql.Composable]:
-    """Each column of the topic's table with the expression of its text."""
-    return {
-        name: (_TIME if kind == "timestamptz" else sql.SQL("{}::text")).format(sql.Identifier(name))
-        for name, kind in table_columns(topic).items()
-    }
-
-
-def _copy_out(topic: str, partition: sql.Identifier) -> sql.Composed:
-    columns = sql.SQL(", ").join(
-        sql.SQL("{} as {}").format(text, sql.Identifier(name)) for name, text in _texts(topic).items()
-    )
-    rows = sql.SQL("select {} from {} as held order by {}").format(
-        columns, partition, sql.SQL(", ").join(sql.Identifier("held", name) for name in IDENTITY)
-    )
-    return sql.SQL("copy ({}) to stdout (format csv, header, force_quote *)").format(rows)
 
 
 @contextmanager

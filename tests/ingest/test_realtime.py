@@ -11,8 +11,8 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from ingest.slices import in_csv
 from ingest.sources import realtime
+from realtime.slices import in_csv
 from tests.conftest import Stack
 from tests.ingest.conftest import Query
 from tidemark.categories import table_columns

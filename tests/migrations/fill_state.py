@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from demo.simulate import simulate
 from kafka import KafkaProducer
 
 from demo import simulated_market
-from demo.simulate import simulate
 from tidemark.connections import kafka_bootstrap
 from tidemark.settings import load
 

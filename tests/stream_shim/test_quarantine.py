@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from realtime.quarantine import Wanted
 from stream_shim.repairs import quarantine
-from stream_shim.repairs.quarantine import Wanted
 from tests.stream_shim.conftest import Lane, tick, until
 
 
