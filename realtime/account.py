@@ -6,7 +6,8 @@ from uuid import UUID
 
 from psycopg import Connection, IsolationLevel, sql
 
-from realtime.tables import LOST, POSITIONS, QUARANTINE, TRIMMED, of_topics
+from realtime.tables import LOST, POSITIONS, QUARANTINE, TRIMMED, of_topic, of_topics
+from tidemark.categories import CATEGORIES
 
 # By topic, log epoch and Kafka partition: the number of each name of QUERIES, as far as it is not 0.
 Figures = dict[tuple[str, int, int], dict[str, int]]
@@ -24,6 +25,12 @@ QUERIES: dict[str, sql.Composed] = {
     "lost": sql.SQL(
         "select topic, {key}, sum(end_offset - first_offset)::bigint from {table} group by topic, {key}"
     ).format(key=_KEY, table=LOST),
+    "realtime": sql.SQL(" union all ").join(
+        sql.SQL("select {topic}, {key}, count(*) from {table} group by {key}").format(
+            topic=sql.Literal(topic), key=_KEY, table=of_topic(topic)
+        )
+        for topic in CATEGORIES
+    ),
 }
 
 
