@@ -10,8 +10,8 @@ import yaml
 
 from stream_shim.buffer.health import Health
 from stream_shim.buffer.publisher import Datum, missing_fields
-from stream_shim.config import CcxtSource, SourceEntry, check_source, read_sources
-from stream_shim.connectors import connector_of
+from stream_shim.connectors import check, connector_of
+from stream_shim.connectors.entries import SourceEntry, check_source, read_sources
 from stream_shim.running.reports import read_reports
 from tidemark.errors import ConfigurationError, SourceError
 from tidemark.settings import Settings
@@ -77,12 +77,7 @@ def _replace(path: Path, text: str, added: str | None = None) -> None:
     try:
         entries = read_sources(part)
         if added is not None:
-            entry = entries[added]
-            connector_of(entry)
-            if isinstance(entry, CcxtSource):
-                from stream_shim.connectors.exchange import check_exchange
-
-                check_exchange(entry)
+            check(entries[added])
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ change is held against it.
 
 from realtime import topic_schemas
 from realtime.topic_schemas import Schema
-from stream_shim.config import TopicEntry
+from stream_shim.buffer.entries import TopicEntry
 from tidemark import connections
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings

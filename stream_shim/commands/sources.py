@@ -37,7 +37,7 @@ def check(name: str, records: int, seconds: float, as_json: bool) -> None:
     import tempfile
     from pathlib import Path
 
-    from stream_shim.config import read_sources
+    from stream_shim.connectors.entries import read_sources
     from stream_shim.sources import preview
     from tidemark.errors import ConfigurationError, SourceError
     from tidemark.settings import load

@@ -11,13 +11,14 @@ Source: feedparser's reference. One accession number appears once per filer, so 
 import asyncio
 
 from stream_shim.buffer.publisher import Datum, Publisher
-from stream_shim.config import FeedSource, fill, hide
 from stream_shim.connectors import markup, pause
 from stream_shim.connectors.cursor import Cursor
+from stream_shim.connectors.entries import FeedSource
 from stream_shim.connectors.http import date_ms, get
 from tidemark.bounded import MOST_BYTES, BeyondBounds
 from tidemark.errors import SourceError
 from tidemark.http import client
+from tidemark.secrets import fill, hide
 from tidemark.settings import Settings
 
 

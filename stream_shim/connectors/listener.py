@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from stream_shim.buffer.publisher import Publisher
-from stream_shim.config import CcxtSource, hide
+from stream_shim.connectors.entries import CcxtSource
 from stream_shim.connectors.symbols import Blame
 from tidemark.errors import SourceError
+from tidemark.secrets import hide
 
 log = logging.getLogger("tidemark.connector")
 

@@ -23,14 +23,15 @@ from urllib.parse import quote
 from httpx import AsyncClient
 
 from stream_shim.buffer.publisher import Datum, Publisher
-from stream_shim.config import PollSource, fill, hide
 from stream_shim.connectors import markup, pause
 from stream_shim.connectors.cursor import Cursor
+from stream_shim.connectors.entries import PollSource
 from stream_shim.connectors.http import date_ms, get
 from tidemark.bounded import MOST_BYTES, BeyondBounds, csv_text, json_value
 from tidemark.categories import required_fields
 from tidemark.errors import SourceError
 from tidemark.http import client
+from tidemark.secrets import fill, hide
 from tidemark.settings import Settings
 
 

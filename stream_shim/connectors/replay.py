@@ -19,9 +19,9 @@ from typing import Any
 import fsspec
 
 from stream_shim.buffer.publisher import Datum, Publisher
-from stream_shim.config import ReplaySource
 from stream_shim.connectors import pause
 from stream_shim.connectors.cursor import Cursor
+from stream_shim.connectors.entries import ReplaySource
 from tidemark import connections
 from tidemark.bounded import gzip_lines, json_value
 from tidemark.categories import required_fields

@@ -4,7 +4,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from realtime.positions import LogState, Position
-from stream_shim.config import DestinationEntry
+from stream_shim.destinations.entries import DestinationEntry
 from stream_shim.processor.destination import NotTaken, Segment, TopicAndPartition, Written
 from tidemark.kafka import client_options
 

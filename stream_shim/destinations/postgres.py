@@ -11,7 +11,7 @@ from datetime import date
 from realtime.partitions import days_after_today
 from realtime.positions import LogState, Move, Position
 from realtime.writer import Batch, Refused, Writer
-from stream_shim.config import TopicEntry
+from stream_shim.buffer.entries import TopicEntry
 from stream_shim.processor.destination import NotTaken, Segment, TopicAndPartition, Written
 from stream_shim.processor.mapping import build_mapper
 from tidemark.settings import Settings

@@ -7,8 +7,8 @@ from psycopg import Connection
 from realtime import quarantine, rows
 from realtime.epochs import Step, open_next_epoch, plan_next_epoch, require_a_reason
 from realtime.positions import LogState, Position
+from stream_shim.buffer.entries import read_topics
 from stream_shim.buffer.topics import partitions_of, topic_ids
-from stream_shim.config import read_topics
 from stream_shim.processor.mapping import Mapper, build_mapper
 from stream_shim.processor.records import Record, is_marked
 from stream_shim.repairs.rebuild import REPAIRER, KafkaLog

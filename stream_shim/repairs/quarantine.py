@@ -8,7 +8,7 @@ from psycopg import Connection
 from realtime import partitions, quarantine, rows
 from realtime.quarantine import Quarantined, Wanted
 from realtime.tables import TURNS
-from stream_shim.config import read_topics
+from stream_shim.buffer.entries import read_topics
 from stream_shim.processor.mapping import Mapper, build_mapper
 from stream_shim.processor.records import Record
 from stream_shim.repairs.rebuild import WAIT_SECONDS, turn_name

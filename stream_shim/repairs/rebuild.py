@@ -21,8 +21,8 @@ from realtime.rejects import REFUSED, Reject, keep_rejects, known_rejects
 from realtime.rows import Span
 from realtime.tables import TURNS
 from realtime.trim import has_left
+from stream_shim.buffer.entries import read_topics
 from stream_shim.buffer.topics import topic_ids
-from stream_shim.config import read_topics
 from stream_shim.processor.mapping import Mapper, build_mapper
 from stream_shim.processor.records import Chunk, Record, use_chunks
 from tidemark import connections, turns

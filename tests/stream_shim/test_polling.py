@@ -13,7 +13,7 @@ import pytest
 from loopback.serving import Servers, serving
 from loopback.session import Session, open_session
 from loopback.source_server import Fault
-from stream_shim.config import FeedSource, PollSource
+from stream_shim.connectors.entries import FeedSource, PollSource
 from stream_shim.connectors.feed import parse_feed
 from stream_shim.connectors.poll import parse_record, parse_records
 from stream_shim.running import runner

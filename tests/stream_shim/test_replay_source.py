@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from realtime.positions import LogState
-from stream_shim.config import SourceEntry
+from stream_shim.connectors.entries import SourceEntry
 from stream_shim.destinations.lake import LakeDestination
 from stream_shim.processor.destination import Segment
 from stream_shim.processor.records import Record
