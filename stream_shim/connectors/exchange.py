@@ -102,6 +102,7 @@ async def run(source: CcxtSource, publisher: Publisher, settings: Settings, stop
 
     exchange = open_exchange(source)
     exchange.on_fault = publisher.client_error
+    exchange.on_unread = publisher.reject
     try:
         with counted(publisher, "asyncio"):  # which logs the exceptions that no awaiter sees
             await exchange.load_markets()
