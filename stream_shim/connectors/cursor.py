@@ -1,6 +1,6 @@
 """What a polling source has sent already: an SQLite file in the state folder. If it is lost, values are sent again.
 
-It never forgets an observation that was sent, of which it takes some 40 bytes, and writes what is new alone.
+It never forgets an observation that was sent, of which it takes some 30 bytes, and writes what is new alone.
 """
 
 import hashlib

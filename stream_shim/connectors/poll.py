@@ -35,6 +35,8 @@ from tidemark.errors import SourceError
 from tidemark.http import client
 from tidemark.settings import Settings
 
+_NAMELESS = "cells_without_name"  # the cells of a CSV's line beyond its columns
+
 
 def parse_records(
     source: PollSource, request: dict[str, str], body: bytes, most_bytes: int = MOST_BYTES
@@ -60,10 +62,15 @@ def _from_json(source: PollSource, body: bytes, most_bytes: int) -> Iterable[dic
 
 
 def _from_csv(source: PollSource, body: bytes, most_bytes: int) -> Iterable[dict[str, Any]]:
-    rows = csv.DictReader(io.StringIO(csv_text(body, most_bytes), newline=""), strict=True)
+    text = io.StringIO(csv_text(body, most_bytes), newline="")
+    rows = csv.DictReader(text, restkey=_NAMELESS, strict=True)
     if rows.fieldnames is None or not {source.rename.get(name, name) for name in rows.fieldnames} & {"value"}:
         raise LookupError("no column is the value")  # a page of HTML is CSV too
-    return list(rows)
+    found: list[dict[str, Any]] = list(rows)
+    for row in found:
+        if not any(row.get(_NAMELESS, ["_"])):  # a comma at the line's end
+            del row[_NAMELESS]
+    return found
 
 
 def _from_xml(source: PollSource, body: bytes, most_bytes: int) -> Iterable[dict[str, Any]]:

@@ -8,7 +8,9 @@ from stream_shim.buffer.encoding import Datum, Unsendable
 from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors.cursor import Cursor, short
 
-CHUNK = 10_000  # records that a process which is killed sends again at most
+PART = 10_000  # records between two looks at who wants to end it
+# What is marked at once, of a large answer: identities come in no order, so each commit writes most of the cursor anew.
+COMMITS = 10
 Record = TypeVar("Record")
 
 
@@ -32,10 +34,22 @@ async def send_new(publisher: Publisher, cursor: Cursor, records: Sequence[Recor
     """
     keys = [None if identity is None else short(identity) for identity in map(reading.identity, records)]
     shared = _shared(keys, records, reading) if len(set(keys)) < len(keys) else set()
-    for start in range(0, len(records), CHUNK):
-        part = list(zip(keys[start : start + CHUNK], records[start : start + CHUNK], strict=True))
-        _send(publisher, cursor, part, reading, shared)
-        await asyncio.sleep(0)  # for the report, and for who wants to end it
+    sent: dict[bytes, bytes] = {}
+    for start in range(0, len(records), PART):
+        part = list(zip(keys[start : start + PART], records[start : start + PART], strict=True))
+        _send(publisher, cursor, part, reading, shared, sent)
+        if len(sent) >= max(PART, len(records) // COMMITS):
+            _keep(publisher, cursor, sent)
+        await asyncio.sleep(0)
+    _keep(publisher, cursor, sent)
+
+
+def _keep(publisher: Publisher, cursor: Cursor, sent: dict[bytes, bytes]) -> None:
+    """Mark what was sent, once Kafka has it. A process that is killed before sends it again."""
+    publisher.flush()
+    cursor.mark_sent(sent)
+    cursor.commit()
+    sent.clear()
 
 
 def _shared(keys: Sequence[bytes | None], records: Sequence[Record], reading: Reading[Record]) -> set[bytes]:
@@ -48,30 +62,29 @@ def _shared(keys: Sequence[bytes | None], records: Sequence[Record], reading: Re
     }
 
 
-def _send(
+def _send(  # noqa: PLR0917 - what is sent, then how it is read
     publisher: Publisher,
     cursor: Cursor,
     part: Sequence[tuple[bytes | None, Record]],
     reading: Reading[Record],
     shared: set[bytes],
+    sent: dict[bytes, bytes],
 ) -> None:
-    """Send of some records those that are new, wait for Kafka, and keep what it has."""
+    """Send of some records those that are new, and note them in `sent`."""
     known = cursor.sent_values([key for key, _ in part if key is not None])
-    sent: dict[bytes, bytes] = {}
     for key, record in part:
         value = short(reading.value(record))
-        if key in shared and known.get(key) != value:
+        if key in shared and (sent.get(key) or known.get(key)) != value:
             key = short(key + value)  # noqa: PLW2901 - the value belongs to what tells it apart
             known |= cursor.sent_values([key])
-        if (key is not None and sent.get(key, known.get(key)) == value) or cursor.was_rejected(reading.message(record)):
+        if key is not None and (sent.get(key) or known.get(key)) == value:
+            continue
+        if cursor.was_rejected(reading.message(record)):
             continue
         if _is_sent(publisher, record, reading) and key is not None:
             sent[key] = value
         else:
             cursor.mark_rejected(reading.message(record))
-    publisher.flush()
-    cursor.mark_sent(sent)
-    cursor.commit()
 
 
 def _is_sent(publisher: Publisher, record: Record, reading: Reading[Record]) -> bool:

@@ -2,13 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from stream_shim.buffer.rejects import read_rejects
 from stream_shim.config import PollSource
@@ -17,7 +13,7 @@ from stream_shim.running import runner
 from tests.conftest import Stack
 from tests.stream_shim.conftest import until
 from tests.stream_shim.connecting import Wire, entry_of
-from tests.stream_shim.loopback import in_thread, listening
+from tests.stream_shim.polled import Source
 from tidemark.errors import TidemarkError
 
 PAGE = 4096  # bytes of an SQLite page
@@ -31,35 +27,6 @@ FEED = """<?xml version="1.0"?><rss version="2.0"><channel><title>t</title><link
 def wire(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Wire:
     monkeypatch.setattr(runner, "RECONNECT_SECONDS", (0.05, 0.1, 0.2))
     return Wire(stack.settings)
-
-
-@dataclass
-class Source:
-    """Answers every request with `body`, and counts the answers."""
-
-    body: bytes = b"[]"
-    answers: int = 0
-    url: str = field(default="", init=False)
-
-    async def answer(self, _request: web.Request) -> web.Response:
-        self.answers += 1
-        return web.Response(body=self.body)
-
-    @asynccontextmanager
-    async def serve(self) -> AsyncIterator[int]:
-        async with listening(web.get("/", self.answer)) as port:
-            yield port
-
-    @contextmanager
-    def serving(self) -> Iterator["Source"]:
-        with in_thread(self.serve) as port:
-            self.url = f"http://127.0.0.1:{port}/"
-            yield self
-
-    def wait_for_polls(self, more: int = 3) -> None:
-        """That many answers from now on; all but the last were taken."""
-        wanted = self.answers + more
-        until(lambda: self.answers >= wanted, f"{more} polls")
 
 
 def observations(*pairs: tuple[str, Any], **more: Any) -> bytes:
