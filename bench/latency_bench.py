@@ -70,7 +70,8 @@ def send_steadily(settings: Settings, total: int, times: Path) -> None:
     """Send tick n at its moment, through the publisher; then write when each was sent, in monotonic seconds."""
     from msgspec.json import decode
 
-    from stream_shim.buffer.publisher import Datum, Publisher
+    from stream_shim.buffer.encoding import Datum
+    from stream_shim.buffer.publisher import Publisher
 
     publisher = Publisher(settings, SOURCE)
     sent = array("d")

@@ -21,7 +21,8 @@ from typing import Any
 import databento
 import databento_dbn as dbn
 
-from stream_shim.buffer.publisher import Datum, Publisher
+from stream_shim.buffer.encoding import Datum
+from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors import until_stopped
 from stream_shim.connectors.books import Pace, snapshot
 from stream_shim.connectors.client_log import counted

@@ -19,7 +19,8 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
-from stream_shim.buffer.publisher import Datum, Publisher
+from stream_shim.buffer.encoding import Datum
+from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors import until_stopped
 from stream_shim.connectors.books import Pace, snapshot
 from stream_shim.connectors.client_log import counted
@@ -103,6 +104,7 @@ async def run(source: CcxtSource, publisher: Publisher, settings: Settings, stop
 
     exchange = open_exchange(source)
     exchange.on_fault = publisher.client_error
+    exchange.on_unread = publisher.reject
     try:
         with counted(publisher, "asyncio"):  # which logs the exceptions that no awaiter sees
             await exchange.load_markets()

@@ -77,7 +77,8 @@ def _reason_logged(settings: Settings, role: str) -> Iterator[None]:
 
 def run_connector(settings: Settings, name: str) -> None:
     """Run one source until SIGTERM: a source that is lost is connected again with back-off and jitter."""
-    from stream_shim.buffer.publisher import CONNECTOR, Publisher
+    from stream_shim.buffer.publisher import Publisher
+    from stream_shim.buffer.sink import CONNECTOR
     from stream_shim.buffer.topics import require_topics
 
     sources = read_sources(settings.sources_file)
