@@ -8,6 +8,7 @@ from functools import cache
 import click
 import pytest
 
+from catalog.check import SAMPLE_ROWS
 from flows import alerts as flow_alerts
 from flows.trim import TABLE_LOCK_TIMEOUT
 from stream_shim.config import HttpSource, OrderBook
@@ -229,6 +230,7 @@ NUMBERS = [
     ("docs/runbook/low-head-room.md", f"makes {WORDS[DAYS_AHEAD]} ahead and again every "
                                       f"{WORDS[int(UPKEEP_SECONDS / 60)]} minutes"),
     ("docs/runbook/keeps-dying.md", f"{WORDS[alerts.DEATHS_IN_A_ROW]} times in a row"),
+    ("docs/runbook/flow-run-failed.md", f"each failed check, with {WORDS[SAMPLE_ROWS]} of its rows"),
     ("docs/runbook/guard-put-back.md", f"looks every {mend.MEND_SECONDS:g} s"),
     ("docs/runbook/guard-ended-a-session.md", f"for {WORDS[int(journal.OVER_SECONDS / 60)]} minutes"),
 ]  # fmt: skip
