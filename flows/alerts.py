@@ -8,7 +8,8 @@ NAME = "tidemark: a flow run failed"
 BLOCK = "tidemark-alert"
 STATES = ("Failed", "Crashed", "TimedOut")
 SUBJECT = "Tidemark: flow {{ flow.name }} {{ flow_run.state.name }}"
-BODY = "{{ flow_run.name }}: {{ flow_run.state.message }}"
+PAGE = "docs/runbook/flow-run-failed.md"
+BODY = f"{{{{ flow_run.name }}}}: {{{{ flow_run.state.message }}}}\n{PAGE}"
 
 
 def apply(settings: Settings) -> bool:

@@ -58,7 +58,7 @@ def begin(settings: Settings, promotion: Promotion) -> None:
 
 
 def verify(settings: Settings, promotion: Promotion) -> None:
-    """Note that counts and checksums agree everywhere, and copy the ledger's rows to the lake."""
+    """Note that the copies agree by checksum and the mart by count, and copy the ledger's rows to the lake."""
     with connect(settings, "warehouse", "promoter", row_factory=dict_row) as connection:
         rows = connection.execute(
             "update ops.promotion set verified_at = coalesce(verified_at, now()) where promotion_id = %s returning *",
