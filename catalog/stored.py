@@ -18,6 +18,8 @@ from tidemark import dbt
 from tidemark.connections import connect
 from tidemark.settings import Settings
 
+NOT_BUILT = "not in the table"
+ADVICE = "what was loaded and never built comes with `dbt build`; what is missing after it was lost"
 CHECK = "every row as its model makes it of what it reads"
 # Of one connection: hashes of a few million rows stay in memory, those of more go to files.
 WORK_MEM = "64MB"
@@ -87,7 +89,8 @@ def _compare(settings: Settings, model: Model) -> CheckResult:
         json.dumps({"difference": row["difference"], model.key: row["key"], **changed.get(row["key"], {})})
         for row in rows
     )
-    return replace(result, outcome="failed", failing_rows=rows[0]["rows"], sample=sample)
+    advice = ADVICE if any(row["difference"] == NOT_BUILT for row in rows) else None
+    return replace(result, outcome="failed", failing_rows=rows[0]["rows"], sample=sample, detail=advice)
 
 
 def _different(model: Model) -> sql.Composed:
@@ -100,7 +103,7 @@ def _different(model: Model) -> sql.Composed:
             count(*) over () as rows,
             coalesce(expected.key, found.key) as key,
             case
-                when found.key is null then 'not in the table'
+                when found.key is null then {not_built}
                 when expected.key is null then 'in the table alone'
                 else 'changed'
             end as difference
@@ -111,7 +114,7 @@ def _different(model: Model) -> sql.Composed:
     """).format(
         expected=row.format(key, columns, sql.SQL("({})").format(sql.SQL(model.query))),
         found=row.format(key, columns, sql.Identifier(model.schema, model.table)),
-        limit=SAMPLE_ROWS,
+        limit=SAMPLE_ROWS, not_built=NOT_BUILT,
     )  # fmt: skip
 
 
