@@ -203,7 +203,10 @@ def test_a_lake_file_that_was_changed_or_is_gone_is_named_and_a_name_that_no_tab
     gone, broken = sorted((lake / "ecb" / "reference_rates").glob("*.gz"))
     gone.unlink()
     broken.write_bytes(broken.read_bytes()[:-9])
+    results_of_dbt = dbt.artifacts(whole.stack.settings) / "run_results.json"
+    before = results_of_dbt.read_bytes()
     todo = [one for one in checks.comparisons(whole.stack.settings) if one.name.startswith("ingestion.")]
+    assert results_of_dbt.read_bytes() == before  # whose test results the catalog publishes
     levels, rates = failures(checks.run(whole.stack.settings, todo))
     assert [json.loads(row)["difference"] for row in levels.sample] == [
         "the lake's file is not what was verified", "changed"
