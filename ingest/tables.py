@@ -64,6 +64,13 @@ def ensure_table(warehouse: psycopg.Connection[Any], table: str, columns: Sequen
 _COLUMNS = "select column_name from information_schema.columns where table_schema = %s and table_name = %s"
 
 
+def data_columns(warehouse: psycopg.Connection[Any], table: str) -> list[str]:
+    """The columns whose values came from the source."""
+    own = {*LOAD_COLUMNS, "loaded_at"}
+    names = [name for (name,) in warehouse.execute(_COLUMNS, [SCHEMA, table]).fetchall()]
+    return [name for name in names if name not in own and not name.startswith("_dlt_")]
+
+
 def rows_by_file(warehouse: psycopg.Connection[Any], table: str) -> dict[str, int]:
     """How many rows of each lake file the table holds, counted in it."""
     query = sql.SQL("select file_name, count(*) from {} group by file_name").format(qualified(table))

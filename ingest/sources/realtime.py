@@ -53,11 +53,22 @@ def slices_in_lake(settings: Settings, lake_path: str) -> list[Slice]:
         return slices.in_csv(io.TextIOWrapper(file, "utf-8", newline=""))
 
 
+def days_held(settings: Settings, topic: str) -> set[date]:
+    """The days of which `realtime` has a partition of the topic."""
+    with _realtime(settings) as database:
+        names = database.execute(
+            "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid "
+            "where i.inhparent = to_regclass(format('realtime.%%I', %s::text))",
+            [topic],
+        ).fetchall()
+    return {datetime.strptime(name[-8:], "%Y%m%d").date() for (name,) in names}  # noqa: DTZ007 (a day, no moment)
+
+
 def load_day(settings: Settings, topic: str, lake_path: str) -> int:
     """Load a file of the lake into the topic's ingestion table; how many of its rows the table did not have."""
     table = tables.table_name(SOURCE, topic)
     with tables.only_run(settings, table) as warehouse:
-        _ensure_table(warehouse, table, _columns(settings, lake_path))
+        _ensure_table(warehouse, table, columns_of(settings, lake_path))
         return _load(settings, warehouse, table, lake_path)
 
 
@@ -84,7 +95,7 @@ def _rebuild(settings: Settings, topic: str) -> tuple[int, tuple[str, ...]]:
     found = sorted(name for name in lake.names(settings, f"{SOURCE}/{topic}") if name.endswith(SUFFIX))
     files = tuple(f"{SOURCE}/{topic}/{name}" for name in found)
     with tables.only_run(settings, table) as warehouse:
-        for columns in (list(table_columns(topic)), *(_columns(settings, file) for file in files)):
+        for columns in (list(table_columns(topic)), *(columns_of(settings, file) for file in files)):
             _ensure_table(warehouse, table, columns)
         with warehouse.transaction():  # the times of loading are in the table alone
             times = tables.times_by_file(warehouse, table)
@@ -116,7 +127,8 @@ def _read(settings: Settings, path: str) -> Iterator[IO[bytes]]:
         yield file  # type: ignore[misc]
 
 
-def _columns(settings: Settings, path: str) -> list[str]:
+def columns_of(settings: Settings, path: str) -> list[str]:
+    """The header of a file of the lake."""
     with _read(settings, path) as file:
         return next(csv.reader(io.TextIOWrapper(file, "utf-8", newline="")))
 
@@ -131,17 +143,48 @@ def _ensure_table(warehouse: psycopg.Connection[Any], table: str, columns: Seque
     warehouse.execute(index)
 
 
-def _copy_in(settings: Settings, warehouse: psycopg.Connection[Any], path: str) -> list[str]:
-    """The file's rows in a temporary table `incoming`, until the transaction ends; their columns."""
-    columns = _columns(settings, path)
+def _copy_in(settings: Settings, warehouse: psycopg.Connection[Any], *paths: str) -> list[str]:
+    """The files' rows in a temporary table `incoming`, until the transaction ends; their columns."""
+    headers = {path: columns_of(settings, path) for path in paths}
+    columns = list(dict.fromkeys(name for header in headers.values() for name in header))
     text = sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(name)) for name in columns)
     warehouse.execute(sql.SQL("create temporary table incoming ({}) on commit drop").format(text))
-    into = warehouse.cursor().copy("copy incoming from stdin (format csv, header match)")
-    with _read(settings, path) as file, into as copy:
-        while data := file.read(CHUNK):
-            copy.write(data)
+    for path, header in headers.items():
+        into = sql.SQL("copy incoming ({}) from stdin (format csv, header match)").format(
+            sql.SQL(", ").join(map(sql.Identifier, header))
+        )
+        with _read(settings, path) as file, warehouse.cursor().copy(into) as copy:
+            while data := file.read(CHUNK):
+                copy.write(data)
     warehouse.execute("analyze incoming")
     return columns
+
+
+@contextmanager
+def incoming(settings: Settings, warehouse: psycopg.Connection[Any], paths: Sequence[str]) -> Iterator[list[str]]:
+    """The rows of files of the lake, each record once, in a temporary table `incoming` meanwhile; their columns."""
+    same = sql.SQL(" and ").join(sql.SQL("again.{0} = incoming.{0}").format(sql.Identifier(n)) for n in IDENTITY)
+    with warehouse.transaction():
+        columns = _copy_in(settings, warehouse, *paths)
+        if paths[1:]:
+            twice = sql.SQL("delete from incoming using incoming as again where {} and again.ctid < incoming.ctid")
+            warehouse.execute(twice.format(same))
+        yield columns
+        warehouse.execute("drop table incoming")
+
+
+def copy_held(settings: Settings, warehouse: psycopg.Connection[Any], topic: str, day: date) -> None:
+    """What a day's partition holds, as its copy in the lake would, in a temporary table `held` of a transaction."""
+    columns = sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(name)) for name in _texts(topic))
+    warehouse.execute(sql.SQL("create temporary table held ({}) on commit drop").format(columns))
+    with _realtime(settings) as database:
+        partition = _partition(database, topic, day)
+        if partition is None:
+            return
+        into = warehouse.cursor().copy("copy held from stdin (format csv, header match)")
+        with database.cursor().copy(_copy_out(topic, partition)) as rows, into as copy:
+            for row in rows:
+                copy.write(row)
 
 
 def _load(
