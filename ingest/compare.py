@@ -16,10 +16,11 @@ from typing import Any, Literal
 import psycopg
 from psycopg import IsolationLevel, sql
 
-from ingest import lake, slices, tables
+from ingest import lake, tables
 from ingest.lake import LakeFile
-from ingest.slices import IDENTITY, Slice
 from ingest.sources import Row, realtime
+from realtime import copy_out, slices
+from realtime.slices import IDENTITY, Slice
 from tidemark.categories import table_columns
 from tidemark.connections import connect
 from tidemark.errors import TidemarkError
@@ -201,8 +202,8 @@ def held(settings: Settings, topic: str, staged: Mapping[date, Collection[str]])
     A row that only one of the two has is no difference: it is yet to be copied, or has left.
     """
     found = Difference()
-    for day in sorted(staged.keys() & realtime.days_held(settings, topic)):
-        here = realtime.slices_in_realtime(settings, topic, day)
+    for day in sorted(staged):
+        here = copy_out.day_slices(settings, topic, day)
         readable = [file for file in sorted(staged[day]) if _is_readable(settings, file)] if here else []
         if readable and all(realtime.slices_in_lake(settings, file) != here for file in readable):
             with (

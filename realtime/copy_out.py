@@ -20,6 +20,11 @@ from tidemark.connections import connect
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
+
+class NoPartition(TidemarkError):
+    """A day that is not here: no record of it ever came, or it has left."""
+
+
 Pieces = Iterable[bytes | bytearray | memoryview]
 
 _TIME = sql.SQL("""to_char({} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""")
@@ -33,10 +38,10 @@ def day_slices(settings: Settings, topic: str, day: date) -> list[Slice]:
 
 @contextmanager
 def day_rows(settings: Settings, topic: str, day: date) -> Iterator[tuple[list[Slice], Pieces]]:
-    """What a day's partition holds, and its CSV in pieces, both from one snapshot. TidemarkError where it has none."""
+    """What a day's partition holds, and its CSV in pieces, both from one snapshot. NoPartition where it has none."""
     with _snapshot(settings) as connection:
         if not partitions.is_there(connection, topic, day):
-            raise TidemarkError(f"expected a partition of {topic} in realtime for {day}, found none to promote")
+            raise NoPartition(f"expected a partition of {topic} in realtime for {day}, found none to promote")
         held = _slices(connection, topic, day)
         with connection.cursor().copy(_copy_out(topic, day)) as rows:
             yield held, rows

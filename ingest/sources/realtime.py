@@ -10,7 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from typing import IO, Any
 
@@ -21,6 +21,7 @@ from psycopg import sql
 from ingest import lake, tables
 from ingest.sources import Resource
 from realtime import copy_out, slices
+from realtime.copy_out import NoPartition
 from realtime.slices import IDENTITY, Slice
 from tidemark.categories import table_columns
 from tidemark.connections import connect
@@ -51,17 +52,6 @@ def slices_in_lake(settings: Settings, lake_path: str) -> list[Slice]:
     """What a file of the lake holds, computed from its bytes alone."""
     with _read(settings, lake_path) as file:
         return slices.in_csv(io.TextIOWrapper(file, "utf-8", newline=""))
-
-
-def days_held(settings: Settings, topic: str) -> set[date]:
-    """The days of which `realtime` has a partition of the topic."""
-    with _realtime(settings) as database:
-        names = database.execute(
-            "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid "
-            "where i.inhparent = to_regclass(format('realtime.%%I', %s::text))",
-            [topic],
-        ).fetchall()
-    return {datetime.strptime(name[-8:], "%Y%m%d").date() for (name,) in names}  # noqa: DTZ007 (a day, no moment)
 
 
 def load_day(settings: Settings, topic: str, lake_path: str) -> int:
@@ -175,16 +165,12 @@ def incoming(settings: Settings, warehouse: psycopg.Connection[Any], paths: Sequ
 
 def copy_held(settings: Settings, warehouse: psycopg.Connection[Any], topic: str, day: date) -> None:
     """What a day's partition holds, as its copy in the lake would, in a temporary table `held` of a transaction."""
-    columns = sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(name)) for name in _texts(topic))
+    columns = sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(name)) for name in table_columns(topic))
     warehouse.execute(sql.SQL("create temporary table held ({}) on commit drop").format(columns))
-    with _realtime(settings) as database:
-        partition = _partition(database, topic, day)
-        if partition is None:
-            return
-        into = warehouse.cursor().copy("copy held from stdin (format csv, header match)")
-        with database.cursor().copy(_copy_out(topic, partition)) as rows, into as copy:
-            for row in rows:
-                copy.write(row)
+    into = warehouse.cursor().copy("copy held from stdin (format csv, header match)")
+    with suppress(NoPartition), copy_out.day_rows(settings, topic, day) as (_, rows), into as copy:
+        for row in rows:
+            copy.write(row)
 
 
 def _load(
