@@ -1,5 +1,6 @@
 """Lake to staged tables, by dlt: rows of lake files beside the ingestion tables, which take them from there."""
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,6 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
-from dlt.common.normalizers.naming.direct import NamingConvention
 
 from ingest import plain_dlt
 from ingest.lake import LakeFile, read
@@ -54,13 +54,12 @@ def content(settings: Settings, file: LakeFile) -> Content:
 
 
 def _refuse_names(file: LakeFile, columns: Columns) -> None:
-    for name in columns:
-        if not _fits(name):
-            raise Unloadable(
-                f"expected in {file.name} columns that a table can have as they are called (no quote, line end or NUL, "
-                f"at most {MOST_NAME_BYTES} bytes, not {', '.join(OWN_COLUMNS)}), received {name!r}: mend what reads "
-                "the source, or the file"
-            )
+    if unfit := [name for name in columns if not _fits(name)]:
+        raise Unloadable(
+            f"expected in {file.name} columns that a table can have by their names (no quote, line end or NUL, no "
+            f"blank at an end, at most {MOST_NAME_BYTES} bytes, not {', '.join(OWN_COLUMNS)}), received {unfit[0]!r}: "
+            "mend what reads the source, or the file"
+        )
     if len(columns) > MOST_COLUMNS:
         raise Unloadable(
             f"expected at most {MOST_COLUMNS:,} columns in {file.name}, received {len(columns):,}: mend what reads the "
@@ -69,14 +68,13 @@ def _refuse_names(file: LakeFile, columns: Columns) -> None:
 
 
 OWN_COLUMNS = (*LOAD_COLUMNS, "loaded_at")
-_naming = NamingConvention(MOST_NAME_BYTES)
+UNFIT = re.compile(r"[\x00\r\n'\"▶]")  # what dlt joins names by, and what its statements and others' end at
 
 
 def _fits(name: str) -> bool:
-    """Whether dlt and Postgres leave the name as it is, which shorten and clean others without a word."""
-    if not name.strip() or "\x00" in name or name in OWN_COLUMNS or len(name.encode()) > MOST_NAME_BYTES:
-        return False
-    return bool(_naming.normalize_identifier(name) == name)
+    """Whether dlt and Postgres take the name as it is."""
+    plain = name == name.strip() and name not in {"", *OWN_COLUMNS} and not UNFIT.search(name)
+    return plain and len(name.encode()) <= MOST_NAME_BYTES
 
 
 def stage(settings: Settings, source: str, files: Mapping[str, Mapping[LakeFile, Columns]]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import dlt
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from ingest import names
 from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.settings import Settings
 
@@ -42,7 +43,7 @@ def pipelines_folder(settings: Settings) -> str:
 
 def pipeline(settings: Settings, name: str, destination: Any, dataset: str) -> Any:
     """A dlt pipeline whose state lives below the home."""
-    dlt.config["schema.naming"] = "direct"
+    dlt.config["schema.naming"] = names.__name__
     dlt.config["runtime.dlthub_telemetry"] = False
     dlt.config["normalize.max_table_nesting"] = 0
     folder = pipelines_folder(settings)

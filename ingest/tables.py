@@ -138,13 +138,14 @@ def replace_files(
     """
     names = sql.SQL(", ").join(sql.Identifier(name) for name in (*columns, *LOAD_COLUMNS))
     given = sql.SQL(", ").join(sql.Identifier("given", name) for name in (*columns, *LOAD_COLUMNS))
+    # Without parameters: a % in a name would be one.
     insert = sql.SQL(
         "insert into {} ({}, loaded_at) select {}, arrived.loaded_at from {} as given "
-        "inner join unnest(%s::text [], %s::timestamptz []) as arrived (file_name, loaded_at) using (file_name) "
+        "inner join unnest({}::text [], {}::timestamptz []) as arrived (file_name, loaded_at) using (file_name) "
         "on conflict do nothing"
-    ).format(qualified(table), names, given, rows)
+    ).format(qualified(table), names, given, rows, list(times), list(times.values()))
     warehouse.execute(sql.SQL("delete from {} where file_name = any(%s)").format(qualified(table)), [list(times)])
-    return warehouse.execute(insert, [list(times), list(times.values())]).rowcount
+    return warehouse.execute(insert).rowcount
 
 
 def refuse_difference(table: str, expected: int, taken: int) -> None:
