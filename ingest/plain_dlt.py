@@ -44,6 +44,8 @@ def pipelines_folder(settings: Settings) -> str:
 def pipeline(settings: Settings, name: str, destination: Any, dataset: str) -> Any:
     """A dlt pipeline whose state lives below the home."""
     dlt.config["schema.naming"] = names.__name__
+    # A state of a version that let dlt clean names goes on: a lake has no columns, and every staged table is new.
+    dlt.config["schema.allow_identifier_change_on_table_with_data"] = True
     dlt.config["runtime.dlthub_telemetry"] = False
     dlt.config["normalize.max_table_nesting"] = 0
     folder = pipelines_folder(settings)

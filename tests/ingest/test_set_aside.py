@@ -4,9 +4,10 @@ import gzip
 import json
 from pathlib import Path
 
+import dlt
 import pytest
 
-from ingest import extract, pipeline, set_aside, sources, tables
+from ingest import extract, pipeline, plain_dlt, set_aside, sources, tables
 from ingest.pipeline import rebuild, run
 from ingest.set_aside import NotLoaded
 from tests.conftest import Stack
@@ -15,6 +16,7 @@ from tests.ingest.loopback import Reply, serving, zipped
 from tests.ingest.test_commands import tidemark
 from tests.ingest.test_realtime import DAY, add, promote, tick
 from tidemark import dbt
+from tidemark.connections import encoded_lake_url
 from tidemark.settings import Settings
 
 OLDER = 'Date,USD,"a"";b",\n2024-01-02,1.10,7,\n'  # a cell that would be two statements of SQL, and one name of two
@@ -131,6 +133,23 @@ def test_a_file_among_many_that_only_the_database_refuses_is_found_and_the_other
     assert report.resources[0].files == (*files[:2], *files[3:])
     rates = warehouse('select "USD" from ingestion.ecb__reference_rates order by 1')
     assert rates == [(f"1.{day}",) for day in range(1, 6)]  # the rows that the table had of it stay
+
+
+def test_what_an_older_version_stored_under_names_that_dlt_had_cleaned_goes_on(
+    settings: Settings, warehouse: Query
+) -> None:
+    lake_of_old = dlt.destinations.filesystem(bucket_url=encoded_lake_url(settings))
+    old = plain_dlt.pipeline(settings, "ecb_to_lake", lake_of_old, "ecb")
+    dlt.config["schema.naming"] = "direct"
+    rows = dlt.resource([{"Date": "2024-01-01", 'a";b': "7"}], name="reference_rates", write_disposition="append")
+    old.run(rows, schema=dlt.Schema("ecb"), loader_file_format="jsonl")
+    replies = answers(NEWER, OLDER)
+    with serving(lambda path, query: replies[len(source.asked) - 1]) as source:
+        at_source = settings.model_copy(update={"ecb_url": source.url})
+        run(at_source, "ecb").refuse_gaps()
+        assert len(run(at_source, "ecb").set_aside) == 1
+    loaded = warehouse('select "Date", "USD", "a_;b" from ingestion.ecb__reference_rates order by 1')
+    assert loaded == [("2024-01-01", None, "7"), ("2024-01-03", "1.20", None)]
 
 
 def test_rows_that_were_stored_and_are_not_in_the_lake_are_no_success_and_are_stored_again(
