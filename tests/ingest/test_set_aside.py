@@ -76,10 +76,12 @@ def test_a_mended_file_loads_with_the_later_arrival_and_reaches_every_mart(
     arrived = warehouse('select "Date" from ingestion.ecb__reference_rates order by loaded_at')
     assert arrived == [("2024-01-03",), ("2024-01-02",)]
     dbt.run(settings, build)
-    assert [row for row in warehouse(events) if row[1] == "2024-01-02"] == [
+    assert warehouse(events) == [
         ("JPY", "2024-01-02", 7.0),
         ("USD", "2024-01-02", 1.1),
+        ("USD", "2024-01-03", 1.2),  # which the older history cannot withdraw
     ]
+    assert warehouse("select count(*) from marts.fct_numeric_events where is_latest") == [(3,)]
     times = 'select "Date", loaded_at from ingestion.ecb__reference_rates order by 1'
     before = warehouse(times)
     rebuild(settings, "ecb")
