@@ -166,13 +166,13 @@ MOMENTS = {
 }
 
 
-def run_that_kills_itself(settings: Settings, moment: str) -> None:
-    """A run of `ecb` in this process, which ends when the method that the moment names is called."""
+def run_that_kills_itself(settings: Settings, moment: str, command: Callable[..., object] = run) -> None:
+    """A run or rebuild of `ecb` in this process, which ends when the method that the moment names is called."""
     module, _, path = MOMENTS[moment].partition(":")
     *outer, name = path.split(".")
     holder = reduce(getattr, outer, import_module(module))
     setattr(holder, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
-    run(settings, "ecb")
+    command(settings, "ecb")
 
 
 @pytest.fixture(scope="session")
@@ -200,3 +200,20 @@ def test_a_killed_load_that_runs_again_has_every_row_once(
         'select count(*), count(distinct "Date"), count(distinct file_name) from ingestion.ecb__reference_rates'
     )
     assert counted == [(ROWS, ROWS, 1)]
+
+
+def test_a_rebuild_that_is_killed_leaves_every_row_and_the_next_one_goes_on(
+    settings: Settings, processes: ForkServerContext, warehouse: Query
+) -> None:
+    with serving(lambda path, query: HISTORY) as source:
+        run(settings.model_copy(update={"ecb_url": source.url}), "ecb")
+    content = 'select "Date", "USD", file_name, loaded_at from ingestion.ecb__reference_rates order by 1'
+    before = warehouse(content)
+    for moment in ("before the rows are in the staging table", "amid the transaction that takes them over"):
+        killed = processes.Process(target=run_that_kills_itself, args=(settings, moment, rebuild))
+        killed.start()
+        killed.join()
+        assert killed.exitcode == -signal.SIGKILL
+        assert warehouse(content) == before
+    assert rebuild(settings, "ecb").resources[0].rows_loaded == ROWS
+    assert warehouse(content) == before
