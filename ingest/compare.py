@@ -153,7 +153,7 @@ def promoted(settings: Settings, topic: str, verified: Mapping[str, Collection[S
     found = Difference()
     with connect(settings, "warehouse", "ingest_writer") as warehouse:
         warehouse.isolation_level = IsolationLevel.REPEATABLE_READ
-        files = sorted({*verified, *tables.rows_by_file(warehouse, table)})
+        files = sorted({*verified, *tables.rows_by_file(warehouse, tables.qualified(table))})
         suspects = set()
         for file in files:
             try:

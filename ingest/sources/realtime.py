@@ -9,22 +9,25 @@ import gzip
 import io
 import os
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import IO, Any
 
 import psycopg
 from fsspec.implementations.local import LocalFileSystem
 from psycopg import sql
 
-from ingest import lake, tables
+from ingest import lake, set_aside, tables
+from ingest.set_aside import Loaded, SetAside
 from ingest.sources import Resource
 from realtime import copy_out, slices
 from realtime.copy_out import NoPartition
 from realtime.slices import IDENTITY, Slice
 from tidemark.categories import table_columns
 from tidemark.connections import connect
+from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
 RESOURCES: tuple[Resource, ...] = ()  # `tidemark promote` decides which day comes when
@@ -59,7 +62,7 @@ def load_day(settings: Settings, topic: str, lake_path: str) -> int:
     table = tables.table_name(SOURCE, topic)
     with tables.only_run(settings, table) as warehouse:
         _ensure_table(warehouse, table, columns_of(settings, lake_path))
-        return _load(settings, warehouse, table, lake_path)
+        return _load(settings, warehouse, tables.qualified(table), lake_path)
 
 
 def slices_in_ingestion(settings: Settings, topic: str, lake_path: str) -> list[Slice]:
@@ -72,26 +75,73 @@ def slices_in_ingestion(settings: Settings, topic: str, lake_path: str) -> list[
         return slices.in_database(warehouse, rows, [sql.Identifier(name) for name in columns])
 
 
-def rebuild(settings: Settings) -> dict[str, tuple[int, tuple[str, ...]]]:
-    """Empty the topics' ingestion tables and load them from the lake alone; rows and lake files, by topic.
+def rebuild(settings: Settings) -> dict[str, Loaded]:
+    """Let the lake alone say what the topics' ingestion tables hold; rows by lake file, and what was set aside.
 
-    TidemarkError where a table has rows of a file that the lake lacks: they would be lost.
+    A file that cannot be loaded, or has fewer rows than were loaded of it, keeps those. TidemarkError where a table has
+    rows of a file that the lake lacks: they would be lost.
     """
     return {topic: _rebuild(settings, topic) for topic in sorted(lake.names(settings, SOURCE))}
 
 
-def _rebuild(settings: Settings, topic: str) -> tuple[int, tuple[str, ...]]:
+def _rebuild(settings: Settings, topic: str) -> Loaded:
     table = tables.table_name(SOURCE, topic)
     found = sorted(name for name in lake.names(settings, f"{SOURCE}/{topic}") if name.endswith(SUFFIX))
-    files = tuple(f"{SOURCE}/{topic}/{name}" for name in found)
+    files = [f"{SOURCE}/{topic}/{name}" for name in found]
     with tables.only_run(settings, table) as warehouse:
-        for columns in (list(table_columns(topic)), *(columns_of(settings, file) for file in files)):
-            _ensure_table(warehouse, table, columns)
-        with warehouse.transaction():  # the times of loading are in the table alone
-            times = tables.times_by_file(warehouse, table)
-            tables.empty(warehouse, table, files)
-            rows = sum(_load(settings, warehouse, table, file, times.get(file)) for file in files)
-    return rows, files
+        _ensure_table(warehouse, table, list(table_columns(topic)))
+        tables.refuse_missing(warehouse, table, files)
+        times = tables.times_by_file(warehouse, table)  # of loading: they are in the table alone
+        files.sort(key=lambda file: (times.get(file, datetime.max.replace(tzinfo=UTC)), file))
+        _make_beside(warehouse, table)
+        loaded, columns = Loaded(), dict.fromkeys(table_columns(topic))
+        held = tables.rows_by_file(warehouse, tables.qualified(table))
+        for file in files:
+            try:
+                new, loaded.rows[file] = _load_beside(settings, warehouse, file, held.get(file, 0))
+                columns |= dict.fromkeys(new)
+            except UNREADABLE as error:
+                expected = f"expected rows as gzipped CSV in {file}, received {_line(error)}"
+                loaded.set_aside.append(SetAside(file, table, f"{expected}: put it back as it was written"))
+        _ensure_table(warehouse, table, list(columns))
+        with warehouse.transaction():
+            arrived = {file: times.get(file, datetime.now(UTC)) for file in loaded.rows}
+            taken = tables.replace_files(warehouse, table, BESIDE, list(columns), arrived)
+            if not loaded.set_aside:  # else rows of such a file stay, and another file may have some of them too
+                tables.refuse_difference(table, sum(loaded.rows.values()), taken)
+        set_aside.note(warehouse, SOURCE, loaded.set_aside, loaded.rows)
+        set_aside.forget_gone(warehouse, table, files)
+    return loaded
+
+
+# What reading a file of the lake, or copying it, says of a file that is not as it was written.
+UNREADABLE = (OSError, EOFError, zlib.error, StopIteration, csv.Error, UnicodeError, psycopg.DataError, TidemarkError)
+BESIDE = sql.Identifier("pg_temp", "beside")
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def _make_beside(warehouse: psycopg.Connection[Any], table: str) -> None:
+    """A temporary table like the ingestion table: it goes with this session, whatever becomes of it."""
+    warehouse.execute("drop table if exists pg_temp.beside")
+    warehouse.execute(sql.SQL("create temporary table beside (like {})").format(tables.qualified(table)))
+    identity = sql.SQL(", ").join(sql.Identifier(name) for name in IDENTITY)
+    warehouse.execute(sql.SQL("create unique index on pg_temp.beside ({})").format(identity))
+
+
+def _load_beside(settings: Settings, warehouse: psycopg.Connection[Any], path: str, held: int) -> tuple[list[str], int]:
+    """Load a file beside, whole or not at all; columns and rows. TidemarkError for fewer rows than are `held` of it."""
+    columns = columns_of(settings, path)
+    with warehouse.transaction():
+        for name in columns:
+            add = sql.SQL("alter table pg_temp.beside add column if not exists {} text").format(sql.Identifier(name))
+            warehouse.execute(add)
+        rows = _load(settings, warehouse, BESIDE, path)
+        if rows < held:
+            raise TidemarkError(f"{rows:,} rows where the table has {held:,} of it, which stay")
+    return columns, rows
 
 
 @contextmanager
@@ -173,17 +223,15 @@ def copy_held(settings: Settings, warehouse: psycopg.Connection[Any], topic: str
             copy.write(row)
 
 
-def _load(
-    settings: Settings, warehouse: psycopg.Connection[Any], table: str, path: str, loaded_at: datetime | None = None
-) -> int:
-    """Rows of a lake file that the table does not have yet, by identity; one transaction. loaded_at: by default now."""
+def _load(settings: Settings, warehouse: psycopg.Connection[Any], table: sql.Identifier, path: str) -> int:
+    """Rows of a lake file that the table does not have yet, by identity; one transaction."""
     promotion_id = path.rpartition("/")[2].removesuffix(SUFFIX).partition(".")[2]
     with warehouse.transaction():
         names = sql.SQL(", ").join(sql.Identifier(name) for name in _copy_in(settings, warehouse, path))
         insert = sql.SQL(
             "insert into {} ({}, load_id, file_name, loaded_at) "
-            "select {}, {}, {}, coalesce({}, now()) from incoming on conflict do nothing"
-        ).format(tables.qualified(table), names, names, promotion_id, path, loaded_at)
+            "select {}, {}, {}, now() from incoming on conflict do nothing"
+        ).format(table, names, names, promotion_id, path)
         inserted = warehouse.execute(insert).rowcount
         warehouse.execute("drop table incoming")
     return inserted
