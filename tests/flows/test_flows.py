@@ -69,12 +69,13 @@ def server() -> Iterator[Server]:
 
 
 def prefect(settings: Settings, path: str) -> list[dict[str, Any]]:
-    return call(settings, f"{path}/filter").json()
+    found: list[dict[str, Any]] = call(settings, f"{path}/filter").json()
+    return found
 
 
 def call(settings: Settings, path: str, **body: Any) -> httpx.Response:
-    auth = tuple(local_prefect_auth_string(settings).split(":"))
-    return httpx.post(f"{prefect_url(settings)}/{path}", json=body, auth=auth).raise_for_status()  # type: ignore[arg-type]
+    user, _, password = local_prefect_auth_string(settings).partition(":")
+    return httpx.post(f"{prefect_url(settings)}/{path}", json=body, auth=(user, password)).raise_for_status()
 
 
 def test_a_source_that_answers_503_fails_its_run_by_name_and_posts_to_the_webhook(stack: Any, server: Server) -> None:
@@ -152,7 +153,7 @@ def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_
 
 
 def _deployment(settings: Settings, name: str) -> str:
-    return next(each["id"] for each in prefect(settings, "deployments") if each["name"] == name)
+    return next(str(each["id"]) for each in prefect(settings, "deployments") if each["name"] == name)
 
 
 def _empty(queue: "Queue[str]") -> None:

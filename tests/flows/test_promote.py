@@ -140,7 +140,12 @@ def test_of_two_promotions_at_once_the_second_says_so(feed: Feed) -> None:
 def test_a_row_that_arrives_after_the_copy_is_promoted_with_its_day(feed: Feed) -> None:
     ensure_tables(feed)
     feed.add(40)
-    late = threading.Thread(target=lambda: (blocked(feed, "warehouse", "marts.fct_market_ticks"), feed.add(1)))
+
+    def add_late() -> None:
+        blocked(feed, "warehouse", "marts.fct_market_ticks")
+        feed.add(1)
+
+    late = threading.Thread(target=add_late)
     with psycopg.connect(feed.stack.dsn("warehouse")) as connection:
         connection.execute("lock table marts.fct_market_ticks in exclusive mode")
         late.start()

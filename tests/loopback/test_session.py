@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from loopback.simulated import simulate
 from loopback.session import Session, open_session
+from loopback.simulated import simulate
 from tidemark.errors import ConfigurationError
 
 

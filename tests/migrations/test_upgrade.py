@@ -15,8 +15,8 @@ from psycopg.sql import SQL, Identifier
 
 from stream_shim.buffer.publisher import Datum, Publisher
 from tests.conftest import Stack, new_home, new_settings
-from tests.migrations.fill_state import AT, NOT_ROWS, WAITING
 from tests.migrations.restoring import restore
+from tests.migrations.sent import AT, NOT_ROWS, WAITING
 from tidemark.categories import CATEGORIES
 from tidemark.connections import DATABASES
 from tidemark.migrations import files

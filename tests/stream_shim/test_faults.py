@@ -74,7 +74,7 @@ def test_kill_9_of_the_processor_at_random_moments(lane: Lane, schedule: random.
     load(lane, rows)
     for moment in moments:
         with lane.running("processor") as process, killed(process):
-            until(lambda least=moment: lane.consumed() >= least, f"{moment} offsets consumed", 120)
+            lane.until_consumed(moment, 120)
     with lane.running("processor"):
         until(lambda: lane.consumed() == rows, "everything consumed", 300)
     assert_exact(lane, rows)

@@ -87,7 +87,7 @@ def edgar_polls(wire: Wire, servers: Servers, name: str) -> list[int]:
     counts = []
     for served in range(1, len(servers.edgar.polls) + 1):
         with wire.connected(edgar_entry(wire, servers, name)):
-            until(lambda served=served: servers.edgar.polls_served >= served, "a poll")  # type: ignore[misc]
+            until(lambda: servers.edgar.polls_served >= served, "a poll")  # noqa: B023 - awaited at once
         counts.append(len(wire.records("economic_event_text")))
     return counts
 

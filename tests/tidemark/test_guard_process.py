@@ -89,10 +89,10 @@ def test_who_waits_in_a_database_of_others_is_no_part_of_ours(stack: Stack) -> N
 
 
 def _hold_up_in(stack: Stack, found: dict[bool, int], owner: psycopg.Connection) -> None:
-    there = {"dbname": "of_others"}
+    there = "of_others"
     with (
-        psycopg.connect(stack.dsn("realtime"), autocommit=True, **there) as waiter,
-        closing(psycopg.connect(stack.dsn("realtime", "bi_reader"), **there)) as holder,
+        psycopg.connect(stack.dsn("realtime"), autocommit=True, dbname=there) as waiter,
+        closing(psycopg.connect(stack.dsn("realtime", "bi_reader"), dbname=there)) as holder,
     ):
         waiter.execute("create table public.probe as select 1 as n; grant select on public.probe to bi_reader")
         holder.execute("select n from public.probe")
