@@ -14,6 +14,7 @@ UV := $(or $(shell uv --version >/dev/null 2>&1 && echo uv),.uv/bin/uv)
 OWN_UV := $(filter .uv/bin/uv,$(UV))
 BIN := .venv/bin
 TIDEMARK := $(BIN)/tidemark
+SQL := dbt_project/models dbt_project/macros */migrations tidemark/access
 
 export UV_LINK_MODE ?= copy
 export UV_PYTHON_PREFERENCE ?= system
@@ -74,13 +75,13 @@ lint: setup .venv-sql/.installed ## Check style, types, import rules, YAML and S
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/yamllint --strict .
-	@.venv-sql/bin/sqlfluff lint --disable-progress-bar dbt_project/models */migrations tidemark/access
+	@.venv-sql/bin/sqlfluff lint --disable-progress-bar $(SQL)
 
 .PHONY: format
 format: setup .venv-sql/.installed ## Format Python and SQL
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
-	@.venv-sql/bin/sqlfluff fix --disable-progress-bar dbt_project/models */migrations tidemark/access
+	@.venv-sql/bin/sqlfluff fix --disable-progress-bar $(SQL)
 
 .PHONY: docs
 docs: setup ## Write docs/configuration.md from the settings

@@ -91,7 +91,7 @@ def promote(as_of: datetime | None, as_json: bool) -> None:
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--deep", is_flag=True, help="Compare the tables again with what they were made of, too: takes long.")
-@click.option("--json", "as_json", is_flag=True, help="Print a list of results instead of a table.")
+@json_option
 @click.pass_context
 def check(context: click.Context, names: tuple[str, ...], deep: bool, as_json: bool) -> None:
     """Verify the contracts of ingestion, realtime and mart tables.

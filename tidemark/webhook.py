@@ -2,7 +2,6 @@
 
 import logging
 import re
-import time
 
 from tidemark.settings import Settings
 
@@ -31,6 +30,14 @@ def page(cause: str) -> str | None:
     return next(found, None)
 
 
+def payload(state: str, cause: str, text: str, runbook: str) -> dict[str, str]:
+    """What every alert posts: `state` (`raised` or `over`), `cause` (its name), `text` (which chat endpoints show).
+
+    `runbook` is the page that says what mends it.
+    """
+    return {"state": state, "cause": cause, "text": text, "runbook": runbook}
+
+
 def post(settings: Settings, state: str, cause: str, text: str) -> bool:
     """Say that a cause is `raised` or `over`; False where the webhook did not take it: try again later."""
     log.warning("alert %s: %s: %s", state, cause, text)
@@ -39,8 +46,7 @@ def post(settings: Settings, state: str, cause: str, text: str) -> bool:
     from tidemark.http import NoAnswer, ask_now
 
     url = settings.alert_webhook.get_secret_value()
-    body = {"state": state, "cause": cause, "text": text, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-    body["runbook"] = page(cause) or ""
+    body = payload(state, cause, text, page(cause) or "")
     try:
         answer = ask_now(settings, url, method="POST", json=body, seconds=POST_SECONDS, hide=lambda _: "the webhook")
     except NoAnswer as error:

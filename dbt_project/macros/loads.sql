@@ -16,7 +16,7 @@
     (
     {%- for source_table, loaded_at in newest.rows -%}
         (source_table = '{{ source_table }}' and loaded_at > '{{ loaded_at }}') or {% endfor -%}
-        source_table <> all(array[{% for row in newest.rows %}'{{ row[0] }}'{{ ", " if not loop.last }}{% endfor %}]::text []))
+        source_table <> all(array[{% for row in newest.rows %}'{{ row[0] }}'{{ ", " if not loop.last }}{% endfor %}]::text[]))
 {%- endmacro %}
 
 

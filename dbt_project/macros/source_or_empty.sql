@@ -52,7 +52,8 @@
 
 
 {% macro declared_columns(source_name, table_name) -%}
-    {%- for node in graph.sources.values() if node.source_name == source_name and node.name == table_name -%}
+    {%- set named = graph.sources.values() | selectattr("source_name", "equalto", source_name) -%}
+    {%- for node in named | selectattr("name", "equalto", table_name) -%}
         {{ return(node.columns.values() | list) }}
     {%- endfor -%}
 {%- endmacro %}
@@ -60,5 +61,6 @@
 
 {% macro present_columns(relation) -%}
     {%- set found = load_relation(relation) -%}
-    {{ return(adapter.get_columns_in_relation(found) | map(attribute="name") | list if found else []) }}
+    {%- set columns = adapter.get_columns_in_relation(found) if found else [] -%}
+    {{ return(columns | map(attribute="name") | list) }}
 {%- endmacro %}

@@ -9,8 +9,7 @@
         {{ name if name in columns else "null::" ~ type ~ " as " ~ name }},
         {%- endfor %}
         {{ columns | reject("in", others) | join(",\n        ") }}
-    from {{ relation }}
-    {{ "union all" if not loop.last }}
+    from {{ relation }}{{ "\n    union all" if not loop.last }}
     {%- endfor -%}
 {%- endmacro %}
 

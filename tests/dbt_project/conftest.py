@@ -1,7 +1,7 @@
 """Small rows in both databases, and the models that dbt builds over them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -60,9 +60,9 @@ class Databases:
     def query(self, database: str, statement: str, role: str = "bi_reader") -> list[tuple[Any, ...]]:
         """The rows of a statement, as a reader would get them."""
         with psycopg.connect(self.stack.dsn(database, role)) as connection:
-            return connection.execute(statement).fetchall()  # type: ignore[arg-type]
+            return connection.execute(statement).fetchall()
 
-    def ingest(self, table: str, rows: list[Row], load: str) -> None:
+    def ingest(self, table: str, rows: Sequence[Row], load: str) -> None:
         """One load of text rows into an ingestion table, which is made where it is missing."""
         columns = list(rows[0])
         name = Identifier("ingestion", table)
@@ -81,11 +81,11 @@ class Databases:
                         [*(None if row[c] is None else text_of(row[c]) for c in columns), load, f"{load}.gz"]
                     )
 
-    def promote(self, topic: str, rows: list[Row], load: str) -> None:
+    def promote(self, topic: str, rows: Sequence[Row], load: str) -> None:
         """Rows of the streaming database as they come to the warehouse."""
         self.ingest(f"realtime__{topic}", rows, load)
 
-    def stream(self, topic: str, rows: list[Row]) -> None:
+    def stream(self, topic: str, rows: Sequence[Row]) -> None:
         """Rows as the processor writes them."""
         columns = table_columns(topic)
         with psycopg.connect(self.stack.dsn("realtime", "stream_writer")) as connection:

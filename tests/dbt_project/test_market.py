@@ -25,7 +25,7 @@ def bar(minute: str, *values: Any) -> tuple[Any, ...]:
 
 def test_ticks_that_arrive_load_after_load_end_in_the_bars_of_one_load(warehouse: Databases) -> None:
     """Late ticks, a trade sent again in a later load, and one whose first sending is promoted last."""
-    again = {"attributes": {"id": "t1"}}
+    again: dict[str, Any] = {"attributes": {"id": "t1"}}
     warehouse.promote(
         "market_tick", [tick(1, "08 10:00:01", 0.1, 0.1), tick(2, "08 10:00:02", 0.3, 0.2), tick(9, "08 23:59:30")], "a"
     )
@@ -142,7 +142,7 @@ def test_what_a_stranger_sends_is_a_row_whatever_its_length_and_its_joiners(ware
 
 def test_a_bar_whose_only_trade_turns_out_to_be_sent_again_goes(warehouse: Databases) -> None:
     """The venue gave the trade another time when it sent it again, and the first sending is promoted last."""
-    again = {"attributes": {"id": "t1"}}
+    again: dict[str, Any] = {"attributes": {"id": "t1"}}
     warehouse.promote("market_tick", [tick(9, "09 10:00:00", **again), tick(10, "09 11:00:00")], "a")
     warehouse.build("fct_bars_1m")
     warehouse.promote("market_tick", [tick(1, "08 10:00:00", **again)], "b")
@@ -159,7 +159,7 @@ def test_a_trade_sent_again_with_another_time_is_one_bar_in_whatever_order_it_is
     warehouse: Databases, loads: list[tuple[int, ...]]
 ) -> None:
     """Another second, another minute, another day: the one that arrived first counts, by its place in the log."""
-    again = {"attributes": {"id": "t1"}}
+    again: dict[str, Any] = {"attributes": {"id": "t1"}}
     sent = {
         1: tick(1, "08 10:00:01", 7, **again),
         5: tick(5, "08 10:05:00", 7, received_at=at("08 10:00:02"), **again),

@@ -29,7 +29,7 @@ class Databases:
     def __call__(self, database: str, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(dsn(self.settings, database)) as connection:
             connection.execute("set timezone = 'UTC'")
-            return connection.execute(query, parameters or None).fetchall()  # type: ignore[arg-type]
+            return connection.execute(query, parameters or None).fetchall()
 
 
 def check_trades(rows: Databases, session: Session) -> None:

@@ -64,7 +64,7 @@ class Feed:
             if not found or found[0] is None:
                 return 0
             query = sql.SQL("select count(*) from {}").format(sql.Identifier(*table.split(".")))
-            return connection.execute(query).fetchall()[0][0]
+            return int(connection.execute(query).fetchall()[0][0])
 
 
 @pytest.fixture

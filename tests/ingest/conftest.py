@@ -35,6 +35,6 @@ def warehouse(clean_warehouse: Stack) -> Query:
 
     def query(text: str, *values: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(clean_warehouse.dsn("warehouse")) as connection:
-            return connection.execute(text, values).fetchall()  # type: ignore[arg-type]
+            return connection.execute(text, values).fetchall()
 
     return query

@@ -18,6 +18,7 @@ def tidemark(stack: Stack, *arguments: str, **environ: str) -> Result:
 
 def test_every_resource_declares_a_category_or_that_it_is_reference() -> None:
     declared = {resource.category for name in sources.names() for resource in sources.resources(name)}
+    assert declared
     assert declared <= {*CATEGORIES, "reference"}
 
 

@@ -32,7 +32,7 @@ def test_no_cell_is_changed_on_its_way(settings: Settings, warehouse: Query) -> 
 def test_every_data_column_is_text_and_every_row_says_where_it_is_from(settings: Settings, warehouse: Query) -> None:
     with serving(lambda path, query: zipped(csv_of(AWKWARD))) as source:
         report = run(settings.model_copy(update={"ecb_url": source.url}), "ecb").resources[0]
-    types = dict(
+    types: dict[str, str] = dict(
         warehouse(
             "select column_name, data_type from information_schema.columns "
             "where table_schema = 'ingestion' and table_name = 'ecb__reference_rates'"

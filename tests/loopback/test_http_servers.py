@@ -14,14 +14,16 @@ from loopback.fred import FredServer
 from loopback.serving import Servers
 from loopback.session import Session
 
-FEED = {"action": "getcurrent", "count": 100, "start": 0, "type": "", "owner": "include", "output": "atom"}
+FEED: dict[str, str | int] = {
+    "action": "getcurrent", "count": 100, "start": 0, "type": "", "owner": "include", "output": "atom",
+}  # fmt: skip
 CALLER = {"User-Agent": "Tidemark tests@example.org"}
 KEY = {"api_key": "0123456789abcdef0123456789abcdef", "file_type": "json"}
 BROWSE = "/cgi-bin/browse-edgar"
 
 
-def poll(server: EdgarServer, **query: object) -> httpx.Response:
-    return httpx.get(server.url + BROWSE, params=FEED | query, headers=CALLER)  # type: ignore[arg-type]
+def poll(server: EdgarServer, **query: str | int) -> httpx.Response:
+    return httpx.get(server.url + BROWSE, params=FEED | query, headers=CALLER)
 
 
 def new_entries(server: EdgarServer, polls: int) -> tuple[list[int], list[str], set[tuple[str, str]]]:

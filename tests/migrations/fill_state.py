@@ -10,24 +10,16 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from demo.simulate import simulate
 from kafka import KafkaProducer
+from sent import AT, NOT_ROWS, TICK, WAITING  # beside this file, as it runs as a program
 
 from demo import simulated_market
 from tidemark.connections import kafka_bootstrap
 from tidemark.settings import load
-
-AT = datetime(2024, 8, 9, 12, tzinfo=UTC)  # a day that is not yet due in the demo's replay
-TICK = {"source_system": "simulated", "symbol": "BTC/USDT", "timestamp": AT.isoformat(), "price": 1.5, "size": 2.0}
-NOT_ROWS: dict[str, list[bytes]] = {
-    "market_tick": [b"{", b"[]", json.dumps(TICK | {"price": None}).encode()],
-    "economic_event_text": [b"not JSON"],
-}
-WAITING = 5  # ticks that lie in Kafka behind the processor's position
 
 
 def tidemark(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -36,7 +36,7 @@ def make(commit: str, version: str) -> Path:
 
 
 def _fill(checkout: Path, home: Path) -> None:
-    settings = Settings(home=home, **dict(zip(PORTS, free_ports(len(PORTS)), strict=True)))
+    settings = Settings(home=home).model_copy(update=dict(zip(PORTS, free_ports(len(PORTS)), strict=True)))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEMARK_", "PYTHON"))}
     ports = {f"TIDEMARK_{name.upper()}": str(getattr(settings, name)) for name in PORTS}
     environ = kept | ports | {"TIDEMARK_HOME": str(home)}

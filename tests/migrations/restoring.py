@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from tests.conftest import Stack
@@ -37,7 +38,7 @@ def restore(stack: Stack, version: int) -> None:
         "user": LOCAL_ADMINISTRATOR,
         "dbname": "postgres",
     }
-    with psycopg.connect(**address, password=password) as connection:
+    with psycopg.connect(make_conninfo(**address, password=password)) as connection:
         for role in ROLES:
             connection.execute(SQL("create role {} login").format(Identifier(role)))
     environ = {**os.environ, **{f"PG{name.upper()}": value for name, value in address.items()}, "PGPASSWORD": password}

@@ -64,12 +64,12 @@ class Lane:
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Rows of a query on `realtime`, as the owner."""
         with psycopg.connect(self.stack.dsn("realtime")) as connection:
-            return connection.execute(statement, parameters).fetchall()  # type: ignore[arg-type]
+            return connection.execute(statement, parameters).fetchall()
 
     def execute(self, statement: str, *parameters: Any) -> None:
         """Change something in `realtime`, as the owner."""
         with psycopg.connect(self.stack.dsn("realtime")) as connection:
-            connection.execute(statement, parameters)  # type: ignore[arg-type]
+            connection.execute(statement, parameters)
 
     def count(self, table: str) -> int:
         return int(self.query(f"select count(*) from realtime.{table}")[0][0])
@@ -86,6 +86,10 @@ class Lane:
             "select coalesce(sum(next_offset - first_offset), 0) from realtime.consumer_offset where topic = %s", topic
         )
         return int(found[0][0])
+
+    def until_consumed(self, least: int, seconds: float = 60) -> None:
+        """Wait until at least so many offsets of market_tick are consumed."""
+        until(lambda: self.consumed() >= least, f"{least} offsets consumed", seconds)
 
     def unbalanced(self) -> list[tuple[Any, ...]]:
         """The conservation law, counted here once more: every partition whose offsets are not all accounted for."""

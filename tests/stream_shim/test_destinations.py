@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
@@ -74,7 +75,7 @@ def test_a_destination_whose_next_records_expired_says_so_and_begins_anew_when_i
         until(lambda: len(archived(lane)) == before + 15, "what the log still holds")
 
 
-def archived(lane: Lane) -> list[dict]:  # type: ignore[type-arg]
+def archived(lane: Lane) -> list[dict[str, Any]]:
     folder = Path(lake_url(lane.settings).removeprefix("file://")) / "stream" / "market_tick"
     files = sorted(folder.glob("day=*/*.jsonl.gz"))
     return [json.loads(line) for file in files for line in gzip.decompress(file.read_bytes()).splitlines()]

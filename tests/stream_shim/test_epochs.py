@@ -1,6 +1,7 @@
 """A log that is not the one that was read stops the processor; a person opens the next epoch, nothing vanishes."""
 
 import json
+from typing import Any
 
 from kafka import KafkaAdminClient, TopicPartition
 
@@ -39,7 +40,7 @@ def stopped(lane: Lane) -> str:
     return said
 
 
-def balances(lane: Lane) -> list[dict]:  # type: ignore[type-arg]
+def balances(lane: Lane) -> list[dict[str, Any]]:
     found = json.loads(lane.stack.run("account", "--json").stdout)
     return [balance for balance in found if balance["topic"] == "market_tick"]
 

@@ -11,7 +11,7 @@ import resource
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import psutil
 import psycopg
@@ -74,16 +74,18 @@ def test_kill_9_of_the_processor_at_random_moments(lane: Lane, schedule: random.
     load(lane, rows)
     for moment in moments:
         with lane.running("processor") as process, killed(process):
-            until(lambda least=moment: lane.consumed() >= least, f"{moment} offsets consumed", 120)
+            lane.until_consumed(moment, 120)
     with lane.running("processor"):
         until(lambda: lane.consumed() == rows, "everything consumed", 300)
     assert_exact(lane, rows)
 
 
 def test_kill_9_of_the_broker_and_restart(lane: Lane, schedule: random.Random) -> None:
+    moment = schedule.randrange(1, 50_000)
+    print(f"killed when so many offsets are consumed: {moment}")
     load(lane, 100_000)
     with lane.running("processor"):
-        until(lambda: lane.consumed() > schedule.randrange(1, 50_000), "some consumed", 120)
+        lane.until_consumed(moment, 120)
         broker = server(lane, "kafka")
         broker.kill()
         broker.wait(30)
@@ -219,12 +221,14 @@ def test_a_processor_that_hangs_while_it_sends_rows_is_ended_by_who_waits_for_it
         until(lambda: lane.consumed() == 10, "10 offsets consumed")
     hanging = lane.stack.dsn("realtime", "stream_writer")
     with (
-        pytest.raises(psycopg.errors.AdminShutdown),
-        psycopg.connect(hanging, application_name="tidemark-processor") as connection,
+        closing(psycopg.connect(hanging, application_name="tidemark-processor")) as connection,
+        ExitStack() as sending,
     ):
         connection.execute("update realtime.consumer_offset set updated_at = now() where topic = 'market_tick'")
-        with connection.cursor().copy("copy realtime.market_tick (source_system) from stdin"):
-            load(lane, 10, first=10)
-            with lane.running("processor"):
-                until(lambda: lane.consumed() == 20, "the rest consumed", 150)
+        sending.enter_context(connection.cursor().copy("copy realtime.market_tick (source_system) from stdin"))
+        load(lane, 10, first=10)
+        with lane.running("processor"):
+            until(lambda: lane.consumed() == 20, "the rest consumed", 150)
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            sending.close()
     assert_exact(lane, 20)

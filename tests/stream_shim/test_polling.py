@@ -88,7 +88,7 @@ def edgar_polls(wire: Wire, servers: Servers, name: str) -> list[int]:
     counts = []
     for served in range(1, len(servers.edgar.polls) + 1):
         with wire.connected(edgar_entry(wire, servers, name)):
-            until(lambda served=served: servers.edgar.polls_served >= served, "a poll")  # type: ignore[misc]
+            until(lambda: servers.edgar.polls_served >= served, "a poll")  # noqa: B023 - awaited at once
         counts.append(len(wire.records("economic_event_text")))
     return counts
 
@@ -361,17 +361,14 @@ def test_a_body_that_is_the_name_of_a_file_is_not_read_as_that_file(tmp_path: Pa
 
 
 @pytest.mark.recordings
-@pytest.mark.parametrize(
-    ("file", "entries"),
-    [("fed_press_rss/press_all_trimmed_20260918.xml", None), ("ecb/press_rss_20260624.xml.gz", None)],
-)
-def test_central_banks_feeds_give_a_text_event_an_item(recordings: Path, file: str, entries: None) -> None:
+@pytest.mark.parametrize("file", ["fed_press_rss/press_all_trimmed_20260918.xml", "ecb/press_rss_20260624.xml.gz"])
+def test_central_banks_feeds_give_a_text_event_an_item(recordings: Path, file: str) -> None:
     import gzip
 
     body = (recordings / file).read_bytes()
     body = gzip.decompress(body) if file.endswith(".gz") else body
     entry = msgspec.convert({"kind": "feed", "url": "u", "event_publisher": "p", "unit": "u"}, FeedSource)
     found = parse_feed(msgspec.structs.replace(entry, source_system="bank"), body, 0)
-    assert len(found) == body.count(b"<item>") + body.count(b"<item ")
+    assert len(found) == body.count(b"<item>") + body.count(b"<item ") > 0
     assert len({identity for identity, _ in found}) == len(found)
     assert all(datum.fields["value"] and datum.fields["description"] for _, datum in found)

@@ -71,7 +71,7 @@ def test_a_killed_processor_leaves_nothing_out_and_nothing_twice(lane: Lane) -> 
     lane.produce("market_tick", [tick(number) for number in range(30_000)])
     for share in (1, 10_000):
         with lane.running("processor") as process:
-            until(lambda least=share: lane.consumed() >= least, f"{share} offsets consumed")
+            lane.until_consumed(share)
             process.kill()
             process.wait()
     with lane.running("processor"):

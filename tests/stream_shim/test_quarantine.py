@@ -37,12 +37,15 @@ def test_the_command_shows_identity_reason_and_payload(with_rejects: Lane) -> No
 def test_a_record_that_is_a_row_by_now_leaves_quarantine_with_its_identity(with_rejects: Lane) -> None:
     lane = with_rejects
     good = json.dumps(tick(3)).encode()
+    identity = "log_epoch, kafka_partition, kafka_offset, received_at"
+    waits = lane.query(f"select {identity} from realtime.quarantine where kafka_offset = 3")
     lane.execute("update realtime.quarantine set payload = %s where kafka_offset = 3", good)
     assert retry(lane.settings, Wanted()) == (1, 2)
     assert retry(lane.settings, Wanted()) == (0, 2)
     assert lane.query("select kafka_offset from realtime.market_tick order by 1") == [(0,), (3,), (4,)]
-    at = "select received_at from realtime.market_tick where kafka_offset in (0, 3) order by kafka_offset"
-    assert len(lane.query(at)) == 2
+    row = lane.query(f"select {identity}, price from realtime.market_tick where kafka_offset = 3")
+    assert row == [(*waits[0], tick(3)["price"])]
+    assert lane.query("select kafka_offset from realtime.quarantine order by 1") == [(1,), (2,)]
     assert lane.unbalanced() == []
 
 

@@ -1,6 +1,7 @@
 """The decoder of record batches gives what kafka-python's own does."""
 
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,7 @@ def built(
 
 
 @given(st.lists(one_record, min_size=1, max_size=5), st.sampled_from([0, GZIP, LZ4, ZSTD]))
-def test_a_batch_decodes_as_kafka_python_decodes_it(records: list, codec: int) -> None:  # type: ignore[type-arg]
+def test_a_batch_decodes_as_kafka_python_decodes_it(records: list[Any], codec: int) -> None:
     raw = built(records, codec)
     expected = [(r.offset, r.timestamp, r.key, r.value) for r in MemoryRecords(raw).next_batch()]
     assert [tuple(r) for r in decode_batch(MemoryRecords(raw).next_batch(), 0).records] == expected

@@ -12,9 +12,9 @@ import pytest
 from loopback.serving import Servers, serving
 from loopback.session import open_session
 from stream_shim.sources import remove_source
-from tests.conftest import free_ports
 from tests.stream_shim.conftest import Lane, until
 from tidemark.settings import Settings
+from tidemark.stack.ports import free_ports
 
 FEED = """kind: feed
 url: "{url}/cgi-bin/browse-edgar?action=getcurrent&count=100&start=0&type=&owner=include&output=atom"

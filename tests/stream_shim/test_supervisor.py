@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -11,9 +12,9 @@ import pytest
 
 from stream_shim.running.reports import read_reports
 from stream_shim.running.supervisor import STEADY_SECONDS, Child, Supervisor
-from tests.conftest import free_ports
 from tests.stream_shim.conftest import Lane, until
 from tidemark.settings import Settings
+from tidemark.stack.ports import free_ports
 
 REALTIME = ("processor", "realtime")
 
@@ -32,8 +33,8 @@ def supervisor(folder: Path) -> Supervisor:
     """Of one processor and no source."""
     (folder / "sources.yml").write_text("{}\n")
     (folder / "destinations.yml").write_text("realtime: {kind: postgres, topics: [market_tick]}\n")
-    files = {name: folder / f"{name.removesuffix('_file')}.yml" for name in ("sources_file", "destinations_file")}
-    return Supervisor(Settings(home=folder / "home", **files))
+    files = {"sources_file": folder / "sources.yml", "destinations_file": folder / "destinations.yml"}
+    return Supervisor(Settings(home=folder / "home").model_copy(update=files))
 
 
 def test_a_child_that_is_steady_again_keeps_dying_no_more(tmp_path: Path, running: subprocess.Popen[bytes]) -> None:
@@ -59,11 +60,15 @@ def test_no_process_outlives_a_supervisor_that_is_killed(lane: Lane, tmp_path: P
     }
     with lane.running("run", **environ) as process:
         for kind, name in (("connector", "nobody"), REALTIME):
-            until(lambda k=kind, n=name: n in read_reports(lane.settings, k), f"a report of {kind} {name}", 120)
+            until(partial(_has_reported, lane.settings, kind, name), f"a report of {kind} {name}", 120)
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) >= 2
         process.kill()
         until(lambda: not any(map(is_running, children)), "the end of every child", 20)
+
+
+def _has_reported(settings: Settings, kind: str, name: str) -> bool:
+    return name in read_reports(settings, kind)
 
 
 def is_running(process: psutil.Process) -> bool:

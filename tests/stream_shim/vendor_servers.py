@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,7 +84,7 @@ class DatabentoGateway:
     """The live gateway: greeting, challenge, authentication, subscriptions; then metadata, mappings, records as DBN."""
 
     key: str
-    records: dict[str, Sequence[Any]]  # by schema
+    records: Mapping[str, Sequence[Any]]  # by schema
     mappings: dict[int, str]
     asked: list[dict[str, str]] = field(default_factory=list)
     stays: bool = True  # else it closes when all is sent

@@ -43,20 +43,30 @@ def zip_of_zeros(size: int, declared: int) -> bytes:
     return packed.getvalue().replace(struct.pack("<L", size), struct.pack("<L", declared))
 
 
-Answer = Callable[["Handler"], None]
+Answer = Callable[["Handler"], object]
+
+
+class Server(ThreadingHTTPServer):
+    """One address; every request is noted in `hostile` and answered by its path."""
+
+    def __init__(self, hostile: Hostile, answers: dict[str, Answer]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.hostile, self.answers = hostile, answers
 
 
 class Handler(BaseHTTPRequestHandler):
     """One request; `answers` of its server say what comes."""
 
+    server: Server
+
     def do_GET(self) -> None:
-        self.server.hostile.asked.append((self.path, {k.lower(): v for k, v in self.headers.items()}))  # type: ignore[attr-defined]
+        self.server.hostile.asked.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
         try:
-            self.server.answers[urlsplit(self.path).path](self)  # type: ignore[attr-defined]
+            self.server.answers[urlsplit(self.path).path](self)
         except OSError:
             self.close_connection = True  # the client had enough
 
-    def begin(self, status: int = 200, **headers: str) -> None:
+    def begin(self, status: int = 200, /, **headers: str) -> None:
         """Status line and headers."""
         self.send_response(status)
         for name, value in headers.items():
@@ -70,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def drip(self, part: bytes, seconds: float) -> None:
         """The part again and again until the test is over."""
-        while not self.server.hostile.stopped.wait(seconds):  # type: ignore[attr-defined]
+        while not self.server.hostile.stopped.wait(seconds):
             self.wfile.write(part)
 
     def log_message(self, *_: object) -> None:
@@ -81,8 +91,7 @@ class Handler(BaseHTTPRequestHandler):
 def serving(answers: dict[str, Answer]) -> Iterator[Hostile]:
     """These answers by path, for the time of the block."""
     hostile = Hostile()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.hostile, server.answers = hostile, answers  # type: ignore[attr-defined]
+    server = Server(hostile, answers)
     hostile.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

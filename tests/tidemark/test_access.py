@@ -15,7 +15,8 @@ from psycopg.sql import SQL
 from tests.conftest import Stack, new_home, new_settings
 from tidemark.access import apply as access
 from tidemark.categories import CATEGORIES
-from tidemark.connections import DATABASES, ROLES
+from tidemark.connections import DATABASES
+from tidemark.credentials import ROLES
 from tidemark.errors import StackError
 from tidemark.stack import local, postgres
 

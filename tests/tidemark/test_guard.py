@@ -135,6 +135,8 @@ def test_a_session_past_a_limit_is_ended_although_it_lifted_its_own(
 def test_no_part_and_no_administrator_is_ended(stack: Stack, tmp_path: Path) -> None:
     roles = ("owner", "stream_writer", "promoter", "transformer", "catalog_reader")
     with watching(stack, tmp_path, "defaults: {statement_seconds: 0, transaction_seconds: 0, locks: 0}"):
+        with psycopg.connect(stack.dsn("realtime", "bi_reader")) as person, pytest.raises(AdminShutdown):
+            person.execute("select pg_sleep(60)")
         for role in roles:
             with psycopg.connect(stack.dsn("realtime", role)) as session:
                 session.execute("select pg_sleep(1.5)")

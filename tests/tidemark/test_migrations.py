@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
+from psycopg.types.json import Jsonb
 
 from tests.conftest import Stack
 from tidemark.categories import CATEGORIES, table_columns
@@ -277,7 +278,7 @@ def test_the_tables_of_the_categories_have_the_columns_that_categories_py_demand
                 "select attname, attnotnull, atttypid = to_regtype(%(types)s::jsonb ->> attname) from pg_attribute "
                 "where attrelid = format('realtime.%%I', %(topic)s::text)::regclass and attnum > 0 "
                 "and not attisdropped and attgenerated = '' order by attnum",
-                {"topic": topic, "types": psycopg.types.json.Jsonb(table_columns(topic))},
+                {"topic": topic, "types": Jsonb(table_columns(topic))},
             ).fetchall()
             assert found == [(name, True, True) for name in table_columns(topic)]
             generated = connection.execute(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.conftest import Stack
 from tidemark.credentials import ADMINISTRATOR, LOCAL_ADMINISTRATOR, credential
@@ -66,10 +67,10 @@ def test_a_state_folder_that_others_could_enter_is_closed_by_up(new_stack: Stack
 
 
 def test_postgres_asks_every_user_for_a_password(stack: Stack) -> None:
-    address = {"host": "127.0.0.1", "port": stack.settings.postgres_port, "dbname": "realtime"}
+    address = make_conninfo(host="127.0.0.1", port=stack.settings.postgres_port, dbname="realtime")
     for user in ("tidemark", "postgres", "bi_reader"):
         with pytest.raises(psycopg.OperationalError, match="no password supplied"):
-            psycopg.connect(**address, user=user)  # type: ignore[arg-type]
+            psycopg.connect(address, user=user)
     psycopg.connect(stack.dsn("realtime", "bi_reader")).close()
 
 

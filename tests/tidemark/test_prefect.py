@@ -16,6 +16,7 @@ import pytest
 from pydantic import SecretStr
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from flows.deployments import deploy
 from tests.conftest import Stack
@@ -84,12 +85,12 @@ def test_a_web_socket_is_closed_to_who_brings_no_string_or_a_wrong_one(stack: St
     address = f"{prefect_url(stack.settings).replace('http:', 'ws:')}/{path}"
     right = local_prefect_auth_string(stack.settings)
     for token in ("", "tidemark:wrong", right[:-1]):
-        with connect(address, subprotocols=["prefect"], proxy=None) as socket:  # type: ignore[list-item]
+        with connect(address, subprotocols=[Subprotocol("prefect")], proxy=None) as socket:
             socket.send(json.dumps({"type": "auth", "token": token}))
             with pytest.raises(ConnectionClosed):
                 socket.recv(timeout=30)
     if path in SOCKETS[:3]:
-        with connect(address, subprotocols=["prefect"], proxy=None) as socket:  # type: ignore[list-item]
+        with connect(address, subprotocols=[Subprotocol("prefect")], proxy=None) as socket:
             socket.send(json.dumps({"type": "auth", "token": right}))
             assert json.loads(socket.recv(timeout=30))["type"] == "auth_success"
 

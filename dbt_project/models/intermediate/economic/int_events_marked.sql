@@ -13,7 +13,7 @@
         ],
     )
 }}
-{%- set columns = event_columns() | join(", ") -%}
+{%- set columns = event_columns() | join(",\n        ") -%}
 with
 
 arrived as (

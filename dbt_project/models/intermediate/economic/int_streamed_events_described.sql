@@ -16,7 +16,7 @@
     "vintage_end_date",
     "received_at",
     "loaded_at",
-] | join(", ") -%}
+] | join(",\n        ") -%}
 with
 
 numbers as (

@@ -31,8 +31,10 @@ with
 
 united as (
     {{ unite(streamed, streamed_columns, place) }}
-    {{ "union all" if batch }}
+    {%- if batch %}
+    union all
     {{ unite(batch, batch_columns, place) }}
+    {%- endif %}
 ),
 
 -- A streamed record's place in its log is its identity. A batch record's is its trade, and its place in the lake: the
@@ -46,7 +48,7 @@ final as (
             when trade_id is not null
                 then
                     {{ joined_key(["source_system", "symbol", "trade_id"] + lake_place) }}
-            else {{ joined_key(lake_place) }}
+            else {{ joined_key(lake_place) }}  -- noqa: structure.nested_case
         end as market_tick_key,
         {{ joined_key(["source_system", "symbol"]) }} as symbol_key,
         source_table,
