@@ -94,11 +94,11 @@ def _texts(kind: str, column: tuple[Any, ...], plain: bool) -> Sequence[str]:
 
 @dataclass(slots=True)
 class Piece:
-    """One segment, mapped and ready to be written."""
+    """One segment, ready to be written: its rows only as COPY's text, as objects they are several times that."""
 
     segment: Segment
     log_epoch: int
-    mapped: Mapped
+    rejects: list[Reject]
     lines: bytes
 
 
@@ -194,7 +194,7 @@ class PostgresDestination:
             table, log_epoch = self._tables[segment.topic], self._epochs[segment.topic, segment.partition]
             mapped = table.map_records(segment.records, log_epoch, segment.partition)
             lines = table.lines(mapped.rows, mapped.plain) if mapped.rows else b""
-            batch.pieces.append(Piece(segment, log_epoch, mapped, lines))
+            batch.pieces.append(Piece(segment, log_epoch, mapped.rejects, lines))
             days = {row[-1][:10] for row in mapped.rows}
             batch.days |= {(segment.topic, date.fromisoformat(day)) for day in days}
             batch.feeds |= feeds_of(segment.topic, mapped.rows)
@@ -236,9 +236,10 @@ class PostgresDestination:
             for piece in batch.pieces:
                 self._advance(cursor, piece)
             for piece in batch.pieces:
-                table, rejects = self._tables[piece.segment.topic], list(piece.mapped.rejects)
+                table, rejects = self._tables[piece.segment.topic], list(piece.rejects)
                 if salvage:
-                    rejects += copy_by_halves(cursor, table, piece.mapped)
+                    again = table.map_records(piece.segment.records, piece.log_epoch, piece.segment.partition)
+                    rejects += copy_by_halves(cursor, table, again)
                 elif piece.lines:
                     with cursor.copy(table.copy) as copy:
                         copy.write(piece.lines)

@@ -11,7 +11,8 @@ from tidemark.kafka import kafka_client
 from tidemark.settings import Settings
 
 PROCESSOR = "stream_writer"  # the role of every processor
-CHUNKS_PER_POLL = 64
+# Of the records that one poll gives, about; their rows take some times that, and four polls are on their way at most.
+POLL_WEIGHT = 6 * 1024 * 1024
 FETCH_BYTES = 1024 * 1024
 
 
@@ -25,7 +26,7 @@ def open_consumer(settings: Settings, destination: str) -> KafkaConsumer:
         auto_offset_reset="none",  # `latest` and `earliest` both skip records without a word
         isolation_level="read_committed",
         partition_assignment_strategy=[CooperativeStickyAssignor],
-        max_poll_records=CHUNKS_PER_POLL,
+        max_poll_records=POLL_WEIGHT,
         max_partition_fetch_bytes=FETCH_BYTES,
         fetch_max_bytes=4 * FETCH_BYTES,
         session_timeout_ms=10_000,

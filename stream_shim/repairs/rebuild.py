@@ -16,6 +16,7 @@ from psycopg import Connection, sql
 from stream_shim.buffer.topics import topic_ids
 from stream_shim.config import read_topics
 from stream_shim.destinations.postgres import Table, copy_by_halves, feeds_of, note_feeds, quarantine
+from stream_shim.processor.consumer import POLL_WEIGHT
 from stream_shim.processor.records import Chunk, Record, use_chunks
 from tidemark import connections, turns
 from tidemark.categories import CATEGORIES
@@ -141,7 +142,7 @@ class KafkaLog:
         self._partition = TopicPartition(topic, partition)
         self._consumer = KafkaConsumer(
             **kafka_client(settings, REPAIRER), auto_offset_reset="none", enable_auto_commit=False,
-            isolation_level="read_committed", max_poll_records=16,
+            isolation_level="read_committed", max_poll_records=POLL_WEIGHT,
         )  # fmt: skip
         use_chunks(self._consumer)
         self._consumer.assign([self._partition])
