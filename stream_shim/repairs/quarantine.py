@@ -122,7 +122,7 @@ def retry(settings: Settings, wanted: Wanted) -> tuple[int, int]:
 def _in_portions(connection: Connection[Any], statement: sql.Composed) -> Iterator[tuple[Any, ...]]:
     """Rows of a cursor on the server: payloads may be large, and many."""
     with connection.cursor("quarantined", withhold=False) as cursor:
-        cursor.itersize = 50
+        cursor.itersize = 4  # of 4 MB each, at most
         yield from cursor.execute(statement)
 
 
