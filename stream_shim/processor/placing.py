@@ -12,7 +12,7 @@ import msgspec
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
 from stream_shim.buffer.topics import topic_ids
-from stream_shim.processor.consumer import PROCESSOR
+from stream_shim.processor.consumer import KAFKA_MS, PROCESSOR
 from stream_shim.processor.epochs import (
     REFILLED,
     EpochEnded,
@@ -33,7 +33,8 @@ Logs = dict[TopicPartition, LogState]
 def ask_logs(settings: Settings, consumer: KafkaConsumer, partitions: Sequence[TopicPartition]) -> Logs:
     """What Kafka says of each partition now. Its id is asked first, then its ends: they may be of a later log."""
     ids = topic_ids(settings, sorted({partition.topic for partition in partitions}), PROCESSOR)
-    starts, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+    starts = consumer.beginning_offsets(partitions, timeout_ms=KAFKA_MS)
+    ends = consumer.end_offsets(partitions, timeout_ms=KAFKA_MS)
     return {p: LogState(ids[p.topic], starts[p], ends[p]) for p in partitions}
 
 
@@ -51,7 +52,7 @@ def to_commit(offset: int, mark: Mark | None) -> OffsetAndMetadata:
 
 def committed_position(consumer: KafkaConsumer, name: str, partition: TopicPartition, log: LogState) -> Position:
     """For a destination that keeps no position: Kafka's, else the log's start. EpochEnded where neither fits."""
-    committed = consumer.committed(partition, metadata=True)
+    committed = consumer.committed(partition, metadata=True, timeout_ms=KAFKA_MS)
     if committed is None:
         return Position(0, log.start)
     mark = msgspec.json.decode(committed.metadata, type=Mark) if committed.metadata else None
