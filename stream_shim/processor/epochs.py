@@ -57,11 +57,15 @@ def is_marked(chunk: Chunk, mark: Mark) -> bool | None:
 
 
 class Position(NamedTuple):
-    """Where the processor reads on; `mark` is of what it took last (None: nothing yet, or before marks were kept)."""
+    """Where the processor reads on; `mark` is of what it took last (None: nothing yet, or before marks were kept).
+
+    `seen_end` is the greatest end of the log that was seen, read or not; 0 where nobody kept it.
+    """
 
     log_epoch: int
     next_offset: int
     mark: Mark | None = None
+    seen_end: int = 0
 
 
 class EpochEnded(TidemarkError):
@@ -78,6 +82,11 @@ def _stop(topic: str, partition: int, expected: str, received: str) -> EpochEnde
 def refilled(topic: str, partition: int, mark: Mark) -> EpochEnded:
     """Another record stands where the last one was taken from: the log lost its tail and was filled again."""
     return _stop(topic, partition, taken_last(mark), REFILLED)
+
+
+def shortened(topic: str, partition: int, seen_end: int, end: int) -> EpochEnded:
+    """The log ends below an end that was seen: what nobody had read of its tail is lost."""
+    return _stop(topic, partition, f"a log of {seen_end} offsets, as was seen", f"{end}: its tail was lost unread")
 
 
 def taken_last(mark: Mark) -> str:
@@ -114,7 +123,7 @@ def read_position(connection: Connection, topic: str, partition: int, log: LogSt
     if topic_id != log.topic_id:
         raise _stop(topic, partition, f"the topic with the id {topic_id}", f"{log.topic_id}: it was made again")
     stored = connection.execute(
-        "select next_offset, last_offset, last_leader_epoch, last_batch_crc, last_timestamp_ms "
+        "select next_offset, log_end_offset, last_offset, last_leader_epoch, last_batch_crc, last_timestamp_ms "
         "from realtime.consumer_offset where topic = %s and log_epoch = %s and kafka_partition = %s",
         (topic, log_epoch, partition),
     ).fetchone()
@@ -125,8 +134,8 @@ def read_position(connection: Connection, topic: str, partition: int, log: LogSt
             (topic, log_epoch, partition, log.start, log.start),
         )
         return read_position(connection, topic, partition, log)
-    next_offset, *mark = stored
-    return Position(log_epoch, next_offset, None if mark[0] is None else Mark(*mark))
+    next_offset, seen_end, *mark = stored
+    return Position(log_epoch, next_offset, None if mark[0] is None else Mark(*mark), seen_end or 0)
 
 
 class Step(NamedTuple):
@@ -178,6 +187,8 @@ def plan_next_epoch(connection: Connection, topic: str, logs: dict[int, LogState
             steps.append(Step(partition, log.start, next_offset, log.start))
         elif log.end < next_offset or not tail.is_as_read(partition, position):
             steps.append(Step(partition, _first_that_is_new(partition, log, position, tail), next_offset, seen_end))
+        elif log.end == next_offset < seen_end:  # all that is there was read, and what was seen beyond it is lost
+            steps.append(Step(partition, next_offset, next_offset, seen_end))
         else:
             steps.append(Step(partition, next_offset, next_offset, next_offset))
     known = {step.partition for step in steps}

@@ -200,6 +200,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             for chunk in here:
                 check_clock(self._home_kind, partition.topic, chunk)
             position = self._consumer.position(partition)
+            self._places.check_end(partition, position, self._consumer.highwater(partition))
             if position > accounted:
                 end = self._consumer.highwater(partition) or position
                 segments += segments_of(partition, accounted, position, here, end)

@@ -16,7 +16,7 @@ from psycopg import Connection, sql
 from stream_shim.buffer.topics import topic_ids
 from stream_shim.config import read_topics
 from stream_shim.destinations.postgres import Table, copy_by_halves, feeds_of, note_feeds, quarantine
-from stream_shim.processor.consumer import POLL_WEIGHT
+from stream_shim.processor.consumer import KAFKA_MS, POLL_WEIGHT
 from stream_shim.processor.records import Chunk, Record, use_chunks
 from tidemark import connections, turns
 from tidemark.categories import CATEGORIES
@@ -146,8 +146,8 @@ class KafkaLog:
         )  # fmt: skip
         use_chunks(self._consumer)
         self._consumer.assign([self._partition])
-        self.start: int = self._consumer.beginning_offsets([self._partition])[self._partition]
-        self.end: int = self._consumer.end_offsets([self._partition])[self._partition]
+        self.start: int = self._consumer.beginning_offsets([self._partition], timeout_ms=KAFKA_MS)[self._partition]
+        self.end: int = self._consumer.end_offsets([self._partition], timeout_ms=KAFKA_MS)[self._partition]
 
     def chunk_at(self, offset: int) -> Chunk | None:
         """The batch that holds a record at `offset`, from that record on; None where there is none."""
