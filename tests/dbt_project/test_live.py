@@ -46,7 +46,7 @@ def test_bars_of_both_databases_follow_one_rule(live: Databases, warehouse: Data
 @pytest.mark.parametrize("case", [c for c in RESENT_IDS if c.get("live", True)], ids=lambda case: case["case"])
 def test_a_trade_is_known_again_by_an_id_that_says_something(live: Databases, case: dict[str, Any]) -> None:
     live.stream("market_tick", [
-        tick(n, f"08 {time}", 1, size, attributes={"id": id_} if id_ is not None else {}, received_at=at(f"08 11:00:0{n}"))
+        tick(n, f"08 {time}", 1, size, received_at=at(f"08 11:00:0{n}"), attributes={} if id_ is None else {"id": id_})
         for n, (id_, time, size) in enumerate(case["ticks"])
     ])  # fmt: skip
     bars = live.query("realtime", "select bar_start_at, trade_count, volume from live.bars_1m order by 1")
