@@ -57,14 +57,16 @@ def plan_next_epoch(
     if current is None:
         raise TidemarkError(f"{topic}: expected an epoch to follow, none was ever opened: there is nothing to do")
     steps = []
-    for partition, _, seen_end, position in positions.reaches(connection, topic, current.log_epoch, for_update=True):
-        log, next_offset = logs.get(partition), position.next_offset
+    for partition, _, position in positions.reaches(connection, topic, current.log_epoch, for_update=True):
+        log, next_offset, seen_end = logs.get(partition), position.next_offset, position.seen_end
         if log is None or log.topic_id != current.topic_id:
             steps.append(Step(partition, log.start if log else 0, next_offset, seen_end))
         elif log.start > next_offset:
             steps.append(Step(partition, log.start, next_offset, log.start))
         elif log.end < next_offset or not tail.is_as_read(partition, position):
             steps.append(Step(partition, _first_that_is_new(partition, log, position, tail), next_offset, seen_end))
+        elif log.end == next_offset < seen_end:  # all that is there was read, and what was seen beyond it is lost
+            steps.append(Step(partition, next_offset, next_offset, seen_end))
         else:
             steps.append(Step(partition, next_offset, next_offset, next_offset))
     known = {step.partition for step in steps}

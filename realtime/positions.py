@@ -35,11 +35,15 @@ class Mark(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where the processor reads on; `mark` is of what it took last (None: nothing yet, or before marks were kept)."""
+    """Where the processor reads on; `mark` is of what it took last (None: nothing yet, or before marks were kept).
+
+    `seen_end` is the greatest end of the log that was seen, read or not; 0 where nobody kept it.
+    """
 
     log_epoch: int
     next_offset: int
     mark: Mark | None = None
+    seen_end: int = 0
 
 
 class Epoch(NamedTuple):
@@ -50,11 +54,10 @@ class Epoch(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """One partition's stored position, where its accounting begins, and the highest end of the log that was seen."""
+    """One partition's stored position, and where its accounting begins."""
 
     partition: int
     first_offset: int
-    seen_end: int
     position: Position
 
 
@@ -121,7 +124,7 @@ def reaches(connection: Connection[Any], topic: str, log_epoch: int, for_update:
     query = _REACHES + sql.SQL(" for update") if for_update else _REACHES
     found = connection.execute(query, (topic, log_epoch)).fetchall()
     return [
-        Reach(partition, first, end, Position(log_epoch, next_offset, None if mark[0] is None else Mark(*mark)))
+        Reach(partition, first, Position(log_epoch, next_offset, None if mark[0] is None else Mark(*mark), end))
         for partition, first, end, next_offset, *mark in found
     ]
 
@@ -175,6 +178,11 @@ def check_log(topic: str, partition: int, position: Position, log: LogState) -> 
 def refilled(topic: str, partition: int, mark: Mark) -> EpochEnded:
     """Another record stands where the last one was taken from: the log lost its tail and was filled again."""
     return _stop(topic, partition, taken_last(mark), REFILLED)
+
+
+def shortened(topic: str, partition: int, seen_end: int, end: int) -> EpochEnded:
+    """The log ends below an end that was seen: what nobody had read of its tail is lost."""
+    return _stop(topic, partition, f"a log of {seen_end} offsets, as was seen", f"{end}: its tail was lost unread")
 
 
 def taken_last(mark: Mark) -> str:

@@ -95,7 +95,7 @@ def drop(settings: Settings, wanted: Wanted) -> int:
 def held(connection: Connection[Any], wanted: Wanted) -> Iterator[Quarantined]:
     """The records, by identity, nobody else's until the transaction ends: payloads may be large, and many."""
     with connection.cursor("quarantined", withhold=False) as cursor:
-        cursor.itersize = 50
+        cursor.itersize = 4  # of 4 MB each, at most
         statement = _KEPT.format(QUARANTINE, wanted.condition()) + _IN_ORDER
         yield from map(Quarantined._make, cursor.execute(statement))
 

@@ -37,13 +37,16 @@ Answer = TypeVar("Answer")
 
 @dataclass(slots=True)
 class Piece:
-    """What one partition brings to a batch: its move, the rows with their COPY text, and what could be no row."""
+    """What one partition brings to a batch: its move, its rows as COPY's text, and what could be no row.
+
+    Rows as objects are several times that: `again` makes them, and the record of each, where Postgres refuses one.
+    """
 
     move: Move
-    rows: list[Row]
-    records: Sequence[KeptRecord]  # of the rows, one each
     lines: bytes
+    row_count: int
     rejects: list[Reject]
+    again: Callable[[], tuple[list[Row], Sequence[KeptRecord]]]
 
 
 @dataclass(slots=True)
@@ -54,14 +57,11 @@ class Batch:
     days: set[TopicDay] = field(default_factory=set)
     feeds: set[Feed] = field(default_factory=set)
 
-    def add(
-        self, move: Move, rows_: list[Row], records: Sequence[KeptRecord], plain: bool, rejects: list[Reject]
-    ) -> None:
-        """Serialize one partition's rows into the batch; `plain` says that no value needs an escape. No I/O."""
-        text = rows.lines(move.topic, rows_, plain) if rows_ else b""
-        self.pieces.append(Piece(move, rows_, records, text, rejects))
-        self.days |= rows.days_of(move.topic, rows_)
-        self.feeds |= rows.feeds_of(move.topic, rows_)
+    def add(self, piece: Piece, rows_: list[Row]) -> None:
+        """Take a piece with the days and feeds of its rows, which are not kept. No I/O."""
+        self.pieces.append(piece)
+        self.days |= rows.days_of(piece.move.topic, rows_)
+        self.feeds |= rows.feeds_of(piece.move.topic, rows_)
 
 
 class Refused(Exception):
@@ -158,5 +158,6 @@ class Writer:
 
 def _salvage(cursor: Any, piece: Piece) -> list[Reject]:
     """Write the rows that Postgres takes; the others are rejects."""
-    refused = rows.copy_by_halves(cursor, piece.move.topic, piece.rows)
-    return [Reject(piece.records[at], REFUSED, detail) for at, detail in refused.items()]
+    made, records = piece.again()
+    refused = rows.copy_by_halves(cursor, piece.move.topic, made)
+    return [Reject(records[at], REFUSED, detail) for at, detail in refused.items()]

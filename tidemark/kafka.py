@@ -89,8 +89,8 @@ def reachable_kafka(settings: Settings, role: str) -> Iterator[None]:
         yield
     except (CorruptRecordError, UnsupportedCodecError) as failure:
         raise StackError(
-            f"expected records that can be decoded, received {failure}: nothing from there on is read; a topic's "
-            "`compression.type` is lz4, as topics.yml has it, and what was stored before that cannot be read"
+            f"expected records that can be decoded, received {failure}: nothing from there on is read; the "
+            "codecs are gzip, snappy, lz4 and zstd, and what is stored otherwise cannot be read"
         ) from None
     except KafkaError as failure:
         raise explained(settings, role, failure) from None

@@ -13,6 +13,19 @@
 {%- endmacro %}
 
 
+{#-
+    Whether the hash of a trade's id is of one that says something: the index holds no more of it. Blank ids of up to
+    eight blanks are known by their hashes.
+-#}
+{% macro is_named_trade(trade_key) -%}
+    {{ trade_key }} not in (
+        {%- for blanks in range(9) %}
+        hashtextextended(repeat(' ', {{ blanks }}), 0){{ "," if not loop.last }}
+        {%- endfor %}
+    )
+{%- endmacro %}
+
+
 {#- Whether a level repeats the same level of the same snapshot; one that names no snapshot is never a repeat. -#}
 {% macro is_resent_level() -%}
     snapshot_id is not null

@@ -1,5 +1,7 @@
 """Kind `kafka`: the same topics on another cluster, keys and times as they were, at least once."""
 
+import logging
+
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
@@ -7,6 +9,8 @@ from realtime.positions import LogState, Position
 from stream_shim.destinations.entries import DestinationEntry
 from stream_shim.processor.destination import NotTaken, Segment, TopicAndPartition, Written
 from tidemark.kafka import client_options
+
+log = logging.getLogger("tidemark.processor")
 
 FLUSH_SECONDS = 30
 
@@ -38,10 +42,17 @@ class KafkaDestination:
                     linger_ms=20, compression_type="lz4", max_request_size=8 * 1024 * 1024,
                 )  # fmt: skip
             for segment in prepared:
-                for record in segment.records:
-                    topic = self._prefix + segment.topic
-                    futures.append(self._producer.send(topic, record.value, record.key, timestamp_ms=record.timestamp))
-                written.rows[segment.topic] = written.rows.get(segment.topic, 0) + len(segment.records)
+                topic, whole = segment.topic, [record for record in segment.records if not record.missing]
+                for record in whole:
+                    there = self._prefix + topic
+                    futures.append(self._producer.send(there, record.value, record.key, timestamp_ms=record.timestamp))
+                written.rows[topic] = written.rows.get(topic, 0) + len(whole)
+                written.rejects[topic] = written.rejects.get(topic, 0) + len(segment.records) - len(whole)
+                if too_large := [record.offset for record in segment.records if record.missing]:
+                    log.error(
+                        "%s: expected records of %s, partition %s, that fit into memory, received larger ones at the "
+                        "offsets %s: they are not sent on", self._name, topic, segment.partition, too_large,
+                    )  # fmt: skip
             self._producer.flush(timeout=FLUSH_SECONDS)
             for future in futures:
                 future.get(timeout=FLUSH_SECONDS)

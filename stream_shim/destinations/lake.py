@@ -2,7 +2,8 @@
 
 A file is <folder>/<topic>/day=YYYY-MM-DD/<topic id>.<leader epoch>-<partition>-<first offset>.jsonl.gz, one line a
 record: {"partition", "offset", "timestamp" (ms), "key", "value"}; bytes that are no text stand as base64 in
-`value_base64`. After a crash, records may stand in two files; what comes before `-<first offset>` and the offset tell
+`value_base64`, and `missing_bytes` says how many are left out of a record that is larger than any may be. After a
+crash, records may stand in two files; what comes before `-<first offset>` and the offset tell
 them apart: a log that lost its tail was filled again under another leader epoch, and its old records stay.
 """
 
@@ -86,4 +87,6 @@ def _line(partition: int, record: Record) -> bytes:
             line[name] = value.decode() if value is not None else None
         except UnicodeDecodeError:
             line[f"{name}_base64"] = base64.b64encode(value or b"").decode()
+    if record.missing:
+        line["missing_bytes"] = record.missing
     return msgspec.json.encode(line)

@@ -7,13 +7,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from functools import partial
 
 from realtime.partitions import days_after_today
 from realtime.positions import LogState, Move, Position
-from realtime.writer import Batch, Refused, Writer
+from realtime.rows import Row, lines
+from realtime.writer import Batch, Piece, Refused, Writer
 from stream_shim.buffer.entries import TopicEntry
 from stream_shim.processor.destination import NotTaken, Segment, TopicAndPartition, Written
-from stream_shim.processor.mapping import build_mapper
+from stream_shim.processor.mapping import Mapped, build_mapper
+from stream_shim.processor.records import Record
 from tidemark.settings import Settings
 
 
@@ -46,13 +49,22 @@ class PostgresDestination:
         batch = Batch()
         for segment in segments:
             log_epoch = self._epochs[segment.topic, segment.partition]
-            mapped = self._mappers[segment.topic](segment.records, log_epoch, segment.partition)
             move = Move(
                 segment.topic, segment.partition, log_epoch, segment.from_offset, segment.next_offset,
                 segment.empty, segment.log_end, segment.mark,
             )  # fmt: skip
-            batch.add(move, mapped.rows, mapped.records, mapped.plain, mapped.rejects)
+            mapped = self._map(segment, log_epoch)
+            text = lines(segment.topic, mapped.rows, mapped.plain) if mapped.rows else b""
+            again = partial(self._again, segment, log_epoch)
+            batch.add(Piece(move, text, len(mapped.rows), mapped.rejects, again), mapped.rows)
         return batch
+
+    def _map(self, segment: Segment, log_epoch: int) -> Mapped:
+        return self._mappers[segment.topic](segment.records, log_epoch, segment.partition)
+
+    def _again(self, segment: Segment, log_epoch: int) -> tuple[list[Row], list[Record]]:
+        mapped = self._map(segment, log_epoch)
+        return mapped.rows, mapped.records
 
     def commit(self, batch: Batch) -> Written:
         """All of the batch in one transaction. Fenced: another consumer is ahead. NotTaken: no rows are taken now."""
@@ -60,7 +72,7 @@ class PostgresDestination:
             rejects = self._writer.write(batch)
         rows = Counter({topic: -rejected for topic, rejected in rejects.items()})
         for piece in batch.pieces:
-            rows[piece.move.topic] += len(piece.rows) + len(piece.rejects)
+            rows[piece.move.topic] += piece.row_count + len(piece.rejects)
         return Written(dict(rows), rejects)
 
     def keep_up(self) -> None:

@@ -2,6 +2,7 @@
 
 from kafka import KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.base import MemberState
 
 from stream_shim.processor.records import CREATE_TIME, LOG_APPEND_TIME, Chunk, use_chunks
 from tidemark.access.kafka_rights import GROUP_PREFIX
@@ -11,7 +12,11 @@ from tidemark.kafka import kafka_client
 from tidemark.settings import Settings
 
 PROCESSOR = "stream_writer"  # the role of every processor
-CHUNKS_PER_POLL = 64
+# Of the records that one poll gives, about; their rows take some times that, and four polls are on their way at most.
+POLL_WEIGHT = 6 * 1024 * 1024
+KAFKA_MS = 20_000  # after so long without an answer a question to Kafka has failed; by default it is asked for ever
+# A member that lives and joins no rebalance keeps all the others out of it for so long, by default five minutes.
+MOST_BETWEEN_POLLS_MS = 30_000
 FETCH_BYTES = 1024 * 1024
 
 
@@ -25,10 +30,11 @@ def open_consumer(settings: Settings, destination: str) -> KafkaConsumer:
         auto_offset_reset="none",  # `latest` and `earliest` both skip records without a word
         isolation_level="read_committed",
         partition_assignment_strategy=[CooperativeStickyAssignor],
-        max_poll_records=CHUNKS_PER_POLL,
+        max_poll_records=POLL_WEIGHT,
         max_partition_fetch_bytes=FETCH_BYTES,
         fetch_max_bytes=4 * FETCH_BYTES,
         session_timeout_ms=10_000,
+        max_poll_interval_ms=MOST_BETWEEN_POLLS_MS,
         heartbeat_interval_ms=2_000,
         metadata_max_age_ms=5_000,  # so soon are new partitions seen, and topics that were not there yet
     )
@@ -53,6 +59,12 @@ def remember_rejoins(consumer: KafkaConsumer) -> None:
         return bool(needed)
 
     coordinator.need_rejoin = need_rejoin_until_done
+
+
+def is_member(consumer: KafkaConsumer) -> bool:
+    """Whether the group has let us in, and no rebalance is under way."""
+    coordinator = consumer._coordinator
+    return coordinator.state is MemberState.STABLE and not coordinator.rejoin_needed
 
 
 def topic_id(consumer: KafkaConsumer, topic: str) -> str | None:

@@ -64,6 +64,11 @@ class Counts:
         self.positions[partition], self._ends[partition] = position.next_offset, end
         self.marks[partition] = position.mark
 
+    @property
+    def ends(self) -> dict[TopicPartition, int]:
+        """Where the logs of our partitions end, as far as is known."""
+        return self._ends
+
     def see_ends(self, ends: dict[TopicPartition, int]) -> None:
         """Where the logs end now, of those that are ours."""
         self._ends.update((partition, end) for partition, end in ends.items() if partition in self._ends)

@@ -108,6 +108,7 @@ def build_mapper(topic: str, mapping: dict[str, str]) -> Mapper:
         for record in records:
             try:
                 _check_timestamp(record.timestamp)
+                _check_whole(record)
                 row = _map_one(row_type, mapping, map_all, record.value)
                 _check_not_ahead([row[at] for at in times_at], record.timestamp)
                 rows.append(row)
@@ -188,6 +189,16 @@ def _check_timestamp(timestamp_ms: int) -> None:
     if _no_date(timestamp_ms):
         raise Unmappable(
             "invalid_timestamp", f"expected a record stamped in milliseconds since 1970, received {timestamp_ms}"
+        )
+
+
+def _check_whole(record: Record) -> None:
+    if record.missing:
+        received = len(record.key or b"") + len(record.value or b"") + record.missing
+        raise Unmappable(
+            "too_large",
+            f"expected at most {MAX_VALUE_BYTES} bytes, received {received} with its key: only its begin is kept here, "
+            "all of it is in Kafka as long as the topic keeps it",
         )
 
 

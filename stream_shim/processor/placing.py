@@ -5,6 +5,8 @@ a broker that lost its log's tail may have been filled again, and offsets alone 
 record is no longer there, Kafka's leader epochs say whether the log was cut.
 """
 
+import logging
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,12 +21,17 @@ from realtime.positions import (
     Position,
     check_log,
     refilled,
+    shortened,
     taken_last,
 )
 from stream_shim.buffer.topics import topic_ids
-from stream_shim.processor.consumer import PROCESSOR
+from stream_shim.processor.consumer import KAFKA_MS, PROCESSOR
 from stream_shim.processor.records import Chunk, is_marked
 from tidemark.settings import Settings
+
+log = logging.getLogger("tidemark.processor")
+
+SHORT_SECONDS = 15.0  # a new leader may name an earlier end for a moment
 
 Logs = dict[TopicPartition, LogState]
 
@@ -32,7 +39,8 @@ Logs = dict[TopicPartition, LogState]
 def ask_logs(settings: Settings, consumer: KafkaConsumer, partitions: Sequence[TopicPartition]) -> Logs:
     """What Kafka says of each partition now. Its id is asked first, then its ends: they may be of a later log."""
     ids = topic_ids(settings, sorted({partition.topic for partition in partitions}), PROCESSOR)
-    starts, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+    starts = consumer.beginning_offsets(partitions, timeout_ms=KAFKA_MS)
+    ends = consumer.end_offsets(partitions, timeout_ms=KAFKA_MS)
     return {p: LogState(ids[p.topic], starts[p], ends[p]) for p in partitions}
 
 
@@ -50,7 +58,7 @@ def to_commit(offset: int, mark: Mark | None) -> OffsetAndMetadata:
 
 def committed_position(consumer: KafkaConsumer, name: str, partition: TopicPartition, log: LogState) -> Position:
     """For a destination that keeps no position: Kafka's, else the log's start. EpochEnded where neither fits."""
-    committed = consumer.committed(partition, metadata=True)
+    committed = consumer.committed(partition, metadata=True, timeout_ms=KAFKA_MS)
     if committed is None:
         return Position(0, log.start)
     mark = msgspec.json.decode(committed.metadata, type=Mark) if committed.metadata else None
@@ -79,12 +87,17 @@ class Places:
         self._name, self._consumer = name, consumer
         self._placed: dict[TopicPartition, Position] = {}
         self._unseen: set[TopicPartition] = set()  # whose marked record has not come yet
+        self._seen_ends: dict[tuple[str, TopicPartition], int] = {}  # of each log, by its topic's id: the greatest
+        self._topic_ids: dict[TopicPartition, str] = {}
+        self._short_since: dict[TopicPartition, float] = {}  # whose log ends below that
         self._connections: dict[Any, Any] = {}  # to each node, as they were at the last look
 
     def place(self, partition: TopicPartition, position: Position, log: LogState) -> None:
         """Seek to the marked record, or to what comes next where that has expired or was never noted."""
         mark = position.mark
         self._placed[partition] = position
+        self._topic_ids[partition] = log.topic_id
+        self._see_end(partition, position.seen_end)
         self._unseen.discard(partition)
         if mark is None:
             self._consumer.seek(partition, position.next_offset)
@@ -100,6 +113,7 @@ class Places:
         """Partitions are no longer ours, or are to be placed anew."""
         for partition in partitions:
             self._placed.pop(partition, None)
+            self._short_since.pop(partition, None)
             self._unseen.discard(partition)
 
     def compared(self, partition: TopicPartition, chunks: Sequence[Chunk]) -> list[Chunk]:
@@ -118,6 +132,32 @@ class Places:
             position = self._placed.get(partition)
             if position is not None and position.next_offset == accounted.get(partition):
                 raise self._ended(partition, position)
+
+    def _see_end(self, partition: TopicPartition, end: int) -> int:
+        """The greatest end of the log that was seen, with this one."""
+        name = (self._topic_ids[partition], partition)
+        self._seen_ends[name] = max(end, self._seen_ends.get(name, 0))
+        return self._seen_ends[name]
+
+    def check_end(self, partition: TopicPartition, next_offset: int, end: int | None) -> None:
+        """EpochEnded where the log, read to its end, has stayed shorter than it was seen: its tail was lost unread.
+
+        A destination without epochs has nothing to account for it in: it is said, and reading goes on.
+        """
+        position = self._placed.get(partition)
+        if position is None or end is None:
+            return
+        seen = self._see_end(partition, end)
+        if not next_offset == end < seen:
+            self._short_since.pop(partition, None)
+            return
+        if time.monotonic() - self._short_since.setdefault(partition, time.monotonic()) < SHORT_SECONDS:
+            return
+        ended = shortened(partition.topic, partition.partition, seen, end)
+        if position.log_epoch:
+            raise ended
+        log.error("%s: %s: expected a log of %s offsets, as was seen, received %s", self._name, partition, seen, end)
+        self._seen_ends[self._topic_ids[partition], partition] = end
 
     def _ended(self, partition: TopicPartition, position: Position) -> EpochEnded:
         assert position.mark is not None

@@ -20,12 +20,14 @@ from kafka.errors import LogTruncationError, OffsetOutOfRangeError, RetriableErr
 from realtime.positions import EpochEnded, Fenced, LogState, Position, check_log
 from stream_shim.buffer.topics import topic_ids
 from stream_shim.processor.asking import ANSWER_SECONDS, Asking
-from stream_shim.processor.consumer import PROCESSOR, check_clock, open_consumer, topic_id
+from stream_shim.processor.consumer import KAFKA_MS, PROCESSOR, check_clock, is_member, open_consumer, topic_id
 from stream_shim.processor.counts import Committed, Counts, committed_of
 from stream_shim.processor.destination import Destination, NotTaken, Segment, segments_of
 from stream_shim.processor.placing import Places, ask_logs, committed_position, same_topics, to_commit
+from stream_shim.processor.progress import ENDED_SECONDS, SHOWN_SECONDS, Progress
 from stream_shim.processor.records import Chunk
 from tidemark import connections
+from tidemark.errors import StackError
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.processor")
@@ -57,7 +59,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._in_kafka: dict[TopicPartition, int] = {}  # per partition, what Kafka was told last
         self._queue: queue.Queue[tuple[Any, Committed]] = queue.Queue(BATCHES_AHEAD)
         self._next_upkeep = self._next_look = self._polled_at = 0.0
-        self._asking = Asking()
+        self._asking, self._progress = Asking(), Progress()
         self._failure: BaseException | None = None
         self._stopping = threading.Event()
         self._writer = threading.Thread(target=self._write_batches, name="writer", daemon=True)
@@ -105,6 +107,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                 if segments:
                     self._hand_over(segments, stop)
                 self._commit_to_kafka()
+                self._progress.look(is_member(self._consumer), self._unplaced, self._accounted, self._counts.ends)
         finally:
             self._shut_down()
         self._raise_failure(stop)
@@ -197,6 +200,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             for chunk in here:
                 check_clock(self._home_kind, partition.topic, chunk)
             position = self._consumer.position(partition)
+            self._places.check_end(partition, position, self._consumer.highwater(partition))
             if position > accounted:
                 end = self._consumer.highwater(partition) or position
                 segments += segments_of(partition, accounted, position, here, end)
@@ -218,6 +222,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _stay_in_the_group(self) -> None:
         """A poll that returns nothing: the group counts polls, not heartbeats alone. An error comes again."""
+        self._progress.wait()
         self._consumer.pause(*self._consumer.assignment())
         unread: dict[TopicPartition, list[Chunk]] = {}
         with contextlib.suppress(RetriableError, OffsetOutOfRangeError, LogTruncationError):
@@ -231,7 +236,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         """Ask where the logs end, now and then: a lag is seen although nothing is read."""
         if time.monotonic() >= self._next_look and self._accounted:
             self._next_look = time.monotonic() + LAG_SECONDS
-            self._counts.see_ends(self._consumer.end_offsets(list(self._accounted)))
+            self._counts.see_ends(self._consumer.end_offsets(list(self._accounted), timeout_ms=KAFKA_MS))
 
     def _commit_to_kafka(self) -> None:
         """Tell Kafka what the destination holds: for the lag tools, and for a destination that keeps no position."""
@@ -267,12 +272,26 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _pause(self, stop: threading.Event, whom: str, why: str) -> None:
         seconds = self._counts.wait(whom, why)
+        if stop is not self._stopping:  # the writer's own waits are noted by whoever waits for it
+            self._progress.wait()
         log.warning("%s: %s; nothing was committed, trying again in %s s", self.name, why, seconds)
         stop.wait(seconds)
 
     def report(self) -> dict[str, Any]:
         """The counts so far, as metrics and alerts read them."""
-        return self._counts.report(self._destination.headroom_days())
+        seconds, why = self._progress.still()
+        counts = self._counts.report(self._destination.headroom_days())
+        if seconds > SHOWN_SECONDS:
+            counts["waiting_for"] = "; ".join(filter(None, (counts["waiting_for"], why)))
+        return counts | {"still_seconds": seconds}
+
+    def end_if_still(self) -> str:
+        """Let `run` raise where nothing has moved for too long: why, or nothing. It may hang, and never come to it."""
+        seconds, why = self._progress.still()
+        if seconds <= ENDED_SECONDS:
+            return ""
+        self._failure = self._failure or StackError(f"{why}. It ends, to begin anew as another member")
+        return why
 
     def _raise_failure(self, stop: threading.Event) -> None:
         """A fence means: read the stored positions again. Anything else ends the processor."""

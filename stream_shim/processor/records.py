@@ -13,27 +13,36 @@ from kafka.consumer.fetcher import Fetcher, IsolationLevel
 from kafka.errors import CorruptRecordError
 
 from realtime.positions import Mark
+from stream_shim.processor.inflating import Read, inflating
 
 if TYPE_CHECKING:
     from kafka import KafkaConsumer
 
 CREATE_TIME, LOG_APPEND_TIME = 0, 1
+WINDOW_BYTES = 256 * 1024  # so much of a batch is inflated at a time, and more where a record is longer
+LARGEST_RECORD_BYTES = 4 * 1024 * 1024  # what a topic takes as it is; a compressed record may be of any length
+RECORD_WEIGHT = 256  # bytes of memory beside its own that a record takes, with the row that is made of it
 
 
 class Record(NamedTuple):
-    """One record: `timestamp` in milliseconds since 1970 UTC, by the clock that `Chunk.timestamp_type` names."""
+    """One record: `timestamp` in milliseconds since 1970 UTC, by the clock that `Chunk.timestamp_type` names.
+
+    `missing`: how many bytes at its end were left out, as it has more than LARGEST_RECORD_BYTES; it stays in Kafka.
+    """
 
     offset: int
     timestamp: int
     key: bytes | None
     value: bytes | None
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The records of one batch of one partition, in order; `offset` is the last one's.
+    """Records of one batch of one partition, in order; `offset` is the last one's, or the batch's own last.
 
-    `leader_epoch` and `crc` are the batch's own: no other batch of a log has both.
+    `leader_epoch` and `crc` are the batch's own: no other batch of a log has both. `weight` is about how many bytes of
+    memory the records take.
     """
 
     records: list[Record]
@@ -41,6 +50,7 @@ class Chunk:
     timestamp_type: int
     leader_epoch: int = -1
     crc: int = 0
+    weight: int = 0
 
     def from_offset(self, offset: int) -> "Chunk":
         """The same batch without the records below `offset`."""
@@ -66,20 +76,47 @@ def is_marked(chunk: Chunk, mark: Mark) -> bool | None:
 _record = tuple.__new__  # a third of what Record(..) takes
 
 
-def decode_batch(batch: Any, from_offset: int) -> Chunk:  # noqa: PLR0912 - its branches stand where calls would be slow
-    """Decode a batch of message format v2 (kafka.record.default_records), from `from_offset` on.
+def chunks_of(batch: Any, from_offset: int) -> Iterator[Chunk]:
+    """Decode a batch of message format v2 (kafka.record.default_records), from `from_offset` on, a window at a time.
+
+    The last chunk, of most batches the only one, counts as far as the batch's own last offset. Raises
+    CorruptRecordError where the bytes are not what the header promised.
+    """
+    read = inflating(batch.compression_type, bytes(memoryview(batch._buffer)[batch._pos :]))
+    left, data = batch.records_count, read(WINDOW_BYTES)
+    while left:
+        records, seen, end = decode_records(batch, data, left, from_offset)
+        if not seen and (length := _length(data)) > LARGEST_RECORD_BYTES and len(data) > LARGEST_RECORD_BYTES:
+            records, seen, end = [_beginning(batch, data)], 1, len(data)
+            _skip(read, length - len(data))
+        left -= seen
+        if records or not left:
+            last = records[-1].offset if left else batch.last_offset
+            weight = end + RECORD_WEIGHT * len(records)
+            yield Chunk(records, last, batch.timestamp_type, batch.leader_epoch, batch.crc, weight)
+        if left:
+            rest = len(data) - end
+            more = read(max(WINDOW_BYTES, min(rest, LARGEST_RECORD_BYTES + 1 - rest)))
+            if not more:
+                raise CorruptRecordError(
+                    f"expected {batch.records_count} records at offset {batch.base_offset}, {left} are not there"
+                )
+            data = data[end:] + more
+
+
+def decode_records(batch: Any, data: bytes, most: int, from_offset: int) -> tuple[list[Record], int, int]:  # noqa: PLR0912 - its branches stand where calls would be slow
+    """(records from `from_offset` on, how many stand whole in `data`, where the next begins): at most so many.
 
     Varints are read in place, since a call for each is what makes kafka-python slow: a lone byte below 128 is one,
-    and nearly all others have two. Raises CorruptRecordError where the bytes are not what the header promised.
+    and nearly all others have two.
     """
-    batch._maybe_uncompress()
-    data, at = bytes(batch._buffer), batch._pos
     base, first, stamp = batch.base_offset, batch.first_timestamp, batch.max_timestamp
     append_time = batch.timestamp_type == LOG_APPEND_TIME
     records: list[Record] = []
-    keep = records.append
+    keep, limit, at, seen = records.append, len(data), 0, 0
     try:
-        for _ in range(batch.records_count):
+        while seen < most:
+            start = at
             if (length := data[at]) < 128:
                 at += 1
             elif (second := data[at + 1]) < 128:
@@ -111,15 +148,49 @@ def decode_batch(batch: Any, from_offset: int) -> Chunk:  # noqa: PLR0912 - its 
             else:
                 size, at = _varint(data, at)
             value = None if size & 1 else data[at : (at := at + (size >> 1))]
-            if at > end or end > len(data):
+            if at > end:
                 raise CorruptRecordError(f"expected a record within its length, at offset {offset}")
-            at = end  # past the headers: nothing of the lane reads them
+            if end > limit:
+                return records, seen, start
+            at, seen = end, seen + 1  # past the headers: nothing of the lane reads them
             if offset >= from_offset:
                 time = stamp if append_time else first + ((delta >> 1) ^ -(delta & 1))
-                keep(_record(Record, (offset, time, key, value)))
+                keep(_record(Record, (offset, time, key, value, 0)))
     except IndexError:
-        raise CorruptRecordError(f"expected {batch.records_count} records at offset {base}, the batch ends") from None
-    return Chunk(records, batch.last_offset, batch.timestamp_type, batch.leader_epoch, batch.crc)
+        return records, seen, start
+    return records, seen, at
+
+
+def _length(data: bytes) -> int:
+    """How many bytes the record at the begin of `data` takes, its length's own too; 0 where that is not whole."""
+    try:
+        length, at = _number(data, 0)
+    except IndexError:
+        return 0
+    return at + (length >> 1)
+
+
+def _beginning(batch: Any, data: bytes) -> Record:
+    """The record at the begin of `data`, which holds only the begin of it: no value where its key alone is longer."""
+    at = _number(data, 0)[1] + 1
+    delta, at = _number(data, at)
+    offset, at = _number(data, at)
+    parts: list[bytes | None] = []
+    for _ in ("key", "value"):
+        size, at = _number(data, at) if at < len(data) else (1, at)
+        parts.append(None if size & 1 else data[at : at + (size >> 1)])
+        at += size >> 1
+    is_append_time = batch.timestamp_type == LOG_APPEND_TIME
+    time = batch.max_timestamp if is_append_time else batch.first_timestamp + ((delta >> 1) ^ -(delta & 1))
+    return Record(batch.base_offset + (offset >> 1), time, parts[0], parts[1], max(0, at - len(data)))
+
+
+def _skip(read: Read, size: int) -> None:
+    while size > 0:
+        passed = len(read(min(size, WINDOW_BYTES)))
+        if not passed:
+            raise CorruptRecordError(f"expected {size} bytes more of a record, the batch ends")
+        size -= passed
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -134,8 +205,31 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
 
 
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """The same of a number of any length, also of one byte."""
+    return (data[at], at + 1) if data[at] < 128 else _varint(data, at)
+
+
 class ChunkedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
     """The fetcher's reader of one partition's response, giving Chunks instead of records."""
+
+    taken = 0  # the weight of what was taken last
+
+    def take(self, most: int | None = None) -> list[Chunk]:
+        """Chunks until their weight is `most`; at least one, where there is one."""
+        self._maybe_raise_next_inline_exception()
+        chunks: list[Chunk] = []
+        try:
+            for chunk in self.record_iterator:
+                chunks.append(chunk)
+                self.taken += chunk.weight
+                if most is not None and self.taken >= most:
+                    break
+        except Exception as error:
+            if not chunks:
+                raise
+            self._next_inline_exception = error  # the next call raises it
+        return chunks
 
     def _unpack_records(self, tp: Any, records: Any, *_deserializers: Any) -> Iterator[Chunk]:
         while (batch := records.next_batch()) is not None:
@@ -143,13 +237,13 @@ class ChunkedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
                 raise CorruptRecordError(
                     f"expected a sound batch of {tp} at offset {batch.base_offset}, its CRC is wrong"
                 )
-            chunk = decode_batch(batch, self.fetch_offset) if self._holds_records(batch) else None
-            # Not before it is decoded: a batch that raises here must not count as read.
-            self.leader_epoch, self.next_fetch_offset = batch.leader_epoch, batch.next_offset
-            if chunk is not None:
+            for chunk in chunks_of(batch, self.fetch_offset) if self._holds_records(batch) else ():
+                # Not before it is decoded: a batch that raises here must not count as read.
+                self.leader_epoch, self.next_fetch_offset = batch.leader_epoch, chunk.offset + 1
                 self.records_read += len(chunk.records)
-                self.bytes_read += batch.size_in_bytes
                 yield chunk
+            self.leader_epoch, self.next_fetch_offset = batch.leader_epoch, batch.next_offset
+            self.bytes_read += batch.size_in_bytes
         self.drain()
 
     def _holds_records(self, batch: Any) -> bool:
@@ -164,5 +258,14 @@ class ChunkedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
 
 
 def use_chunks(consumer: "KafkaConsumer") -> None:
-    """Let `consumer.poll` return lists of Chunk; `max_poll_records` then counts chunks."""
-    consumer._fetcher.PartitionRecords = ChunkedPartitionRecords
+    """Let `consumer.poll` return lists of Chunk; `max_poll_records` then counts their weight, over all partitions."""
+    fetcher = consumer._fetcher
+    fetcher.PartitionRecords = ChunkedPartitionRecords
+    append = fetcher._append
+
+    def append_by_weight(drained: Any, part: ChunkedPartitionRecords, most: int, update_offsets: bool) -> int:
+        part.taken = 0
+        append(drained, part, most, update_offsets)
+        return part.taken
+
+    fetcher._append = append_by_weight

@@ -23,6 +23,7 @@ from realtime.tables import TURNS
 from realtime.trim import has_left
 from stream_shim.buffer.entries import read_topics
 from stream_shim.buffer.topics import topic_ids
+from stream_shim.processor.consumer import KAFKA_MS, POLL_WEIGHT
 from stream_shim.processor.mapping import Mapper, build_mapper
 from stream_shim.processor.records import Chunk, Record, use_chunks
 from tidemark import connections, turns
@@ -113,12 +114,12 @@ class KafkaLog:
         self._partition = TopicPartition(topic, partition)
         self._consumer = KafkaConsumer(
             **kafka_client(settings, REPAIRER), auto_offset_reset="none", enable_auto_commit=False,
-            isolation_level="read_committed", max_poll_records=16,
+            isolation_level="read_committed", max_poll_records=POLL_WEIGHT,
         )  # fmt: skip
         use_chunks(self._consumer)
         self._consumer.assign([self._partition])
-        self.start: int = self._consumer.beginning_offsets([self._partition])[self._partition]
-        self.end: int = self._consumer.end_offsets([self._partition])[self._partition]
+        self.start: int = self._consumer.beginning_offsets([self._partition], timeout_ms=KAFKA_MS)[self._partition]
+        self.end: int = self._consumer.end_offsets([self._partition], timeout_ms=KAFKA_MS)[self._partition]
 
     def chunk_at(self, offset: int) -> Chunk | None:
         """The batch that holds a record at `offset`, from that record on; None where there is none."""

@@ -44,6 +44,12 @@ PROCESSOR_GAUGES = (
         "lag_seconds",
         "topic",
     ),
+    (
+        "tidemark_sink_still_seconds",
+        "For how long its group, or a partition with lag, has not moved; it ends itself before 60",
+        "still_seconds",
+        None,
+    ),
     ("tidemark_sink_headroom_days", "Days ahead that have a partition", "headroom_days", None),
 )
 

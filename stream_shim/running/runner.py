@@ -39,6 +39,7 @@ STEADY_SECONDS = 60  # a source that ran so long before it failed begins again w
 REPORT_SECONDS = 1
 DATABASE_SECONDS = 5
 STOP_SECONDS = 3
+END_SECONDS = 8  # a processor that stands still may hang in a call, and come to no end
 # Messages and rows in flight are many small objects without cycles: to look through them as often as by default costs a
 # connector a tenth of its time, a processor a third.
 GC_THRESHOLDS = (100_000, 50, 100)
@@ -215,4 +216,7 @@ def _report_processor(processor: "Processor", path: Path, stop: threading.Event)
         write_report(path, processor.report())
         if supervisor_is_gone():
             stop.set()
+        if (why := processor.end_if_still()) and not stop.wait(END_SECONDS):
+            logging.getLogger("tidemark.processor").error("%s; it does not end by itself either, and is ended", why)
+            os._exit(1)
     write_report(path, processor.report())

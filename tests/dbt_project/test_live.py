@@ -2,8 +2,15 @@
 
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
 
 from tests.dbt_project.conftest import Databases, at, level, tick
+
+RESENT_IDS = yaml.safe_load((Path(__file__).parents[1] / "cases" / "resent_ids.yml").read_text())
 
 
 def test_the_last_price_is_the_newest_by_the_venues_clock_and_then_by_arrival(live: Databases) -> None:
@@ -34,6 +41,16 @@ def test_bars_of_both_databases_follow_one_rule(live: Databases, warehouse: Data
     assert [(bar[6], bar[7]) for bar in bars] == [(Decimal("0.3"), 2), (Decimal("10000000000000000000002"), 3)]
     bounded = "select trade_count from live.bars_1m where symbol = 'A/B' and bar_start_at >= '2024-08-08T10:01Z'"
     assert live.query("realtime", bounded) == [(3,)]
+
+
+@pytest.mark.parametrize("case", [c for c in RESENT_IDS if c.get("live", True)], ids=lambda case: case["case"])
+def test_a_trade_is_known_again_by_an_id_that_says_something(live: Databases, case: dict[str, Any]) -> None:
+    live.stream("market_tick", [
+        tick(n, f"08 {time}", 1, size, received_at=at(f"08 11:00:0{n}"), attributes={} if id_ is None else {"id": id_})
+        for n, (id_, time, size) in enumerate(case["ticks"])
+    ])  # fmt: skip
+    bars = live.query("realtime", "select bar_start_at, trade_count, volume from live.bars_1m order by 1")
+    assert bars == [(at(f"08 {minute}:00"), count, Decimal(volume)) for minute, count, volume in case["bars"]]
 
 
 def test_bars_next_to_the_tidemark_or_to_now_are_not_final(live: Databases) -> None:

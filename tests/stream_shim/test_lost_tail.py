@@ -127,3 +127,20 @@ def test_a_processor_that_has_read_a_log_to_its_end_goes_on_after_the_broker_was
         until(lambda: own_lane.consumed() == 100, "100 offsets consumed", 120)
     assert ids(own_lane) == [(1, 100, 1000, 2049)]
     assert balances(own_lane) == [(1, 100, 0, 0)]
+
+
+def test_a_tail_that_was_seen_and_lost_before_anybody_read_it_ends_the_epoch_and_is_counted(own_lane: Lane) -> None:
+    produce(own_lane, 1000, 100)
+    with own_lane.running("processor"):
+        until(lambda: own_lane.consumed() == 100, "100 offsets consumed")
+    # As a processor leaves it that saw 140 records and was ended after the first 100 of them.
+    own_lane.execute("update realtime.consumer_offset set log_end_offset = 140 where topic = 'market_tick'")
+    with own_lane.running("processor") as process:
+        said, _ = process.communicate(timeout=90)
+    assert process.returncode == 1, said
+    assert "its tail was lost unread" in said
+    open_epoch(own_lane)
+    produce(own_lane, 2000, 50)
+    with own_lane.running("processor"):
+        until(lambda: own_lane.count("market_tick") == 150, "the new records")
+    assert balances(own_lane) == [(1, 140, 40, 0), (2, 50, 0, 0)]

@@ -8,7 +8,7 @@ ticks as (
     select
         source_system,
         symbol,
-        trade_key,
+        case when {{ is_named_trade("trade_key") }} then trade_key end as trade_key,
         price,
         size,
         log_epoch,
@@ -22,7 +22,8 @@ ticks as (
 
 ),
 
--- A trade's time is the venue's own, so whenever it is sent again it falls into the same minute.
+-- A trade that is sent again with a time of another minute is two here, and one in the warehouse: a search beyond the
+-- minute would read all that is here of the symbol, for whatever minute is asked.
 marked as (
 
     select
