@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 from catalog.contracts import Contract, failing_rows_query, find
-from tidemark.connections import DATABASES, Database, dsn, home_kind
+from tidemark.connections import DATABASES, Database, connect, dsn, home_kind
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 
@@ -77,20 +77,16 @@ def sentence(result: CheckResult) -> str:
 
 @contextmanager
 def _connections(settings: Settings) -> Iterator[Connections]:
-    opened: Connections = {}
-    try:
-        for database in DATABASES:
-            address = dsn(settings, database, ROLE)
-            opened[database] = psycopg.connect(address, autocommit=True, row_factory=dict_row)
-        yield opened
-    except psycopg.OperationalError as error:
-        raise StackError(
-            f"expected the databases {' and '.join(DATABASES)} to answer as {ROLE}, received: {error}; "
-            "`tidemark up` starts the local stack, `tidemark status` says what runs"
-        ) from error
-    finally:
-        for connection in opened.values():
-            connection.close()
+    options = {"autocommit": True, "row_factory": dict_row}
+    with ExitStack() as opened:
+        found = {each: opened.enter_context(closing(connect(settings, each, ROLE, **options))) for each in DATABASES}
+        try:
+            yield found
+        except psycopg.OperationalError as error:
+            raise StackError(
+                f"expected the databases {' and '.join(DATABASES)} to answer as {ROLE}, received: {error}; "
+                "`tidemark up` starts the local stack, `tidemark status` says what runs"
+            ) from error
 
 
 @contextmanager

@@ -4,12 +4,12 @@ import json
 
 import click
 
-from tidemark.output import visible
+from tidemark.output import json_option, visible
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--json", "as_json", is_flag=True, help="Print a list of results instead of a table.")
+@json_option
 @click.pass_context
 def check(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
     """Verify the contracts of ingestion, realtime and mart tables.

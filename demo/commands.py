@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tidemark.output import json_option
+
 if TYPE_CHECKING:
     from demo.run import Show
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the table.")
+@json_option
 def demo(as_json: bool) -> None:
     """Replay a session through both lanes, promote a day, check it all, and leave the stack up to look at.
 

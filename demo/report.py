@@ -6,11 +6,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
+
 from demo.watch import Seen
 from flows.account import Balance
 from loopback.session import Session
 from tidemark.categories import CATEGORIES
 from tidemark.connections import prefect_url
+from tidemark.output import print_table
 from tidemark.settings import PROJECT, Settings
 
 
@@ -126,28 +129,9 @@ def look_next(settings: Settings) -> list[tuple[str, str]]:
 
 def print_report(report: Report) -> None:
     """The table and the lines, to standard output."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table(title=f"Tidemark demo: {report.session}", title_justify="left")
-    for name in ("stage", "source"):
-        table.add_column(name)
-    for name in ("rows in", "rows out", "quarantined", "seconds"):
-        table.add_column(name, justify="right")
-    last = ""
-    for stage in report.stages:
-        if last and stage.stage != last:
-            table.add_section()
-        numbers = (
-            "" if number is None else f"{number:,}" for number in (stage.rows_in, stage.rows_out, stage.quarantined)
-        )
-        table.add_row(stage.stage if stage.stage != last else "", stage.source, *numbers, f"{stage.seconds:.1f}")
-        last = stage.stage
-    table.add_section()
-    table.add_row("all", f"balance {report.balance}", "", "", "", f"{report.seconds:.1f}", style="bold")
-    console.print(table)
-    console.print("\nLook at:")
+    stages = [*report.stages, Stage("all", f"balance {report.balance}", seconds=report.seconds)]
+    rows = [asdict(stage) | {"seconds": round(stage.seconds, 1)} for stage in stages]
+    print_table(f"Tidemark demo: {report.session}", rows, grouped=True)
+    click.echo("\nLook at:")
     for shows, line in report.look:
-        console.print(f"  # {shows}", style="dim", highlight=False)
-        console.print(f"  {line}", soft_wrap=True, highlight=False)
+        click.echo(f"  # {shows}\n  {line}")

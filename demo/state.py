@@ -5,7 +5,8 @@ import signal
 from collections.abc import Iterator
 
 from demo.processes import SOURCES, STREAM
-from tidemark.connections import DATABASES, dsn, home_kind
+from tidemark.connections import DATABASES, connect, home_kind
+from tidemark.credentials import OWNER
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
@@ -76,17 +77,16 @@ def _tables_with_rows(settings: Settings) -> list[str]:
     asleep = [server for server in (guard, postgres) if process.find(settings.home, server.NAME) is None]
     local.up(alone)
     try:
-        return [f"{database}.{name}" for database in DATABASES for name in _filled(dsn(settings, database))]
+        return [f"{database}.{name}" for database in DATABASES for name in _filled(settings, database)]
     finally:
         for server in asleep:
             process.stop(settings.home, server.NAME, server.STOP_SIGNAL)
 
 
-def _filled(address: str) -> Iterator[str]:
-    import psycopg
+def _filled(settings: Settings, database: str) -> Iterator[str]:
     from psycopg.sql import SQL, Identifier
 
-    with psycopg.connect(address) as connection:
+    with connect(settings, database, OWNER) as connection:
         tables = connection.execute(
             "select schemaname, tablename from pg_tables where tablename <> 'turn' "
             "and schemaname not in ('pg_catalog', 'information_schema', 'migration', 'guard')"  # no data of anybody's

@@ -3,18 +3,19 @@
 from typing import Any
 
 from tidemark.settings import Settings
+from tidemark.webhook import payload
 
 NAME = "tidemark: a flow run failed"
 BLOCK = "tidemark-alert"
 STATES = ("Failed", "Crashed", "TimedOut")
-SUBJECT = "Tidemark: flow {{ flow.name }} {{ flow_run.state.name }}"
+CAUSE = "flow {{ flow.name }} {{ flow_run.state.name }}"
 BODY = "{{ flow_run.name }}: {{ flow_run.state.message }}"
 
 
 def apply(settings: Settings) -> bool:
     """Make Prefect's automation what the settings say: one that posts, or none. Whether there is one now.
 
-    Needs a Prefect session. The post is JSON, `{"subject":, "text":}`; the block keeps the URL as a secret.
+    Needs a Prefect session. The post is tidemark.webhook's payload; the block keeps the URL as a secret.
     """
     automation = _find()
     if settings.alert_webhook is None:
@@ -47,7 +48,7 @@ def _save_block(url: str) -> Any:
     block = CustomWebhookNotificationBlock(
         name=BLOCK,
         url="{{address}}",
-        json_data={"subject": "{{subject}}", "text": "{{subject}}\n{{body}}"},
+        json_data=payload("raised", "{{subject}}", "{{subject}}\n{{body}}"),
         secrets=SecretDict({"address": url}),
         headers=None,
         cookies=None,
@@ -68,5 +69,5 @@ def _automation(block_id: Any) -> Any:
             posture=Posture.Reactive,
             threshold=1,
         ),
-        actions=[SendNotification(block_document_id=block_id, subject=SUBJECT, body=BODY)],
+        actions=[SendNotification(block_document_id=block_id, subject=CAUSE, body=BODY)],
     )

@@ -1,6 +1,5 @@
 """Where the servers are, and who may enter: addresses from the state folder or the environment, one DSN per role."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -164,21 +163,22 @@ def connect(settings: Settings, database: str, role: str, **options: Any) -> "Co
     A server whose connections are all taken is asked again, for FULL_SECONDS at most.
     """
     import psycopg
+    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
     asked = LIMITS | dict(postgres_server(settings, _known(database)).options) | options
-    deadline = time.monotonic() + FULL_SECONDS
-    while True:
-        try:
-            return psycopg.connect(dsn(settings, database, role), **asked)
-        except psycopg.OperationalError as failure:
-            received = str(failure).partition("\n")[0]
-        if not is_full(received) or time.monotonic() >= deadline:
-            error = StackError(
-                f"expected the database {database} to answer, received {received}: see `tidemark status`"
-            )
-            error.retriable = True
-            raise error
-        time.sleep(FULL_RETRY_SECONDS)
+    while_full = Retrying(
+        retry=retry_if_exception(lambda error: isinstance(error, psycopg.OperationalError) and is_full(str(error))),
+        wait=wait_fixed(FULL_RETRY_SECONDS),
+        stop=stop_after_delay(FULL_SECONDS),
+        reraise=True,
+    )
+    try:
+        return while_full(psycopg.connect, dsn(settings, database, role), **asked)
+    except psycopg.OperationalError as failure:
+        received = str(failure).partition("\n")[0]
+        error = StackError(f"expected the database {database} to answer, received {received}: see `tidemark status`")
+        error.retriable = True
+        raise error from None
 
 
 def is_full(refusal: str) -> bool:

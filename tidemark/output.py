@@ -7,14 +7,15 @@ backwards. Whatever is printed or logged goes through `visible`, which shows the
 import json
 import logging
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 PIPED_WIDTH = 200  # a file has no edge
+_NO_STYLES: Mapping[Any, str] = {}
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 # C0 and C1 controls, marks and overrides of writing direction, separators of lines, halves of surrogate pairs.
 _CONTROLS = (
@@ -55,8 +56,17 @@ def show(title: str, rows: Sequence[dict[str, Any]], as_json: bool, empty: str) 
         print_table(title, rows, empty)
 
 
-def print_table(title: str, rows: Sequence[dict[str, Any]], empty: str = "") -> None:
-    """The rows as a table, numbers to the right; `empty` where there is none."""
+def print_table(
+    title: str,
+    rows: Sequence[dict[str, Any]],
+    empty: str = "",
+    styles: Mapping[Any, str] = _NO_STYLES,
+    grouped: bool = False,
+) -> None:
+    """The rows as a table, numbers to the right; `empty` where there is none.
+
+    `styles`: how a value looks, as rich names it. `grouped`: what rows have alike in their first column is said once.
+    """
     if not rows:
         click.echo(empty)
         return
@@ -67,10 +77,16 @@ def print_table(title: str, rows: Sequence[dict[str, Any]], empty: str = "") -> 
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     table = Table(title=title, title_justify="left")
-    for name, value in rows[0].items():
-        table.add_column(name.replace("_", " "), justify="right" if _is_number(value) else "left")
+    for name in rows[0]:
+        numbers = any(_is_number(row[name]) for row in rows)
+        table.add_column(name.replace("_", " "), justify="right" if numbers else "left")
+    last = None
     for row in rows:
-        table.add_row(*map(_text, row.values()))
+        first, *others = (_cell(value, styles) for value in row.values())
+        if grouped and last not in (None, first):
+            table.add_section()
+        table.add_row("" if grouped and first == last else first, *others)
+        last = first
     console.print(table)
 
 
@@ -78,9 +94,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _text(value: Any) -> str:
+def _cell(value: Any, styles: Mapping[Any, str]) -> str:
     from rich.markup import escape
 
     if value is None:
         return ""
-    return f"{value:,}" if _is_number(value) else escape(visible(str(value)))  # a payload's brackets are no markup
+    text = f"{value:,}" if _is_number(value) else escape(visible(str(value)))  # a payload's brackets are no markup
+    return f"[{styles[value]}]{text}[/]" if value in styles else text

@@ -1,13 +1,17 @@
 """An alert: a line in the log, and a post to TIDEMARK_ALERT_WEBHOOK where that is set."""
 
 import logging
-import time
 
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.alert")
 
 POST_SECONDS = 5
+
+
+def payload(state: str, cause: str, text: str) -> dict[str, str]:
+    """What every alert posts: `state` (`raised` or `over`), `cause` (its name), `text` (which chat endpoints show)."""
+    return {"state": state, "cause": cause, "text": text}
 
 
 def post(settings: Settings, state: str, cause: str, text: str) -> bool:
@@ -18,7 +22,7 @@ def post(settings: Settings, state: str, cause: str, text: str) -> bool:
     from tidemark.http import NoAnswer, ask_now
 
     url = settings.alert_webhook.get_secret_value()
-    body = {"state": state, "cause": cause, "text": text, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    body = payload(state, cause, text)
     try:
         answer = ask_now(settings, url, method="POST", json=body, seconds=POST_SECONDS, hide=lambda _: "the webhook")
     except NoAnswer as error:

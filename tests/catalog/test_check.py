@@ -65,7 +65,7 @@ def test_a_broken_row_in_realtime_fails_the_command_which_names_table_column_cou
     for offset in offsets:
         assert f'"kafka_offset": {offset}' in done.stderr
     row = next(line for line in done.stdout.splitlines() if "failed" in line)
-    assert row.split() == ["realtime.market_tick", "a", "finite", "price", "price", "failed", "2"]
+    assert row.replace("│", " ").split() == ["realtime.market_tick", "a", "finite", "price", "price", "failed", "2"]
 
 
 def test_a_broken_rate_in_an_ingestion_table_is_named_with_its_currency(rows: Rows) -> None:

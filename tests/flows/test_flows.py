@@ -86,7 +86,7 @@ def test_a_source_that_answers_503_fails_its_run_by_name_and_posts_to_the_webhoo
     with pytest.raises(SourceError, match=r"ecb.*503"):
         run_flow(settings, "ingest", source="ecb")
     post = server.posts.get(timeout=30)
-    assert post["subject"] == "Tidemark: flow ingest Failed"
+    assert (post["state"], post["cause"]) == ("raised", "flow ingest Failed")
     assert "ecb" in post["text"]
     kept = call(settings, "block_documents/filter").text
     assert "secret-token" not in kept
@@ -132,7 +132,7 @@ def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_
         try:
             call(stack.settings, f"deployments/{ecb}/create_flow_run")
             post = server.posts.get(timeout=120)
-            assert post["subject"] == "Tidemark: flow ingest Failed", post
+            assert (post["state"], post["cause"]) == ("raised", "flow ingest Failed"), post
             assert "503" in post["text"]
 
             server.may_answer.clear()
@@ -142,7 +142,7 @@ def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_
             for child in psutil.Process(serving.pid).children(recursive=True):
                 child.kill()
             post = server.posts.get(timeout=120)
-            assert post["subject"] == "Tidemark: flow ingest Crashed", post
+            assert (post["state"], post["cause"]) == ("raised", "flow ingest Crashed"), post
             assert "status code: -9" in post["text"]
         finally:
             serving.send_signal(signal.SIGTERM)

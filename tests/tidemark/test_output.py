@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from tidemark.output import VisibleFormatter, show, visible
+from tidemark.output import VisibleFormatter, print_table, show, visible
 
 ROWS = [{"kafka_offset": 12345, "payload": "[/b] [1, 2]", "dropped_at": None, "good": True}]
 
@@ -17,6 +17,17 @@ def test_rows_are_a_table_with_every_value_as_it_is(capsys: pytest.CaptureFixtur
     for text in ("Quarantine", "kafka offset", "12,345", "[/b] [1, 2]", "True"):
         assert text in printed
     assert "None" not in printed
+
+
+def test_rows_of_one_first_value_stand_together_and_a_value_has_its_style_on_a_terminal_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pairs: list[tuple[str, int | None]] = [("a", 1), ("a", None), ("b", 2_000)]
+    rows = [{"stage": stage, "rows": count} for stage, count in pairs]
+    print_table("Stages", rows, styles={"a": "green"}, grouped=True)
+    _, _, _, _, *lines, _ = capsys.readouterr().out.splitlines()
+    assert [line.replace("│", "").split() for line in lines if "─" not in line] == [["a", "1"], [], ["b", "2,000"]]
+    assert [number for number, line in enumerate(lines) if "─" in line] == [2]
 
 
 def test_no_row_is_a_sentence_for_people_and_an_empty_list_for_programs(capsys: pytest.CaptureFixture[str]) -> None:

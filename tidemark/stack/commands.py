@@ -4,9 +4,11 @@ import json
 import signal
 from dataclasses import asdict
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from tidemark.output import json_option, print_table
 
 if TYPE_CHECKING:
     from tidemark.stack.local import Status
@@ -74,12 +76,7 @@ def down() -> None:
 
 
 @click.command()
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print a JSON list of the same.",
-)
+@json_option
 def status(as_json: bool) -> None:
     """Show each server: state, address, pid, resident memory, uptime, and how a person logs in."""
     from tidemark.settings import load
@@ -96,35 +93,26 @@ def status(as_json: bool) -> None:
 
 
 def _print_status(found: "list[Status]") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("server", "state", "address")
-    for name in ("pid", "resident MB", "uptime"):
-        table.add_column(name, justify="right")
-    for server in found:
-        table.add_row(
-            server.name,
-            server.state,
-            server.address,
-            str(server.pid or ""),
-            f"{server.resident_bytes / 1e6:,.0f}" if server.resident_bytes is not None else "",
-            f"{server.uptime_seconds:,.0f} s" if server.uptime_seconds is not None else "",
-        )
-    table.add_row("all", "", "", "", f"{sum(server.resident_bytes or 0 for server in found) / 1e6:,.0f}", "")
-    Console().print(table)
+    rows: list[dict[str, Any]] = [
+        {
+            "server": server.name,
+            "state": server.state,
+            "address": server.address,
+            "pid": None if server.pid is None else str(server.pid),
+            "resident_MB": None if server.resident_bytes is None else round(server.resident_bytes / 1e6),
+            "uptime_s": None if server.uptime_seconds is None else round(server.uptime_seconds),
+        }
+        for server in found
+    ]
+    everything = round(sum(server.resident_bytes or 0 for server in found) / 1e6)
+    print_table("Servers", [*rows, dict.fromkeys(rows[0]) | {"server": "all", "resident_MB": everything}])
     for server in found:
         if server.login:
             click.echo(f"{server.name}: {server.login}")
 
 
 @click.command()
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print a JSON object of addresses.",
-)
+@json_option
 @click.option(
     "--role",
     default=None,
