@@ -6,8 +6,8 @@ from typing import Any
 
 from bench.stack import Stack
 from bench.ticks import Tick, key, tick
+from stream_shim.buffer.entries import read_topics
 from stream_shim.buffer.topics import ensure_topics, topic_configuration
-from stream_shim.config import read_topics
 from tidemark.credentials import KAFKA_ADMINISTRATOR
 from tidemark.kafka import admin, kafka_client
 

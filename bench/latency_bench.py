@@ -14,10 +14,14 @@ from pathlib import Path
 from statistics import quantiles
 from time import monotonic, sleep
 
+from psycopg.sql import SQL
+
 from bench.filling import TOPIC, make_topics
 from bench.report import Measure
 from bench.stack import Connection, own_stack, until
 from bench.ticks import SOURCE, tick
+from realtime import positions
+from realtime.tables import POSITIONS
 from tidemark.settings import Settings
 
 RATE = 5000  # ticks a second
@@ -25,7 +29,7 @@ WARM_UP = 5000  # ticks that are not counted: the first rows make the group, the
 PAUSE = 0.003
 BURST = 0.002
 
-_POSITION = "select coalesce(max(next_offset), 0) from realtime.consumer_offset where topic = 'market_tick'"
+_POSITION = SQL("select coalesce(max(next_offset), 0) from {} where topic = 'market_tick'").format(POSITIONS)
 
 
 def measure(seconds: int) -> list[Measure]:
@@ -59,14 +63,15 @@ def _measures(sent: "array[float]", found: list[float]) -> list[Measure]:
 
 
 def _has_position(connection: Connection) -> bool:
-    return connection.execute("select from realtime.consumer_offset where topic = 'market_tick'").fetchone() is not None
+    return positions.newest_epoch(connection, TOPIC) is not None
 
 
 def send_steadily(settings: Settings, total: int, times: Path) -> None:
     """Send tick n at its moment, through the publisher; then write when each was sent, in monotonic seconds."""
     from msgspec.json import decode
 
-    from stream_shim.buffer.publisher import Datum, Publisher
+    from stream_shim.buffer.encoding import Datum
+    from stream_shim.buffer.publisher import Publisher
 
     publisher = Publisher(settings, SOURCE)
     sent = array("d")

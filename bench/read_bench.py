@@ -16,13 +16,15 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import Any
 
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL
 
 from bench import questdb
 from bench.filling import TOPIC
 from bench.report import Measure
 from bench.stack import BenchmarkFailed, Connection, own_stack
 from bench.ticks import SOURCE, START, SYMBOLS, Tick, blocks, copy_line, symbol, tick
+from realtime import partitions, tables
+from realtime.rows import note_feeds
 from tidemark import dbt
 
 SEED = 9
@@ -79,17 +81,15 @@ def us(number: int, ticks: int) -> int:
 
 def load(connection: Connection, ticks: int) -> None:
     """The days' partitions, filled by COPY, with the feeds that the processor would have noted."""
-    for day in range(DAYS):
-        connection.execute("select realtime.ensure_partition(%s, %s)", (TOPIC, START.date() + timedelta(days=day)))
-    table = Identifier("realtime", TOPIC)
+    partitions.ensure(connection, [(TOPIC, START.date() + timedelta(days=day)) for day in range(DAYS)])
+    table = tables.of_topic(TOPIC)
     with connection.cursor() as cursor, cursor.copy(SQL("copy {} from stdin").format(table)) as copy:
         for block in blocks(copy_line(one, number, one.time) for number, one in all_ticks(ticks)):
             copy.write(block)
     with connection.cursor() as cursor:
-        feeds = [(TOPIC, SOURCE, symbol(index)) for index in range(SYMBOLS)]
-        cursor.executemany("insert into realtime.feed (topic, source_system, name) values (%s, %s, %s)", feeds)
-    connection.execute("vacuum (analyze) realtime.market_tick")
-    connection.execute("analyze realtime.feed")
+        note_feeds(cursor, {(TOPIC, SOURCE, symbol(index)) for index in range(SYMBOLS)})
+    connection.execute(SQL("vacuum (analyze) {}").format(table))
+    connection.execute(SQL("analyze {}").format(tables.FEEDS))
     connection.execute("checkpoint")
 
 

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from statistics import median
 from time import monotonic
 
+from psycopg.sql import SQL
+
 from bench.filling import TOPIC, make_topics, producer
 from bench.report import Measure
 from bench.stack import Connection, Stack, Usage, own_stack, until
 from bench.ticks import SYMBOLS, key, tick, wire
+from realtime.tables import POSITIONS, of_topic
 from tidemark.credentials import KAFKA_ADMINISTRATOR
 from tidemark.kafka import admin
 
@@ -25,7 +28,7 @@ CORES = (4, 8)
 GROUP = "tidemark-realtime"
 TRANSACTION_MS = 900_000  # the most that a broker allows by default
 PARTS = {"processor": "processes", "database": "database", "broker": "broker"}
-_CONSUMED = "select coalesce(sum(next_offset - first_offset - empty_offsets), 0)::bigint from realtime.consumer_offset"
+_CONSUMED = SQL("select coalesce(sum(next_offset - first_offset - empty_offsets), 0)::bigint from {}").format(POSITIONS)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def measure(records: int, rounds: int, whole: bool) -> list[Measure]:
 
 def run(stack: Stack, connection: Connection, processors: int, records: int, whole: bool) -> Run:
     """One round on empty tables; positions go on from the round before."""
-    connection.execute("truncate realtime.market_tick")
+    connection.execute(SQL("truncate {}").format(of_topic(TOPIC)))
     connection.execute("checkpoint")
     options = {"transactional_id": "bench", "transaction_timeout_ms": TRANSACTION_MS}
     with producer(stack, **options) as client, ExitStack() as processes:

@@ -23,10 +23,11 @@ from bench.filling import BEGUN, DONE, TOPIC, begun_at, fill, make_topics, marke
 from bench.report import Measure
 from bench.stack import BenchmarkFailed, Connection, Stack, Usage, own_stack, peak_mb, until
 from bench.ticks import blocks, copy_line, wire, wire_with_schema
+from realtime import tables
 
 PEER_TOPIC = "peer_tick"
-OURS, PEER = Identifier("realtime", TOPIC), Identifier("bench", TOPIC)
-EMPTIED = (OURS, PEER, *(Identifier("realtime", t) for t in ("consumer_offset", "log_epoch", "quarantine", "feed")))
+OURS, PEER = tables.of_topic(TOPIC), Identifier("bench", TOPIC)
+EMPTIED = (OURS, PEER, *tables.FILLED)
 # What the peer's records do not say: the processor writes each row's own, the peer's table has it as a default.
 DEFAULTS = {"log_epoch": "1", "kafka_partition": "0", "kafka_offset": "0", "received_at": "now()"}
 BLOCK_BYTES = 1024 * 1024
@@ -115,7 +116,8 @@ def make_peer_table(connection: Connection) -> None:
         connection.execute(statement)
     bounds = connection.execute(
         "select relname, pg_get_expr(relpartbound, oid), array_to_string(reloptions, ', ') from pg_class "
-        "where oid in (select inhrelid from pg_inherits where inhparent = 'realtime.market_tick'::regclass)"
+        "where oid in (select inhrelid from pg_inherits where inhparent = %s::regclass)",
+        (OURS.as_string(None),),
     ).fetchall()
     for name, bound, options in bounds:
         made = SQL("create table {} partition of {} {} with ({})")

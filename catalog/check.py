@@ -58,7 +58,7 @@ def run(
             if progress:
                 progress(contract.name)
             results += _verify(contract, connections, sources[contract.database], home_kind(settings) == "replay")
-        _keep(connections["warehouse"], results, checked_at)
+        keep(connections["warehouse"], results, checked_at)
     return results
 
 
@@ -119,8 +119,8 @@ def _verify(contract: Contract, connections: Connections, source: Any, replay: b
     from soda_core.contracts import verify_contract_locally
     from soda_core.contracts.impl.check_selector import CheckSelector
 
-    if absent := _absent(contract, connections):
-        return [absent]
+    if missing := absent(connections[contract.database], connections["warehouse"], contract.name, contract.dataset):
+        return [missing]
     # The rows of a replay are as old as their recording, so freshness is asked of a live stack only.
     selectors = CheckSelector.parse_all(["type!=freshness"] if replay else [])
     session = verify_contract_locally(
@@ -129,27 +129,33 @@ def _verify(contract: Contract, connections: Connections, source: Any, replay: b
     (verified,) = session.contract_verification_results
     results = [_result(contract, connections[contract.database], found) for found in verified.check_results]
     if not session.is_ok and not failures(results):
-        results.append(_of_contract(contract, "the contract runs", "failed", session.get_errors_str()))
+        errors = session.get_errors_str()
+        results.append(CheckResult(contract.name, contract.dataset, "the contract runs", None, "failed", detail=errors))
     return results
 
 
-def _absent(contract: Contract, connections: Connections) -> CheckResult | None:
+def absent(
+    connection: psycopg.Connection[dict[str, Any]],
+    warehouse: psycopg.Connection[dict[str, Any]],
+    name: str,
+    dataset: str,
+) -> CheckResult | None:
     """What to say of a table that is not there: nothing has filled it yet, or it was there and is gone."""
-    table = sql.Identifier(contract.schema, contract.table).as_string()
-    found = connections[contract.database].execute("select to_regclass(%s) as found", (table,)).fetchone()
+    table = sql.Identifier(*name.split(".")).as_string()
+    found = connection.execute("select to_regclass(%s) as found", (table,)).fetchone()
     if found and found["found"]:
         return None
-    known = connections["warehouse"].execute(
+    known = warehouse.execute(
         "select max(checked_at) as at from quality.check_result where contract = %s and outcome <> 'not evaluated'",
-        (contract.name,),
+        (name,),
     )
     if (last := known.fetchone()) and last["at"]:
-        return _of_contract(contract, TABLE_EXISTS, "failed", f"it is gone; it was checked at {last['at']}")
-    return _of_contract(contract, TABLE_EXISTS, "not evaluated", "it does not exist yet: nothing has filled it")
-
-
-def _of_contract(contract: Contract, check: str, outcome: Outcome, detail: str) -> CheckResult:
-    return CheckResult(contract.name, contract.dataset, check, None, outcome, detail=detail)
+        return CheckResult(
+            name, dataset, TABLE_EXISTS, None, "failed", detail=f"it is gone; it was checked at {last['at']}"
+        )
+    return CheckResult(
+        name, dataset, TABLE_EXISTS, None, "not evaluated", detail="it does not exist yet: nothing has filled it"
+    )
 
 
 def _result(contract: Contract, connection: psycopg.Connection[dict[str, Any]], found: Any) -> CheckResult:
@@ -195,7 +201,8 @@ def _failing_rows(connection: psycopg.Connection[dict[str, Any]], query: sql.Com
     return (rows[0]["failing_count"] if rows else 0), tuple(row["failing_row"] for row in rows)
 
 
-def _keep(connection: psycopg.Connection[Any], results: Sequence[CheckResult], checked_at: datetime) -> None:
+def keep(connection: psycopg.Connection[Any], results: Sequence[CheckResult], checked_at: datetime) -> None:
+    """Note the results in quality.check_result, as the role that owns it."""
     with connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(
             "insert into quality.check_result (contract, dataset, check_name, column_name, outcome,"

@@ -1,48 +1,6 @@
-"""The commands of this room: `tidemark check` and `tidemark catalog`."""
-
-import json
+"""The command of this room: `tidemark catalog`."""
 
 import click
-
-from tidemark.output import json_option, visible
-
-
-@click.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@json_option
-@click.pass_context
-def check(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
-    """Verify the contracts of ingestion, realtime and mart tables.
-
-    NAME is schema.table; without one every contract is verified. The results are kept in the table
-    quality.check_result of the warehouse. A table that does not exist yet is named, and fails nothing
-    unless it was there before.
-
-    \b
-    Examples:
-      tidemark check
-      tidemark check realtime.market_tick ingestion.ecb__reference_rates
-      tidemark check --json | jq '.[] | select(.outcome == "failed")'
-
-    Exit codes: 0 no check failed; 1 one did, and a sentence names table, column and count; 2 an unknown NAME.
-    """
-    from dataclasses import asdict
-
-    from catalog.check import failures, run, sentence
-    from catalog.report import print_results, progress
-    from tidemark.settings import load
-
-    if as_json:
-        results = run(load(), names)
-        click.echo(json.dumps([asdict(result) for result in results], indent=2))
-    else:
-        with progress("contracts") as step:
-            results = run(load(), names, step)
-        print_results(results)
-    failed = failures(results)
-    for result in failed:
-        click.echo(f"tidemark: {visible(sentence(result))}", err=True)
-    context.exit(1 if failed else 0)
 
 
 @click.group()

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import click
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from catalog.check import CheckResult
 from tidemark.output import print_table, visible
@@ -26,9 +26,13 @@ def print_results(results: Sequence[CheckResult]) -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[str], None]]:
-    """A line on the terminal's error stream that says which one runs; nothing where that is no terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda name: bar.update(task, description=f"{what}: {name}")
+def progress(what: str, total: int | None = None) -> Iterator[Callable[[str], None]]:
+    """A line on the terminal's error stream that says which one runs; nothing where that is no terminal.
+
+    `total`: how many there are, where that is known, for a bar.
+    """
+    bar = (BarColumn(), MofNCompleteColumn()) if total else ()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=total, completed=-1)
+        yield lambda name: shown.update(task, description=f"{what}: {name}", advance=1)

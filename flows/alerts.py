@@ -9,6 +9,7 @@ NAME = "tidemark: a flow run failed"
 BLOCK = "tidemark-alert"
 STATES = ("Failed", "Crashed", "TimedOut")
 CAUSE = "flow {{ flow.name }} {{ flow_run.state.name }}"
+PAGE = "docs/runbook/flow-run-failed.md"
 BODY = "{{ flow_run.name }}: {{ flow_run.state.message }}"
 
 
@@ -48,7 +49,7 @@ def _save_block(url: str) -> Any:
     block = CustomWebhookNotificationBlock(
         name=BLOCK,
         url="{{address}}",
-        json_data=payload("raised", "{{subject}}", "{{subject}}\n{{body}}"),
+        json_data=payload("raised", "{{subject}}", "{{subject}}\n{{body}}", PAGE),
         secrets=SecretDict({"address": url}),
         headers=None,
         cookies=None,

@@ -9,6 +9,7 @@ from typing import Any
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
 
 from flows.errors import NotClosed
+from realtime import positions
 from tidemark.connections import connect, home_kind
 from tidemark.kafka import admin as kafka_admin
 from tidemark.kafka import kafka_client, lacking_on_topics, reachable_kafka, refused
@@ -75,33 +76,22 @@ def await_consumer(settings: Settings, topic: str, end: LogEnd | None) -> None:
 
 
 def _check_passed(settings: Settings, topic: str, end: LogEnd | None) -> None:
-    epoch, topic_id, positions = _position(settings, topic)
-    if end is None and topic_id is not None:
+    with connect(settings, "realtime", "promoter") as connection:
+        epoch = positions.newest_epoch(connection, topic)
+        reaches = [] if epoch is None else positions.reaches(connection, topic, epoch.log_epoch)
+    if end is None and epoch is not None:
         raise NotClosed(f"expected the topic {topic} in Kafka, found none: run `tidemark up`")
     if end is None:
         return
-    if topic_id not in {None, end.topic_id}:
-        raise NotClosed(f"{topic}: Kafka's topic was made again since epoch {epoch}; open its next epoch first")
+    if epoch is not None and epoch.topic_id != end.topic_id:
+        raise NotClosed(
+            f"{topic}: Kafka's topic was made again since epoch {epoch.log_epoch}; open its next epoch first"
+        )
+    read = {reach.partition: reach.position.next_offset for reach in reaches}
     for partition, offset in end.offsets.items():
-        position = positions.get(partition, 0)
+        position = read.get(partition, 0)
         if position < offset:
             raise NotClosed(
                 f"{topic} partition {partition}: expected a consumer past offset {offset}, it is at "
                 f"{position}: is `tidemark stream run` running?"
             )
-
-
-def _position(settings: Settings, topic: str) -> tuple[int | None, str | None, dict[int, int]]:
-    """The topic's newest epoch, Kafka's id of it, and the next offset of each partition; nothing before the first."""
-    with connect(settings, "realtime", "promoter") as connection:
-        newest = connection.execute(
-            "select log_epoch, topic_id from realtime.log_epoch where topic = %s order by log_epoch desc limit 1",
-            (topic,),
-        ).fetchone()
-        if newest is None:
-            return None, None, {}
-        positions = connection.execute(
-            "select kafka_partition, next_offset from realtime.consumer_offset where topic = %s and log_epoch = %s",
-            (topic, newest[0]),
-        ).fetchall()
-    return newest[0], newest[1], dict(positions)

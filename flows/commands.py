@@ -1,4 +1,4 @@
-"""The flows' commands: promote, account, flow."""
+"""The flows' commands: promote, account, check, flow."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -86,6 +86,51 @@ def promote(as_of: datetime | None, as_json: bool) -> None:
         show(title, error.rows, as_json, empty)
         raise
     show(title, rows, as_json, empty)
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--deep", is_flag=True, help="Compare the tables again with what they were made of, too: takes long.")
+@json_option
+@click.pass_context
+def check(context: click.Context, names: tuple[str, ...], deep: bool, as_json: bool) -> None:
+    """Verify the contracts of ingestion, realtime and mart tables.
+
+    NAME is schema.table; without one every contract is verified. The results are kept in the table
+    quality.check_result of the warehouse. A table that does not exist yet is named, and fails nothing
+    unless it was there before.
+
+    --deep compares, row by row, what promotions and loads compared once: rows that `realtime` still holds
+    and ingestion tables with the lake's files, and every table of dbt with what its model's SQL makes of
+    the tables that it reads. What is loaded and not yet built is a difference too: `dbt build` comes first.
+
+    \b
+    Examples:
+      tidemark check
+      tidemark check realtime.market_tick ingestion.ecb__reference_rates
+      tidemark check --deep
+      tidemark check --deep marts.fct_bars_1m
+      tidemark check --json | jq '.[] | select(.outcome == "failed")'
+
+    Exit codes: 0 no check failed; 1 one did, and a sentence names table, column and count; 2 an unknown NAME.
+    """
+    from dataclasses import asdict
+
+    from catalog.check import failures, sentence
+    from catalog.report import print_results
+    from flows.checks import verify
+    from tidemark.settings import load
+
+    with _reachable_databases():
+        results = verify(load(), names, deep, quiet=as_json)
+    if as_json:
+        click.echo(json.dumps([asdict(result) for result in results], indent=2))
+    else:
+        print_results(results)
+    failed = failures(results)
+    for result in failed:
+        click.echo(f"tidemark: {visible(sentence(result))}", err=True)
+    context.exit(1 if failed else 0)
 
 
 @click.group()

@@ -11,9 +11,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from flows import promote as steps
-from flows.errors import CheckFailed, DayChanged, NotPromoted
+from flows.errors import CheckFailed, NotPromoted
 from flows.ledger import Promotion
 from flows.prefect_session import current_settings
+from realtime.trim import DayChanged
 from tidemark.errors import SourceError, TidemarkError
 from tidemark.settings import Settings
 
@@ -82,13 +83,17 @@ def _build_source(settings: Settings, source: str) -> None:
 
 @flow(name="ingest", flow_run_name="ingest {source}", log_prints=True)
 def ingest(source: str, build: bool = True) -> Any:
-    """Load one batch source into the lake and its ingestion tables, then build the models that read it."""
+    """Load one batch source into the lake and its ingestion tables, then build the models that read it.
+
+    A lake file that could not be loaded hinders nothing else; then it is said (NotLoaded).
+    """
     settings = current_settings()
     loaded = _task(_load, f"load {source}", DATABASE_RETRY_SECONDS)(settings, source)
     for part in loaded.resources:
         print(f"{source} {part.resource}: {part.rows_in} rows in, {part.rows_loaded} in ingestion.{part.table}")
     if build:
         _task(_build_source, f"build {source}", DATABASE_RETRY_SECONDS)(settings, source)
+    loaded.refuse_gaps()
     return loaded
 
 

@@ -2,18 +2,26 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import yaml
+from msgspec import Struct
 
 from flows.prefect_session import prefect_session
-from flows.running import FLOWS
+from tidemark import typed_yaml
 from tidemark.connections import home_kind, refuse_a_replay
-from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
 SCHEDULES = Path(__file__).parent / "schedules.yml"
 TAG = "tidemark"  # marks what this module made, and may remove
+
+
+class Entry(Struct, frozen=True, forbid_unknown_fields=True):
+    """What schedules.yml says of one. `needs` are settings without which it would only fail."""
+
+    flow: Literal["ingest", "promote", "check"]
+    parameters: dict[str, Any]
+    cron: str
+    needs: list[str]
 
 
 @dataclass(frozen=True)
@@ -29,22 +37,16 @@ class Schedule:
 
 def schedules(settings: Settings) -> list[Schedule]:
     """The entries of schedules.yml, and which of them these settings pause."""
-    entries: dict[str, dict[str, Any]] = yaml.safe_load(SCHEDULES.read_text())
+    entries: dict[str, Entry] = typed_yaml.read(SCHEDULES, Entry)
     return [_schedule(settings, name, entry) for name, entry in entries.items()]
 
 
-def _schedule(settings: Settings, name: str, entry: dict[str, Any]) -> Schedule:
-    expected = {"flow", "parameters", "cron", "needs"}
-    if set(entry) != expected or entry["flow"] not in FLOWS:
-        raise ConfigurationError(
-            f"flows/schedules.yml, {name}: expected {', '.join(sorted(expected))} and a flow of "
-            f"{', '.join(FLOWS)}, received {entry}"
-        )
-    unset = [f"TIDEMARK_{need.upper()}" for need in entry["needs"] if getattr(settings, need) is None]
+def _schedule(settings: Settings, name: str, entry: Entry) -> Schedule:
+    unset = [f"TIDEMARK_{need.upper()}" for need in entry.needs if getattr(settings, need) is None]
     paused = f"until {' and '.join(unset)} is set" if unset else ""
     if home_kind(settings) == "replay":
         paused = "the state is a replay"
-    return Schedule(name, entry["flow"], entry["parameters"], entry["cron"], paused)
+    return Schedule(name, entry.flow, entry.parameters, entry.cron, paused)
 
 
 def deploy(settings: Settings) -> list[Schedule]:

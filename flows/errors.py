@@ -17,18 +17,6 @@ class Disagreement(TidemarkError):
     """The copies of a day differ between two places."""
 
 
-class DayChanged(TidemarkError):
-    """Rows of the day arrived while it was promoted: it has to be promoted again, with them."""
-
-    retriable = True
-
-
-class TableBusy(TidemarkError):
-    """The day's partition could not be locked in time: a query holds it."""
-
-    retriable = True
-
-
 class AlreadyRunning(TidemarkError):
     """Another promotion holds the lock."""
 

@@ -1,6 +1,7 @@
 """The ledger of promotions: `ops.promotion` in the warehouse, and a file for each in the lake."""
 
 import json
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
@@ -8,7 +9,7 @@ from uuid import UUID, uuid5
 
 from psycopg.rows import dict_row
 
-from ingest.slices import Slice
+from realtime.slices import Slice
 from tidemark.connections import connect, lake_url
 from tidemark.settings import Settings
 
@@ -58,7 +59,7 @@ def begin(settings: Settings, promotion: Promotion) -> None:
 
 
 def verify(settings: Settings, promotion: Promotion) -> None:
-    """Note that counts and checksums agree everywhere, and copy the ledger's rows to the lake."""
+    """Note that the copies agree by checksum and the mart by count, and copy the ledger's rows to the lake."""
     with connect(settings, "warehouse", "promoter", row_factory=dict_row) as connection:
         rows = connection.execute(
             "update ops.promotion set verified_at = coalesce(verified_at, now()) where promotion_id = %s returning *",
@@ -76,6 +77,20 @@ def promotions(settings: Settings) -> list[dict[str, Any]]:
             "coalesce(to_char(min(verified_at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS'), 'not yet') as verified_at "
             "from ops.promotion group by promotion_id, topic, day order by day, topic, min(promoted_at)"
         ).fetchall()
+
+
+def slices_of_files(settings: Settings, topic: str, verified: bool = False) -> dict[tuple[date, str], list[Slice]]:
+    """What each lake file of the topic held when it was promoted, by day and path; `verified`: of those alone."""
+    found: dict[tuple[date, str], list[Slice]] = defaultdict(list)
+    with connect(settings, "warehouse", "promoter") as connection:
+        rows = connection.execute(
+            "select day, lake_path, log_epoch, kafka_partition, row_count, first_offset, last_offset, checksum "
+            "from ops.promotion where topic = %s and (verified_at is not null or not %s) order by day, promoted_at",
+            (topic, verified),
+        )
+        for day, lake_path, *piece in rows:
+            found[day, lake_path].append(Slice(*piece))
+    return found
 
 
 def ledger_url(settings: Settings, promotion: UUID) -> str:

@@ -3,7 +3,6 @@
 realtime partition → lake → ingestion table → marts, compared at each; only then the partition goes.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ from psycopg import sql
 
 from flows import closing, ledger
 from flows.account import account
-from flows.errors import AlreadyRunning, DayChanged, Disagreement, NotClosed, Unbalanced
+from flows.errors import AlreadyRunning, Disagreement, NotClosed, Unbalanced
 from flows.ledger import Promotion
-from flows.trim import partition_name, trim
-from ingest.slices import Slice
 from ingest.sources import realtime
+from realtime import copy_out, partitions
+from realtime.slices import Slice
+from realtime.trim import DayChanged, trim
 from tidemark import turns
 from tidemark.categories import CATEGORIES
 from tidemark.connections import connect
@@ -54,17 +54,9 @@ def due_days(settings: Settings, as_of: datetime) -> dict[Due, bool]:
     """Each topic with each due day that any topic still has, oldest first; True where it has a partition."""
     limit = as_of.astimezone(UTC).date() - timedelta(days=settings.keep_days)
     with connect(settings, "realtime", "promoter") as connection:
-        names = connection.execute(
-            "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid "
-            "where i.inhparent::regclass::text = any(%s)",
-            ([f"realtime.{topic}" for topic in CATEGORIES],),
-        ).fetchall()
-    partitions = {name for (name,) in names}
-    suffixes = {match.group(1) for name in partitions if (match := re.search(r"_(\d{8})$", name))}
-    days = sorted(date.fromisoformat(suffix) for suffix in suffixes)
-    return {
-        (topic, day): partition_name(topic, day) in partitions for day in days if day < limit for topic in CATEGORIES
-    }
+        there = set(partitions.days(connection))
+    days = sorted({day for _, day in there if day < limit})
+    return {(topic, day): (topic, day) in there for day in days for topic in CATEGORIES}
 
 
 def refusals(settings: Settings, topics: list[str]) -> dict[str, TidemarkError]:
@@ -93,9 +85,9 @@ def stage(settings: Settings, topic: str, day: date, ends_read_after: datetime) 
     over then. DayChanged where rows arrive meanwhile; Disagreement where a copy is not what it was copied from.
     """
     closing.check_day_over(settings, day, ends_read_after)
-    slices = realtime.slices_in_realtime(settings, topic, day)
+    slices = copy_out.day_slices(settings, topic, day)
     if not slices:
-        trim(settings, topic, day, None)
+        trim(settings, topic, day, None, ())
         return None
     promotion = _copy(settings, topic, day, slices)
     _expect("the lake", promotion, realtime.slices_in_lake(settings, promotion.lake_path))
@@ -177,7 +169,7 @@ def settle(settings: Settings, promotion: Promotion) -> int:
     """Compare the marts, note the promotion as verified, let the partition go; the rows in the mart."""
     counted = sum(_count_in_mart(settings, promotion, piece) for piece in promotion.slices)
     ledger.verify(settings, promotion)
-    trim(settings, promotion.topic, promotion.day, promotion)
+    trim(settings, promotion.topic, promotion.day, promotion.promotion_id, promotion.slices)
     return counted
 
 

@@ -21,6 +21,7 @@ def ingest() -> None:
     Examples:
       tidemark ingest list
       tidemark ingest run ecb
+      tidemark ingest status          the lake files that could not be loaded, and why
       tidemark ingest rebuild ecb     the tables again, from the lake alone
     """
 
@@ -35,6 +36,22 @@ def list_sources(as_json: bool) -> None:
         for resource in sources.resources(name)
     ]
     show("Batch sources", found, as_json, "no batch source")
+
+
+@ingest.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Show the lake files that could not be loaded and were set aside, with the reason of each; times UTC.
+
+    The next run of the source tries each again. Exit code 1 where there is one.
+    """
+    from ingest import set_aside
+    from tidemark import settings
+
+    found = set_aside.noted(settings.load())
+    show("Set aside", found, as_json, "no lake file is set aside")
+    if found:
+        raise click.exceptions.Exit(1)
 
 
 @ingest.command()
@@ -63,7 +80,9 @@ def run(name: str, as_json: bool) -> None:
 @click.argument("name", type=click.Choice(sources.names()))
 @json_option
 def rebuild(name: str, as_json: bool) -> None:
-    """Empty a source's ingestion tables and load them from the lake alone; the source is not asked.
+    """Load a source's ingestion tables anew from the lake alone; the source is not asked.
+
+    The rows of before stay until the new ones are whole, and those of a file that cannot be loaded stay.
 
     \b
     Example:
@@ -76,15 +95,22 @@ def rebuild(name: str, as_json: bool) -> None:
 
 
 def _print_report(report: "IngestReport", as_json: bool) -> None:
+    """The report, and then NotLoaded where it has a gap."""
     if as_json:
         click.echo(json.dumps(asdict(report)))
-        return
+    else:
+        _print_table(report)
+    report.refuse_gaps()
+
+
+def _print_table(report: "IngestReport") -> None:
     rows = [
         {
             "table": resource.table,
             "rows from the source": resource.rows_in,
             "rows loaded": resource.rows_loaded,
             "lake files loaded": len(resource.files),
+            "set aside": sum(file.table == resource.table for file in report.set_aside),
         }
         for resource in report.resources
     ]

@@ -1,6 +1,7 @@
 """Source to lake, by dlt: what a source gives is stored as it came, unless it gave the same the last time."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -18,22 +19,43 @@ Progress = Callable[[str, int], None]  # resource, rows so far
 BATCH = 5_000  # rows
 
 
+@dataclass
+class Extracted:
+    """Rows by resource: what the source gave, and what of it was new and stored, in which loads of the lake."""
+
+    received: dict[str, int] = field(default_factory=dict)
+    stored: dict[str, int] = field(default_factory=dict)
+    loads: set[str] = field(default_factory=set)
+
+
 def extract(
     settings: Settings, source: str, resources: Sequence[Resource], progress: Progress | None = None
-) -> dict[str, int]:
-    """Ask the source and add what is new to the lake; rows that it gave, by resource, stored or not.
+) -> Extracted:
+    """Ask the source and add what is new to the lake.
 
     A killed run is finished first. SourceError where the source gave something other than data.
     """
     to_lake = _pipeline(settings, source)
-    received = dict.fromkeys((resource.name for resource in resources), 0)
+    names = [resource.name for resource in resources]
+    extracted = Extracted(dict.fromkeys(names, 0), dict.fromkeys(names, 0))
     if to_lake.has_pending_data:
         plain_dlt.run(to_lake, source, None, "jsonl")
-    elif not lake.complete_loads(settings, source):
+    before = lake.complete_loads(settings, source)
+    if not before:
         to_lake = to_lake.drop()  # what it remembers to have stored was in another lake
-    extracted = [_dlt_resource(settings, source, resource, received, progress) for resource in resources]
-    plain_dlt.run(to_lake, source, extracted, "jsonl")
-    return received
+    asked = [_dlt_resource(settings, source, resource, extracted, progress) for resource in resources]
+    plain_dlt.run(to_lake, source, asked, "jsonl")
+    extracted.loads = lake.complete_loads(settings, source) - before
+    return extracted
+
+
+def forget_stored(settings: Settings, source: str) -> None:
+    """Forget what the source gave the last time, so that the next run stores all of it again."""
+    to_lake = _pipeline(settings, source)
+    with to_lake.managed_state(extract_state=True) as state:
+        for resource in state["sources"].get(source, {}).get("resources", {}).values():
+            resource.pop("sha256", None)
+    plain_dlt.run(to_lake, source, None, "jsonl")
 
 
 def _pipeline(settings: Settings, source: str) -> Any:
@@ -45,19 +67,20 @@ def _pipeline(settings: Settings, source: str) -> Any:
 
 
 def _dlt_resource(
-    settings: Settings, source: str, resource: Resource, received: dict[str, int], progress: Progress | None
+    settings: Settings, source: str, resource: Resource, extracted: Extracted, progress: Progress | None
 ) -> Any:
     def new_rows() -> Iterator[list[Row]]:
         last = dlt.current.resource_state().setdefault("sha256", {})
         for answer in resource.read(settings):
             _refuse_nul(source, resource.name, answer)
-            received[resource.name] += len(answer.rows)
+            extracted.received[resource.name] += len(answer.rows)
             if progress:
-                progress(resource.name, received[resource.name])
+                progress(resource.name, extracted.received[resource.name])
             digest = sha256(msgspec.json.encode(answer.rows)).hexdigest()
             if last.get(answer.key) != digest:
                 for at in range(0, len(answer.rows), BATCH):
                     yield list(answer.rows[at : at + BATCH])
+                extracted.stored[resource.name] += len(answer.rows)
                 last[answer.key] = digest
 
     return dlt.resource(new_rows, name=resource.name, write_disposition="append")

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
 
+from tidemark import secrets
 from tidemark.bounded import BeyondBounds
 from tidemark.connections import refuse_a_replay
 from tidemark.errors import SourceError
@@ -40,10 +41,6 @@ class Request:
     expected: str
     params: Mapping[str, str | int] = field(default_factory=dict)
     api_key: SecretStr | None = None
-
-    def hide(self, text: str) -> str:
-        """`text` without the key."""
-        return text.replace(self.api_key.get_secret_value(), "***") if self.api_key else text
 
 
 def fetch(settings: Settings, request: Request, parse: Callable[[bytes], T]) -> T:
@@ -78,9 +75,10 @@ def _get_and_parse(settings: Settings, request: Request, parse: Callable[[bytes]
 
 
 def _get(settings: Settings, request: Request) -> bytes:
-    key = {"api_key": request.api_key.get_secret_value()} if request.api_key else {}
+    variable = f"TIDEMARK_{request.source.upper()}_API_KEY"
+    key = {"api_key": secrets.know(request.api_key.get_secret_value(), variable)} if request.api_key else {}
     try:
-        answer = ask_now(settings, request.url, params={**request.params, **key}, hide=request.hide)
+        answer = ask_now(settings, request.url, params={**request.params, **key}, hide=secrets.hide)
     except NoAnswer as error:
         if error.retriable:
             raise Unexpected(str(error)) from None
@@ -103,7 +101,7 @@ def _check(answer: Answer) -> None:
 
 
 def _source_error(request: Request, received: str, advice: str, *, again: bool) -> SourceError:
-    received = request.hide(received)
+    received = secrets.hide(received)
     where = urlsplit(request.url)
     error = SourceError(
         f"source {request.source}: expected {request.expected} from {where.netloc}{where.path}, {received}; "

@@ -6,6 +6,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import fsspec
@@ -19,6 +21,7 @@ from tidemark.connections import lake_url
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
+DLT_COLUMNS = ("_dlt_id", "_dlt_load_id")
 MOST_LINE_BYTES = 256 * 1024 * 1024  # of one row; an answer is far smaller, but its bound may have been raised
 
 _LINE = msgspec.json.Decoder(dict[str, Raw])
@@ -30,6 +33,11 @@ class LakeFile:
 
     name: str
     load_id: str
+
+    @property
+    def load_began_at(self) -> datetime:
+        """When the file's load began: its id is that, in seconds since 1970."""
+        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(Decimal(self.load_id) * 1_000_000))
 
 
 def complete_loads(settings: Settings, source: str) -> set[str]:
@@ -68,7 +76,7 @@ def read(settings: Settings, file: LakeFile) -> Iterator[Row]:
         try:
             for line in gzip_lines(raw, MOST_LINE_BYTES):
                 row = text_row(_LINE.decode(line))
-                yield {name: value for name, value in row.items() if not name.startswith("_dlt_")}
+                yield {name: value for name, value in row.items() if name not in DLT_COLUMNS}
         except (ValueError, RecursionError) as error:
             raise TidemarkError(
                 f"expected rows as gzipped JSON lines in {root}/{file.name}, received {error}: "

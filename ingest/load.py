@@ -1,9 +1,9 @@
-"""Lake to ingestion tables, by dlt: one transaction replaces all rows of a lake file."""
+"""Lake to staged tables, by dlt: rows of lake files beside the ingestion tables, which take them from there."""
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,47 +13,89 @@ import pyarrow as pa
 from ingest import plain_dlt
 from ingest.lake import LakeFile, read
 from ingest.sources import Row
-from ingest.tables import LOAD_COLUMNS, SCHEMA, table_name
+from ingest.tables import LOAD_COLUMNS, STAGING, table_name
 from tidemark.connections import dsn
+from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
 BATCH = 5_000  # rows
+MOST_NAME_BYTES = 63  # Postgres cuts a longer name
+MOST_COLUMNS = 1_500  # of Postgres's 1,600: a table keeps room for its own
 
 Columns = Sequence[str]
 
 
-def columns_and_rows(settings: Settings, file: LakeFile) -> tuple[Columns, int]:
-    """The file's columns in the order in which they come first, and how many rows it has."""
+@dataclass(frozen=True)
+class Content:
+    """What a lake file holds: its columns in the order in which they come first, and how many rows."""
+
+    columns: Columns
+    rows: int
+
+
+class Unloadable(TidemarkError):
+    """A lake file that no table takes as it is; the message says what of it."""
+
+
+def content(settings: Settings, file: LakeFile) -> Content:
+    """What the file holds; Unloadable where it cannot be read, or no table can have its columns."""
     columns: dict[str, None] = {}
     rows = 0
-    for row in read(settings, file):
-        columns.update(dict.fromkeys(row))
-        rows += 1
-    return tuple(columns), rows
+    try:
+        for row in read(settings, file):
+            columns.update(dict.fromkeys(row))
+            rows += 1
+    except (TidemarkError, OSError) as error:
+        raise Unloadable(str(error)) from None
+    if not rows:
+        raise Unloadable(f"expected rows in {file.name}, received none: put the file back as it was written")
+    _refuse_names(file, tuple(columns))
+    return Content(tuple(columns), rows)
 
 
-def load(settings: Settings, source: str, files: Mapping[str, Mapping[LakeFile, Columns]]) -> None:
-    """Put lake files (by resource, with their columns) into their tables, which must have those columns.
+def _refuse_names(file: LakeFile, columns: Columns) -> None:
+    if unfit := [name for name in columns if not _fits(name)]:
+        raise Unloadable(
+            f"expected in {file.name} columns that a table can have by their names (no quote, line end or NUL, no "
+            f"blank at an end, at most {MOST_NAME_BYTES} bytes, not {', '.join(OWN_COLUMNS)}), received {unfit[0]!r}: "
+            "mend what reads the source, or the file"
+        )
+    if len(columns) > MOST_COLUMNS:
+        raise Unloadable(
+            f"expected at most {MOST_COLUMNS:,} columns in {file.name}, received {len(columns):,}: mend what reads the "
+            "source, or the file"
+        )
 
-    What a killed run left in the pipeline's folder goes: the truth is in the warehouse.
+
+OWN_COLUMNS = (*LOAD_COLUMNS, "loaded_at")
+UNFIT = re.compile(r"[\x00\r\n'\"▶]")  # what dlt joins names by, and what its statements and others' end at
+
+
+def _fits(name: str) -> bool:
+    """Whether dlt and Postgres take the name as it is."""
+    plain = name == name.strip() and name not in {"", *OWN_COLUMNS} and not UNFIT.search(name)
+    return plain and len(name.encode()) <= MOST_NAME_BYTES
+
+
+def stage(settings: Settings, source: str, files: Mapping[str, Mapping[LakeFile, Columns]]) -> None:
+    """Put lake files (by resource, with their columns) into staged tables that are not there yet.
+
+    What a killed run left in the pipeline's folder goes, and no schema comes back from the warehouse: what is loaded
+    is what the ingestion tables say.
     """
     name = f"{source}_to_warehouse"
     shutil.rmtree(Path(plain_dlt.pipelines_folder(settings)) / name, ignore_errors=True)
     destination = dlt.destinations.postgres(
         credentials=dsn(settings, "warehouse", "ingest_writer"), create_indexes=False
     )
-    to_warehouse = plain_dlt.pipeline(settings, name, destination, SCHEMA)
-    loaded = [_dlt_resource(settings, table_name(source, resource), new) for resource, new in files.items() if new]
-    plain_dlt.run(to_warehouse, source, loaded, "parquet")
+    to_warehouse = plain_dlt.pipeline(settings, name, destination, STAGING)
+    to_warehouse.config.restore_from_destination = False
+    staged = [_dlt_resource(settings, table_name(source, resource), new) for resource, new in files.items() if new]
+    plain_dlt.run(to_warehouse, source, staged, "parquet")
 
 
 def _dlt_resource(settings: Settings, table: str, files: Mapping[LakeFile, Columns]) -> Any:
-    return dlt.resource(
-        _arrow_tables(settings, files),
-        name=table,
-        write_disposition={"disposition": "merge", "strategy": "delete-insert"},
-        merge_key="file_name",
-    )
+    return dlt.resource(_arrow_tables(settings, files), name=table, write_disposition="append")
 
 
 def _arrow_tables(settings: Settings, files: Mapping[LakeFile, Columns]) -> Iterator[pa.Table]:
@@ -71,13 +113,4 @@ def _arrow_tables(settings: Settings, files: Mapping[LakeFile, Columns]) -> Iter
 def _arrow(columns: Columns, rows: Sequence[Row], file: LakeFile) -> pa.Table:
     data = [pa.array([row.get(column) for row in rows], pa.string()) for column in columns]
     own = [pa.array([value] * len(rows), pa.string()) for value in (file.load_id, file.name)]
-    # dlt takes a merge key for one that is never null
-    fields = [pa.field(name, pa.string(), nullable=name != "file_name") for name in (*columns, *LOAD_COLUMNS)]
-    # A table made again from the lake has the same times, so that no model takes its rows for new ones.
-    loaded_at = pa.array([_loaded_at(file)] * len(rows), pa.timestamp("us", "UTC"))
-    return pa.table([*data, *own, loaded_at], schema=pa.schema([*fields, pa.field("loaded_at", loaded_at.type)]))
-
-
-def _loaded_at(file: LakeFile) -> datetime:
-    """When the file's load began: its id is that, in seconds since 1970."""
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(Decimal(file.load_id) * 1_000_000))
+    return pa.table([*data, *own], names=[*columns, *LOAD_COLUMNS])

@@ -7,12 +7,12 @@ from typing import Any
 
 import psycopg
 
-from ingest import lake, sources, tables
-from ingest.extract import Progress, extract
+from ingest import arrivals, lake, set_aside, sources, tables
+from ingest.extract import Extracted, Progress, extract, forget_stored
 from ingest.lake import LakeFile
-from ingest.load import Columns, columns_and_rows, load
+from ingest.set_aside import Loaded, NotLoaded, SetAside
 from ingest.sources import Resource, realtime
-from tidemark.errors import ConfigurationError, SourceError, TidemarkError
+from tidemark.errors import ConfigurationError, SourceError
 from tidemark.settings import Settings
 
 Warehouse = psycopg.Connection[Any]
@@ -20,7 +20,7 @@ Warehouse = psycopg.Connection[Any]
 
 @dataclass(frozen=True)
 class ResourceReport:
-    """`rows_in`: what the source gave in this run; `rows_loaded`: what its table got, counted there."""
+    """`rows_in`: what the source gave in this run; `rows_loaded`: what its table got, counted beside it."""
 
     resource: str
     table: str
@@ -36,12 +36,20 @@ class IngestReport:
     source: str
     resources: tuple[ResourceReport, ...]
     seconds: float
+    set_aside: tuple[SetAside, ...] = ()
+
+    def refuse_gaps(self) -> None:
+        """NotLoaded where a lake file could not be loaded, whatever was loaded beside it."""
+        set_aside.refuse(
+            self.source, self.set_aside, {resource.table: resource.rows_loaded for resource in self.resources}
+        )
 
 
 def run(settings: Settings, name: str, progress: Progress | None = None) -> IngestReport:
     """Ask the source, store what is new in the lake, load every lake file that its tables do not have yet.
 
-    SourceError when the source gave something other than data; what the lake has is loaded all the same.
+    SourceError when the source gave something other than data; what the lake has is loaded all the same. NotLoaded
+    where the lake does not hold what was stored in it. A file that cannot be loaded is in the report.
     """
     started = time.monotonic()
     resources = sources.resources(name)
@@ -49,92 +57,99 @@ def run(settings: Settings, name: str, progress: Progress | None = None) -> Inge
         raise ConfigurationError(f"source {name}: its days come by `tidemark promote`, not by `tidemark ingest run`")
     with tables.only_run(settings, name) as warehouse:
         try:
-            received = extract(settings, name, resources, progress)
+            extracted = extract(settings, name, resources, progress)
         except SourceError:
-            _load_new(settings, warehouse, name, resources, {})
+            load_new(settings, warehouse, name, resources, Extracted())
             raise
-        reports = _load_new(settings, warehouse, name, resources, received)
-    return IngestReport(name, reports, round(time.monotonic() - started, 3))
+        reports, aside = load_new(settings, warehouse, name, resources, extracted)
+    return IngestReport(name, reports, round(time.monotonic() - started, 3), aside)
 
 
 def rebuild(settings: Settings, name: str) -> IngestReport:
-    """Empty the source's ingestion tables and load them from the lake alone; the source is not asked.
+    """Let the lake alone say what the source's ingestion tables hold; the source is not asked.
 
-    TidemarkError where a table has rows of a file that the lake lacks: they would be lost.
+    Who reads the tables waits for nothing, and sees the old rows until the new ones are whole. A file that cannot be
+    loaded keeps the rows that the table had of it. TidemarkError where a table has rows of a file that the lake lacks:
+    they would be lost.
     """
     started = time.monotonic()
     resources = sources.resources(name)
     if name == realtime.SOURCE:
-        return IngestReport(name, _rebuild_realtime(settings), round(time.monotonic() - started, 3))
+        reports, aside = _rebuild_realtime(settings)
+        return IngestReport(name, reports, round(time.monotonic() - started, 3), aside)
     with tables.only_run(settings, name) as warehouse:
-        for resource in resources:
-            _empty(settings, warehouse, name, resource.name)
-        reports = _load_new(settings, warehouse, name, resources, {})
-    return IngestReport(name, reports, round(time.monotonic() - started, 3))
+        files = {resource.name: lake.files(settings, name, resource.name) for resource in resources}
+        for resource, found in files.items():
+            table = _ensured(warehouse, name, resource)
+            tables.refuse_missing(warehouse, table, [file.name for file in found])
+        loaded = _load(settings, warehouse, name, files)
+    reports = _reports(name, files, loaded, Extracted())
+    return IngestReport(name, reports, round(time.monotonic() - started, 3), tuple(loaded.set_aside))
 
 
-def _rebuild_realtime(settings: Settings) -> tuple[ResourceReport, ...]:
+def _rebuild_realtime(settings: Settings) -> tuple[tuple[ResourceReport, ...], tuple[SetAside, ...]]:
     rebuilt = realtime.rebuild(settings)
-    return tuple(
-        ResourceReport(topic, tables.table_name(realtime.SOURCE, topic), 0, rows, files)
-        for topic, (rows, files) in rebuilt.items()
+    reports = tuple(
+        ResourceReport(topic, tables.table_name(realtime.SOURCE, topic), 0, sum(loaded.rows.values()), (*loaded.rows,))
+        for topic, loaded in rebuilt.items()
     )
+    return reports, tuple(file for loaded in rebuilt.values() for file in loaded.set_aside)
 
 
-def _empty(settings: Settings, warehouse: Warehouse, source: str, resource: str) -> None:
+def _ensured(warehouse: Warehouse, source: str, resource: str) -> str:
     table = tables.table_name(source, resource)
     tables.ensure_table(warehouse, table, [])
-    tables.empty(warehouse, table, [file.name for file in lake.files(settings, source, resource)])
+    return table
 
 
-def _load_new(
-    settings: Settings,
-    warehouse: Warehouse,
-    source: str,
-    resources: Sequence[Resource],
-    received: Mapping[str, int],
-) -> tuple[ResourceReport, ...]:
-    new: dict[str, dict[LakeFile, Columns]] = {}
-    rows: dict[str, dict[str, int]] = {}
+def load_new(
+    settings: Settings, warehouse: Warehouse, source: str, resources: Sequence[Resource], extracted: Extracted
+) -> tuple[tuple[ResourceReport, ...], tuple[SetAside, ...]]:
+    """Load the lake files that the tables do not have; what was set aside before is tried again.
+
+    NotLoaded, after all that is there was loaded, where the lake lacks rows that this run stored in it.
+    """
+    new: dict[str, list[LakeFile]] = {}
     for resource in resources:
-        new[resource.name], rows[resource.name] = _new_files(settings, warehouse, source, resource.name)
-    if any(new.values()):
-        load(settings, source, new)
-    return tuple(
-        ResourceReport(
-            name,
-            table := tables.table_name(source, name),
-            received.get(name, 0),
-            _counted(warehouse, table, expected),
-            tuple(expected),
-        )
-        for name, expected in rows.items()
-    )
+        table = _ensured(warehouse, source, resource.name)
+        found = lake.files(settings, source, resource.name)
+        known = tables.rows_by_file(warehouse, tables.qualified(table))
+        new[resource.name] = [file for file in found if file.name not in known]
+        set_aside.forget_gone(warehouse, table, [file.name for file in found])
+    loaded = _load(settings, warehouse, source, new)
+    _refuse_loss(settings, source, new, loaded, extracted)
+    return _reports(source, new, loaded, extracted), tuple(loaded.set_aside)
 
 
-def _new_files(
-    settings: Settings, warehouse: Warehouse, source: str, resource: str
-) -> tuple[dict[LakeFile, Columns], dict[str, int]]:
-    """Lake files that the table does not have, with their columns and rows; the table gets the columns."""
-    table = tables.table_name(source, resource)
-    tables.ensure_table(warehouse, table, [])
-    known = tables.rows_by_file(warehouse, table)
-    new: dict[LakeFile, Columns] = {}
-    rows: dict[str, int] = {}
-    for file in lake.files(settings, source, resource):
-        if file.name not in known:
-            new[file], rows[file.name] = columns_and_rows(settings, file)
-            tables.ensure_table(warehouse, table, new[file])
-    return new, rows
+def _load(settings: Settings, warehouse: Warehouse, source: str, files: Mapping[str, Sequence[LakeFile]]) -> Loaded:
+    loaded = arrivals.load(settings, warehouse, source, files)
+    set_aside.note(warehouse, source, loaded.set_aside, loaded.rows)
+    return loaded
 
 
-def _counted(warehouse: Warehouse, table: str, expected: Mapping[str, int]) -> int:
-    """The rows that the table got; TidemarkError unless each file is in it whole."""
-    loaded = tables.rows_by_file(warehouse, table) if expected else {}
-    for file, rows in expected.items():
-        if loaded.get(file, 0) != rows:
-            raise TidemarkError(
-                f"expected {rows} rows of {file} in {tables.SCHEMA}.{table}, found {loaded.get(file, 0)}: "
-                f"run `tidemark ingest rebuild {table.partition('__')[0]}`"
+def _refuse_loss(
+    settings: Settings, source: str, files: Mapping[str, Sequence[LakeFile]], loaded: Loaded, extracted: Extracted
+) -> None:
+    aside = {file.file for file in loaded.set_aside}
+    for resource, stored in extracted.stored.items():
+        of_run = [file.name for file in files[resource] if file.load_id in extracted.loads]
+        found = sum(loaded.rows.get(name, 0) for name in of_run)
+        if found != stored and aside.isdisjoint(of_run):
+            forget_stored(settings, source)
+            raise NotLoaded(
+                f"source {source}: expected the {stored:,} rows of {resource} that were stored in the lake in this "
+                f"run, found {found:,} to load: the next `tidemark ingest run {source}` stores them again; look at "
+                "what else writes to the lake"
             )
-    return sum(loaded[file] for file in expected)
+
+
+def _reports(
+    source: str, files: Mapping[str, Sequence[LakeFile]], loaded: Loaded, extracted: Extracted
+) -> tuple[ResourceReport, ...]:
+    reports = []
+    for resource, found in files.items():
+        names = tuple(file.name for file in found if file.name in loaded.rows)
+        rows = sum(loaded.rows[name] for name in names)
+        table = tables.table_name(source, resource)
+        reports.append(ResourceReport(resource, table, extracted.received.get(resource, 0), rows, names))
+    return tuple(reports)

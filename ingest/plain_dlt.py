@@ -1,18 +1,33 @@
 """dlt as this lane uses it: names as the source has them, text stays text, nobody is told that it ran."""
 
+import errno
+from collections.abc import Iterator
 from typing import Any
 
 import dlt
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from ingest import names
 from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.settings import Settings
 
+# Classes of SQLSTATE that say nothing of what was sent: connection, resources, locks, an operator, the system, rights.
+OF_THE_SERVER = ("08", "28", "40", "42501", "53", "55", "57", "58")
+
+OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM, errno.EROFS)
+
 
 class PipelineError(TidemarkError):
-    """dlt could not store or load; whatever it was amid is finished or undone by the next run."""
+    """dlt could not store or load; whatever it was amid is finished or undone by the next run.
+
+    `of_the_server`: whatever was sent, it would have failed.
+    """
 
     retriable = True
+
+    def __init__(self, message: str, of_the_server: bool = False) -> None:
+        super().__init__(message)
+        self.of_the_server = of_the_server
 
 
 def pipelines_folder(settings: Settings) -> str:
@@ -28,7 +43,9 @@ def pipelines_folder(settings: Settings) -> str:
 
 def pipeline(settings: Settings, name: str, destination: Any, dataset: str) -> Any:
     """A dlt pipeline whose state lives below the home."""
-    dlt.config["schema.naming"] = "direct"
+    dlt.config["schema.naming"] = names.__name__
+    # A state of a version that let dlt clean names goes on: a lake has no columns, and every staged table is new.
+    dlt.config["schema.allow_identifier_change_on_table_with_data"] = True
     dlt.config["runtime.dlthub_telemetry"] = False
     dlt.config["normalize.max_table_nesting"] = 0
     folder = pipelines_folder(settings)
@@ -44,8 +61,9 @@ def run(of: Any, source: str, resources: list[Any] | None, file_format: str) -> 
         of.run(resources, schema=None if resources is None else _plain_schema(source), loader_file_format=file_format)
     except PipelineStepFailed as failure:
         raise _ours(failure) or PipelineError(
-            f"source {source}: expected dlt to {failure.step} {of.pipeline_name}, received {failure.exception}: "
-            f"run it again (`tidemark ingest run {source}`), nothing of it is counted twice"
+            f"source {source}: expected dlt to {failure.step} {of.pipeline_name}, received {_sentence(failure)}: "
+            f"run it again (`tidemark ingest run {source}`), nothing of it is counted twice",
+            _of_the_server(failure),
         ) from failure
 
 
@@ -58,7 +76,29 @@ def _plain_schema(name: str) -> Any:
 
 
 def _ours(failure: BaseException) -> TidemarkError | None:
+    return next((error for error in _causes(failure) if isinstance(error, TidemarkError)), None)
+
+
+def _causes(failure: BaseException) -> Iterator[BaseException]:
     error: BaseException | None = failure
-    while error is not None and not isinstance(error, TidemarkError):
+    while error is not None:
+        yield error
         error = error.__cause__ or error.__context__
-    return error
+
+
+def _of_the_server(failure: BaseException) -> bool:
+    """Whether the database or a disk is the cause, by the codes of psycopg2, ADBC and the system."""
+    return any(
+        str(getattr(error, "pgcode", None) or getattr(error, "sqlstate", None) or "").startswith(OF_THE_SERVER)
+        # What DB-API calls beyond the programmer's control, of either driver; a lost connection has no code.
+        or type(error).__name__ == "OperationalError"
+        or isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno in OF_THE_SYSTEM)
+        for error in _causes(failure)
+    )
+
+
+def _sentence(failure: PipelineStepFailed) -> str:
+    """The first line of the innermost cause: dlt wraps it in a trace of many."""
+    *_, cause = _causes(failure)
+    return f"{type(cause).__name__}: {str(cause).partition(chr(10))[0]}"

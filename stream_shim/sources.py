@@ -2,18 +2,27 @@
 
 import asyncio
 import textwrap
-from collections import Counter
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
-from stream_shim.buffer.health import Health
-from stream_shim.buffer.publisher import Datum, missing_fields
-from stream_shim.config import CcxtSource, SourceEntry, check_source, read_sources
-from stream_shim.connectors import connector_of
+from stream_shim.buffer.encoding import Encoded
+from stream_shim.buffer.entries import read_topics
+from stream_shim.buffer.publisher import Publisher
+from stream_shim.buffer.rejects import read_rejects
+from stream_shim.connectors import check, connector_of
+from stream_shim.connectors.entries import SourceEntry, check_source, read_sources
+from stream_shim.processor.mapping import build_mapper
+from stream_shim.processor.records import Record
 from stream_shim.running.reports import read_reports
+from tidemark import connections
 from tidemark.errors import ConfigurationError, SourceError
+from tidemark.secrets import hide
 from tidemark.settings import Settings
 
 
@@ -77,47 +86,67 @@ def _replace(path: Path, text: str, added: str | None = None) -> None:
     try:
         entries = read_sources(part)
         if added is not None:
-            entry = entries[added]
-            connector_of(entry)
-            if isinstance(entry, CcxtSource):
-                from stream_shim.connectors.exchange import check_exchange
-
-                check_exchange(entry)
+            check(entries[added])
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
 
-class Preview(Health):
-    """Stands where the publisher does and keeps the first data instead of sending them."""
+class FirstRecords:
+    """Stands where Kafka does: keeps the first records, and counts those that no processor would make a row."""
 
-    def __init__(self, source: str, wanted: int, stop: asyncio.Event) -> None:
-        super().__init__(source)
-        self.data: list[Datum] = []
-        self.rejected: Counter[str] = Counter()
-        self.last_ids: dict[str, int] = {}
+    def __init__(self, settings: Settings, wanted: int, stop: asyncio.Event) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.taken = 0
+        self.rejects: list[dict[str, Any]] = []
+        self.refused = 0
         self._wanted, self._stop = wanted, stop
+        self._is_live = connections.home_kind(settings) == "live"
+        self._mappers = {
+            topic: build_mapper(topic, entry.mapping) for topic, entry in read_topics(settings.topics_file).items()
+        }
 
-    def send(self, datum: Datum) -> None:
-        """Keep it, up to the wanted number."""
-        if missing := missing_fields(datum):
-            self.reject(f"missing {', '.join(missing)}", datum.fields)
-        elif len(self.data) < self._wanted:
-            self.data.append(datum)
-        if len(self.data) >= self._wanted:
-            self._stop.set()
-
-    def reject(self, reason: str, raw: Any) -> None:
-        """Count it."""
-        self.rejected[reason] += 1
+    def put(self, record: Encoded, taken: Callable[[Any], None], refused: Callable[[BaseException], None]) -> None:
+        """Map it as a processor does: where it is a row, keep it up to the wanted number."""
+        time_ms = int(time.time() * 1000) if self._is_live else record.time_ms
+        mapped = self._mappers[record.topic]([Record(0, time_ms, record.key, record.value)], 1, 0)
+        for reject in mapped.rejects:
+            self.refused += 1
+            if self.refused <= self._wanted:
+                raw = hide(record.value.decode())
+                self.rejects.append({"reason": f"{reject.reason}, {reject.detail}", "raw": raw})
+        if mapped.rows:
+            self.taken += 1
+            if self.taken <= self._wanted:
+                self.rows.append({"topic": record.topic, **msgspec.json.decode(record.value)})
+            if self.taken == self._wanted:
+                self._stop.set()
+        taken(None)
 
     def flush(self) -> None:
-        """Nothing was sent. A polling source has shown what it has."""
+        """Each was answered. A polling source has shown what it has."""
         self._stop.set()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a source gives: some of its records as their topics would get them, and messages that would be no rows.
+
+    `taken` and `refused` count all of either that came.
+    """
+
+    rows: list[dict[str, Any]]
+    rejects: list[dict[str, Any]]
+    taken: int
+    refused: int
+    degraded: dict[str, str]
 
 
 def preview(settings: Settings, entry: SourceEntry, wanted: int, seconds: float, home: Path) -> Preview:
-    """Connect, take the first `wanted` data as the topic would get them, and write nothing. SourceError if none come.
+    """Connect, take the first `wanted` records on the lane's own way, short of Kafka. SourceError if nothing comes.
 
     `home` is an empty folder that stands for the state folder, so that no cursor moves.
     """
@@ -125,13 +154,26 @@ def preview(settings: Settings, entry: SourceEntry, wanted: int, seconds: float,
 
     async def look() -> Preview:
         stop = asyncio.Event()
-        shown = Preview(entry.name, wanted, stop)
+        sink = FirstRecords(settings, wanted, stop)
+        publisher = Publisher(there, entry.name, sink)
         try:
-            await asyncio.wait_for(connector_of(entry)(entry, shown, there, stop), seconds)  # type: ignore[arg-type]
+            await asyncio.wait_for(connector_of(entry)(entry, publisher, there, stop), seconds)
         except TimeoutError:
-            if not shown.data:
-                said = "".join(f"; {part}: {why}" for part, why in shown.degraded.items())
+            if not sink.taken + sink.refused + publisher.rejected.total():
+                said = "".join(f"; {part}: {why}" for part, why in publisher.degraded.items())
                 raise SourceError(f"{entry.name}: expected data within {seconds:.0f} s, received none{said}") from None
-        return shown
+        finally:
+            publisher.close()
+        rejects = [*read_rejects(there, entry.name, wanted), *sink.rejects][:wanted]
+        refused = publisher.rejected.total() + sink.refused
+        return Preview(sink.rows, rejects, sink.taken, refused, publisher.degraded)
 
     return asyncio.run(look())
+
+
+def list_rejects(settings: Settings, name: str, most: int) -> list[dict[str, Any]]:
+    """The newest messages of a source that were no records, whole. ConfigurationError where there is no such source."""
+    found = read_rejects(settings, name, most)
+    if not found and name not in (known := read_sources(settings.sources_file)):
+        raise ConfigurationError(f"{settings.sources_file}: expected one of {', '.join(known)}, received {name!r}")
+    return found

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote
 
@@ -201,14 +202,32 @@ def kafka_bootstrap(settings: Settings) -> str:
 
 def lake_url(settings: Settings) -> str:
     """The lake's root: an fsspec URL without a slash at its end; a local path stands in it as it is (fsspec's way)."""
-    url = settings.lake_url or f"file://{quote(str(settings.home.resolve() / 'lake'))}"
-    return (unquote(url) if url.startswith("file:") else url).rstrip("/")
+    path = _lake_path(settings)
+    return (settings.lake_url or "").rstrip("/") if path is None else f"file://{path}"
 
 
 def encoded_lake_url(settings: Settings) -> str:
     """The same for who decodes a URL, as dlt does."""
-    url = lake_url(settings)
-    return f"file://{quote(url.removeprefix('file://'))}" if url.startswith("file:") else url
+    path = _lake_path(settings)
+    return lake_url(settings) if path is None else f"file://{quote(str(path))}"
+
+
+def _lake_path(settings: Settings) -> Path | None:
+    """The absolute path of a lake on this machine; None for another. Only in a URL is a percent sign an escape."""
+    url = settings.lake_url or ""
+    scheme, separator, rest = url.partition(":")
+    if not url:
+        path = settings.home / "lake"
+    elif not separator or "/" in scheme:
+        path = Path(url)
+    elif scheme in {"file", "local"}:
+        path = Path(unquote(rest.removeprefix("//localhost").removeprefix("//")))
+    else:
+        return None
+    try:
+        return path.expanduser().resolve()
+    except RuntimeError as error:  # ~nobody/..
+        raise ConfigurationError(f"TIDEMARK_LAKE_URL: expected a path or a URL, received {url} ({error})") from None
 
 
 def prefect_url(settings: Settings) -> str:

@@ -1,9 +1,9 @@
 """Every setting, read once from the environment (`TIDEMARK_*`) into a frozen object; docs/configuration.md lists it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from tidemark.bounded import MOST_BYTES
@@ -54,7 +54,9 @@ class Settings(BaseSettings):
     )
     kafka_certificate_file: Path | None = Field(None, description="PEM file of a client certificate, with its key file")
     kafka_key_file: Path | None = Field(None, description="PEM file of the client certificate's key, not encrypted")
-    lake_url: str | None = Field(None, description="fsspec URL of the lake; default: the folder `lake` in the home")
+    lake_url: str | None = Field(
+        None, description="fsspec URL of the lake, or a folder's path; default: the folder `lake` in the home"
+    )
     prefect_url: str | None = Field(None, description="Prefect API URL (ends in /api); replaces the local server")
     prefect_auth_string: SecretStr | None = Field(
         None,
@@ -94,6 +96,17 @@ class Settings(BaseSettings):
     )
 
     recordings: Path | None = Field(None, description="Folder of recorded sessions that the demo and the tests replay")
+
+    @field_validator("*")
+    @classmethod
+    def _expand(cls, value: Any) -> Any:
+        """A path that begins with ~ is below a home folder, whoever set it: no shell expands it between quotes."""
+        if not isinstance(value, Path):
+            return value
+        try:
+            return value.expanduser()
+        except RuntimeError as error:  # ~nobody/..
+            raise ValueError(f"expected a path that can be expanded, received {value} ({error})") from None
 
 
 def load() -> Settings:

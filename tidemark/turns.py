@@ -14,10 +14,7 @@ from tidemark.connections import Database, connect
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
-TABLES: dict[str, sql.Identifier] = {
-    "realtime": sql.Identifier("realtime", "turn"),
-    "warehouse": sql.Identifier("ops", "turn"),
-}
+TABLE = sql.Identifier("ops", "turn")  # of the warehouse; the streaming database has its own
 _INSERT = sql.SQL("insert into {} (name) values (%s) on conflict (name) do nothing")
 # Who has locked the row; else those who may have: of several sharers, and of a row so new that only its maker sees it,
 # no more is known than that they have written the table.
@@ -40,12 +37,13 @@ class TurnTaken(TidemarkError):
     retriable = True
 
 
-def take(connection: Connection[Any], name: str, seconds: float, shared: bool = False) -> None:
+def take(
+    connection: Connection[Any], name: str, seconds: float, shared: bool = False, table: sql.Identifier = TABLE
+) -> None:
     """Hold a turn of the connection's database until its transaction ends; TurnTaken after so many seconds.
 
     Those who share a turn hold it together. The transaction must have begun, and goes on after TurnTaken.
     """
-    table = TABLES[connection.info.dbname]
     strength = sql.SQL("for share" if shared else "for update")
     before = connection.execute("select current_setting('lock_timeout')").fetchall()[0][0]
     try:

@@ -13,9 +13,10 @@
 {%- endmacro %}
 
 
-{#- Whether a level repeats the same level of the same snapshot. -#}
+{#- Whether a level repeats the same level of the same snapshot; one that names no snapshot is never a repeat. -#}
 {% macro is_resent_level() -%}
-    row_number() over (
+    snapshot_id is not null
+    and row_number() over (
         partition by source_system, symbol, snapshot_id, side, level
         order by received_at, log_epoch, kafka_partition, kafka_offset
     ) > 1
@@ -25,7 +26,8 @@
 {#- Whether all records of the row's snapshot are here; needs `is_resent` in the relation. -#}
 {% macro is_whole_snapshot() -%}
     coalesce(
-        snapshot_size = count(1) filter (where not is_resent) over (partition by source_system, symbol, snapshot_id),
+        snapshot_id is not null
+        and snapshot_size = count(1) filter (where not is_resent) over (partition by source_system, symbol, snapshot_id),
         false
     )
 {%- endmacro %}

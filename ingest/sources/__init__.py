@@ -1,4 +1,4 @@
-"""One file here is one batch source; its `RESOURCES` say what it gives. Adding a source is adding a file."""
+"""One file here is one batch source; its `RESOURCES` say what it gives. CONTRIBUTING.md says what else one needs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,11 +1,7 @@
-"""The streaming database as a batch source: a day's partition of a topic, to the lake and its ingestion table.
+"""The streaming database as a batch source: a day of a topic, to the lake and its ingestion table.
 
-Values become text once, in the copy out; the file holds exactly that text as CSV, every value quoted:
-
-    "source_system","symbol","timestamp",..,"log_epoch","kafka_partition","kafka_offset","received_at"
-    "binance","BTC/USDT","2024-08-08T00:00:00.123000Z",..,"1","0","4711","2024-08-08T00:00:00.123000Z"
-
-A row's identity is (log_epoch, kafka_partition, kafka_offset), and its table knows each once.
+The file holds exactly the text of the copy out (realtime/copy_out.py), gzipped. A row's identity is (log_epoch,
+kafka_partition, kafka_offset), and its table knows each once.
 """
 
 import csv
@@ -13,18 +9,22 @@ import gzip
 import io
 import os
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import date, datetime
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime
 from typing import IO, Any
 
 import psycopg
 from fsspec.implementations.local import LocalFileSystem
-from psycopg import IsolationLevel, sql
+from psycopg import sql
 
-from ingest import lake, slices, tables
-from ingest.slices import IDENTITY, Slice
+from ingest import lake, set_aside, tables
+from ingest.set_aside import Loaded, SetAside
 from ingest.sources import Resource
+from realtime import copy_out, slices
+from realtime.copy_out import NoPartition
+from realtime.slices import IDENTITY, Slice
 from tidemark.categories import table_columns
 from tidemark.connections import connect
 from tidemark.errors import TidemarkError
@@ -38,8 +38,6 @@ CHUNK = 1 << 20  # bytes
 
 csv.field_size_limit(sys.maxsize)  # attributes may be larger than the module's own 128 KiB
 
-_TIME = sql.SQL("""to_char({} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""")
-
 
 def copy_day_to_lake(settings: Settings, topic: str, day: date, promotion_id: str) -> tuple[str, list[Slice]]:
     """Copy a day's partition to the lake; the file's path below the lake's root, and what was in the partition.
@@ -47,24 +45,10 @@ def copy_day_to_lake(settings: Settings, topic: str, day: date, promotion_id: st
     Both come from one snapshot. The same promotion writes the same file again, whole or not at all.
     """
     path = f"{SOURCE}/{topic}/{day:%Y-%m-%d}.{promotion_id}{SUFFIX}"
-    with _realtime(settings) as database:
-        partition = _partition(database, topic, day)
-        if partition is None:
-            raise TidemarkError(f"expected a partition of realtime.{topic} for {day}, found none to promote")
-        held = slices.in_database(database, partition, list(_texts(topic).values()))
-        with _new_file(settings, path) as file, database.cursor().copy(_copy_out(topic, partition)) as rows:
-            for row in rows:
-                file.write(row)
+    with copy_out.day_rows(settings, topic, day) as (held, rows), _new_file(settings, path) as file:
+        for row in rows:
+            file.write(row)
     return path, held
-
-
-def slices_in_realtime(settings: Settings, topic: str, day: date) -> list[Slice]:
-    """What a day's partition holds, by log epoch and Kafka partition; nothing where there is no partition."""
-    with _realtime(settings) as database:
-        partition = _partition(database, topic, day)
-        if partition is None:
-            return []
-        return slices.in_database(database, partition, list(_texts(topic).values()))
 
 
 def slices_in_lake(settings: Settings, lake_path: str) -> list[Slice]:
@@ -77,8 +61,8 @@ def load_day(settings: Settings, topic: str, lake_path: str) -> int:
     """Load a file of the lake into the topic's ingestion table; how many of its rows the table did not have."""
     table = tables.table_name(SOURCE, topic)
     with tables.only_run(settings, table) as warehouse:
-        _ensure_table(warehouse, table, _columns(settings, lake_path))
-        return _load(settings, warehouse, table, lake_path)
+        _ensure_table(warehouse, table, columns_of(settings, lake_path))
+        return _load(settings, warehouse, tables.qualified(table), lake_path)
 
 
 def slices_in_ingestion(settings: Settings, topic: str, lake_path: str) -> list[Slice]:
@@ -91,59 +75,73 @@ def slices_in_ingestion(settings: Settings, topic: str, lake_path: str) -> list[
         return slices.in_database(warehouse, rows, [sql.Identifier(name) for name in columns])
 
 
-def rebuild(settings: Settings) -> dict[str, tuple[int, tuple[str, ...]]]:
-    """Empty the topics' ingestion tables and load them from the lake alone; rows and lake files, by topic.
+def rebuild(settings: Settings) -> dict[str, Loaded]:
+    """Let the lake alone say what the topics' ingestion tables hold; rows by lake file, and what was set aside.
 
-    TidemarkError where a table has rows of a file that the lake lacks: they would be lost.
+    A file that cannot be loaded, or has fewer rows than were loaded of it, keeps those. TidemarkError where a table has
+    rows of a file that the lake lacks: they would be lost.
     """
     return {topic: _rebuild(settings, topic) for topic in sorted(lake.names(settings, SOURCE))}
 
 
-def _rebuild(settings: Settings, topic: str) -> tuple[int, tuple[str, ...]]:
+def _rebuild(settings: Settings, topic: str) -> Loaded:
     table = tables.table_name(SOURCE, topic)
     found = sorted(name for name in lake.names(settings, f"{SOURCE}/{topic}") if name.endswith(SUFFIX))
-    files = tuple(f"{SOURCE}/{topic}/{name}" for name in found)
+    files = [f"{SOURCE}/{topic}/{name}" for name in found]
     with tables.only_run(settings, table) as warehouse:
-        for columns in (list(table_columns(topic)), *(_columns(settings, file) for file in files)):
-            _ensure_table(warehouse, table, columns)
-        with warehouse.transaction():  # the times of loading are in the table alone
-            times = tables.times_by_file(warehouse, table)
-            tables.empty(warehouse, table, files)
-            rows = sum(_load(settings, warehouse, table, file, times.get(file)) for file in files)
-    return rows, files
+        _ensure_table(warehouse, table, list(table_columns(topic)))
+        tables.refuse_missing(warehouse, table, files)
+        times = tables.times_by_file(warehouse, table)  # of loading: they are in the table alone
+        files.sort(key=lambda file: (times.get(file, datetime.max.replace(tzinfo=UTC)), file))
+        _make_beside(warehouse, table)
+        loaded, columns = Loaded(), dict.fromkeys(table_columns(topic))
+        held = tables.rows_by_file(warehouse, tables.qualified(table))
+        for file in files:
+            try:
+                new, loaded.rows[file] = _load_beside(settings, warehouse, file, held.get(file, 0))
+                columns |= dict.fromkeys(new)
+            except UNREADABLE as error:
+                expected = f"expected rows as gzipped CSV in {file}, received {_line(error)}"
+                loaded.set_aside.append(SetAside(file, table, f"{expected}: put it back as it was written"))
+        _ensure_table(warehouse, table, list(columns))
+        with warehouse.transaction():
+            arrived = {file: times.get(file, datetime.now(UTC)) for file in loaded.rows}
+            taken = tables.replace_files(warehouse, table, BESIDE, list(columns), arrived)
+            if not loaded.set_aside:  # else rows of such a file stay, and another file may have some of them too
+                tables.refuse_difference(table, sum(loaded.rows.values()), taken)
+        set_aside.note(warehouse, SOURCE, loaded.set_aside, loaded.rows)
+        set_aside.forget_gone(warehouse, table, files)
+    return loaded
 
 
-@contextmanager
-def _realtime(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
-    """The streaming database as the promoter, in one snapshot, with doubles as their shortest exact text."""
-    with connect(settings, "realtime", "promoter") as database:
-        database.isolation_level = IsolationLevel.REPEATABLE_READ
-        database.execute("set extra_float_digits = 1")
-        yield database
+# What reading a file of the lake, or copying it, says of a file that is not as it was written.
+UNREADABLE = (OSError, EOFError, zlib.error, StopIteration, csv.Error, UnicodeError, psycopg.DataError, TidemarkError)
+BESIDE = sql.Identifier("pg_temp", "beside")
 
 
-def _partition(database: psycopg.Connection[Any], topic: str, day: date) -> sql.Identifier | None:
-    name = f"{topic}_{day:%Y%m%d}"
-    found = database.execute("select to_regclass(format('realtime.%%I', %s::text))", [name]).fetchone()
-    return sql.Identifier("realtime", name) if found and found[0] else None
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
-def _texts(topic: str) -> dict[str, sql.Composable]:
-    """Each column of the topic's table with the expression of its text."""
-    return {
-        name: (_TIME if kind == "timestamptz" else sql.SQL("{}::text")).format(sql.Identifier(name))
-        for name, kind in table_columns(topic).items()
-    }
+def _make_beside(warehouse: psycopg.Connection[Any], table: str) -> None:
+    """A temporary table like the ingestion table: it goes with this session, whatever becomes of it."""
+    warehouse.execute("drop table if exists pg_temp.beside")
+    warehouse.execute(sql.SQL("create temporary table beside (like {})").format(tables.qualified(table)))
+    identity = sql.SQL(", ").join(sql.Identifier(name) for name in IDENTITY)
+    warehouse.execute(sql.SQL("create unique index on pg_temp.beside ({})").format(identity))
 
 
-def _copy_out(topic: str, partition: sql.Identifier) -> sql.Composed:
-    columns = sql.SQL(", ").join(
-        sql.SQL("{} as {}").format(text, sql.Identifier(name)) for name, text in _texts(topic).items()
-    )
-    rows = sql.SQL("select {} from {} as held order by {}").format(
-        columns, partition, sql.SQL(", ").join(sql.Identifier("held", name) for name in IDENTITY)
-    )
-    return sql.SQL("copy ({}) to stdout (format csv, header, force_quote *)").format(rows)
+def _load_beside(settings: Settings, warehouse: psycopg.Connection[Any], path: str, held: int) -> tuple[list[str], int]:
+    """Load a file beside, whole or not at all; columns and rows. TidemarkError for fewer rows than are `held` of it."""
+    columns = columns_of(settings, path)
+    with warehouse.transaction():
+        for name in columns:
+            add = sql.SQL("alter table pg_temp.beside add column if not exists {} text").format(sql.Identifier(name))
+            warehouse.execute(add)
+        rows = _load(settings, warehouse, BESIDE, path)
+        if rows < held:
+            raise TidemarkError(f"{rows:,} rows where the table has {held:,} of it, which stay")
+    return columns, rows
 
 
 @contextmanager
@@ -169,7 +167,8 @@ def _read(settings: Settings, path: str) -> Iterator[IO[bytes]]:
         yield file  # type: ignore[misc]
 
 
-def _columns(settings: Settings, path: str) -> list[str]:
+def columns_of(settings: Settings, path: str) -> list[str]:
+    """The header of a file of the lake."""
     with _read(settings, path) as file:
         return next(csv.reader(io.TextIOWrapper(file, "utf-8", newline="")))
 
@@ -184,30 +183,55 @@ def _ensure_table(warehouse: psycopg.Connection[Any], table: str, columns: Seque
     warehouse.execute(index)
 
 
-def _copy_in(settings: Settings, warehouse: psycopg.Connection[Any], path: str) -> list[str]:
-    """The file's rows in a temporary table `incoming`, until the transaction ends; their columns."""
-    columns = _columns(settings, path)
+def _copy_in(settings: Settings, warehouse: psycopg.Connection[Any], *paths: str) -> list[str]:
+    """The files' rows in a temporary table `incoming`, until the transaction ends; their columns."""
+    headers = {path: columns_of(settings, path) for path in paths}
+    columns = list(dict.fromkeys(name for header in headers.values() for name in header))
     text = sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(name)) for name in columns)
     warehouse.execute(sql.SQL("create temporary table incoming ({}) on commit drop").format(text))
-    into = warehouse.cursor().copy("copy incoming from stdin (format csv, header match)")
-    with _read(settings, path) as file, into as copy:
-        while data := file.read(CHUNK):
-            copy.write(data)
+    for path, header in headers.items():
+        into = sql.SQL("copy incoming ({}) from stdin (format csv, header match)").format(
+            sql.SQL(", ").join(map(sql.Identifier, header))
+        )
+        with _read(settings, path) as file, warehouse.cursor().copy(into) as copy:
+            while data := file.read(CHUNK):
+                copy.write(data)
     warehouse.execute("analyze incoming")
     return columns
 
 
-def _load(
-    settings: Settings, warehouse: psycopg.Connection[Any], table: str, path: str, loaded_at: datetime | None = None
-) -> int:
-    """Rows of a lake file that the table does not have yet, by identity; one transaction. loaded_at: by default now."""
+@contextmanager
+def incoming(settings: Settings, warehouse: psycopg.Connection[Any], paths: Sequence[str]) -> Iterator[list[str]]:
+    """The rows of files of the lake, each record once, in a temporary table `incoming` meanwhile; their columns."""
+    same = sql.SQL(" and ").join(sql.SQL("again.{0} = incoming.{0}").format(sql.Identifier(n)) for n in IDENTITY)
+    with warehouse.transaction():
+        columns = _copy_in(settings, warehouse, *paths)
+        if paths[1:]:
+            twice = sql.SQL("delete from incoming using incoming as again where {} and again.ctid < incoming.ctid")
+            warehouse.execute(twice.format(same))
+        yield columns
+        warehouse.execute("drop table incoming")
+
+
+def copy_held(settings: Settings, warehouse: psycopg.Connection[Any], topic: str, day: date) -> None:
+    """What a day's partition holds, as its copy in the lake would, in a temporary table `held` of a transaction."""
+    columns = sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(name)) for name in table_columns(topic))
+    warehouse.execute(sql.SQL("create temporary table held ({}) on commit drop").format(columns))
+    into = warehouse.cursor().copy("copy held from stdin (format csv, header match)")
+    with suppress(NoPartition), copy_out.day_rows(settings, topic, day) as (_, rows), into as copy:
+        for row in rows:
+            copy.write(row)
+
+
+def _load(settings: Settings, warehouse: psycopg.Connection[Any], table: sql.Identifier, path: str) -> int:
+    """Rows of a lake file that the table does not have yet, by identity; one transaction."""
     promotion_id = path.rpartition("/")[2].removesuffix(SUFFIX).partition(".")[2]
     with warehouse.transaction():
         names = sql.SQL(", ").join(sql.Identifier(name) for name in _copy_in(settings, warehouse, path))
         insert = sql.SQL(
             "insert into {} ({}, load_id, file_name, loaded_at) "
-            "select {}, {}, {}, coalesce({}, now()) from incoming on conflict do nothing"
-        ).format(tables.qualified(table), names, names, promotion_id, path, loaded_at)
+            "select {}, {}, {}, now() from incoming on conflict do nothing"
+        ).format(table, names, names, promotion_id, path)
         inserted = warehouse.execute(insert).rowcount
         warehouse.execute("drop table incoming")
     return inserted

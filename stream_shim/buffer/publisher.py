@@ -5,68 +5,27 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache
-from logging.handlers import RotatingFileHandler
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
 from kafka.errors import AuthorizationError
-from kafka.partitioner.abc import Partitioner
-from kafka.partitioner.default import murmur2
 
+from stream_shim.buffer.encoding import Datum, Unsendable, encode
 from stream_shim.buffer.health import Health
-from stream_shim.buffer.topics import MAX_MESSAGE_BYTES
+from stream_shim.buffer.rejects import Rejects
+from stream_shim.buffer.sink import KafkaSink, Sink
 from stream_shim.running.reports import report_path, write_report
-from tidemark.categories import CATEGORIES, key_fields, required_fields
+from tidemark.categories import CATEGORIES
 from tidemark.errors import TidemarkError
-from tidemark.kafka import kafka_client
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.connector")
 
-CONNECTOR = "connector"  # the role of every connector: it may write to the topics, and nothing else
-REJECTS_BYTES, REJECTS_FILES = 10 * 1024 * 1024, 3
-FLUSH_SECONDS = 30
-MAX_RECORD_BYTES = MAX_MESSAGE_BYTES - 64 * 1024  # room for the key and for what Kafka adds
-
-
-class Datum(NamedTuple):
-    """What a parser makes of a message: the category's fields under their names, and all the rest in `attributes`.
-
-    `time_ms` is the event's own time in milliseconds since 1970 UTC, which a replay's topics keep as the record's time.
-    """
-
-    topic: str
-    fields: dict[str, Any]
-    attributes: dict[str, Any]
-    time_ms: int
-
-
-def missing_fields(datum: Datum) -> list[str]:
-    """The required fields that a datum lacks."""
-    return [name for name in required_fields(datum.topic) if datum.fields.get(name) is None]
-
-
-@lru_cache(maxsize=100_000)
-def _hash(key: bytes) -> int:
-    return int(murmur2(key)) & 0x7FFFFFFF
-
-
-class ByKey(Partitioner):  # type: ignore[misc]
-    """The partition that every Kafka client takes for a key; its hash, which is slow in Python, is made once."""
-
-    def partition(  # noqa: PLR0917 - kafka-python's own signature
-        self, topic: str, key: Any, serialized_key: bytes, value: Any, serialized_value: Any, cluster: Any
-    ) -> int:
-        return _hash(serialized_key) % len(cluster.partitions_for_topic(topic))
-
 
 class Publisher(Health):
-    """Publishes the data of one source. A datum that lacks a required field is counted and kept, never sent."""
+    """Publishes the data of one source. A datum that is no record is counted and kept, never sent."""
 
-    def __init__(self, settings: Settings, source: str) -> None:
-        from kafka import KafkaProducer
-
+    def __init__(self, settings: Settings, source: str, sink: Sink | None = None) -> None:
+        """Into Kafka, unless another `sink` is given."""
         super().__init__(source)
         self.sent: Counter[str] = Counter()  # acknowledged, by topic
         self.rejected: Counter[str] = Counter()  # by reason
@@ -79,55 +38,35 @@ class Publisher(Health):
         self._is_first = True  # the next record is the first since the source was connected
         self.started_at = time.time()
         self._report = report_path(settings, "connector", source)
-        self._rejects = _rejects_log(settings, source)
-        self._encode = msgspec.json.Encoder().encode
+        self._rejects = Rejects(settings, source)
         self._acknowledged = {topic: self._on_sent(topic) for topic in CATEGORIES}
-        self._producer = KafkaProducer(
-            **kafka_client(settings, CONNECTOR),
-            client_id=f"tidemark-connector-{source}",
-            acks="all",
-            enable_idempotence=True,
-            partitioner=ByKey(),
-            linger_ms=20,
-            batch_size=128 * 1024,
-            compression_type="lz4",
-            max_request_size=MAX_MESSAGE_BYTES,
-        )
+        self._sink = sink or KafkaSink(settings, source)
 
     def expect_first(self) -> None:
         """The source is connected again: its first record is worth a line in the log."""
         self._is_first = True
 
-    def send(self, datum: Datum) -> None:
-        """Queue one datum; blocks while the buffer is full. The key orders: source_system and symbol or publisher."""
+    def send(self, datum: Datum) -> bool:
+        """Queue one datum, and say whether it is a record; blocks while the buffer is full."""
         if self._refusal is not None:
             raise self._refusal
-        topic, fields, attributes, time_ms = datum
-        if None in map(fields.get, required_fields(topic)):
-            self.reject(f"missing {', '.join(missing_fields(datum))}", {**fields, "attributes": attributes})
-            return
+        try:
+            record = encode(datum)
+        except Unsendable as why:
+            self.reject(str(why), datum.whole)
+            return False
         self.last_message_at = time.time()
         if self._is_first:
             self._is_first = False
             log.info("%s: connected, its first record came", self.source)
-        try:
-            value = self._encode({**fields, "attributes": attributes})
-        except (UnicodeEncodeError, TypeError, ValueError) as error:
-            self.reject(f"not encodable, {type(error).__name__}", fields)
-            return
-        if len(value) > MAX_RECORD_BYTES:
-            self.reject("too large for the topic", fields)
-            return
-        system, name = key_fields(topic)
-        key = f"{fields[system]}|{fields[name]}".encode()
-        future = self._producer.send(topic, value, key, timestamp_ms=time_ms)
-        future.add_callback(self._acknowledged[topic]).add_errback(self._on_error)
+        self._sink.put(record, self._acknowledged[datum.topic], self._on_error)
+        return True
 
     def reject(self, reason: str, raw: Any) -> None:
-        """Count a message that is no datum, and keep it in the source's rejects file."""
+        """Count a message that is no record, and keep it whole in the source's rejects file."""
         self.rejected[reason] += 1
-        self._rejects.info(json.dumps({"reason": reason, "raw": raw}, default=str))
-        log.warning("%s: not sent, %s; the message is in the source's rejects file", self.source, reason)
+        self._rejects.keep(reason, raw)
+        log.warning("%s: not sent, %s; `tidemark sources rejects %s` shows it", self.source, reason, self.source)
 
     def _on_sent(self, topic: str) -> Callable[[Any], None]:
         def count(_metadata: Any) -> None:
@@ -143,7 +82,7 @@ class Publisher(Health):
 
     def flush(self) -> None:
         """Wait until Kafka has acknowledged all that was sent; TidemarkError where it refused some."""
-        self._producer.flush(timeout=FLUSH_SECONDS)
+        self._sink.flush()
         if self._refusal is not None:
             raise self._refusal
         if self.errors:
@@ -156,6 +95,7 @@ class Publisher(Health):
             "started_at": self.started_at,
             "sent": dict(self.sent),
             "rejected": dict(self.rejected),
+            "rejects_dropped": self._rejects.dropped,
             "errors": self.errors,
             **self.troubles(),
             "last_message_at": self.last_message_at,
@@ -170,21 +110,8 @@ class Publisher(Health):
     def close(self) -> None:
         """Send what is left, write the report, and go."""
         try:
-            self._producer.flush(timeout=FLUSH_SECONDS)
+            self._sink.flush()
         finally:
-            self._producer.close(timeout=5)
+            self._sink.close()
             self.write_report()
-            for handler in self._rejects.handlers:
-                handler.close()
-
-
-def _rejects_log(settings: Settings, source: str) -> logging.Logger:
-    folder = settings.home / "rejects"
-    folder.mkdir(parents=True, exist_ok=True)
-    rejects = logging.Logger(f"tidemark.rejects.{source}")
-    handler = RotatingFileHandler(
-        folder / f"{source}.jsonl", maxBytes=REJECTS_BYTES, backupCount=REJECTS_FILES, delay=True
-    )
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    rejects.addHandler(handler)
-    return rejects
+            self._rejects.close()

@@ -1,20 +1,15 @@
 """The topic schema (JSON Schema) of topics.yml, and what may change in it: a field may come, none may go or change.
 
-A reader of a topic relies on the fields that the schema names. What was applied last is kept with the rows, in
-realtime.topic_schema, and a change is held against it.
+A reader of a topic relies on the fields that the schema names. What was applied last is kept with the rows, and a
+change is held against it.
 """
 
-from typing import Any
-
-from psycopg.types.json import Jsonb
-
-from stream_shim.config import TopicEntry
+from realtime import topic_schemas
+from realtime.topic_schemas import Schema
+from stream_shim.buffer.entries import TopicEntry
 from tidemark import connections
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
-
-Schema = dict[str, Any]
-
 
 _TEXTS = {"title", "description"}  # they bind nobody
 _BY_NAME = {"required", "properties", "items"}
@@ -48,20 +43,14 @@ def apply_schemas(settings: Settings, topics: dict[str, TopicEntry]) -> list[str
     changed = []
     with connections.connect(settings, "realtime", "stream_writer") as connection:
         for topic, entry in topics.items():
-            found = connection.execute(
-                "select topic_schema from realtime.topic_schema where topic = %s for update", (topic,)
-            ).fetchone()
-            if found is not None and found[0] == entry.schema:
+            known = topic_schemas.applied(connection, topic)
+            if known == entry.schema:
                 continue
-            if broken := breaking_changes(found[0], entry.schema) if found else []:
+            if broken := breaking_changes(known, entry.schema) if known is not None else []:
                 raise ConfigurationError(
                     f"{settings.topics_file}, {topic}.schema: expected a change that no reader notices (a field may "
                     f"come), received one that breaks readers: {'; '.join(broken)}"
                 )
-            connection.execute(
-                "insert into realtime.topic_schema (topic, topic_schema) values (%s, %s) "
-                "on conflict (topic) do update set topic_schema = excluded.topic_schema, applied_at = now()",
-                (topic, Jsonb(entry.schema)),
-            )
+            topic_schemas.apply(connection, topic, entry.schema)
             changed.append(topic)
     return changed

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from stream_shim.config import TopicEntry
+from stream_shim.buffer.entries import TopicEntry
 from tidemark import connections
 from tidemark.access.kafka_rights import GROUP_PREFIX
 from tidemark.errors import ConfigurationError, StackError

@@ -30,6 +30,8 @@ def sources_list(as_json: bool) -> None:
 def check(name: str, records: int, seconds: float, as_json: bool) -> None:
     """Connect to the source NAME and print its first records as the topic would get them; write nothing.
 
+    Every message that would not become a row is printed with its reason, and makes the exit code 1.
+
     \b
     Example:
       tidemark sources check binance
@@ -37,7 +39,7 @@ def check(name: str, records: int, seconds: float, as_json: bool) -> None:
     import tempfile
     from pathlib import Path
 
-    from stream_shim.config import read_sources
+    from stream_shim.connectors.entries import read_sources
     from stream_shim.sources import preview
     from tidemark.errors import ConfigurationError, SourceError
     from tidemark.settings import load
@@ -52,15 +54,40 @@ def check(name: str, records: int, seconds: float, as_json: bool) -> None:
         shown = preview(settings, found[name], records, seconds, Path(home))
     for part, why in shown.degraded.items():
         click.echo(f"{part} gives nothing: {why}", err=True)
-    if not shown.data:
-        raise SourceError(
-            f"{name}: expected a record, received none; messages that were no datum: {dict(shown.rejected)}"
-        )
-    rows = [{"topic": d.topic, **d.fields, "attributes": d.attributes} for d in shown.data]
+    rejected = [{"rejected": one["reason"], "raw": one["raw"]} for one in shown.rejects]
     if as_json:
-        show("", rows, True, "")
-    for row in () if as_json else rows:
-        click.echo(visible(str(row)))
+        show("", [*shown.rows, *rejected], True, "")
+    else:
+        for row in shown.rows:
+            click.echo(visible(str(row)))
+        for one in rejected:
+            click.echo(visible(f"rejected, {one['rejected']}: {one['raw']}"))
+    if shown.refused or not shown.taken:
+        raise SourceError(
+            f"{name}: expected every message to become a row, received {shown.taken} that would and "
+            f"{shown.refused} that would not"
+        )
+
+
+@sources.command()
+@click.argument("name")
+@click.option("--limit", default=20, show_default=True, help="How many of the newest.")
+@json_option
+def rejects(name: str, limit: int, as_json: bool) -> None:
+    """Print the messages of the source NAME that were no records: each whole, with its reason.
+
+    \b
+    Example:
+      tidemark sources rejects fred --limit 1
+    """
+    from stream_shim.sources import list_rejects
+    from tidemark.settings import load
+
+    found = list_rejects(load(), name, limit)
+    if as_json or not found:
+        show("", found, as_json, f"no message of {name} was rejected")
+    for one in [] if as_json else found:
+        click.echo(visible(f"{one['rejected_at'] or ''} {one['reason']}: {one['raw']}".lstrip()))
 
 
 @sources.command()

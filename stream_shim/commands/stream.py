@@ -21,8 +21,9 @@ def run() -> None:
     Example:
       tidemark stream run
     """
+    from stream_shim.buffer.entries import read_topics
     from stream_shim.buffer.topics import MANAGER, ensure_topics
-    from stream_shim.config import read_destinations, read_topics
+    from stream_shim.destinations.entries import read_destinations
     from stream_shim.running.metrics import serve
     from stream_shim.running.runner import refuse_live_sources_in_a_replay, start_log, stop_on_signal
     from stream_shim.running.supervisor import Supervisor
@@ -145,7 +146,7 @@ def forget(destination: str) -> None:
       tidemark stream forget archive --yes
     """
     from stream_shim.buffer.topics import MANAGER, forget_group
-    from stream_shim.config import read_destinations
+    from stream_shim.destinations.entries import read_destinations
     from tidemark.errors import ConfigurationError
     from tidemark.kafka import reachable_kafka
     from tidemark.settings import load

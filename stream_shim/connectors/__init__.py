@@ -11,36 +11,36 @@ from importlib import import_module
 from typing import Any
 
 from stream_shim.buffer.publisher import Publisher
-from stream_shim.config import SourceEntry
+from stream_shim.connectors.entries import Source
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
 Connector = Callable[[Any, Publisher, Settings, asyncio.Event], Coroutine[Any, Any, None]]
 
-MODULES = {
-    "ccxt": "exchange",
-    "alpaca": "alpaca",
-    "databento": "databento",
-    "feed": "feed",
-    "poll": "poll",
-    "replay": "replay",
-}
-EXTRAS = ("alpaca", "databento")  # kinds whose vendor's client is an optional dependency of the same name
 
-
-def connector_of(source: SourceEntry) -> Connector:
-    """The coroutine for a source's kind; its client library is imported here, not before."""
-    kind = source.__struct_config__.tag
+def module_of(source: Source) -> Any:
+    """The module of a source's kind; its client library is imported here, not before."""
     try:
-        connector: Connector = import_module(f"stream_shim.connectors.{MODULES[str(kind)]}").run
+        return import_module(f"stream_shim.connectors.{source.module}")
     except ModuleNotFoundError as error:
-        if kind not in EXTRAS or not str(error.name).startswith(str(kind)):
+        if not source.extra or not str(error.name).startswith(source.extra):
             raise
         raise ConfigurationError(
-            f"{source.name}: expected the client library of kind {kind}, found no module {error.name}; "
-            f"`pip install 'tidemark[{kind}]'` brings it"
+            f"{source.name}: expected the client library of kind {source.extra}, found no module {error.name}; "
+            f"`make setup` in the checkout brings it"
         ) from None
+
+
+def connector_of(source: Source) -> Connector:
+    """The coroutine for a source's kind."""
+    connector: Connector = module_of(source).run
     return connector
+
+
+def check(source: Source) -> None:
+    """ConfigurationError where a source's kind knows that the entry names nothing that there is."""
+    if checked := getattr(module_of(source), "check", None):
+        checked(source)
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:

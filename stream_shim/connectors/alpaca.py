@@ -21,11 +21,13 @@ from typing import Any
 from alpaca.data.enums import DataFeed
 from alpaca.data.live import StockDataStream
 
-from stream_shim.buffer.publisher import Datum, Publisher
-from stream_shim.config import AlpacaSource, fill, hide
+from stream_shim.buffer.encoding import Datum
+from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors import until_stopped
 from stream_shim.connectors.client_log import counted
+from stream_shim.connectors.entries import AlpacaSource
 from tidemark.errors import SourceError
+from tidemark.secrets import fill, hide
 from tidemark.settings import Settings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from stream_shim.buffer.publisher import Datum, Publisher
+from stream_shim.buffer.encoding import Datum
+from stream_shim.buffer.publisher import Publisher
 
 Level = tuple[float, float]  # price, size
 

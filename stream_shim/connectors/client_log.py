@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from stream_shim.buffer.health import Health
-from stream_shim.config import hide
+from tidemark.secrets import hide
 
 MOST_CHARACTERS = 200
 

@@ -1,73 +1,120 @@
-"""What a polling source has sent already: a file in the state folder. If it is lost, values are sent again."""
+"""What a polling source has sent already: an SQLite file in the state folder. If it is lost, values are sent again.
+
+It never forgets an observation that was sent, of which it takes some 30 bytes, and writes what is new alone.
+"""
 
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
+from stream_shim.connectors.entries import SourceEntry
+from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.connector")
 
-KEPT = 200_000  # identities; those not met for longest go first
 _CONDITIONS = {"etag": "If-None-Match", "last-modified": "If-Modified-Since"}
+# Hashes: `rejected` holds what was no record by that version of the entry, `validator` what makes requests conditional.
+_TABLES = """
+create table if not exists sent (identity blob primary key, value blob not null) without rowid;
+create table if not exists rejected (message blob primary key, entry blob not null) without rowid;
+create table if not exists validator (request blob primary key, headers text not null, entry blob not null)
+without rowid;
+"""
 
 
-@dataclass
 class Cursor:
-    """`seen`: identity's hash to value's hash; `validators`: by request, headers that make the next one conditional."""
+    """A source's memory. What is marked counts once it is committed: after Kafka has acknowledged what was sent.
 
-    path: Path
-    seen: dict[str, str] = field(default_factory=dict)
-    validators: dict[str, dict[str, str]] = field(default_factory=dict)
+    What was rejected is tried again by another entry, or another version of this program, and by no same one.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, entry: bytes) -> None:
+        self._connection, self._entry = connection, entry
+        self._has_rejects = connection.execute("select 1 from rejected").fetchone() is not None
 
     @classmethod
-    def load(cls, settings: Settings, source: str) -> "Cursor":
-        """The cursor as it was last saved, or an empty one."""
-        path = settings.home / "cursors" / f"{source}.json"
-        if not path.exists():
-            return cls(path)
+    @contextmanager
+    def open(cls, settings: Settings, source: SourceEntry) -> Iterator["Cursor"]:
+        """The cursor as it was last committed, or an empty one. TidemarkError where its file is none."""
+        folder = settings.home / "cursors"
+        folder.mkdir(parents=True, exist_ok=True)
+        path, entry = folder / f"{source.name}.sqlite", short((version("tidemark"), source))
         try:
-            saved = json.loads(path.read_text())
-            return cls(path, dict(saved["seen"]), dict(saved["validators"]))
-        except (ValueError, KeyError, TypeError):
-            log.warning("expected a cursor in %s, received something else; values are sent again", path)
-            return cls(path)
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("pragma cache_size = -32768")  # kB: identities come in no order
+                connection.executescript(_TABLES)
+                _take_over(connection, folder / f"{source.name}.json")
+                connection.execute("delete from rejected where entry != ?", (entry,))
+                connection.execute("delete from validator where entry != ?", (entry,))
+                connection.commit()
+                yield cls(connection, entry)
+        except sqlite3.Error as error:
+            raise TidemarkError(
+                f"expected a cursor in {path} that can be read and written, received {error}; without the file all "
+                "values are sent again, and the warehouse knows them as repeats"
+            ) from None
 
-    def is_new(self, identity: str, value: Any) -> bool:
-        """True, once, for an identity that is new or whose value has changed since."""
-        key, now = _short(identity), _short(value)
-        before = self.seen.pop(key, None)
-        self.seen[key] = now
-        return before != now
+    def sent_values(self, identities: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Of these identities those that were sent, each with the value that was sent last: `short` of either."""
+        query = f"select identity, value from sent where identity in ({', '.join('?' * len(identities))})"  # noqa: S608
+        return dict(self._connection.execute(query, identities))
 
-    def knows(self, identity: str) -> bool:
-        """Whether it was sent."""
-        return _short(identity) in self.seen
+    def mark_sent(self, values: Mapping[bytes, bytes]) -> None:
+        """These are the values that were sent last."""
+        self._connection.executemany("insert or replace into sent values (?, ?)", sorted(values.items()))
+
+    def was_rejected(self, message: object) -> bool:
+        """Whether this very message was rejected as the entry is now."""
+        if not self._has_rejects:
+            return False
+        found = self._connection.execute("select 1 from rejected where message = ?", (short(message),))
+        return found.fetchone() is not None
+
+    def mark_rejected(self, message: object) -> None:
+        """It was counted, and is kept."""
+        self._has_rejects = True
+        self._connection.execute("insert or replace into rejected values (?, ?)", (short(message), self._entry))
 
     def conditions(self, request: object) -> dict[str, str]:
         """Headers that ask for what has changed since the request was last answered whole."""
-        return self.validators.get(_short(request), {})
+        found = self._connection.execute("select headers from validator where request = ?", (short(request),))
+        return next((json.loads(headers) for (headers,) in found), {})
 
-    def save(self, request: object = None, headers: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Keep what was sent, and what the answer's headers say of its version: whole, or not at all.
+    def mark_answered(self, request: object, headers: Mapping[str, str]) -> None:
+        """All of the answer is marked; its headers say of which version it is."""
+        kept = json.dumps({ours: headers[name] for name, ours in _CONDITIONS.items() if name in headers})
+        self._connection.execute(
+            "insert into validator values (?, ?, ?) on conflict do update set headers = excluded.headers "
+            "where headers != excluded.headers",
+            (short(request), kept, self._entry),
+        )
 
-        Call it only when Kafka has acknowledged all that `is_new` let pass.
-        """
-        self.validators[_short(request)] = {
-            ours: headers[name] for name, ours in _CONDITIONS.items() if name in headers
-        }
-        while len(self.seen) > KEPT:
-            self.seen.pop(next(iter(self.seen)))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps({"seen": self.seen, "validators": self.validators}))
-        part.replace(self.path)
+    def commit(self) -> None:
+        """Keep what was marked: whole, or not at all."""
+        self._connection.commit()
 
 
-def _short(value: object) -> str:
-    return hashlib.sha256(str(value).encode(errors="surrogatepass")).hexdigest()[:20]
+def _take_over(connection: sqlite3.Connection, old: Path) -> None:
+    """What an older version kept in a JSON file, which then goes."""
+    if not old.exists():
+        return
+    try:
+        seen = dict(json.loads(old.read_text())["seen"])
+        rows = [(bytes.fromhex(identity), bytes.fromhex(value)) for identity, value in seen.items()]
+    except (ValueError, KeyError, TypeError):
+        log.warning("expected a cursor in %s, received something else; it is left there, values are sent again", old)
+        return
+    with connection:
+        connection.executemany("insert or ignore into sent values (?, ?)", rows)
+    old.unlink()
+
+
+def short(value: object) -> bytes:
+    """Ten bytes that stand for a value."""
+    return hashlib.sha256(str(value).encode(errors="surrogatepass")).digest()[:10]

@@ -21,12 +21,14 @@ from typing import Any
 import databento
 import databento_dbn as dbn
 
-from stream_shim.buffer.publisher import Datum, Publisher
-from stream_shim.config import DatabentoSource, fill, hide
+from stream_shim.buffer.encoding import Datum
+from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors import until_stopped
 from stream_shim.connectors.books import Pace, snapshot
 from stream_shim.connectors.client_log import counted
+from stream_shim.connectors.entries import DatabentoSource
 from tidemark.errors import SourceError
+from tidemark.secrets import fill, hide
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.connector")

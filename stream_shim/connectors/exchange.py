@@ -19,14 +19,16 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
-from stream_shim.buffer.publisher import Datum, Publisher
-from stream_shim.config import CcxtSource, OrderBook, fill, hide
+from stream_shim.buffer.encoding import Datum
+from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors import until_stopped
 from stream_shim.connectors.books import Pace, snapshot
 from stream_shim.connectors.client_log import counted
+from stream_shim.connectors.entries import CcxtSource, OrderBook
 from stream_shim.connectors.listener import Listener, watched
 from stream_shim.connectors.symbols import resolve
 from tidemark.errors import ConfigurationError, SourceError
+from tidemark.secrets import fill, hide
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.connector")
@@ -64,7 +66,7 @@ def parse_book(source_system: str, book: dict[str, Any], depth: int, received_ms
     return snapshot(fields, book.get("nonce") or time_ms, time_ms, bids, asks)
 
 
-def check_exchange(source: CcxtSource) -> None:
+def check(source: CcxtSource) -> None:
     """ConfigurationError where ccxt has no such exchange."""
     import ccxt.pro
 
@@ -79,7 +81,7 @@ def open_exchange(source: CcxtSource) -> Any:
     """The exchange's client, with the entry's addresses, options and credentials."""
     import ccxt.pro
 
-    check_exchange(source)
+    check(source)
     credentials = {name: fill(value) for name, value in source.credentials.items()}
     exchange = watched(getattr(ccxt.pro, source.exchange))(
         {"newUpdates": True, **credentials, "options": {"tradesLimit": TRADES_LIMIT, **source.options}}
@@ -102,6 +104,7 @@ async def run(source: CcxtSource, publisher: Publisher, settings: Settings, stop
 
     exchange = open_exchange(source)
     exchange.on_fault = publisher.client_error
+    exchange.on_unread = publisher.reject
     try:
         with counted(publisher, "asyncio"):  # which logs the exceptions that no awaiter sees
             await exchange.load_markets()

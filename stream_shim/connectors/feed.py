@@ -9,15 +9,19 @@ Source: feedparser's reference. One accession number appears once per filer, so 
 """
 
 import asyncio
+from operator import itemgetter
 
-from stream_shim.buffer.publisher import Datum, Publisher
-from stream_shim.config import FeedSource, fill, hide
+from stream_shim.buffer.encoding import Datum
+from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors import markup, pause
 from stream_shim.connectors.cursor import Cursor
+from stream_shim.connectors.entries import FeedSource
 from stream_shim.connectors.http import date_ms, get
+from stream_shim.connectors.sending import Reading, send_new
 from tidemark.bounded import MOST_BYTES, BeyondBounds
 from tidemark.errors import SourceError
 from tidemark.http import client
+from tidemark.secrets import fill, hide
 from tidemark.settings import Settings
 
 
@@ -44,18 +48,23 @@ def parse_feed(source: FeedSource, body: bytes, time_ms: int, most_bytes: int = 
     return found
 
 
+# An entry is sent once.
+READING: Reading[tuple[str, Datum]] = Reading(
+    identity=itemgetter(0), value=lambda _: "", message=lambda entry: entry[1].whole, make=itemgetter(1)
+)
+
+
 async def run(source: FeedSource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:
     """Poll until `stop`; SourceError when the feed gives none."""
-    cursor = Cursor.load(settings, source.name)
     headers = {name: fill(value) for name, value in source.headers.items()}
-    async with client() as http:
-        while not stop.is_set():
-            answer = await get(http, settings, source, fill(source.url), {**headers, **cursor.conditions(source)})
-            if answer.status == 200:
-                found = await asyncio.to_thread(parse_feed, source, answer.body, date_ms(answer), settings.http_bytes)
-                for identity, datum in found:
-                    if cursor.is_new(identity, ""):
-                        publisher.send(datum)
-                publisher.flush()  # the cursor moves only past what Kafka has
-                cursor.save(source, answer.headers)
-            await pause(stop, source.every_seconds)
+    with Cursor.open(settings, source) as cursor:
+        async with client() as http:
+            while not stop.is_set():
+                answer = await get(http, settings, source, fill(source.url), {**headers, **cursor.conditions("")})
+                if answer.status == 200:
+                    time_ms, most_bytes = date_ms(answer), settings.http_bytes
+                    found = await asyncio.to_thread(parse_feed, source, answer.body, time_ms, most_bytes)
+                    await send_new(publisher, cursor, found, READING)
+                    cursor.mark_answered("", answer.headers)
+                    cursor.commit()
+                await pause(stop, source.every_seconds)

@@ -5,9 +5,10 @@ import time
 
 from httpx import AsyncClient
 
-from stream_shim.config import HttpSource, hide
+from stream_shim.connectors.entries import HttpSource
 from tidemark.errors import SourceError
 from tidemark.http import Answer, NoAnswer, ask
+from tidemark.secrets import hide
 from tidemark.settings import Settings
 
 MOST_WAIT_SECONDS = 3600.0

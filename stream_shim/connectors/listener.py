@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from stream_shim.buffer.publisher import Publisher
-from stream_shim.config import CcxtSource, hide
+from stream_shim.connectors.entries import CcxtSource
 from stream_shim.connectors.symbols import Blame
 from tidemark.errors import SourceError
+from tidemark.secrets import hide
 
 log = logging.getLogger("tidemark.connector")
 
@@ -34,6 +35,7 @@ def watched(exchange_class: Any) -> Any:
     class Watched(exchange_class):  # type: ignore[misc]
         on_fault: Callable[[str, str], None] = staticmethod(log.error)
         on_lost: Callable[[BaseException], None] = staticmethod(log.error)
+        on_unread: Callable[[str, Any], None] = staticmethod(log.error)
 
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
@@ -78,6 +80,7 @@ def watched(exchange_class: Any) -> Any:
             reason = f"ccxt failed on a message with {type(error).__name__}"
             text = hide(f"{reason}: {error}; the message: {str(message.data)[:MOST_CHARACTERS]}")
             exchange.on_fault(reason, text)
+            exchange.on_unread(reason, message.data)
             client.on_error(NetworkError(text))
 
     def _reject(client: Any, reject: Callable[..., Any], error: Exception, message_hash: str | None = None) -> Any:

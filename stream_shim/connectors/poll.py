@@ -22,16 +22,21 @@ from urllib.parse import quote
 
 from httpx import AsyncClient
 
-from stream_shim.buffer.publisher import Datum, Publisher
-from stream_shim.config import PollSource, fill, hide
+from stream_shim.buffer.encoding import Datum, Unsendable
+from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors import markup, pause
 from stream_shim.connectors.cursor import Cursor
+from stream_shim.connectors.entries import PollSource
 from stream_shim.connectors.http import date_ms, get
+from stream_shim.connectors.sending import Reading, send_new
 from tidemark.bounded import MOST_BYTES, BeyondBounds, csv_text, json_value
 from tidemark.categories import required_fields
 from tidemark.errors import SourceError
 from tidemark.http import client
+from tidemark.secrets import fill, hide
 from tidemark.settings import Settings
+
+_NAMELESS = "cells_without_name"  # the cells of a CSV's line beyond its columns
 
 
 def parse_records(
@@ -58,10 +63,15 @@ def _from_json(source: PollSource, body: bytes, most_bytes: int) -> Iterable[dic
 
 
 def _from_csv(source: PollSource, body: bytes, most_bytes: int) -> Iterable[dict[str, Any]]:
-    rows = csv.DictReader(io.StringIO(csv_text(body, most_bytes), newline=""), strict=True)
+    text = io.StringIO(csv_text(body, most_bytes), newline="")
+    rows = csv.DictReader(text, restkey=_NAMELESS, strict=True)
     if rows.fieldnames is None or not {source.rename.get(name, name) for name in rows.fieldnames} & {"value"}:
         raise LookupError("no column is the value")  # a page of HTML is CSV too
-    return list(rows)
+    found: list[dict[str, Any]] = list(rows)
+    for row in found:
+        if not any(row.get(_NAMELESS, ["_"])):  # a comma at the line's end
+            del row[_NAMELESS]
+    return found
 
 
 def _from_xml(source: PollSource, body: bytes, most_bytes: int) -> Iterable[dict[str, Any]]:
@@ -100,26 +110,36 @@ def _url(source: PollSource, request: dict[str, str]) -> str:
     return fill(url)
 
 
-def _identity(source: PollSource, record: dict[str, Any]) -> str | None:
-    """What tells the record from the others; None where it lacks a part of that."""
-    values = [record.get(name) for name in source.identity]
-    return None if None in values else "|".join(map(str, values))
+def reading(source: PollSource, time_ms: int) -> Reading[dict[str, Any]]:
+    """How the records of an answer of this time are read."""
+    names = source.identity
+
+    def identity(record: dict[str, Any]) -> str | None:
+        values = [record.get(name) for name in names]
+        return None if None in values else "|".join(map(str, values))
+
+    def make(record: dict[str, Any]) -> Datum:
+        if identity(record) is None:
+            raise Unsendable(f"missing one of {', '.join(names)}")
+        return parse_record(source, record, time_ms)
+
+    return Reading(identity, lambda record: record.get("value"), lambda record: record, make)
 
 
 async def run(source: PollSource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:
     """Poll until `stop`. A request that fails does not keep the others from being made; SourceError afterwards."""
-    cursor = Cursor.load(settings, source.name)
-    async with client() as http:
-        while not stop.is_set():
-            failed: SourceError | None = None
-            for request in source.requests:
-                try:
-                    await _poll(http, source, request, publisher, cursor, settings=settings)
-                except SourceError as error:
-                    failed = error
-            if failed:
-                raise failed
-            await pause(stop, source.every_seconds)
+    with Cursor.open(settings, source) as cursor:
+        async with client() as http:
+            while not stop.is_set():
+                failed: SourceError | None = None
+                for request in source.requests:
+                    try:
+                        await _poll(http, source, request, publisher, cursor, settings=settings)
+                    except SourceError as error:
+                        failed = error
+                if failed:
+                    raise failed
+                await pause(stop, source.every_seconds)
 
 
 async def _poll(
@@ -131,18 +151,13 @@ async def _poll(
     *,
     settings: Settings,
 ) -> None:
-    """One request: what is new or revised is sent, and once Kafka has it the cursor moves past it."""
-    version = (source, request)
+    """One request: what is new or revised is sent, and the cursor moves past what Kafka has."""
     headers = {name: fill(value) for name, value in source.headers.items()}
-    conditions = cursor.conditions(version)
+    conditions = cursor.conditions(request)
     answer = await get(http, settings, source, _url(source, request), {**headers, **conditions})
     if answer.status != 200:
         return
-    for record in await asyncio.to_thread(parse_records, source, request, answer.body, settings.http_bytes):
-        identity = _identity(source, record)
-        if identity is None:
-            publisher.reject(f"missing one of {', '.join(source.identity)}", record)
-        elif cursor.is_new(identity, record.get("value")):
-            publisher.send(parse_record(source, record, date_ms(answer)))
-    publisher.flush()
-    cursor.save(version, answer.headers)
+    records = await asyncio.to_thread(parse_records, source, request, answer.body, settings.http_bytes)
+    await send_new(publisher, cursor, records, reading(source, date_ms(answer)))
+    cursor.mark_answered(request, answer.headers)
+    cursor.commit()

@@ -18,10 +18,11 @@ from typing import Any
 
 import fsspec
 
-from stream_shim.buffer.publisher import Datum, Publisher
-from stream_shim.config import ReplaySource
+from stream_shim.buffer.encoding import Datum
+from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors import pause
-from stream_shim.connectors.cursor import Cursor
+from stream_shim.connectors.cursor import Cursor, short
+from stream_shim.connectors.entries import ReplaySource
 from tidemark import connections
 from tidemark.bounded import gzip_lines, json_value
 from tidemark.categories import required_fields
@@ -79,31 +80,31 @@ def _partitions(settings: Settings, source: ReplaySource, cursor: Cursor) -> lis
     found: dict[tuple[str, str], list[str]] = {}  # by topic, and topic id with partition
     for topic in source.topics:
         for path in paths[topic]:
-            if not cursor.knows(path):
+            if not cursor.sent_values([short(path)]):
                 found.setdefault((topic, path.rpartition("/")[2].rpartition("-")[0]), []).append(path)
     return [_lines(files, topic, of_partition) for (topic, _), of_partition in found.items()]
 
 
 async def run(source: ReplaySource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:
     """Send the lines of all partitions in order of their time, then wait for `stop`."""
-    cursor = Cursor.load(settings, source.name)
-    started, first_ms = time.monotonic(), None
-    for number, (time_ms, topic, path, line) in enumerate(
-        heapq.merge(*_partitions(settings, source, cursor), key=_time)
-    ):
-        first_ms = time_ms if first_ms is None else first_ms
-        due = started + (time_ms - first_ms) / 1000 / source.speed if source.speed else 0.0
-        if due > time.monotonic() or number % TURN == 0:
-            await pause(stop, max(0.0, due - time.monotonic()))
-        if stop.is_set():
-            return
-        if line is None:
-            publisher.flush()
-            cursor.is_new(path, "")
-            cursor.save()
-        elif (datum := parse_line(source, topic, line)) is not None:
-            publisher.send(datum)
-        else:
-            publisher.reject("recorded value is no JSON object", line)
-    publisher.flush()
-    await stop.wait()
+    with Cursor.open(settings, source) as cursor:
+        started, first_ms = time.monotonic(), None
+        for number, (time_ms, topic, path, line) in enumerate(
+            heapq.merge(*_partitions(settings, source, cursor), key=_time)
+        ):
+            first_ms = time_ms if first_ms is None else first_ms
+            due = started + (time_ms - first_ms) / 1000 / source.speed if source.speed else 0.0
+            if due > time.monotonic() or number % TURN == 0:
+                await pause(stop, max(0.0, due - time.monotonic()))
+            if stop.is_set():
+                return
+            if line is None:
+                publisher.flush()
+                cursor.mark_sent({short(path): short("")})
+                cursor.commit()
+            elif (datum := parse_line(source, topic, line)) is not None:
+                publisher.send(datum)
+            else:
+                publisher.reject("recorded value is no JSON object", line)
+        publisher.flush()
+        await stop.wait()

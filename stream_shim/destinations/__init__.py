@@ -1,6 +1,7 @@
 """The kinds of destination, each a module; what they have in common is processor/destination.py."""
 
-from stream_shim.config import DestinationEntry, TopicEntry
+from stream_shim.buffer.entries import TopicEntry
+from stream_shim.destinations.entries import DestinationEntry
 from stream_shim.processor.destination import Destination
 from tidemark.settings import Settings
 

@@ -3,9 +3,9 @@
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from stream_shim.config import DestinationEntry
+from realtime.positions import LogState, Position
+from stream_shim.destinations.entries import DestinationEntry
 from stream_shim.processor.destination import NotTaken, Segment, TopicAndPartition, Written
-from stream_shim.processor.epochs import LogState, Position
 from tidemark.kafka import client_options
 
 FLUSH_SECONDS = 30

@@ -15,8 +15,8 @@ from typing import Any
 import fsspec
 import msgspec
 
+from realtime.positions import LogState, Position
 from stream_shim.processor.destination import NotTaken, Segment, TopicAndPartition, Written
-from stream_shim.processor.epochs import LogState, Position
 from stream_shim.processor.records import Record
 from tidemark import connections
 from tidemark.settings import Settings

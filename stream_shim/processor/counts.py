@@ -7,8 +7,8 @@ from typing import Any
 
 from kafka import TopicPartition
 
+from realtime.positions import Mark, Position
 from stream_shim.processor.destination import Segment, Written
-from stream_shim.processor.epochs import Mark, Position
 
 RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any, Protocol
 
-from stream_shim.processor.epochs import LogState, Mark, Position, mark_of
-from stream_shim.processor.records import Chunk, Record
+from realtime.positions import LogState, Mark, Position
+from stream_shim.processor.records import Chunk, Record, mark_of
 from tidemark.errors import TidemarkError
 
 TopicAndPartition = tuple[str, int]
@@ -48,10 +48,6 @@ class Written:
 
     rows: dict[str, int]
     rejects: dict[str, int]
-
-
-class Fenced(TidemarkError):
-    """Another consumer has written beyond our position: nothing of this batch was committed."""
 
 
 class NotTaken(TidemarkError):

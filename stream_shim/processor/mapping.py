@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
 from msgspec import Meta, Raw
 
+from realtime.rejects import Reject
+from realtime.rows import EPOCH, LEAST_TIMESTAMP, MOST_TIMESTAMP, Row, received_at
 from stream_shim.processor.records import Record
 from tidemark.categories import CATEGORIES, required_fields
 
@@ -24,24 +25,9 @@ MAX_VALUE_BYTES = 1024 * 1024
 LONG_VALUE_BYTES = 8 * 1024
 # A venue's clock that is ahead of arrival by more is wrong: its tick would be the last price until that day comes.
 MOST_AHEAD = timedelta(days=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Of a replay's topic, the producer stamps the record: 0001-01-01 and the end of 9999-12-31, in ms since 1970.
-LEAST_TIMESTAMP, MOST_TIMESTAMP = -62_135_596_800_000, 253_402_300_799_999
 
-# A row is a tuple in the order of categories.table_columns: the category's values, the text of `attributes`, log epoch,
-# partition, offset, and the text of received_at.
-Row = tuple[Any, ...]
 Columns = list[Sequence[Any]]  # the values of many rows, as far as `attributes`
 RowType = Any  # a msgspec Struct with the topic's columns and `attributes`, made from topics.yml
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """A record that cannot be a row: `reason` is one of few words, to count by; `detail` says expected and received."""
-
-    record: Record
-    reason: str
-    detail: str
 
 
 @dataclass(slots=True)
@@ -79,17 +65,6 @@ class Unmappable(ValueError):
 
 
 _FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError, Unmappable)
-
-
-def received_at(timestamp_ms: int) -> str:
-    """The record's time in Kafka as text, exact to the millisecond; one that no calendar has is its first or last."""
-    second, millisecond = divmod(min(max(timestamp_ms, LEAST_TIMESTAMP), MOST_TIMESTAMP), 1000)
-    return f"{_second_text(second)}.{millisecond:03d}+00:00"
-
-
-@lru_cache(maxsize=64)
-def _second_text(second: int) -> str:
-    return (EPOCH + timedelta(seconds=second)).isoformat()[:19]
 
 
 def build_row_type(topic: str, mapping: dict[str, str]) -> RowType:

@@ -11,20 +11,19 @@ from typing import Any
 import msgspec
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
-from stream_shim.buffer.topics import topic_ids
-from stream_shim.processor.consumer import PROCESSOR
-from stream_shim.processor.epochs import (
+from realtime.positions import (
     REFILLED,
     EpochEnded,
     LogState,
     Mark,
     Position,
     check_log,
-    is_marked,
     refilled,
     taken_last,
 )
-from stream_shim.processor.records import Chunk
+from stream_shim.buffer.topics import topic_ids
+from stream_shim.processor.consumer import PROCESSOR
+from stream_shim.processor.records import Chunk, is_marked
 from tidemark.settings import Settings
 
 Logs = dict[TopicPartition, LogState]

@@ -17,12 +17,12 @@ from typing import Any
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import LogTruncationError, OffsetOutOfRangeError, RetriableError
 
+from realtime.positions import EpochEnded, Fenced, LogState, Position, check_log
 from stream_shim.buffer.topics import topic_ids
 from stream_shim.processor.asking import ANSWER_SECONDS, Asking
 from stream_shim.processor.consumer import PROCESSOR, check_clock, open_consumer, topic_id
 from stream_shim.processor.counts import Committed, Counts, committed_of
-from stream_shim.processor.destination import Destination, Fenced, NotTaken, Segment, segments_of
-from stream_shim.processor.epochs import EpochEnded, LogState, Position, check_log
+from stream_shim.processor.destination import Destination, NotTaken, Segment, segments_of
 from stream_shim.processor.placing import Places, ask_logs, committed_position, same_topics, to_commit
 from stream_shim.processor.records import Chunk
 from tidemark import connections

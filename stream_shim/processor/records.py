@@ -5,12 +5,14 @@ lane needs for a row. `use_chunks` puts a decoder of ours in the place that the 
 the consumer (sessions, CRC, compression, aborted transactions, positions) stays kafka-python's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kafka.consumer.fetcher import Fetcher, IsolationLevel
 from kafka.errors import CorruptRecordError
+
+from realtime.positions import Mark
 
 if TYPE_CHECKING:
     from kafka import KafkaConsumer
@@ -43,6 +45,22 @@ class Chunk:
     def from_offset(self, offset: int) -> "Chunk":
         """The same batch without the records below `offset`."""
         return replace(self, records=[record for record in self.records if record.offset >= offset])
+
+
+def mark_of(chunks: Sequence[Chunk]) -> Mark | None:
+    """The mark of the last record of one partition's chunks; None where they hold none."""
+    for chunk in reversed(chunks):
+        if chunk.records:
+            last = chunk.records[-1]
+            return Mark(last.offset, chunk.leader_epoch, chunk.crc, last.timestamp)
+    return None
+
+
+def is_marked(chunk: Chunk, mark: Mark) -> bool | None:
+    """Whether the chunk, read from the mark's offset on, begins with the marked record; None: no record is there."""
+    if not chunk.records or chunk.records[0].offset != mark.offset:
+        return None
+    return (chunk.leader_epoch, chunk.crc, chunk.records[0].timestamp) == mark[1:]
 
 
 _record = tuple.__new__  # a third of what Record(..) takes

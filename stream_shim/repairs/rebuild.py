@@ -5,17 +5,25 @@ is the one part of the lane that deletes rows, so it runs as the role that owns 
 """
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from contextlib import closing
+from datetime import UTC, date, datetime
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.errors import LogTruncationError
-from psycopg import Connection, sql
+from psycopg import Connection
 
+from realtime import partitions, positions, rows
+from realtime.partitions import TopicDay
+from realtime.positions import Reach
+from realtime.rejects import REFUSED, Reject, keep_rejects, known_rejects
+from realtime.rows import Span
+from realtime.tables import TURNS
+from realtime.trim import has_left
+from stream_shim.buffer.entries import read_topics
 from stream_shim.buffer.topics import topic_ids
-from stream_shim.config import read_topics
-from stream_shim.destinations.postgres import Table, copy_by_halves, feeds_of, note_feeds, quarantine
+from stream_shim.processor.mapping import Mapper, build_mapper
 from stream_shim.processor.records import Chunk, Record, use_chunks
 from tidemark import connections, turns
 from tidemark.categories import CATEGORIES
@@ -29,46 +37,25 @@ SILENCE_SECONDS = 30
 WAIT_SECONDS = 60.0  # for another rebuild, or a retry of quarantine
 
 
-class Piece(NamedTuple):
-    """A partition's offsets from `low` up to `high` that were read and are still in the log."""
-
-    log_epoch: int
-    partition: int
-    low: int
-    high: int
-
-
 def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
     """Per partition of the topic's current epoch: rows that stood there, and rows that stand there now."""
     if topic not in CATEGORIES:
         raise ConfigurationError(f"expected a topic of {', '.join(CATEGORIES)}, received {topic!r}")
     if day > (today := datetime.now(UTC).date()):
         raise ConfigurationError(f"expected a day up to today, {today} (UTC), received {day}: it has no records yet")
-    table = Table(topic, read_topics(settings.topics_file)[topic])
+    mapper = build_mapper(topic, read_topics(settings.topics_file)[topic].mapping)
     with connections.connect(settings, "realtime", "promoter") as connection:
-        # First of all a lock that a trim waits for: what is found out below stays so until the rows are there.
-        connection.execute(sql.SQL("lock table realtime.{} in row exclusive mode").format(sql.Identifier(topic)))
-        turns.take(connection, turn_name(topic), WAIT_SECONDS)
-        _refuse_a_promoted_day(connection, topic, day)
-        log_epoch = _current_epoch(connection, settings, topic)
-        stored = connection.execute(
-            "select kafka_partition, first_offset, next_offset from realtime.consumer_offset "
-            "where topic = %s and log_epoch = %s order by kafka_partition",
-            (topic, log_epoch),
-        ).fetchall()
-        connection.execute("select realtime.ensure_partition(%s, %s)", (topic, day))
-        reports = []
-        for partition, first, end in stored:
-            log = KafkaLog(settings, topic, partition)
-            try:
-                if log.end < end:
-                    raise TidemarkError(
-                        f"{topic}, partition {partition}: expected {end} offsets, the log was cut short"
-                    )
-                piece = Piece(log_epoch, partition, max(first, log.start), end)
-                reports.append(_rebuild_piece(connection, table, day, piece, log))
-            finally:
-                log.close()
+        rows.hold_trims_off(
+            connection, topic
+        )  # first of all: what is found out below stays so until the rows are there
+        turns.take(connection, turn_name(topic), WAIT_SECONDS, table=TURNS)
+        if has_left(connection, topic, day):
+            raise TidemarkError(
+                f"{topic}, {day}: expected a day of realtime, its rows are in the warehouse: it was promoted"
+            )
+        stored = positions.reaches(connection, topic, _current_epoch(connection, settings, topic))
+        partitions.ensure(connection, [(topic, day)])
+        reports = [_rebuild_partition(connection, settings, mapper, (topic, day), reach) for reach in stored]
         if not any(report["rows_before"] or report["rows_now"] for report in reports):
             connection.rollback()  # a day that nobody sent anything on keeps no partition
         return reports
@@ -79,55 +66,40 @@ def turn_name(topic: str) -> str:
     return f"rebuild {topic}"
 
 
-def _refuse_a_promoted_day(connection: Connection[Any], topic: str, day: date) -> None:
-    promoted = connection.execute(
-        "select promotion_id from realtime.trimmed where topic = %s and day = %s", (topic, day)
-    ).fetchone()
-    if promoted is not None:
-        raise TidemarkError(
-            f"{topic}, {day}: expected a day of realtime, its rows are in the warehouse: it was promoted"
-        )
-
-
 def _current_epoch(connection: Connection[Any], settings: Settings, topic: str) -> int:
-    found = connection.execute(
-        "select log_epoch, topic_id from realtime.log_epoch where topic = %s order by log_epoch desc limit 1", (topic,)
-    ).fetchone()
-    if found is None or topic_ids(settings, [topic], REPAIRER).get(topic) != found[1]:
+    epoch = positions.newest_epoch(connection, topic)
+    if epoch is None or topic_ids(settings, [topic], REPAIRER).get(topic) != epoch.topic_id:
         raise TidemarkError(f"{topic}: expected the log that was read into realtime, it was made again or never read")
-    return int(found[0])
+    return epoch.log_epoch
 
 
-def _rebuild_piece(connection: Connection[Any], table: Table, day: date, piece: Piece, log: "KafkaLog") -> Report:
-    begins = datetime.combine(day, time(), UTC)
-    ends = begins + timedelta(days=1)
-    before = connection.execute(
-        sql.SQL(
-            "delete from realtime.{} where log_epoch = %s and kafka_partition = %s and kafka_offset >= %s "
-            "and kafka_offset < %s and received_at >= %s and received_at < %s"
-        ).format(sql.Identifier(table.topic)),
-        (*piece, begins, ends),
-    ).rowcount
-    rows = 0
-    with connection.cursor() as cursor:
-        for records in log.read(piece.low, piece.high):
-            rows += _copy(cursor, table, [r for r in records if begins <= _time(r) < ends], piece)
-    return {"topic": table.topic, "partition": piece.partition, "rows_before": before, "rows_now": rows}
+def _rebuild_partition(
+    connection: Connection[Any], settings: Settings, mapper: Mapper, topic_day: TopicDay, reach: Reach
+) -> Report:
+    """Delete the day's rows that the log still holds, and write them again from it."""
+    topic, day = topic_day
+    end = reach.position.next_offset
+    with closing(KafkaLog(settings, topic, reach.partition)) as log:
+        if log.end < end:
+            raise TidemarkError(f"{topic}, partition {reach.partition}: expected {end} offsets, the log was cut short")
+        span = Span(reach.position.log_epoch, reach.partition, max(reach.first_offset, log.start), end)
+        before = rows.delete_of_day(connection, topic, day, span)
+        now = 0
+        with connection.cursor() as cursor:
+            for records in log.read(span.low, span.high):
+                now += _copy(cursor, topic, mapper, [r for r in records if _time(r).date() == day], span)
+    return {"topic": topic, "partition": reach.partition, "rows_before": before, "rows_now": now}
 
 
-def _copy(cursor: Any, table: Table, records: list[Record], piece: Piece) -> int:
+def _copy(cursor: Any, topic: str, mapper: Mapper, records: list[Record], span: Span) -> int:
     """Rows of the records; those that are no rows are in quarantine already, or go there now."""
-    known = cursor.execute(
-        "select kafka_offset from realtime.quarantine "
-        "where topic = %s and log_epoch = %s and kafka_partition = %s and kafka_offset = any(%s)",
-        (table.topic, piece.log_epoch, piece.partition, [record.offset for record in records]),
-    ).fetchall()
-    held = {offset for (offset,) in known}
-    mapped = table.map_records([r for r in records if r.offset not in held], piece.log_epoch, piece.partition)
-    rejects = mapped.rejects + copy_by_halves(cursor, table, mapped)
-    note_feeds(cursor, feeds_of(table.topic, mapped.rows))
-    quarantine(cursor, table.topic, piece.log_epoch, piece.partition, rejects)
-    return len(mapped.rows) + len(mapped.rejects) - len(rejects)
+    held = known_rejects(cursor, topic, span.log_epoch, span.partition, [record.offset for record in records])
+    mapped = mapper([r for r in records if r.offset not in held], span.log_epoch, span.partition)
+    refused = rows.copy_by_halves(cursor, topic, mapped.rows)
+    rejects = mapped.rejects + [Reject(mapped.records[at], REFUSED, detail) for at, detail in refused.items()]
+    rows.note_feeds(cursor, rows.feeds_of(topic, mapped.rows))
+    keep_rejects(cursor, topic, span.log_epoch, span.partition, rejects)
+    return len(mapped.rows) - len(refused)
 
 
 def _time(record: Record) -> datetime:

@@ -15,13 +15,16 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stream_shim.config import SourceEntry, TopicEntry, hide, read_destinations, read_sources, read_topics
+from stream_shim.buffer.entries import TopicEntry, read_topics
 from stream_shim.connectors import connector_of, pause
+from stream_shim.connectors.entries import SourceEntry, read_sources
+from stream_shim.destinations.entries import read_destinations
 from stream_shim.running.reports import claim, report_path, supervisor_is_gone, write_report
 from tidemark import connections
 from tidemark.errors import ConfigurationError, SourceError, StackError, TidemarkError
 from tidemark.kafka import reachable_kafka
 from tidemark.output import VisibleFormatter
+from tidemark.secrets import hide
 from tidemark.settings import Settings
 
 if TYPE_CHECKING:
@@ -74,7 +77,8 @@ def _reason_logged(settings: Settings, role: str) -> Iterator[None]:
 
 def run_connector(settings: Settings, name: str) -> None:
     """Run one source until SIGTERM: a source that is lost is connected again with back-off and jitter."""
-    from stream_shim.buffer.publisher import CONNECTOR, Publisher
+    from stream_shim.buffer.publisher import Publisher
+    from stream_shim.buffer.sink import CONNECTOR
     from stream_shim.buffer.topics import require_topics
 
     sources = read_sources(settings.sources_file)

@@ -15,16 +15,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from stream_shim.config import (
-    AlpacaSource,
-    CcxtSource,
-    DatabentoSource,
-    FeedSource,
-    PollSource,
-    read_destinations,
-    read_sources,
-    variables_of,
-)
+from stream_shim.connectors.entries import HttpSource, StreamedSource, read_sources
+from stream_shim.destinations.entries import read_destinations
 from stream_shim.running.alerts import (
     DEATHS_IN_A_ROW,
     Alerts,
@@ -38,6 +30,7 @@ from stream_shim.running.alerts import (
 from stream_shim.running.reports import SUPERVISOR, forget_reports, read_reports, report_path, write_report
 from tidemark.errors import ConfigurationError
 from tidemark.process_environment import of_a_part
+from tidemark.secrets import variables_of
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.stream")
@@ -147,11 +140,10 @@ class Supervisor:
             entry = self._wanted.get(("connector", name))
             if entry is not None:
                 causes |= causes_of_degraded(name, report, now)
-            if isinstance(entry, CcxtSource | AlpacaSource | DatabentoSource):
+            if isinstance(entry, StreamedSource):
                 causes |= causes_of_connector(name, report, entry.silence_seconds, now)
-            elif isinstance(entry, FeedSource | PollSource):
-                requests = len(entry.requests) if isinstance(entry, PollSource) else 1
-                causes |= self._polled.causes(report, entry.every_seconds, entry.timeout_seconds * requests, now)
+            elif isinstance(entry, HttpSource):
+                causes |= self._polled.causes(report, entry.every_seconds, entry.round_seconds, now)
         processors = read_reports(self._settings, "processor")
         self._earlier = [*self._earlier, processors][-GROWTH_LOOKS:]
         for name, report in processors.items():

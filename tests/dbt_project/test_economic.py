@@ -84,6 +84,32 @@ def test_a_value_that_came_by_both_lanes_is_one_observation(warehouse: Databases
     ]
 
 
+def test_events_whose_id_is_blank_are_two_and_an_event_keeps_the_words_of_its_time(warehouse: Databases) -> None:
+    """A blank id or series says as little as none; a series that is named anew renames nothing that is there."""
+    blank = {
+        "source_system": "wire", "event_publisher": "BEA", "value": 1.5, "unit": "", "description": "",
+        "log_epoch": 1, "kafka_partition": 0, "received_at": at("08 10:00:00"),
+    }  # fmt: skip
+    ids = [{"id": ""}, {"id": ""}, {"series_id": " ", "date": "2024-07-01"}, {"series_id": "", "date": "2024-07-01"}]
+    rows = [{**blank, "attributes": attributes, "kafka_offset": n} for n, attributes in enumerate(ids)]
+    warehouse.promote("economic_event_numeric", rows, "a")
+    warehouse.ingest("fred__series", [SERIES], "s")
+    warehouse.ingest("fred__observations", [observation("1", "2024-10-30")], "b")
+    warehouse.build(*EVENTS)
+    warehouse.ingest("fred__series", [SERIES | {"title": "Output"}], "t")
+    warehouse.ingest("fred__observations", [observation("2", "2024-12-19")], "c")
+    warehouse.build(*EVENTS)
+    found = "select event_key, description, is_repeat, is_latest from marts.fct_numeric_events order by 1"
+    incremental = warehouse.query("warehouse", found)
+    assert incremental == [
+        *((f"economic_event_numeric:1:0:{n}", None, False, True) for n in range(4)),
+        ("fred:GDP:2024-07-01:2024-10-30:1", "Gross Domestic Product", False, False),
+        ("fred:GDP:2024-07-01:2024-12-19:1", "Output", False, True),
+    ]
+    dbt.run(warehouse.stack.settings, ["run", "--full-refresh"])
+    assert warehouse.query("warehouse", found) == incremental
+
+
 LATEST = (
     "select value::text, is_latest from marts.fct_numeric_events where series_id = '{0}' union all "
     "select value, is_latest from marts.fct_text_events where series_id = '{0}' order by 2, 1"

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.dbt_project.conftest import Databases, level, tick
+from tests.dbt_project.conftest import Databases, at, level, tick
 from tidemark import dbt
 from tidemark.dbt import DbtError
 
@@ -150,6 +150,40 @@ def test_a_bar_whose_only_trade_turns_out_to_be_sent_again_goes(warehouse: Datab
     assert [row[0] for row in warehouse.query("warehouse", BARS)] == [
         "venue:A/B:2024-08-08T10:00Z", "venue:A/B:2024-08-09T11:00Z"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "loads", [[(1, 5, 9)], [(1,), (5,), (9,)], [(9,), (5,), (1,)], [(5, 9), (1,)]], ids=lambda loads: str(loads)
+)
+def test_a_trade_sent_again_with_another_time_is_one_bar_in_whatever_order_it_is_loaded(
+    warehouse: Databases, loads: list[tuple[int, ...]]
+) -> None:
+    """Another second, another minute, another day: the one that arrived first counts, by its place in the log."""
+    again: dict[str, Any] = {"attributes": {"id": "t1"}}
+    sent = {
+        1: tick(1, "08 10:00:01", 7, **again),
+        5: tick(5, "08 10:05:00", 7, received_at=at("08 10:00:02"), **again),
+        9: tick(9, "09 10:00:00", 7, received_at=at("09 00:00:02"), **again),
+    }
+    without = [tick(n, "08 10:00:03", 8, attributes={"id": ""}) for n in (20, 21)]
+    for number, load in enumerate(loads):
+        warehouse.promote("market_tick", [*(sent[n] for n in load), *([] if number else without)], f"load{number}")
+        warehouse.build("fct_bars_1m")
+    assert warehouse.query("warehouse", "select kafka_offset, is_resent from marts.fct_market_ticks order by 1") == [
+        (1, False), (5, True), (9, True), (20, False), (21, False)
+    ]  # fmt: skip
+    bars = "select bar_key, close, volume, trade_count from marts.fct_bars_1m"
+    assert warehouse.query("warehouse", bars) == [("venue:A/B:2024-08-08T10:00Z", Decimal(8), Decimal(3), 3)]
+
+
+def test_levels_that_name_no_snapshot_repeat_nothing_and_are_no_whole_book(warehouse: Databases) -> None:
+    """Neither in one load nor in two."""
+    bare = [dict(level(n, "", ("bid", 1), 99, "08 10:00:00", of=1)) for n in (1, 2, 3)]
+    for number, rows in enumerate((bare[:2], bare[2:])):
+        warehouse.promote("order_book_l2", rows, f"load{number}")
+        warehouse.build("fct_order_book_levels")
+    found = "select kafka_offset, is_resent, is_whole_snapshot from marts.fct_order_book_levels order by 1"
+    assert warehouse.query("warehouse", found) == [(n, False, False) for n in (1, 2, 3)]
 
 
 SOURCE = """

@@ -1,6 +1,7 @@
 """The whole demo, on recordings and without: what the databases hold is what was counted from the raw files."""
 
 import json
+import re
 import subprocess
 from collections import Counter
 from datetime import date
@@ -13,7 +14,7 @@ import pytest
 
 from loopback.session import Level, Session
 from tidemark.connections import dsn, home_kind
-from tidemark.settings import Settings
+from tidemark.settings import PROJECT, Settings
 
 PROMOTED, KEPT = date(2024, 8, 8), date(2024, 8, 9)
 TOPICS = ("market_tick", "order_book_l2", "economic_event_numeric", "economic_event_text")
@@ -112,8 +113,19 @@ def check_pasted_lines(report: dict[str, Any], environ: dict[str, str]) -> None:
     assert "BTC/USDT" in done.stdout
 
 
-def check_demo(new_stack: Any, session: Session, **environ: str) -> set[str]:
-    """Run it, compare everything; the source systems that its rows name."""
+def table_of_the_readme() -> list[tuple[str, str, list[int]]]:
+    """(stage, source, the numbers of rows) of each line of the README's table but the sum."""
+    found, stage = [], ""
+    table = (PROJECT / "README.md").read_text().partition("```text\n")[2].partition("```")[0]
+    for line in table.splitlines()[2:-1]:
+        stage = line[:11].strip() or stage
+        source, numbers = re.fullmatch(r"(.*?)((?: +[\d,]+)*)", line[11:]).groups()  # type: ignore[union-attr]
+        found.append((stage, source, [int(number.replace(",", "")) for number in numbers.split()]))
+    return found
+
+
+def check_demo(new_stack: Any, session: Session, **environ: str) -> tuple[set[str], list[dict[str, Any]]]:
+    """Run it, compare everything; the source systems that its rows name, and the report's stages."""
     done = new_stack.run("demo", "--json", **environ)
     assert done.returncode == 0, done.stderr[-4000:]
     report = json.loads(done.stdout)
@@ -124,14 +136,14 @@ def check_demo(new_stack: Any, session: Session, **environ: str) -> set[str]:
     check_events(rows, session)
     check_batch(rows, session)
     check_pasted_lines(report, new_stack.environ)
-    return source_systems(rows)
+    return source_systems(rows), report["stages"]
 
 
 @pytest.mark.timeout(600)
 def test_the_demo_without_recordings_is_all_simulated_and_every_record_is_accounted_for(
     new_stack: Any, generated: Session
 ) -> None:
-    assert check_demo(new_stack, generated) == {"simulated"}
+    assert check_demo(new_stack, generated)[0] == {"simulated"}
 
 
 @pytest.mark.recordings
@@ -140,5 +152,10 @@ def test_the_demo_replays_the_recordings_and_every_record_is_accounted_for(
     new_stack: Any, recorded: Session, recordings: Path
 ) -> None:
     assert recorded.trades["BTC/USDT"] == {PROMOTED: 9_738, KEPT: 10_166}
-    found = check_demo(new_stack, recorded, TIDEMARK_RECORDINGS=str(recordings))
+    found, stages = check_demo(new_stack, recorded, TIDEMARK_RECORDINGS=str(recordings))
     assert found == {"binance", "sec_edgar", "fred", "ecb"}
+    numbers = ("rows_in", "rows_out", "quarantined")
+    assert table_of_the_readme() == [
+        (stage["stage"], stage["source"], [stage[name] for name in numbers if stage[name] is not None])
+        for stage in stages
+    ]

@@ -17,7 +17,7 @@ from flows.account import Balance, account
 from flows.errors import AlreadyRunning, NotClosed, NotPromoted
 from flows.promote import build, only_one, stage
 from flows.running import run_flow
-from flows.trim import trim
+from realtime.trim import trim
 from tests.dbt_project.conftest import Databases
 from tests.flows.conftest import AS_OF, DAY, TOPIC, Feed
 from tests.stream_shim.conftest import until
@@ -130,8 +130,8 @@ def test_a_trim_whose_commit_was_not_answered_is_done(feed: Feed) -> None:
     promotion = stage(settings, TOPIC, DAY, datetime.now(UTC))
     assert promotion is not None
     for _ in range(2):
-        trim(settings, TOPIC, DAY, promotion)
-        trim(settings, TOPIC, DAY, None)  # a day without rows, which has no partition any more
+        trim(settings, TOPIC, DAY, promotion.promotion_id, promotion.slices)
+        trim(settings, TOPIC, DAY, None, ())  # a day without rows, which has no partition any more
     assert feed.count("realtime", "realtime.market_tick") == 0
     with pytest.raises(NotClosed, match="is not over"):
         stage(settings, TOPIC, DAY, long_ago)

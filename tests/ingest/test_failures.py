@@ -11,11 +11,12 @@ from multiprocessing.context import ForkServerContext
 
 import pytest
 
-from ingest import lake
+from ingest import lake, set_aside
 from ingest.pipeline import rebuild, run
+from ingest.set_aside import NotLoaded
 from tests.ingest.conftest import KEY, Query
 from tests.ingest.loopback import Reply, serving, zipped
-from tidemark.errors import SourceError, StackError, TidemarkError
+from tidemark.errors import SourceError, StackError
 from tidemark.settings import Settings
 
 ROWS = 12_000  # more than two batches
@@ -60,7 +61,7 @@ def test_a_refused_key_is_not_asked_with_again_and_not_shown(settings: Settings)
     refusal = Reply(f'{{"error_code":400,"error_message":"{KEY} is not registered"}}'.encode(), 400)
     with serving(lambda path, query: refusal) as source:
         at_source = settings.model_copy(update={"fred_url": source.url})
-        with pytest.raises(SourceError, match=r"HTTP 400 .*\*\*\* is not registered") as raised:
+        with pytest.raises(SourceError, match=r"HTTP 400 .*TIDEMARK_FRED_API_KEY\} is not registered") as raised:
             run(at_source, "fred")
     assert len(source.asked) == 1
     assert not raised.value.retriable
@@ -99,11 +100,18 @@ def test_a_lake_file_that_is_not_as_it_was_written_is_named(settings: Settings, 
     with serving(lambda path, query: HISTORY) as source:
         run(settings.model_copy(update={"ecb_url": source.url}), "ecb")
     (file,) = (settings.home / "lake" / "ecb" / "reference_rates").iterdir()
-    for broken in (file.read_bytes()[:-20], gzip.compress(b'{"Date": ' + b"[" * 100_000), b"no gzip"):
+    whole = file.read_bytes()
+    for broken in (whole[:-20], gzip.compress(b'{"Date": ' + b"[" * 100_000), b"no gzip"):
         file.write_bytes(broken)
-        with pytest.raises(TidemarkError, match=f"expected rows as gzipped JSON lines in .*{file.name}, received"):
-            rebuild(settings, "ecb")
-    assert warehouse("select count(*) from ingestion.ecb__reference_rates") == [(0,)]
+        report = rebuild(settings, "ecb")
+        (aside,) = report.set_aside
+        assert (aside.file, report.resources[0].rows_loaded) == (f"ecb/reference_rates/{file.name}", 0)
+        with pytest.raises(NotLoaded, match=f"expected rows as gzipped JSON lines in .*{file.name}, received"):
+            report.refuse_gaps()
+        assert warehouse("select count(*) from ingestion.ecb__reference_rates") == [(ROWS,)]
+    file.write_bytes(whole)
+    assert rebuild(settings, "ecb").set_aside == ()
+    assert set_aside.noted(settings) == []
 
 
 def test_a_failed_run_leaves_what_was_loaded_and_stores_nothing_of_its_own(
@@ -151,18 +159,20 @@ MOMENTS = {
     "before the lake has the file": "dlt.destinations.impl.filesystem.filesystem:FilesystemLoadJob.run",
     "before the lake has the manifest": "dlt.destinations.impl.filesystem.filesystem:FilesystemClient.complete_load",
     "before the rows are in the staging table": "dlt.destinations._adbc_jobs:AdbcParquetCopyJob.run",
-    "before the merge": "dlt.destinations.sql_jobs:SqlMergeFollowupJob.generate_sql",
-    "after the merge, before it is noted": "dlt.destinations.job_client_impl:SqlJobClientBase.complete_load",
+    "after the staging, before it is noted": "dlt.destinations.job_client_impl:SqlJobClientBase.complete_load",
+    "before the rows are taken over": "ingest.tables:replace_files",
+    "amid the transaction that takes them over": "ingest.tables:refuse_difference",
+    "after it": "ingest.set_aside:note",
 }
 
 
-def run_that_kills_itself(settings: Settings, moment: str) -> None:
-    """A run of `ecb` in this process, which ends when the method that the moment names is called."""
+def run_that_kills_itself(settings: Settings, moment: str, command: Callable[..., object] = run) -> None:
+    """A run or rebuild of `ecb` in this process, which ends when the method that the moment names is called."""
     module, _, path = MOMENTS[moment].partition(":")
     *outer, name = path.split(".")
     holder = reduce(getattr, outer, import_module(module))
     setattr(holder, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
-    run(settings, "ecb")
+    command(settings, "ecb")
 
 
 @pytest.fixture(scope="session")
@@ -190,3 +200,20 @@ def test_a_killed_load_that_runs_again_has_every_row_once(
         'select count(*), count(distinct "Date"), count(distinct file_name) from ingestion.ecb__reference_rates'
     )
     assert counted == [(ROWS, ROWS, 1)]
+
+
+def test_a_rebuild_that_is_killed_leaves_every_row_and_the_next_one_goes_on(
+    settings: Settings, processes: ForkServerContext, warehouse: Query
+) -> None:
+    with serving(lambda path, query: HISTORY) as source:
+        run(settings.model_copy(update={"ecb_url": source.url}), "ecb")
+    content = 'select "Date", "USD", file_name, loaded_at from ingestion.ecb__reference_rates order by 1'
+    before = warehouse(content)
+    for moment in ("before the rows are in the staging table", "amid the transaction that takes them over"):
+        killed = processes.Process(target=run_that_kills_itself, args=(settings, moment, rebuild))
+        killed.start()
+        killed.join()
+        assert killed.exitcode == -signal.SIGKILL
+        assert warehouse(content) == before
+    assert rebuild(settings, "ecb").resources[0].rows_loaded == ROWS
+    assert warehouse(content) == before

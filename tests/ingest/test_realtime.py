@@ -11,8 +11,9 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from ingest.slices import in_csv
 from ingest.sources import realtime
+from realtime import copy_out
+from realtime.slices import in_csv
 from tests.conftest import Stack
 from tests.ingest.conftest import Query
 from tidemark.categories import table_columns
@@ -69,7 +70,7 @@ def stack_(clean_realtime: Stack) -> Stack:
 def promote(settings: Settings, topic: str, promotion_id: str) -> tuple[str, int]:
     """Copy and load; all three places must hold the same."""
     path, held = realtime.copy_day_to_lake(settings, topic, DAY, promotion_id)
-    assert realtime.slices_in_realtime(settings, topic, DAY) == held
+    assert copy_out.day_slices(settings, topic, DAY) == held
     assert realtime.slices_in_lake(settings, path) == held
     rows = realtime.load_day(settings, topic, path)
     assert realtime.slices_in_ingestion(settings, topic, path) == held
@@ -108,7 +109,7 @@ def test_slices_are_told_apart_by_epoch_and_partition_and_hold_the_day_alone(sta
     add(stack_, "market_tick", *(tick(offset, epoch=e, partition=p) for e, p in places for offset in (7, 9, 8)))
     add(stack_, "market_tick", tick(10, at=NOON + timedelta(days=1)))
     promote(settings, "market_tick", "p1")
-    found = realtime.slices_in_realtime(settings, "market_tick", DAY)
+    found = copy_out.day_slices(settings, "market_tick", DAY)
     assert [(s.log_epoch, s.kafka_partition, s.row_count, s.first_offset, s.last_offset) for s in found] == [
         (epoch, partition, 3, 7, 9) for epoch, partition in places
     ]
@@ -158,7 +159,7 @@ def test_a_copy_that_fails_leaves_no_file_of_that_name(
 ) -> None:
     add(stack_, "market_tick", tick(1))
     failing = sql.SQL("copy (select 1 / (n - 5000) from generate_series(1, 9000) as n) to stdout").format()
-    monkeypatch.setattr(realtime, "_copy_out", lambda topic, partition: failing)
+    monkeypatch.setattr(copy_out, "_copy_out", lambda topic, partition: failing)
     with pytest.raises(psycopg.errors.DivisionByZero):
         realtime.copy_day_to_lake(settings, "market_tick", DAY, "p1")
     assert list((settings.home / "lake" / "realtime" / "market_tick").glob("*.csv.gz")) == []
@@ -166,8 +167,8 @@ def test_a_copy_that_fails_leaves_no_file_of_that_name(
 
 def test_a_day_without_a_partition_holds_nothing_and_cannot_be_copied(stack_: Stack, settings: Settings) -> None:
     day = date(1999, 1, 1)
-    assert realtime.slices_in_realtime(settings, "market_tick", day) == []
-    with pytest.raises(TidemarkError, match=r"realtime\.market_tick for 1999-01-01"):
+    assert copy_out.day_slices(settings, "market_tick", day) == []
+    with pytest.raises(TidemarkError, match="market_tick in realtime for 1999-01-01"):
         realtime.copy_day_to_lake(settings, "market_tick", day, "p1")
 
 

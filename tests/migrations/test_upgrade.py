@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from stream_shim.buffer.publisher import Datum, Publisher
+from stream_shim.buffer.encoding import Datum
+from stream_shim.buffer.publisher import Publisher
 from tests.conftest import Stack, new_home, new_settings
 from tests.migrations.restoring import restore
 from tests.migrations.sent import AT, NOT_ROWS, WAITING

@@ -16,8 +16,8 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import UnknownTopicOrPartitionError
 
+from stream_shim.buffer.entries import read_topics
 from stream_shim.buffer.topics import ensure_topics
-from stream_shim.config import read_topics
 from tests.conftest import Stack
 from tidemark.categories import CATEGORIES
 from tidemark.credentials import KAFKA_ADMINISTRATOR

@@ -12,7 +12,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from stream_shim.buffer.publisher import Publisher
 from stream_shim.buffer.topics import ensure_topics
-from stream_shim.config import SourceEntry, read_sources
+from stream_shim.connectors.entries import SourceEntry, read_sources
 from stream_shim.running.runner import connect_until
 from tidemark.categories import CATEGORIES
 from tidemark.credentials import KAFKA_ADMINISTRATOR
@@ -36,7 +36,7 @@ class Wire:
     start: dict[TopicPartition, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        from stream_shim.config import read_topics
+        from stream_shim.buffer.entries import read_topics
 
         ensure_topics(self.settings, read_topics(self.settings.topics_file))
         with self._consumer() as consumer:

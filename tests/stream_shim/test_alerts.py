@@ -95,6 +95,12 @@ def threads_that_post() -> list[threading.Thread]:
     return found
 
 
+def test_a_post_names_the_page_that_says_what_mends_its_cause(webhook: tuple[str, list[dict[str, Any]]]) -> None:
+    url, posts = webhook
+    Alerts(Settings(alert_webhook=SecretStr(url))).update({"silent source binance": "why", "no such kind": "why"})
+    assert [post["runbook"] for post in posts] == ["docs/runbook/silent-source.md", ""]
+
+
 def test_a_webhook_that_hangs_keeps_nobody_waiting_and_gets_the_latest_causes() -> None:
     posts: list[str] = []
     answers = threading.Event()

@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from stream_shim.config import fill, read_destinations, read_sources, read_topics
+from stream_shim.buffer.entries import read_topics
+from stream_shim.connectors.entries import read_sources
+from stream_shim.destinations.entries import read_destinations
+from tidemark.categories import CATEGORIES, required_fields
 from tidemark.errors import ConfigurationError
+from tidemark.secrets import fill
 from tidemark.settings import Settings
 
 WRONG = {
@@ -80,6 +84,21 @@ def test_a_wrong_destination_is_refused(text: str, said: str, tmp_path: Path) ->
 
 
 def test_a_topic_that_is_no_category_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "t.yml").write_text("binance_trades: {schema: {}, mapping: {price: price}}\n")
+    (tmp_path / "t.yml").write_text("binance_trades: {partitions: 1}\n")
     with pytest.raises(ConfigurationError, match="market_tick"):
+        read_topics(tmp_path / "t.yml")
+
+
+def test_a_topic_renames_columns_of_its_category_and_its_schema_follows(tmp_path: Path) -> None:
+    text = "".join(f"{topic}: {{}}\n" for topic in CATEGORIES if topic != "market_tick")
+    (tmp_path / "t.yml").write_text(
+        text + "market_tick: {rename: {size: quantity}, attributes: {fee: {type: number}}}\n"
+    )
+    entry = read_topics(tmp_path / "t.yml")["market_tick"]
+    assert entry.mapping == {name: name for name in required_fields("market_tick")} | {"size": "quantity"}
+    assert entry.schema["required"] == list(entry.mapping.values())
+    assert entry.schema["properties"]["quantity"] == {"type": "number"}
+    assert entry.schema["properties"]["attributes"]["properties"] == {"fee": {"type": "number"}}
+    (tmp_path / "t.yml").write_text(text + "market_tick: {rename: {amount: quantity}}\n")
+    with pytest.raises(ConfigurationError, match=r"market_tick\.rename: expected columns of .*received \['amount'\]"):
         read_topics(tmp_path / "t.yml")

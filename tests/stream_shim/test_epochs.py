@@ -5,8 +5,8 @@ from typing import Any
 
 from kafka import KafkaAdminClient, TopicPartition
 
+from stream_shim.buffer.entries import read_topics
 from stream_shim.buffer.topics import ensure_topics
-from stream_shim.config import read_topics
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.credentials import KAFKA_ADMINISTRATOR
 from tidemark.kafka import kafka_client

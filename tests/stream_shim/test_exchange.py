@@ -14,7 +14,7 @@ from loopback.binance_replay import Accident
 from loopback.serving import Servers, serving
 from loopback.session import Session, open_session
 from loopback.source_server import Fault
-from stream_shim.config import SourceEntry
+from stream_shim.connectors.entries import SourceEntry
 from stream_shim.running import runner
 from tests.conftest import Stack
 from tests.stream_shim.conftest import until

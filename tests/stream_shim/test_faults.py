@@ -17,8 +17,8 @@ import psutil
 import psycopg
 import pytest
 
+from stream_shim.buffer.entries import read_topics
 from stream_shim.buffer.topics import ensure_topics
-from stream_shim.config import read_topics
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.settings import Settings
 from tidemark.stack import local

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from stream_shim.buffer.entries import read_topics
 from stream_shim.buffer.topics import ensure_topics
-from stream_shim.config import read_topics
 from tests.conftest import Stack
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.stack import local

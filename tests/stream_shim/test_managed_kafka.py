@@ -18,9 +18,11 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import UserScramCredentialUpsertion
 from pydantic import SecretStr
 
-from stream_shim.buffer.publisher import Datum, Publisher
+from stream_shim.buffer.encoding import Datum
+from stream_shim.buffer.entries import read_topics
+from stream_shim.buffer.publisher import Publisher
 from stream_shim.buffer.topics import ensure_topics
-from stream_shim.config import DestinationEntry, read_topics
+from stream_shim.destinations.entries import DestinationEntry
 from stream_shim.destinations.kafka import KafkaDestination
 from stream_shim.processor.destination import NotTaken, Segment
 from stream_shim.processor.records import Record

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_shim.config import read_topics
+from stream_shim.buffer.entries import read_topics
 from stream_shim.processor.mapping import MAX_VALUE_BYTES, Mapped, build_mapper
 from stream_shim.processor.records import Record
 from tests.stream_shim.conftest import tick

@@ -11,7 +11,7 @@ from loopback.binance_replay import Accident
 from loopback.serving import serving
 from loopback.session import Session, open_session
 from stream_shim.buffer.health import Health
-from stream_shim.config import SourceEntry
+from stream_shim.connectors.entries import SourceEntry
 from stream_shim.connectors.symbols import Blame, resolve
 from stream_shim.running import runner
 from stream_shim.sources import preview

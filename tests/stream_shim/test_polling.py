@@ -13,7 +13,8 @@ import pytest
 from loopback.serving import Servers, serving
 from loopback.session import Session, open_session
 from loopback.source_server import Fault
-from stream_shim.config import FeedSource, PollSource
+from stream_shim.connectors.cursor import Cursor
+from stream_shim.connectors.entries import FeedSource, PollSource
 from stream_shim.connectors.feed import parse_feed
 from stream_shim.connectors.poll import parse_record, parse_records
 from stream_shim.running import runner
@@ -120,8 +121,8 @@ def test_an_unchanged_feed_is_asked_for_conditionally_and_not_parsed(wire: Wire,
         entry = edgar_entry(wire, servers, "edgar_conditional")
         with wire.connected(entry):
             until(lambda: servers.edgar.polls_served > 6, "polls after the last recorded one")
-        cursor = json.loads((wire.settings.home / "cursors" / "edgar_conditional.json").read_text())
-        (validators,) = cursor["validators"].values()
+        with Cursor.open(wire.settings, entry) as cursor:
+            validators = cursor.conditions("")
         url = entry.url
         again = httpx.get(url, headers={"User-Agent": CALLER, **validators})
     assert set(validators) == {"If-None-Match", "If-Modified-Since"}

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from stream_shim.repairs import quarantine
-from stream_shim.repairs.quarantine import Wanted
+from realtime.quarantine import Wanted, drop, summary
+from stream_shim.repairs.quarantine import retry
 from tests.stream_shim.conftest import Lane, tick, until
 
 
@@ -19,7 +19,7 @@ def with_rejects(lane: Lane) -> Lane:
 
 
 def test_they_are_counted_by_topic_and_reason(with_rejects: Lane) -> None:
-    found = quarantine.summary(with_rejects.settings, Wanted())
+    found = summary(with_rejects.settings, Wanted())
     assert [(row["topic"], row["reason"], row["records"]) for row in found] == [
         ("market_tick", "not_json", 2), ("market_tick", "wrong_type", 1),
     ]  # fmt: skip
@@ -40,8 +40,8 @@ def test_a_record_that_is_a_row_by_now_leaves_quarantine_with_its_identity(with_
     identity = "log_epoch, kafka_partition, kafka_offset, received_at"
     waits = lane.query(f"select {identity} from realtime.quarantine where kafka_offset = 3")
     lane.execute("update realtime.quarantine set payload = %s where kafka_offset = 3", good)
-    assert quarantine.retry(lane.settings, Wanted()) == (1, 2)
-    assert quarantine.retry(lane.settings, Wanted()) == (0, 2)
+    assert retry(lane.settings, Wanted()) == (1, 2)
+    assert retry(lane.settings, Wanted()) == (0, 2)
     assert lane.query("select kafka_offset from realtime.market_tick order by 1") == [(0,), (3,), (4,)]
     row = lane.query(f"select {identity}, price from realtime.market_tick where kafka_offset = 3")
     assert row == [(*waits[0], tick(3)["price"])]
@@ -51,8 +51,8 @@ def test_a_record_that_is_a_row_by_now_leaves_quarantine_with_its_identity(with_
 
 def test_a_dropped_record_stays_and_counts_as_dropped(with_rejects: Lane) -> None:
     lane = with_rejects
-    assert quarantine.drop(lane.settings, Wanted(identity="market_tick:1:0:1")) == 1
-    assert quarantine.drop(lane.settings, Wanted(identity="market_tick:1:0:1")) == 0
+    assert drop(lane.settings, Wanted(identity="market_tick:1:0:1")) == 1
+    assert drop(lane.settings, Wanted(identity="market_tick:1:0:1")) == 0
     assert lane.query(
         "select kafka_offset, dropped_by is not null from realtime.quarantine where dropped_at is not null"
     ) == [(1, True)]

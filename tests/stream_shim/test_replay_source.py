@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from stream_shim.config import SourceEntry
+from realtime.positions import LogState
+from stream_shim.connectors.entries import SourceEntry
 from stream_shim.destinations.lake import LakeDestination
 from stream_shim.processor.destination import Segment
-from stream_shim.processor.epochs import LogState
 from stream_shim.processor.records import Record
 from tests.conftest import Stack
 from tests.stream_shim.conftest import tick, until

@@ -18,7 +18,8 @@ from kafka.admin import (
 from kafka.errors import TopicAuthorizationFailedError
 
 from flows.closing import log_ends
-from stream_shim.buffer.publisher import Datum, Publisher
+from stream_shim.buffer.encoding import Datum
+from stream_shim.buffer.publisher import Publisher
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.access import kafka as access
 from tidemark.credentials import KAFKA_ADMINISTRATOR

@@ -141,7 +141,7 @@ def test_an_edited_entry_takes_effect_while_the_other_source_runs_on(
         until(lambda: units(lane) >= {"filing", "before"}, "rows of both sources", 120)
         first = connector_pids(sources_file)
         until(lambda: servers.edgar.requests > 12, "polls that bring nothing new")
-        (lane.settings.home / "cursors" / "second.json").unlink()  # so that there is something to send again
+        (lane.settings.home / "cursors" / "second.sqlite").unlink()  # so that there is something to send again
         sources_file.write_text(sources_file.read_text().replace("unit: before", "unit: after"))
         until(lambda: "after" in units(lane), "rows by the edited entry", 120)
         second = connector_pids(sources_file)

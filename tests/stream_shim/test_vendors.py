@@ -10,9 +10,9 @@ import databento_dbn as dbn
 import msgpack
 import pytest
 
-from stream_shim.config import SourceEntry
 from stream_shim.connectors import connector_of
 from stream_shim.connectors.alpaca import parse_trade
+from stream_shim.connectors.entries import SourceEntry
 from stream_shim.running import runner
 from tests.conftest import Stack
 from tests.stream_shim.conftest import until

@@ -1,11 +1,14 @@
 """Settings: read from the environment alone; a wrong one is named; the page lists them all."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import Stack
 from tidemark import configuration
+from tidemark.connections import lake_url
 from tidemark.errors import ConfigurationError
-from tidemark.settings import load
+from tidemark.settings import Settings, load
 
 
 def test_the_page_lists_every_setting_as_it_is() -> None:
@@ -27,6 +30,31 @@ def test_a_value_that_is_no_json_is_said_with_its_variable(monkeypatch: pytest.M
 def test_an_empty_variable_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEMARK_REALTIME_URL", "")
     assert load().realtime_url is None
+
+
+def test_a_home_folder_is_expanded_in_every_path_that_a_variable_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    paths = [name for name, field in Settings.model_fields.items() if field.annotation in {Path, Path | None}]
+    assert {"home", "cache", "kafka_ca_file", "people_file", "recordings"} <= set(paths)
+    for name in paths:
+        monkeypatch.setenv(f"TIDEMARK_{name.upper()}", f"~/{name}")
+    assert {name: getattr(load(), name) for name in paths} == {name: tmp_path / name for name in paths}
+    for url in ("~/lake", "file://~/lake", f"file://localhost{tmp_path}/lake", f"{tmp_path}/x/../lake/"):
+        monkeypatch.setenv("TIDEMARK_LAKE_URL", url)
+        assert lake_url(load()) == f"file://{tmp_path}/lake"
+
+
+@pytest.mark.parametrize("variable", ["TIDEMARK_HOME", "TIDEMARK_LAKE_URL"])
+def test_a_home_folder_of_nobody_is_said_with_its_variable(variable: str, stack: Stack) -> None:
+    done = stack.run("env", "--json", **{variable: "~no-such-user/x"})
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"tidemark: {variable}: ")
+
+
+def test_the_cache_is_in_the_home_folder_by_default() -> None:
+    assert load().cache == Path.home() / ".cache" / "tidemark"
 
 
 def test_a_setting_that_holds_a_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:

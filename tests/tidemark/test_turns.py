@@ -4,6 +4,7 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
+from realtime.tables import TURNS
 from tests.conftest import Stack
 from tidemark import turns
 
@@ -27,12 +28,12 @@ def test_those_who_share_a_turn_hold_it_together_and_keep_others_out(stack: Stac
     ):
         other.execute("insert into realtime.turn values ('probe') on conflict do nothing")
         other.commit()
-        turns.take(one, "probe", 1, shared=True)
-        turns.take(two, "probe", 1, shared=True)
+        turns.take(one, "probe", 1, shared=True, table=TURNS)
+        turns.take(two, "probe", 1, shared=True, table=TURNS)
         before = other.execute("show lock_timeout").fetchone()
         both = ", ".join(f"pid {pid} of stream_writer" for pid in sorted((one.info.backend_pid, two.info.backend_pid)))
         with pytest.raises(turns.TurnTaken, match=rf"\(one of {both}\): wait for it$"):
-            turns.take(other, "probe", 0.2)
+            turns.take(other, "probe", 0.2, table=TURNS)
         assert other.execute("show lock_timeout").fetchone() == before
 
 

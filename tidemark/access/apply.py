@@ -1,4 +1,4 @@
-"""Bring the servers of both databases to what Tidemark needs: databases, roles, entry, migrations, days ahead."""
+"""Bring the servers of both databases to what Tidemark needs: databases, roles, entry, migrations."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -9,7 +9,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import DuplicateDatabase, InternalError_, LockNotAvailable, UniqueViolation
 from psycopg.sql import SQL, Identifier, Literal
 
-from tidemark.access import days, people
+from tidemark.access import people
 from tidemark.access.people import PeopleLimits
 from tidemark.connections import (
     DATABASES,
@@ -133,10 +133,7 @@ def _let_in(
 
 
 def _migrate(settings: Settings, connection: psycopg.Connection, database: Database, report: Report) -> list[Migration]:
-    migrated = Runner(connection, database, lambda: lane.writers(connection, settings.home), report).migrate()
-    if database == "realtime":
-        days.make_ahead(connection)
-    return migrated
+    return Runner(connection, database, lambda: lane.writers(connection, settings.home), report).migrate()
 
 
 def _one_line(error: psycopg.Error) -> str:

@@ -1,7 +1,8 @@
 """The migration files: `<room>/migrations/<database>/NNNN_what_it_does.sql`, found by the rooms' entry points.
 
 The comment lines at a file's head may say `-- no transaction: <reason>` or `-- lane stopped: <reason>`.
-`baseline.sql` beside them says what a database has that was made before there was a table of what was applied.
+`baseline.sql` beside them says what a database has that was made before there was a table of what was applied;
+`each_up.sql` is run by every `up`, after what is new.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from tidemark.connections import Database
 from tidemark.errors import StackError
 
 GROUP = "tidemark.migrations"
-BASELINE = "baseline.sql"
+BASELINE, EACH_UP = "baseline.sql", "each_up.sql"
 _NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _DIRECTIVE = re.compile(r"-- (no transaction|lane stopped): (\S.*)")
 
@@ -52,7 +53,7 @@ def read(database: Database, rooms: Mapping[str, Path]) -> list[Migration]:
     for room, folder in rooms.items():
         numbers: dict[int, str] = {}
         for path in sorted((folder / database).glob("*.sql")):
-            if path.name == BASELINE:
+            if path.name in (BASELINE, EACH_UP):
                 continue
             migration = _read_file(room, path)
             other = numbers.setdefault(migration.number, migration.name)
@@ -64,7 +65,16 @@ def read(database: Database, rooms: Mapping[str, Path]) -> list[Migration]:
 
 def baselines(database: Database, rooms: Mapping[str, Path]) -> dict[str, str]:
     """Room to the query of its baseline, where it has one: a row of the number and of what says so."""
-    paths = {room: folder / database / BASELINE for room, folder in rooms.items()}
+    return _texts(database, rooms, BASELINE)
+
+
+def each_up(database: Database, rooms: Mapping[str, Path]) -> dict[str, str]:
+    """Room to what every `up` does after the migrations, where there is anything."""
+    return _texts(database, rooms, EACH_UP)
+
+
+def _texts(database: Database, rooms: Mapping[str, Path], name: str) -> dict[str, str]:
+    paths = {room: folder / database / name for room, folder in rooms.items()}
     return {room: path.read_text() for room, path in paths.items() if path.exists()}
 
 

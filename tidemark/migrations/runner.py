@@ -67,10 +67,17 @@ class Runner:
         it was applied, where the lane must be stopped first, where a lock is not to be had, or where Postgres refuses.
         """
         rooms = files.folders() if rooms is None else rooms
-        known = files.read(self.database, rooms)
+        migrated = self._apply_new(files.read(self.database, rooms), files.baselines(self.database, rooms))
+        for text in files.each_up(self.database, rooms).values():
+            with self.connection.transaction():
+                self.connection.execute(text.encode())
+                self.connection.execute("reset role")
+        return migrated
+
+    def _apply_new(self, known: Sequence[Migration], baselines: Mapping[str, str]) -> list[Migration]:
         self.connection.execute("set statement_timeout = 0")
         self.connection.execute("select set_config('lock_timeout', %s, false)", (f"{LOCK_SECONDS * 1000:.0f}",))
-        self._ensure_table(known, files.baselines(self.database, rooms))
+        self._ensure_table(known, baselines)
         applied = self._applied()
         pending = _pending(self.database, known, applied)
         if not applied:  # an empty database: nothing waits, and nothing is news

@@ -30,7 +30,7 @@ def coordinates(path: str) -> tuple[str, str, str]:
 
 def class_path(settings: Settings, lock: Path = LOCK) -> list[Path]:
     """Every jar of the lock, there and verified; what is missing or damaged is fetched."""
-    folder = settings.cache.expanduser() / "maven"
+    folder = settings.cache / "maven"
     wanted = parse_lock(lock.read_text())
     missing = [path for path, digest in wanted.items() if _sha256(folder / path) != digest]
     if missing:

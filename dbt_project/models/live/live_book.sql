@@ -32,7 +32,7 @@ final as (
                     levels.source_system,
                     levels.symbol,
                     levels.side,
-                    levels.attributes ->> 'snapshot_id' as snapshot_id,
+                    {{ blank_to_null("(levels.attributes ->> 'snapshot_id')") }} as snapshot_id,
                     levels.level,
                     levels.price,
                     levels.size,

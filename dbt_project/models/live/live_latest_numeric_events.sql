@@ -6,7 +6,7 @@ events as (
     select
         source_system,
         event_publisher,
-        attributes ->> 'series_id' as series_id,
+        {{ blank_to_null("(attributes ->> 'series_id')") }} as series_id,
         unit,
         description,
         value,

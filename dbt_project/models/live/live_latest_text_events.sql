@@ -36,8 +36,8 @@ final as (
                     events.description,
                     events.attributes ->> 'link' as link,
                     coalesce(
-                        events.attributes ->> 'id',
-                        (events.attributes ->> 'series_id')
+                        {{ blank_to_null("(events.attributes ->> 'id')") }},
+                        {{ blank_to_null("(events.attributes ->> 'series_id')") }}
                         || ':'
                         || (events.attributes ->> 'date'),
                         events.log_epoch
@@ -47,10 +47,10 @@ final as (
                         || events.kafka_offset
                     ) as entry,
                     -- What tells an id from a series and its date that read the same.
-                    events.attributes ->> 'id' is not null as is_id,
+                    {{ blank_to_null("(events.attributes ->> 'id')") }} is not null as is_id,
                     case
-                        when events.attributes ->> 'id' is null
-                            then events.attributes ->> 'series_id'
+                        when {{ blank_to_null("(events.attributes ->> 'id')") }} is null
+                            then {{ blank_to_null("(events.attributes ->> 'series_id')") }}
                     end as series_id,
                     events.log_epoch,
                     events.kafka_offset,

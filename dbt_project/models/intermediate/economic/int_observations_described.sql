@@ -12,12 +12,15 @@ series as (
 
 ),
 
--- What FRED said last about each series.
-latest_series as (
+-- What FRED said of each series, and until when: an event has the words of its time, whichever came later.
+described as (
 
-    select distinct on (series_id) *
+    select
+        *,
+        lead(loaded_at, 1, 'infinity') over (
+            partition by series_id order by loaded_at, file_name
+        ) as described_until
     from series
-    order by series_id asc, loaded_at desc, file_name desc
 
 ),
 
@@ -34,8 +37,8 @@ final as (
         observations.source_system,
         'Federal Reserve Bank of St. Louis' as event_publisher,
         observations.series_id,
-        latest_series.unit,
-        latest_series.title as description,
+        described.unit,
+        described.title as description,
         observations.load_id,
         observations.file_name,
         case when observations.value is null then observations.value_text end as text_value,
@@ -50,7 +53,11 @@ final as (
         null::timestamptz as received_at,
         observations.loaded_at
     from observations
-    left join latest_series on observations.series_id = latest_series.series_id
+    left join described
+        on
+            observations.series_id = described.series_id
+            and observations.loaded_at >= described.loaded_at
+            and observations.loaded_at < described.described_until
 
 )
 

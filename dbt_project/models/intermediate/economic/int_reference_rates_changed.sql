@@ -28,7 +28,8 @@ arrived as (
 ),
 
 -- A load is the whole history: what it lacks is withdrawn. Not so where a date could not be read (which
--- int_bad_casts_counted counts): nobody knows which day it was.
+-- int_bad_casts_counted counts): nobody knows which day it was. Nor where it arrived after its time (its id, in seconds
+-- since 1970): newer ones were there before it, and it knows nothing of their days.
 loads as (
 
     select
@@ -36,7 +37,12 @@ loads as (
         load_id,
         file_name,
         loaded_at,
-        bool_and(reference_date is not null) as is_whole
+        bool_and(reference_date is not null)
+        and coalesce(
+            loaded_at
+            < to_timestamp({{ cast_text("load_id", "double precision") }}) + interval '1 second',
+            true
+        ) as is_whole
     from arrived
     group by source_system, load_id, file_name, loaded_at
 

@@ -1,7 +1,7 @@
 """What two places hold of the same rows, in a form to compare: counts, offsets and one checksum a slice.
 
-A row's digest is the first 64 bits of the md5 of its texts, joined by the unit separator. A slice's checksum is the
-sum of its digests modulo 2^64: the order of rows does not matter, and SQL and Python compute the same number.
+A row's digest is the first 64 bits of the md5 of its texts, joined by the unit separator. The checksum of rows is the
+sum of their digests modulo 2^64: their order does not matter, and SQL and Python compute the same number.
 """
 
 import csv
@@ -15,7 +15,11 @@ from psycopg import sql
 
 IDENTITY = ("log_epoch", "kafka_partition", "kafka_offset")
 _SEPARATOR = "\x1f"
-_MODULUS = 1 << 64
+MODULUS = 1 << 64
+# Of the rows of a query whose column `digest` is the digest.
+SQL_CHECKSUM = sql.SQL("mod(mod(sum(digest), {modulus}) + {modulus}, {modulus})::text").format(
+    modulus=sql.Literal(MODULUS)
+)
 
 _QUERY = sql.SQL("""
     select
@@ -24,15 +28,8 @@ _QUERY = sql.SQL("""
         count(*),
         min(kafka_offset::bigint),
         max(kafka_offset::bigint),
-        mod(mod(sum(digest), {modulus}) + {modulus}, {modulus})::text
-    from (
-        select
-            log_epoch,
-            kafka_partition,
-            kafka_offset,
-            ('x' || left(md5(concat_ws({separator}, {texts})), 16))::bit(64)::bigint as digest
-        from {rows}
-    ) as digests
+        {checksum}
+    from (select log_epoch, kafka_partition, kafka_offset, {digest} as digest from {rows}) as digests
     group by 1, 2
     order by 1, 2
 """)
@@ -50,14 +47,30 @@ class Slice:
     checksum: str
 
 
+def sql_digest(texts: Sequence[sql.Composable]) -> sql.Composed:
+    """A row's digest as a signed number, where `texts` gives each column's text; none of them is null."""
+    return sql.SQL("('x' || left(md5(concat_ws({}, {})), 16))::bit(64)::bigint").format(
+        sql.Literal(_SEPARATOR), sql.SQL(", ").join(texts)
+    )
+
+
+def digest(texts: Iterable[str]) -> int:
+    """The digest of a row of these texts, not negative."""
+    return int.from_bytes(md5(_SEPARATOR.join(texts).encode(), usedforsecurity=False).digest()[:8], "big")
+
+
+def checksum(total: int) -> str:
+    """The checksum of rows whose digests have this sum."""
+    return str(total % MODULUS)
+
+
 def in_database(
     database: psycopg.Connection[Any], rows: sql.Composable, texts: Sequence[sql.Composable]
 ) -> list[Slice]:
     """The slices of `rows` (what can follow `from`), where `texts` gives each column's text in the file's order."""
     query = _QUERY.format(
-        modulus=sql.Literal(_MODULUS),
-        separator=sql.Literal(_SEPARATOR),
-        texts=sql.SQL(", ").join(sql.SQL("coalesce({}, '')").format(text) for text in texts),
+        checksum=SQL_CHECKSUM,
+        digest=sql_digest([sql.SQL("coalesce({}, '')").format(text) for text in texts]),
         rows=rows,
     )
     return [Slice(*found) for found in database.execute(query).fetchall()]
@@ -70,14 +83,13 @@ def in_csv(lines: Iterable[str]) -> list[Slice]:
     at_epoch, at_partition, at_offset = (header.index(name) for name in IDENTITY)
     found: dict[tuple[int, int], list[int]] = {}  # rows, first offset, last offset, sum of digests
     for row in table:
-        digest = md5(_SEPARATOR.join(row).encode(), usedforsecurity=False).digest()
         offset = int(row[at_offset])
         here = found.setdefault((int(row[at_epoch]), int(row[at_partition])), [0, offset, offset, 0])
         here[0] += 1
         here[1] = min(here[1], offset)
         here[2] = max(here[2], offset)
-        here[3] += int.from_bytes(digest[:8], "big")
+        here[3] += digest(row)
     return [
-        Slice(epoch, partition, rows, first, last, str(total % _MODULUS))
+        Slice(epoch, partition, rows, first, last, checksum(total))
         for (epoch, partition), (rows, first, last, total) in sorted(found.items())
     ]

@@ -1,0 +1,96 @@
+"""What the polling kinds share: of an answer, what is new or revised is sent, and marked once Kafka has it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from stream_shim.buffer.encoding import Datum, Unsendable
+from stream_shim.buffer.publisher import Publisher
+from stream_shim.connectors.cursor import Cursor, short
+
+PART = 10_000  # records between two looks at who wants to end it
+# What is marked at once, of a large answer: identities come in no order, so each commit writes most of the cursor anew.
+COMMITS = 10
+Record = TypeVar("Record")
+
+
+class Reading(NamedTuple, Generic[Record]):
+    """How the records of an answer are read.
+
+    `identity` tells a record from the others, None where it lacks that; `value` says whether it was revised. `message`
+    is the record as it came, and `make` its datum: Unsendable says why there is none.
+    """
+
+    identity: Callable[[Record], str | None]
+    value: Callable[[Record], Any]
+    message: Callable[[Record], Any]
+    make: Callable[[Record], Datum]
+
+
+async def send_new(publisher: Publisher, cursor: Cursor, records: Sequence[Record], reading: Reading[Record]) -> None:
+    """Send what the cursor does not know; each that is no record is counted once, until its entry changes.
+
+    Where records of the answer share an identity and differ, each value of it is sent once: there is no last one.
+    """
+    keys = [None if identity is None else short(identity) for identity in map(reading.identity, records)]
+    shared = _shared(keys, records, reading) if len(set(keys)) < len(keys) else set()
+    sent: dict[bytes, bytes] = {}
+    for start in range(0, len(records), PART):
+        part = list(zip(keys[start : start + PART], records[start : start + PART], strict=True))
+        _send(publisher, cursor, part, reading, shared, sent)
+        if len(sent) >= max(PART, len(records) // COMMITS):
+            _keep(publisher, cursor, sent)
+        await asyncio.sleep(0)
+    _keep(publisher, cursor, sent)
+
+
+def _keep(publisher: Publisher, cursor: Cursor, sent: dict[bytes, bytes]) -> None:
+    """Mark what was sent, once Kafka has it. A process that is killed before sends it again."""
+    publisher.flush()
+    cursor.mark_sent(sent)
+    cursor.commit()
+    sent.clear()
+
+
+def _shared(keys: Sequence[bytes | None], records: Sequence[Record], reading: Reading[Record]) -> set[bytes]:
+    """The identities that have several values in one answer."""
+    values: dict[bytes, bytes] = {}
+    return {
+        key
+        for key, value in zip(keys, map(short, map(reading.value, records)), strict=True)
+        if key is not None and values.setdefault(key, value) != value
+    }
+
+
+def _send(  # noqa: PLR0917 - what is sent, then how it is read
+    publisher: Publisher,
+    cursor: Cursor,
+    part: Sequence[tuple[bytes | None, Record]],
+    reading: Reading[Record],
+    shared: set[bytes],
+    sent: dict[bytes, bytes],
+) -> None:
+    """Send of some records those that are new, and note them in `sent`."""
+    known = cursor.sent_values([key for key, _ in part if key is not None])
+    for key, record in part:
+        value = short(reading.value(record))
+        if key in shared and (sent.get(key) or known.get(key)) != value:
+            key = short(key + value)  # noqa: PLW2901 - the value belongs to what tells it apart
+            known |= cursor.sent_values([key])
+        if key is not None and (sent.get(key) or known.get(key)) == value:
+            continue
+        if cursor.was_rejected(reading.message(record)):
+            continue
+        if _is_sent(publisher, record, reading) and key is not None:
+            sent[key] = value
+        else:
+            cursor.mark_rejected(reading.message(record))
+
+
+def _is_sent(publisher: Publisher, record: Record, reading: Reading[Record]) -> bool:
+    try:
+        datum = reading.make(record)
+    except Unsendable as why:
+        publisher.reject(str(why), reading.message(record))
+        return False
+    return publisher.send(datum)

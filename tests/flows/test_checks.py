@@ -1,0 +1,217 @@
+"""`tidemark check --deep`: what was broken on purpose is found, in its table and by its identity."""
+
+import gzip
+import json
+import shutil
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from catalog import stored
+from catalog.check import failures
+from flows import checks, promote
+from ingest import pipeline
+from tests.conftest import Stack
+from tests.dbt_project.conftest import Databases, at, level, tick
+from tests.ingest.conftest import KEY
+from tests.ingest.loopback import Query, Reply, serving, zipped
+from tidemark import dbt
+from tidemark.categories import CATEGORIES
+from tidemark.errors import ConfigurationError
+
+PLACE = {"log_epoch": 1, "kafka_partition": 0}
+LEFT, STAGED = date(2024, 8, 8), date(2024, 8, 9)
+
+
+def event(offset: int, value: Any, description: str) -> dict[str, Any]:
+    """A release of a wire service, with an id of its own."""
+    return {
+        "source_system": "wire", "event_publisher": "BEA", "value": value, "unit": "", "description": description,
+        "attributes": {"id": f"e{offset}"}, "kafka_offset": offset, "received_at": at("08 12:00:00"), **PLACE,
+    }  # fmt: skip
+
+
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "market_tick": [
+        *(tick(n, f"08 10:0{n}:01", 100 + n) for n in range(4)),
+        tick(4, "08 10:09:00", 5, attributes={"id": "t1"}),  # t1 again, at another time
+        *(tick(n, f"09 10:0{n}:01", 100 + n) for n in range(5, 8)),
+    ],
+    "order_book_l2": [dict(level(n, "s", ("bid", n), 99 - n, "08 10:00:00", of=8)) for n in range(1, 9)],
+    "economic_event_numeric": [event(n, n / 10, "GDP") for n in range(3)],
+    "economic_event_text": [event(n, f"filing {n}", "10-K") for n in range(5)],
+}
+
+
+def of_fred(path: str, query: Query) -> Reply:
+    """Each series with its description and two observations, one of which has no number."""
+    series = query["series_id"]
+    if path.endswith("observations"):
+        days = {"2024-01-01": "1.10", "2024-04-01": "."}
+        rows = [
+            {"realtime_start": "2024-10-30", "realtime_end": "9999-12-31", "date": day, "value": value}
+            for day, value in days.items()
+        ]
+        return Reply(json.dumps({"count": len(rows), "observations": rows}).encode())
+    return Reply(json.dumps({"seriess": [{"id": series, "title": f"The {series}", "units": "Percent"}]}).encode())
+
+
+@pytest.fixture
+def whole(clean_realtime: Stack, clean_warehouse: Stack, tmp_path: Path) -> Databases:
+    """Batch sources loaded, a day promoted, of the next day the ticks copied and loaded, and all of it built."""
+    home = tmp_path / "home"
+    shutil.copytree(clean_warehouse.settings.home / "credentials", home / "credentials")
+    (home / "mark").write_text("replay")
+    first, second = "2024-01-02,1.10,N/A,0.8,\n", "2024-01-03,1.2,7,0.8,\n2024-01-02,1.11,N/A,0.8,\n"
+    rates = [f"Date,USD,JPY,GBP,\n{days}" for days in (first, second)]
+    with serving(lambda path, query: zipped(rates[len(ecb.asked) - 1])) as ecb, serving(of_fred) as fred:
+        settings = clean_warehouse.with_settings(
+            home=home, ecb_url=ecb.url, fred_url=fred.url, fred_api_key=SecretStr(KEY), retry_seconds=(0.01,)
+        )
+        databases = Databases(Stack(settings))
+        for source in ("ecb", "ecb", "fred"):
+            pipeline.run(settings, source)
+    for topic, rows in ROWS.items():
+        databases.stream(topic, rows)
+    staged = [promote.stage(settings, topic, LEFT, datetime.now(UTC)) for topic in CATEGORIES]
+    promote.stage(settings, "market_tick", STAGED, datetime.now(UTC))
+    dbt.run(settings, ["run"])
+    for promotion in staged:
+        assert promotion is not None
+        promote.settle(settings, promotion)
+    return databases
+
+
+COMPARED = (checks.AS_IN_LAKE, stored.CHECK)
+BREAKS = {
+    "warehouse": (
+        "update marts.fct_bars_1m set close = close + 1 where bar_key = 'venue:A/B:2024-08-08T10:02Z'",
+        "update marts.fct_numeric_events set value = 9 where event_key = 'ecb:USD:2024-01-02:2'",
+        "delete from marts.fct_order_book_levels where level <= 5",
+        "delete from marts.fct_text_events where kafka_offset in (1, 3)",
+        "update marts.fct_market_ticks set price = 1 where kafka_offset = 3",
+        "update marts.dim_symbols set last_traded_at = '2024-08-08 00:00Z'",
+        "delete from ingestion.realtime__economic_event_numeric where kafka_offset = '1'",
+        "update ingestion.realtime__market_tick set size = '2.0' where kafka_offset = '2'",
+        "update ingestion.ecb__reference_rates set \"JPY\" = '8' where \"Date\" = '2024-01-03'",
+        "delete from ingestion.fred__series where id = 'GDP'",
+    ),
+    "realtime": ("update realtime.market_tick set price = 0.5 where kafka_offset = 6",),
+}
+
+
+LEVELS = [f"not in the table: order_book_level_key order_book_l2:1:0:{n}" for n in range(1, 6)]
+# Of each table how many rows, and which: its own, and those that no longer follow from what another table says.
+FOUND = {
+    "realtime.market_tick": (1, ["changed: kafka_offset 6, price 106 -> 0.5"]),
+    "ingestion.realtime__market_tick": (1, ["changed: kafka_offset 2, size 1 -> 2.0"]),
+    "ingestion.realtime__economic_event_numeric": (1, ["in the lake alone: kafka_offset 1"]),
+    "ingestion.ecb__reference_rates": (
+        1,
+        ["in the lake alone: Date 2024-01-03, JPY 7", "in the table alone: Date 2024-01-03, JPY 8"],
+    ),
+    "ingestion.fred__series": (1, ["in the lake alone: id GDP"]),
+    "intermediate.int_reference_rates_changed": (
+        1,
+        ["changed: event_key ecb:JPY:2024-01-03:1, value 8 -> 7, value_text 8 -> 7"],
+    ),
+    "intermediate.int_events_marked": (
+        3,
+        [
+            "in the table alone: event_key economic_event_numeric:1:0:1",
+            *(
+                f"changed: event_key fred:GDP:2024-0{month}-01:2024-10-30:1, description None -> The GDP, "
+                "unit None -> Percent"
+                for month in (1, 4)
+            ),
+        ],
+    ),
+    "marts.fct_numeric_events": (1, ["changed: event_key ecb:USD:2024-01-02:2, value 1.11 -> 9"]),
+    "marts.fct_text_events": (2, [f"not in the table: event_key economic_event_text:1:0:{n}" for n in (1, 3)]),
+    "marts.fct_order_book_levels": (5, LEVELS),
+    "marts.fct_market_ticks": (
+        2,
+        [
+            "changed: market_tick_key market_tick:1:0:2, size 2 -> 1",
+            "changed: market_tick_key market_tick:1:0:3, price 103 -> 1",
+        ],
+    ),
+    "marts.fct_bars_1m": (
+        2,
+        [
+            "changed: bar_key venue:A/B:2024-08-08T10:02Z, close 102 -> 103",
+            "changed: bar_key venue:A/B:2024-08-08T10:03Z, close 1 -> 103, high 1 -> 103, low 1 -> 103, open 1 -> 103",
+        ],
+    ),
+    "marts.dim_symbols": (
+        1,
+        ["changed: symbol_key venue:A/B, last_traded_at 2024-08-09T10:07:01+00:00 -> 2024-08-08T00:00:00+00:00"],
+    ),
+}
+NOT_SHOWN = ("difference", "log_epoch", "kafka_partition", "file_name", "title", "units", "USD", "GBP")
+
+
+def said(result: dict[str, Any]) -> list[str]:
+    """The rows that a result shows, each as a line: the kind of difference, the row's identity, what differs."""
+    lines = []
+    for text in result["sample"]:
+        row = json.loads(text)
+        shown = {name: value for name, value in row.items() if name not in NOT_SHOWN}
+        names = sorted(shown, key=lambda name: (isinstance(shown[name], list), "key" not in name, name))
+        values = [
+            f"{name} {shown[name]}"
+            if not isinstance(shown[name], list)
+            else f"{name} {shown[name][0]} -> {shown[name][1]}"
+            for name in names
+        ]
+        lines.append(f"{row['difference']}: {', '.join(values)}")
+    return lines
+
+
+def compared(databases: Databases) -> tuple[int, dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """The exit code of `check --deep`, what it found broken by comparing, and all of its results."""
+    done = databases.stack.run("check", "--deep", "--json")
+    found = json.loads(done.stdout)
+    failed = [result for result in found if result["outcome"] == "failed" and result["check"] in COMPARED]
+    return done.returncode, {result["contract"]: result for result in failed}, found
+
+
+def test_what_is_whole_passes_and_each_broken_table_is_named_with_its_rows(whole: Databases) -> None:
+    code, failed, found = compared(whole)
+    assert (code, failed) == (0, {})
+    assert len([r for r in found if r["check"] in COMPARED and r["outcome"] == "passed"]) == 20
+
+    for database, statements in BREAKS.items():
+        with psycopg.connect(whole.stack.dsn(database)) as connection:
+            for statement in statements:
+                assert connection.execute(statement.encode()).rowcount, statement
+    code, failed, found = compared(whole)
+    assert code == 1
+    assert {name: (result["failing_rows"], said(result)) for name, result in failed.items()} == FOUND
+
+
+def test_a_lake_file_that_was_changed_or_is_gone_is_named_and_a_name_that_no_table_has_is_refused(
+    whole: Databases,
+) -> None:
+    lake = whole.stack.settings.home / "lake"
+    [changed] = (lake / "realtime" / "order_book_l2").glob("*.csv.gz")
+    changed.write_bytes(gzip.compress(gzip.decompress(changed.read_bytes()).replace(b'"98"', b'"97"')))
+    gone, broken = sorted((lake / "ecb" / "reference_rates").glob("*.gz"))
+    gone.unlink()
+    broken.write_bytes(broken.read_bytes()[:-9])
+    results_of_dbt = dbt.artifacts(whole.stack.settings) / "run_results.json"
+    before = results_of_dbt.read_bytes()
+    todo = [one for one in checks.comparisons(whole.stack.settings) if one.name.startswith("ingestion.")]
+    assert results_of_dbt.read_bytes() == before  # whose test results the catalog publishes
+    levels, rates = failures(checks.run(whole.stack.settings, todo))
+    assert [json.loads(row)["difference"] for row in levels.sample] == [
+        "the lake's file is not what was verified", "changed"
+    ]  # fmt: skip
+    shown = {row["file_name"].rpartition("/")[2]: row["difference"] for row in map(json.loads, rates.sample)}
+    assert shown == {gone.name: "the lake's file is gone", broken.name: "unreadable"}
+    with pytest.raises(ConfigurationError, match=r"expected a table of .*marts.fct_bars_1m.*, received 'marts.bars'"):
+        checks.verify(whole.stack.settings, ["marts.bars"], deep=True, quiet=True)

@@ -1,0 +1,39 @@
+"""A loopback source that answers every poll with the bytes that a test gives it."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from tests.stream_shim.conftest import until
+from tests.stream_shim.loopback import in_thread, listening
+
+
+@dataclass
+class Source:
+    """Answers every request with `body`, and counts the answers."""
+
+    body: bytes = b"[]"
+    answers: int = 0
+    url: str = field(default="", init=False)
+
+    async def answer(self, _request: web.Request) -> web.Response:
+        self.answers += 1
+        return web.Response(body=self.body)
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[int]:
+        async with listening(web.get("/", self.answer)) as port:
+            yield port
+
+    @contextmanager
+    def serving(self) -> Iterator["Source"]:
+        with in_thread(self.serve) as port:
+            self.url = f"http://127.0.0.1:{port}/"
+            yield self
+
+    def wait_for_polls(self, more: int = 3) -> None:
+        """That many answers from now on; all but the last were taken."""
+        wanted = self.answers + more
+        until(lambda: self.answers >= wanted, f"{more} polls")
