@@ -10,7 +10,7 @@ BLOCK = "tidemark-alert"
 STATES = ("Failed", "Crashed", "TimedOut")
 CAUSE = "flow {{ flow.name }} {{ flow_run.state.name }}"
 PAGE = "docs/runbook/flow-run-failed.md"
-BODY = "{{ flow_run.name }}: {{ flow_run.state.message }}"
+BODY = f"{{{{ flow_run.name }}}}: {{{{ flow_run.state.message }}}}\n{PAGE}"
 
 
 def apply(settings: Settings) -> bool:
