@@ -33,7 +33,7 @@ def page(cause: str) -> str | None:
 def payload(state: str, cause: str, text: str, runbook: str) -> dict[str, str]:
     """What every alert posts: `state` (`raised` or `over`), `cause` (its name), `text` (which chat endpoints show).
 
-    `runbook` is the page that says what mends it.
+    `runbook` is the page that says what mends it, or empty.
     """
     return {"state": state, "cause": cause, "text": text, "runbook": runbook}
 
