@@ -12,7 +12,8 @@ from catalog.check import SAMPLE_ROWS
 from flows import alerts as flow_alerts
 from realtime.trim import TABLE_LOCK_TIMEOUT
 from stream_shim.connectors.entries import HttpSource, OrderBook
-from stream_shim.processor.processor import BATCHES_AHEAD, UPKEEP_SECONDS
+from stream_shim.processor.handover import BATCHES_AHEAD
+from stream_shim.processor.processor import UPKEEP_SECONDS
 from stream_shim.running import alerts, supervisor
 from tests.pythons import END, LOW
 from tidemark.access.kafka_rights import RIGHTS

@@ -5,9 +5,9 @@ import logging
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from realtime.positions import LogState, Position
 from stream_shim.destinations.entries import DestinationEntry
-from stream_shim.processor.destination import NotTaken, Segment, TopicAndPartition, Written
+from stream_shim.processor.destination import NotTaken, Written
+from stream_shim.processor.segments import Segment
 from tidemark.kafka import client_options
 
 log = logging.getLogger("tidemark.processor")
@@ -22,10 +22,6 @@ class KafkaDestination:
         self._name, self._prefix, self._bootstrap = name, entry.prefix, entry.bootstrap
         self._options = client_options(entry.bootstrap, entry.security(name))
         self._producer: KafkaProducer | None = None
-
-    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, Position]:
-        """None of its own: the processor goes on from what is committed to Kafka."""
-        return {}
 
     def prepare(self, segments: list[Segment]) -> list[Segment]:
         """Nothing to serialize: the records go on as they came."""
@@ -42,7 +38,7 @@ class KafkaDestination:
                     linger_ms=20, compression_type="lz4", max_request_size=8 * 1024 * 1024,
                 )  # fmt: skip
             for segment in prepared:
-                topic, whole = segment.topic, [record for record in segment.records if not record.missing]
+                topic, whole = segment.log.topic, [record for record in segment.records if not record.missing]
                 for record in whole:
                     there = self._prefix + topic
                     futures.append(self._producer.send(there, record.value, record.key, timestamp_ms=record.timestamp))
@@ -51,7 +47,7 @@ class KafkaDestination:
                 if too_large := [record.offset for record in segment.records if record.missing]:
                     log.error(
                         "%s: expected records of %s, partition %s, that fit into memory, received larger ones at the "
-                        "offsets %s: they are not sent on", self._name, topic, segment.partition, too_large,
+                        "offsets %s: they are not sent on", self._name, topic, segment.log.partition, too_large,
                     )  # fmt: skip
             self._producer.flush(timeout=FLUSH_SECONDS)
             for future in futures:
@@ -59,12 +55,6 @@ class KafkaDestination:
         except KafkaError as error:
             raise NotTaken(f"expected the cluster at {self._bootstrap} to take records, received {error!r}") from error
         return written
-
-    def keep_up(self) -> None:
-        """It has nothing to prepare."""
-
-    def headroom_days(self) -> None:
-        """It has no partitions to run out of."""
 
     def close(self) -> None:
         """Leave the other cluster."""

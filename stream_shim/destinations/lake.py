@@ -16,9 +16,9 @@ from typing import Any
 import fsspec
 import msgspec
 
-from realtime.positions import LogState, Position
-from stream_shim.processor.destination import NotTaken, Segment, TopicAndPartition, Written
+from stream_shim.processor.destination import NotTaken, Written
 from stream_shim.processor.records import Record
+from stream_shim.processor.segments import Segment
 from tidemark import connections
 from tidemark.settings import Settings
 
@@ -27,13 +27,7 @@ class LakeDestination:
     """Files below `path` of the lake. The position is what the group has committed to Kafka, after the files."""
 
     def __init__(self, settings: Settings, path: str) -> None:
-        self._topic_ids: dict[str, str] = {}
         self._files, self._root = fsspec.core.url_to_fs(f"{connections.lake_url(settings)}/{path}")
-
-    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, Position]:
-        """None of its own: the processor goes on from what is committed to Kafka."""
-        self._topic_ids |= {topic: log.topic_id for (topic, _), log in logs.items()}
-        return {}
 
     def prepare(self, segments: list[Segment]) -> list[tuple[Segment, dict[str, bytes]]]:
         """Each segment's files: name to compressed bytes."""
@@ -44,16 +38,11 @@ class LakeDestination:
         for record in segment.records:
             by_day[f"{datetime.fromtimestamp(record.timestamp / 1000, UTC):%Y-%m-%d}"].append(record)
         return {
-            f"{segment.topic}/day={day}/{self._log_of(segment)}-{records[0].offset:012d}.jsonl.gz": gzip.compress(
-                b"\n".join(_line(segment.partition, record) for record in records) + b"\n", 3
+            f"{segment.log.topic}/day={day}/{_log_of(segment)}-{records[0].offset:012d}.jsonl.gz": gzip.compress(
+                b"\n".join(_line(segment.log.partition, record) for record in records) + b"\n", 3
             )
             for day, records in by_day.items()
         }
-
-    def _log_of(self, segment: Segment) -> str:
-        """The log that the offsets are of: a topic made again has another id, one filled again another leader epoch."""
-        leader_epoch = segment.mark.leader_epoch if segment.mark is not None else -1
-        return f"{self._topic_ids[segment.topic]}.{leader_epoch}-{segment.partition}"
 
     def commit(self, prepared: list[tuple[Segment, dict[str, bytes]]]) -> Written:
         """Write the files, each whole under its name or not at all."""
@@ -65,16 +54,10 @@ class LakeDestination:
                     self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
                     self._files.pipe_file(f"{path}.part", data)
                     self._files.mv(f"{path}.part", path)
-                written.rows[segment.topic] = written.rows.get(segment.topic, 0) + len(segment.records)
+                written.rows[segment.log.topic] = written.rows.get(segment.log.topic, 0) + len(segment.records)
         except OSError as error:
             raise NotTaken(f"expected the lake at {self._root} to take files, received {error}") from error
         return written
-
-    def keep_up(self) -> None:
-        """It has nothing to prepare."""
-
-    def headroom_days(self) -> None:
-        """It has no partitions to run out of."""
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -90,3 +73,9 @@ def _line(partition: int, record: Record) -> bytes:
     if record.missing:
         line["missing_bytes"] = record.missing
     return msgspec.json.encode(line)
+
+
+def _log_of(segment: Segment) -> str:
+    """The log that the offsets are of: a topic made again has another id, one filled again another leader epoch."""
+    leader_epoch = segment.mark.leader_epoch if segment.mark is not None else -1
+    return f"{segment.log.topic_id}.{leader_epoch}-{segment.log.partition}"

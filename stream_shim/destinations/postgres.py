@@ -1,6 +1,6 @@
-"""The database `realtime`: records become rows by the topic mapping, and rows and positions commit together.
+"""Kind `postgres`: the database `realtime`, rows and positions in one transaction, exactly once.
 
-How they are written, exactly once, is the database's own matter: realtime/writer.py.
+How they are written is the database's own matter: realtime/writer.py.
 """
 
 from collections import Counter
@@ -13,10 +13,9 @@ from realtime.partitions import days_after_today
 from realtime.positions import LogState, Move, Position
 from realtime.rows import Row, lines
 from realtime.writer import Batch, Piece, Refused, Writer
-from stream_shim.buffer.entries import TopicEntry
-from stream_shim.processor.destination import NotTaken, Segment, TopicAndPartition, Written
-from stream_shim.processor.mapping import Mapped, build_mapper
+from stream_shim.processor.destination import NotTaken, TopicAndPartition, Written
 from stream_shim.processor.records import Record
+from stream_shim.processor.segments import Segment
 from tidemark.settings import Settings
 
 
@@ -31,40 +30,28 @@ def _expected(what: str) -> Iterator[None]:
 class PostgresDestination:
     """One processor's way into `realtime`."""
 
-    def __init__(self, settings: Settings, topics: dict[str, TopicEntry]) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._writer = Writer(settings)
-        self._mappers = {topic: build_mapper(topic, entry.mapping) for topic, entry in topics.items()}
-        self._epochs: dict[TopicAndPartition, int] = {}
         self._made_until: date | None = None
 
     def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, Position]:
         """Where to read each partition on, by the offsets stored with the rows. EpochEnded, or NotTaken."""
         with _expected("take rows"):
-            found = self._writer.positions(logs)
-        self._epochs |= {where: position.log_epoch for where, position in found.items()}
-        return found
+            return self._writer.positions(logs)
 
     def prepare(self, segments: list[Segment]) -> Batch:
         """Map and serialize: no I/O."""
         batch = Batch()
         for segment in segments:
-            log_epoch = self._epochs[segment.topic, segment.partition]
+            log, mapped = segment.log, segment.rows()
             move = Move(
-                segment.topic, segment.partition, log_epoch, segment.from_offset, segment.next_offset,
+                log.topic, log.partition, log.log_epoch, segment.from_offset, segment.next_offset,
                 segment.empty, segment.log_end, segment.mark,
             )  # fmt: skip
-            mapped = self._map(segment, log_epoch)
-            text = lines(segment.topic, mapped.rows, mapped.plain) if mapped.rows else b""
-            again = partial(self._again, segment, log_epoch)
-            batch.add(Piece(move, text, len(mapped.rows), mapped.rejects, again), mapped.rows)
+            text = lines(log.topic, mapped.rows, mapped.plain) if mapped.rows else b""
+            piece = Piece(move, text, len(mapped.rows), mapped.rejects, partial(_again, segment))
+            batch.add(piece, mapped.rows)
         return batch
-
-    def _map(self, segment: Segment, log_epoch: int) -> Mapped:
-        return self._mappers[segment.topic](segment.records, log_epoch, segment.partition)
-
-    def _again(self, segment: Segment, log_epoch: int) -> tuple[list[Row], list[Record]]:
-        mapped = self._map(segment, log_epoch)
-        return mapped.rows, mapped.records
 
     def commit(self, batch: Batch) -> Written:
         """All of the batch in one transaction. Fenced: another consumer is ahead. NotTaken: no rows are taken now."""
@@ -87,3 +74,8 @@ class PostgresDestination:
     def close(self) -> None:
         """Give the connection back."""
         self._writer.close()
+
+
+def _again(segment: Segment) -> tuple[list[Row], list[Record]]:
+    mapped = segment.rows()
+    return mapped.rows, mapped.records

@@ -8,7 +8,8 @@ from typing import Any
 from kafka import TopicPartition
 
 from realtime.positions import Mark, Position
-from stream_shim.processor.destination import Segment, Written
+from stream_shim.processor.destination import Written
+from stream_shim.processor.segments import Segment
 
 RETRY_SECONDS = (0.2, 0.5, 1, 2, 5)
 
@@ -106,7 +107,7 @@ class Counts:
 def committed_of(segments: list[Segment]) -> Committed:
     """What the destination will hold when these segments stand in it."""
     return {
-        TopicPartition(s.topic, s.partition): (
+        TopicPartition(s.log.topic, s.log.partition): (
             s.next_offset,
             s.records[-1].timestamp / 1000 if s.records else None,
             s.mark,

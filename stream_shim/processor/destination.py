@@ -1,45 +1,13 @@
 """What a processor writes to. `prepare` is the processor's own time, `commit` the writer's: they overlap."""
 
 from dataclasses import dataclass
-from itertools import groupby, pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from realtime.positions import LogState, Mark, Position
-from stream_shim.processor.records import Chunk, Record, mark_of
+from realtime.positions import LogState, Position
+from stream_shim.processor.segments import Segment
 from tidemark.errors import TidemarkError
 
 TopicAndPartition = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A piece of one partition's log, from `from_offset` up to `next_offset`; `empty` offsets of it held no record."""
-
-    topic: str
-    partition: int
-    from_offset: int
-    next_offset: int
-    records: list[Record]
-    log_end: int  # the end of the partition's log, as it was seen with these records
-    mark: Mark | None = None  # of the last of these records; all were written under one leader epoch
-
-    @property
-    def empty(self) -> int:
-        return self.next_offset - self.from_offset - len(self.records)
-
-
-def segments_of(
-    partition: TopicAndPartition, from_offset: int, next_offset: int, chunks: list[Chunk], log_end: int
-) -> list[Segment]:
-    """What moved in one partition, from one offset up to another: a segment for each leader epoch that wrote of it."""
-    held = [chunk for chunk in chunks if chunk.records]
-    runs = [list(run) for _, run in groupby(held, lambda chunk: chunk.leader_epoch)] or [[]]
-    bounds = [from_offset, *(run[0].records[0].offset for run in runs[1:]), next_offset]
-    topic, number = partition
-    return [
-        Segment(topic, number, low, high, [record for chunk in run for record in chunk.records], log_end, mark_of(run))
-        for run, (low, high) in zip(runs, pairwise(bounds), strict=True)
-    ]
 
 
 @dataclass(slots=True)
@@ -57,19 +25,11 @@ class NotTaken(TidemarkError):
 
 
 class Destination(Protocol):
-    """One place that wants topics, for one processor. `commit` has a thread of its own, beside `prepare` and `keep_up`.
+    """One place that wants topics, for one processor. `commit` has a thread of its own, beside `prepare`.
 
-    Exactly once where a destination keeps its own positions, in the transaction of what it writes, as Postgres does. At
-    least once where the processor commits them to Kafka after `commit` has returned: a kill in between repeats a batch.
+    At least once: the processor commits to Kafka after `commit` has returned, and a kill in between repeats a batch.
+    Exactly once where the destination keeps its own positions (KeepsPositions), in the transaction of what it writes.
     """
-
-    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, Position]:
-        """The epoch and the offset to read each of these partitions on from, asked when they are newly assigned.
-
-        A partition is left out where the destination keeps no position: then Kafka's committed one counts, else the
-        log's start. EpochEnded where a topic is not the one that was read, which ends the processor; NotTaken.
-        Whether the log still holds what was read is the processor's to find out, by the position's mark.
-        """
 
     def prepare(self, segments: list[Segment]) -> Any:
         """What `commit` takes: the segments, in order, mapped and serialized. Pure: it reads and writes nothing."""
@@ -81,11 +41,28 @@ class Destination(Protocol):
         nothing was written, and the positions are asked for anew. Any other error ends the processor.
         """
 
-    def keep_up(self) -> None:
-        """Prepare for the days ahead, now and then. NotTaken: it is tried again soon, and reading goes on meanwhile."""
-
-    def headroom_days(self) -> int | None:
-        """How many days after today are prepared, for metrics and alerts; None where that means nothing."""
-
     def close(self) -> None:
         """Give back what is held open; nothing is called afterwards."""
+
+
+@runtime_checkable
+class KeepsPositions(Protocol):
+    """A destination that stores how far it was written, with what it wrote."""
+
+    def positions(self, logs: dict[TopicAndPartition, LogState]) -> dict[TopicAndPartition, Position]:
+        """The epoch and the offset to read each of these partitions on from, asked when they are newly assigned.
+
+        EpochEnded where a topic is not the one that was read, which ends the processor; NotTaken. Whether the log still
+        holds what was read is the processor's to find out, by the position's mark.
+        """
+
+
+@runtime_checkable
+class PreparesDays(Protocol):
+    """A destination that must make room for the days ahead."""
+
+    def keep_up(self) -> None:
+        """Make it, now and then, beside `commit`. NotTaken: it is tried again soon, and reading goes on meanwhile."""
+
+    def headroom_days(self) -> int | None:
+        """How many days after today are prepared, for metrics and alerts; None before the first were."""

@@ -1,14 +1,12 @@
 """The processor of one destination: reads its topics in a consumer group, hands them on in order, a batch at a time.
 
-Two threads: this one polls Kafka and prepares (decode, map, serialize), the writer commits; at most two batches wait
-between them, so memory is bounded whatever the backlog. The position is the destination's, stored with what it wrote,
-and Kafka's own committed offsets are for the lag tools that people have; only of a destination that keeps no position
-are they read back.
+Two threads: this one polls Kafka and prepares (decode, map, serialize), the writer commits (handover.py). The position
+is the destination's, stored with what it wrote, and Kafka's own committed offsets are for the lag tools that people
+have; only of a destination that keeps no position are they read back.
 """
 
 import contextlib
 import logging
-import queue
 import sys
 import threading
 import time
@@ -21,18 +19,20 @@ from realtime.positions import EpochEnded, Fenced, LogState, Position, check_log
 from stream_shim.buffer.topics import topic_ids
 from stream_shim.processor.asking import ANSWER_SECONDS, Asking
 from stream_shim.processor.consumer import KAFKA_MS, PROCESSOR, check_clock, is_member, open_consumer, topic_id
-from stream_shim.processor.counts import Committed, Counts, committed_of
-from stream_shim.processor.destination import Destination, NotTaken, Segment, segments_of
-from stream_shim.processor.placing import Places, ask_logs, committed_position, same_topics, to_commit
+from stream_shim.processor.counts import Counts, committed_of
+from stream_shim.processor.destination import Destination, KeepsPositions, NotTaken, PreparesDays
+from stream_shim.processor.handover import Handover
+from stream_shim.processor.mapping import Mapper
+from stream_shim.processor.placing import Logs, Places, ask_logs, committed_position, same_topics, to_commit
 from stream_shim.processor.progress import ENDED_SECONDS, SHOWN_SECONDS, Progress
 from stream_shim.processor.records import Chunk
+from stream_shim.processor.segments import Log, Segment, segments_of
 from tidemark import connections
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.processor")
 
-BATCHES_AHEAD = 2
 UPKEEP_SECONDS = 600
 UPKEEP_RETRY_SECONDS = 5
 LAG_SECONDS = 5
@@ -45,24 +45,24 @@ SWITCH_SECONDS = 0.00005
 class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
     """Runs until `stop` is set; `report` gives its counts at any moment."""
 
-    def __init__(self, settings: Settings, name: str, destination: Destination, topics: list[str]) -> None:
+    def __init__(self, settings: Settings, name: str, destination: Destination, mappers: dict[str, Mapper]) -> None:
+        """`mappers`: the mapping of each topic that the destination wants."""
         self.name = name
         self._counts = Counts(name)
         self._settings, self._home_kind = settings, connections.home_kind(settings)
         self._destination = destination
         self._consumer = open_consumer(settings, name)
-        self._consumer.subscribe(topics, listener=self)
+        self._mappers = mappers
+        self._consumer.subscribe(list(mappers), listener=self)
         self._unplaced: set[TopicPartition] = set()  # assigned, not yet at the stored position
         self._topic_ids: dict[str, str] = {}  # Kafka's own, of the logs that are read
         self._places = Places(name, self._consumer)
+        self._logs: dict[TopicPartition, Log] = {}  # that are read
         self._accounted: dict[TopicPartition, int] = {}  # per partition, the next offset to hand on
         self._in_kafka: dict[TopicPartition, int] = {}  # per partition, what Kafka was told last
-        self._queue: queue.Queue[tuple[Any, Committed]] = queue.Queue(BATCHES_AHEAD)
+        self._handover = Handover(destination, self._counts)
         self._next_upkeep = self._next_look = self._polled_at = 0.0
         self._asking, self._progress = Asking(), Progress()
-        self._failure: BaseException | None = None
-        self._stopping = threading.Event()
-        self._writer = threading.Thread(target=self._write_batches, name="writer", daemon=True)
 
     # The two listener methods run on the consumer's own thread and must not wait: they only note what changed.
 
@@ -85,7 +85,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
     def run(self, stop: threading.Event) -> None:
         """Poll, prepare, hand over, until `stop`; then wait for what is on its way. Raises what the writer met."""
         sys.setswitchinterval(SWITCH_SECONDS)
-        self._writer.start()
+        self._handover.start()
         try:
             while not stop.is_set():
                 self._raise_failure(stop)
@@ -137,7 +137,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _keep_up(self, stop: threading.Event) -> None:
         """Let the destination prepare for the days ahead, now and then; what it cannot do is tried again, and shows."""
-        if time.monotonic() >= self._next_upkeep:
+        if isinstance(self._destination, PreparesDays) and time.monotonic() >= self._next_upkeep:
             try:
                 self._asking.ask(self._destination.keep_up, self._stay_in_the_group, stop)
                 self._next_upkeep = time.monotonic() + UPKEEP_SECONDS
@@ -154,8 +154,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         logs = ask_logs(self._settings, self._consumer, partitions)
         self._topic_ids |= {p.topic: log.topic_id for p, log in logs.items()}
         try:
-            asked = {(p.topic, p.partition): log for p, log in logs.items()}
-            positions = self._asking.ask(lambda: self._destination.positions(asked), self._stay_in_the_group, stop)
+            positions = self._ask_positions(logs, stop)
         except NotTaken as error:
             self._pause(stop, "destination", str(error))
             return
@@ -174,11 +173,21 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.resume(*partitions)
         self._unplaced.difference_update(partitions)
 
+    def _ask_positions(self, logs: Logs, stop: threading.Event) -> dict[tuple[str, int], Position]:
+        """Those that the destination keeps: else Kafka's committed one counts, or the log's start."""
+        destination = self._destination
+        if not isinstance(destination, KeepsPositions):
+            return {}
+        asked = {(p.topic, p.partition): log for p, log in logs.items()}
+        return self._asking.ask(lambda: destination.positions(asked), self._stay_in_the_group, stop)
+
     def _place_one(self, partition: TopicPartition, stored: Position | None, there: LogState) -> None:
         if stored is not None:
             check_log(partition.topic, partition.partition, stored, there)
         position = stored or committed_position(self._consumer, self.name, partition, there)
         self._places.place(partition, position, there)
+        mapper = self._mappers[partition.topic]
+        self._logs[partition] = Log(partition.topic, partition.partition, there.topic_id, position.log_epoch, mapper)
         self._accounted[partition] = position.next_offset
         self._counts.place(partition, position, there.end)
         epoch = "" if stored is None else f" of epoch {position.log_epoch}"
@@ -186,7 +195,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _settle(self, stop: threading.Event) -> None:
         """Wait until the writer has committed all that it was given, so that the stored positions are the latest."""
-        while self._queue.unfinished_tasks and not stop.is_set() and self._failure is None:
+        while not self._handover.is_settled and not stop.is_set():
             self._stay_in_the_group()
             stop.wait(0.02)
 
@@ -203,19 +212,17 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             self._places.check_end(partition, position, self._consumer.highwater(partition))
             if position > accounted:
                 end = self._consumer.highwater(partition) or position
-                segments += segments_of(partition, accounted, position, here, end)
+                segments += segments_of(self._logs[partition], accounted, position, here, end)
                 self._accounted[partition] = position
         return segments
 
     def _hand_over(self, segments: list[Segment], stop: threading.Event) -> None:
         prepared = self._destination.prepare(segments)
         committed, told_at = committed_of(segments), time.monotonic()
-        while not stop.is_set() and self._failure is None:
-            try:
-                self._queue.put((prepared, committed), timeout=1)
+        while not stop.is_set() and self._handover.failure is None:
+            if self._handover.put(prepared, committed):
                 return
-            except queue.Full:
-                self._stay_in_the_group()
+            self._stay_in_the_group()
             if time.monotonic() - told_at > ANSWER_SECONDS:
                 told_at = time.monotonic()
                 self._counts.wait("destination", f"expected a commit every {ANSWER_SECONDS:.0f} s, none has ended yet")
@@ -246,41 +253,18 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             self._in_kafka |= held
             self._consumer.commit_async(news, callback=_note_commit)
 
-    def _write_batches(self) -> None:
-        """The writer's thread."""
-        while True:
-            prepared, committed = self._queue.get()
-            try:
-                if not self._stopping.is_set() and self._failure is None:
-                    self._write(prepared, committed)
-            except Exception as failure:  # noqa: BLE001 - whatever it is, the main thread raises it
-                self._failure = failure
-            finally:
-                self._queue.task_done()
-
-    def _write(self, prepared: Any, committed: Committed) -> None:
-        while not self._stopping.is_set():
-            started = time.monotonic()
-            try:
-                written = self._destination.commit(prepared)
-            except NotTaken as error:
-                self._pause(self._stopping, "destination", str(error))
-                continue
-            self._counts.commit(written, committed, time.monotonic() - started)
-            self._counts.answers("destination")
-            return
-
     def _pause(self, stop: threading.Event, whom: str, why: str) -> None:
         seconds = self._counts.wait(whom, why)
-        if stop is not self._stopping:  # the writer's own waits are noted by whoever waits for it
-            self._progress.wait()
+        self._progress.wait()
         log.warning("%s: %s; nothing was committed, trying again in %s s", self.name, why, seconds)
         stop.wait(seconds)
 
     def report(self) -> dict[str, Any]:
         """The counts so far, as metrics and alerts read them."""
         seconds, why = self._progress.still()
-        counts = self._counts.report(self._destination.headroom_days())
+        destination = self._destination
+        headroom = destination.headroom_days() if isinstance(destination, PreparesDays) else None
+        counts = self._counts.report(headroom)
         if seconds > SHOWN_SECONDS:
             counts["waiting_for"] = "; ".join(filter(None, (counts["waiting_for"], why)))
         return counts | {"still_seconds": seconds}
@@ -290,27 +274,26 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         seconds, why = self._progress.still()
         if seconds <= ENDED_SECONDS:
             return ""
-        self._failure = self._failure or StackError(f"{why}. It ends, to begin anew as another member")
+        self._handover.failure = self._handover.failure or StackError(
+            f"{why}. It ends, to begin anew as another member"
+        )
         return why
 
     def _raise_failure(self, stop: threading.Event) -> None:
         """A fence means: read the stored positions again. Anything else ends the processor."""
-        failure, self._failure = self._failure, None
+        failure, self._handover.failure = self._handover.failure, None
         if isinstance(failure, Fenced):
             self._counts.fences += 1
             log.warning("%s: %s", self.name, failure)
             self._settle(stop)
-            self._failure = None
+            self._handover.failure = None
             self._place_anew()
         elif failure is not None:
             raise failure
 
     def _shut_down(self) -> None:
         """What was handed over is committed if that takes less than three seconds; else it stays unread."""
-        deadline = time.monotonic() + 3
-        while self._queue.unfinished_tasks and time.monotonic() < deadline and self._failure is None:
-            time.sleep(0.02)
-        self._stopping.set()
+        self._handover.end()
         self._commit_to_kafka()
         self._consumer.close(autocommit=False, timeout_ms=1000)
         self._destination.close()

@@ -167,6 +167,7 @@ def run_processor(settings: Settings, name: str) -> None:
     from stream_shim.buffer.topics import require_topics
     from stream_shim.destinations import open_destination
     from stream_shim.processor.consumer import PROCESSOR
+    from stream_shim.processor.mapping import build_mapper
     from stream_shim.processor.processor import Processor
 
     destinations = read_destinations(settings.destinations_file)
@@ -182,8 +183,8 @@ def run_processor(settings: Settings, name: str) -> None:
         _apply_schemas(settings, topics, stop)
     with _reason_logged(settings, PROCESSOR):
         require_topics(settings, destinations[name].topics, PROCESSOR)
-        destination = open_destination(settings, name, destinations[name], topics)
-        processor = Processor(settings, name, destination, destinations[name].topics)
+        mappers = {topic: build_mapper(topic, topics[topic].mapping) for topic in destinations[name].topics}
+        processor = Processor(settings, name, open_destination(settings, name, destinations[name]), mappers)
     reporting = threading.Thread(
         target=_report_processor, args=(processor, report_path(settings, "processor", label), stop)
     )

@@ -24,8 +24,10 @@ from stream_shim.buffer.publisher import Publisher
 from stream_shim.buffer.topics import ensure_topics
 from stream_shim.destinations.entries import DestinationEntry
 from stream_shim.destinations.kafka import KafkaDestination
-from stream_shim.processor.destination import NotTaken, Segment
+from stream_shim.processor.destination import NotTaken
+from stream_shim.processor.mapping import build_mapper
 from stream_shim.processor.records import Record
+from stream_shim.processor.segments import Log, Segment
 from tests.conftest import new_home, new_settings
 from tests.stream_shim.conftest import until
 from tidemark.categories import CATEGORIES
@@ -209,7 +211,8 @@ def test_a_destination_on_a_cluster_with_tls_takes_records_and_says_when_it_refu
         ca_file=str(managed.folder / "ca.crt"),
     )  # fmt: skip
     ensure_topics(managed.settings(), read_topics(managed.home.topics_file))
-    segments = [Segment("market_tick", 0, 0, 1, [Record(0, 0, b"key", b"value")], 1)]
+    log = Log("market_tick", 0, "id", 0, build_mapper("market_tick", {}))
+    segments = [Segment(log, 0, 1, [Record(0, 0, b"key", b"value")], 1)]
     destination = KafkaDestination("other", entry)
     assert destination.commit(segments).rows == {"market_tick": 1}
     destination.close()

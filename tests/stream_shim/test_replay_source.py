@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
-from realtime.positions import LogState
 from stream_shim.connectors.entries import SourceEntry
 from stream_shim.destinations.lake import LakeDestination
-from stream_shim.processor.destination import Segment
+from stream_shim.processor.mapping import build_mapper
 from stream_shim.processor.records import Record
+from stream_shim.processor.segments import Log, Segment
 from tests.conftest import Stack
 from tests.stream_shim.conftest import tick, until
 from tests.stream_shim.connecting import Wire, entry_of
@@ -21,12 +21,15 @@ def wire(stack: Stack) -> Wire:
     return Wire(stack.settings)
 
 
+def log_of(topic_id: str) -> Log:
+    return Log("market_tick", 0, topic_id, 0, build_mapper("market_tick", {}))
+
+
 def archive(stack: Stack, path: str, files: list[list[Record]]) -> None:
     """Write the records of market_tick as a lake destination does, a segment a file."""
     lake = LakeDestination(stack.settings, path)
-    lake.positions({("market_tick", 0): LogState("Xt0p1cId", 0, 1000)})
     segments = [
-        Segment("market_tick", 0, records[0].offset, records[-1].offset + 1, records, records[-1].offset + 1)
+        Segment(log_of("Xt0p1cId"), records[0].offset, records[-1].offset + 1, records, records[-1].offset + 1)
         for records in files
     ]
     lake.commit(lake.prepare(segments))
@@ -65,8 +68,7 @@ def test_a_late_record_of_an_earlier_day_and_a_topic_made_again_are_replayed_too
     late = [recorded(0, 1000), recorded(1, day_ms), recorded(2, 2000)]
     archive(stack, "late", [late, [recorded(3, 3000)]])
     lake = LakeDestination(stack.settings, "late")
-    lake.positions({("market_tick", 0): LogState("Made-again", 0, 1000)})
-    lake.commit(lake.prepare([Segment("market_tick", 0, 0, 1, [recorded(4, 4000)._replace(offset=0)], 1)]))
+    lake.commit(lake.prepare([Segment(log_of("Made-again"), 0, 1, [recorded(4, 4000)._replace(offset=0)], 1)]))
     with wire.connected(replay(wire, "late", "late", 0)) as publisher:
         until(lambda: publisher.sent["market_tick"] == 5, "all five")
     assert [one["attributes"]["id"] for one in wire.records("market_tick")] == ["0", "2", "3", "4", "1"]
