@@ -22,7 +22,7 @@ begin
 end
 $$;
 comment on function realtime.ensure_days_ahead() is
-'Makes what is missing of the partitions of today (UTC) and the days ahead; the last of these days.';
+'Makes what is missing of the partitions of today (UTC) and the days ahead; the last of them.';
 
 revoke all on function realtime.ensure_days_ahead() from public;
 grant execute on function realtime.ensure_days_ahead() to stream_writer;
