@@ -11,8 +11,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from flows.errors import NotClosed
 from realtime import positions
 from tidemark.connections import connect, home_kind
+from tidemark.kafka import ANSWER_MS, kafka_client, lacking_on_topics, reachable_kafka, refused
 from tidemark.kafka import admin as kafka_admin
-from tidemark.kafka import kafka_client, lacking_on_topics, reachable_kafka, refused
 from tidemark.settings import Settings
 
 # A live topic never stands still: its end is read once, and the consumer gets this long to pass it.
@@ -46,7 +46,7 @@ def log_ends(settings: Settings, topics: list[str]) -> dict[str, LogEnd]:
 
 def _log_end(consumer: Any, topic: dict[str, Any], topic_partition: Any) -> LogEnd:
     partitions = [topic_partition(topic["name"], p["partition_index"]) for p in topic["partitions"]]
-    ends = consumer.end_offsets(partitions)
+    ends = consumer.end_offsets(partitions, timeout_ms=ANSWER_MS)
     return LogEnd(str(topic["topic_id"]), {partition.partition: end for partition, end in ends.items()})
 
 

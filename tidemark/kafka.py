@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kafka import KafkaAdminClient
 
 TOPIC_AUTHORIZATION_FAILED, UNKNOWN_TOPIC = 29, 3  # Kafka's error codes
+ANSWER_MS = 20_000  # after so long without an answer a question about a log has failed; kafka-python asks for ever
 
 
 def _variable(key: str) -> str:

@@ -14,7 +14,6 @@ from tidemark.settings import Settings
 PROCESSOR = "stream_writer"  # the role of every processor
 # Of the records that one poll gives, about; their rows take some times that, and four polls are on their way at most.
 POLL_WEIGHT = 6 * 1024 * 1024
-KAFKA_MS = 20_000  # after so long without an answer a question to Kafka has failed; by default it is asked for ever
 # A member that lives and joins no rebalance keeps all the others out of it for so long, by default five minutes.
 MOST_BETWEEN_POLLS_MS = 30_000
 FETCH_BYTES = 1024 * 1024

@@ -25,8 +25,9 @@ from realtime.positions import (
     taken_last,
 )
 from stream_shim.buffer.topics import topic_ids
-from stream_shim.processor.consumer import KAFKA_MS, PROCESSOR
+from stream_shim.processor.consumer import PROCESSOR
 from stream_shim.processor.records import Chunk, is_marked
+from tidemark.kafka import ANSWER_MS
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.processor")
@@ -39,8 +40,8 @@ Logs = dict[TopicPartition, LogState]
 def ask_logs(settings: Settings, consumer: KafkaConsumer, partitions: Sequence[TopicPartition]) -> Logs:
     """What Kafka says of each partition now. Its id is asked first, then its ends: they may be of a later log."""
     ids = topic_ids(settings, sorted({partition.topic for partition in partitions}), PROCESSOR)
-    starts = consumer.beginning_offsets(partitions, timeout_ms=KAFKA_MS)
-    ends = consumer.end_offsets(partitions, timeout_ms=KAFKA_MS)
+    starts = consumer.beginning_offsets(partitions, timeout_ms=ANSWER_MS)
+    ends = consumer.end_offsets(partitions, timeout_ms=ANSWER_MS)
     return {p: LogState(ids[p.topic], starts[p], ends[p]) for p in partitions}
 
 
@@ -58,7 +59,7 @@ def to_commit(offset: int, mark: Mark | None) -> OffsetAndMetadata:
 
 def committed_position(consumer: KafkaConsumer, name: str, partition: TopicPartition, log: LogState) -> Position:
     """For a destination that keeps no position: Kafka's, else the log's start. EpochEnded where neither fits."""
-    committed = consumer.committed(partition, metadata=True, timeout_ms=KAFKA_MS)
+    committed = consumer.committed(partition, metadata=True, timeout_ms=ANSWER_MS)
     if committed is None:
         return Position(0, log.start)
     mark = msgspec.json.decode(committed.metadata, type=Mark) if committed.metadata else None

@@ -18,7 +18,7 @@ from kafka.errors import LogTruncationError, OffsetOutOfRangeError, RetriableErr
 from realtime.positions import EpochEnded, Fenced, LogState, Position, check_log
 from stream_shim.buffer.topics import topic_ids
 from stream_shim.processor.asking import ANSWER_SECONDS, Asking
-from stream_shim.processor.consumer import KAFKA_MS, PROCESSOR, check_clock, is_member, open_consumer, topic_id
+from stream_shim.processor.consumer import PROCESSOR, check_clock, is_member, open_consumer, topic_id
 from stream_shim.processor.counts import Counts, committed_of
 from stream_shim.processor.destination import Destination, KeepsPositions, NotTaken, PreparesDays
 from stream_shim.processor.handover import Handover
@@ -29,6 +29,7 @@ from stream_shim.processor.records import Chunk
 from stream_shim.processor.segments import Log, Segment, segments_of
 from tidemark import connections
 from tidemark.errors import StackError
+from tidemark.kafka import ANSWER_MS
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.processor")
@@ -243,7 +244,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         """Ask where the logs end, now and then: a lag is seen although nothing is read."""
         if time.monotonic() >= self._next_look and self._accounted:
             self._next_look = time.monotonic() + LAG_SECONDS
-            self._counts.see_ends(self._consumer.end_offsets(list(self._accounted), timeout_ms=KAFKA_MS))
+            self._counts.see_ends(self._consumer.end_offsets(list(self._accounted), timeout_ms=ANSWER_MS))
 
     def _commit_to_kafka(self) -> None:
         """Tell Kafka what the destination holds: for the lag tools, and for a destination that keeps no position."""

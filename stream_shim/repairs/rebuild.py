@@ -23,13 +23,13 @@ from realtime.tables import TURNS
 from realtime.trim import has_left
 from stream_shim.buffer.entries import read_topics
 from stream_shim.buffer.topics import topic_ids
-from stream_shim.processor.consumer import KAFKA_MS, POLL_WEIGHT
+from stream_shim.processor.consumer import POLL_WEIGHT
 from stream_shim.processor.mapping import Mapper, build_mapper
 from stream_shim.processor.records import Chunk, Record, use_chunks
 from tidemark import connections, turns
 from tidemark.categories import CATEGORIES
 from tidemark.errors import ConfigurationError, TidemarkError
-from tidemark.kafka import kafka_client
+from tidemark.kafka import ANSWER_MS, kafka_client
 from tidemark.settings import Settings
 
 REPAIRER = "promoter"  # the role of both servers that reads a log again
@@ -118,8 +118,8 @@ class KafkaLog:
         )  # fmt: skip
         use_chunks(self._consumer)
         self._consumer.assign([self._partition])
-        self.start: int = self._consumer.beginning_offsets([self._partition], timeout_ms=KAFKA_MS)[self._partition]
-        self.end: int = self._consumer.end_offsets([self._partition], timeout_ms=KAFKA_MS)[self._partition]
+        self.start: int = self._consumer.beginning_offsets([self._partition], timeout_ms=ANSWER_MS)[self._partition]
+        self.end: int = self._consumer.end_offsets([self._partition], timeout_ms=ANSWER_MS)[self._partition]
 
     def chunk_at(self, offset: int) -> Chunk | None:
         """The batch that holds a record at `offset`, from that record on; None where there is none."""
