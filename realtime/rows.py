@@ -6,14 +6,14 @@ partition, offset, and the text of received_at.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import psycopg
-from psycopg import Connection, sql
+from psycopg import sql
 
 from realtime.partitions import TopicDay
 from realtime.tables import FEEDS, of_topic
@@ -21,15 +21,6 @@ from tidemark.categories import table_columns
 
 Row = tuple[Any, ...]
 Feed = tuple[str, str, str]  # topic, source_system, symbol or publisher
-
-
-class Span(NamedTuple):
-    """One partition's offsets from `low` up to `high`."""
-
-    log_epoch: int
-    partition: int
-    low: int
-    high: int
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -121,35 +112,3 @@ def note_feeds(cursor: Any, feeds: set[Feed]) -> None:
     """Note each feed once: the views of `live` begin from them."""
     if feeds:
         cursor.executemany(_NEW_FEED, sorted(feeds))
-
-
-def hold_trims_off(connection: Connection[Any], topic: str) -> None:
-    """No day of the topic leaves until the transaction ends; reading and writing go on."""
-    connection.execute(sql.SQL("lock table {} in row exclusive mode").format(of_topic(topic)))
-
-
-def delete_of_day(connection: Connection[Any], topic: str, day: date, span: Span) -> int:
-    """Delete a day's rows within a span of offsets, for whoever writes them again; how many there were."""
-    begins = datetime.combine(day, time(), UTC)
-    statement = sql.SQL(
-        "delete from {} where log_epoch = %s and kafka_partition = %s and kafka_offset >= %s "
-        "and kafka_offset < %s and received_at >= %s and received_at < %s"
-    ).format(of_topic(topic))
-    return connection.execute(statement, (*span, begins, begins + timedelta(days=1))).rowcount
-
-
-def is_there(connection: Connection[Any], topic: str, log_epoch: int, partition: int, offset: int) -> bool:
-    """Whether a row stands under the identity."""
-    statement = sql.SQL("select from {} where log_epoch = %s and kafka_partition = %s and kafka_offset = %s").format(
-        of_topic(topic)
-    )
-    return bool(connection.execute(statement, (log_epoch, partition, offset)).rowcount)
-
-
-def is_same(connection: Connection[Any], topic: str, row: Row) -> bool:
-    """Whether this very row is there, value by value."""
-    same = sql.SQL(" and ").join(
-        sql.SQL("{} = %s::{}").format(sql.Identifier(column), sql.SQL(kind))
-        for column, kind in table_columns(topic).items()
-    )
-    return bool(connection.execute(sql.SQL("select from {} where {}").format(of_topic(topic), same), row).rowcount)

@@ -4,6 +4,7 @@ from kafka import KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.base import MemberState
 
+from stream_shim.buffer.topics import topic_ids
 from stream_shim.processor.records import CREATE_TIME, LOG_APPEND_TIME, Chunk, use_chunks
 from tidemark.access.kafka_rights import GROUP_PREFIX
 from tidemark.connections import HomeKind
@@ -66,10 +67,17 @@ def is_member(consumer: KafkaConsumer) -> bool:
     return coordinator.state is MemberState.STABLE and not coordinator.rejoin_needed
 
 
-def topic_id(consumer: KafkaConsumer, topic: str) -> str | None:
-    """Kafka's own id of the topic, as of the consumer's last metadata; None before it has any."""
-    found = consumer._cluster.topic_id(topic)
-    return None if found is None else str(found)
+def made_again(settings: Settings, consumer: KafkaConsumer, read: dict[str, str], ask: bool) -> set[str]:
+    """Of the topics that are read, by Kafka's own id: those of another id now.
+
+    By the consumer's last metadata, which may be older than what was fetched, or where `ask` says so by Kafka itself.
+    """
+    known: dict[str, str | None]
+    if ask:
+        known = {**topic_ids(settings, sorted(read), PROCESSOR)}
+    else:
+        known = {topic: None if (there := consumer._cluster.topic_id(topic)) is None else str(there) for topic in read}
+    return {topic for topic, there in known.items() if there not in (None, read[topic])}
 
 
 def check_clock(kind: HomeKind, topic: str, chunk: Chunk) -> None:

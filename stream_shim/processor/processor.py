@@ -16,9 +16,8 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import LogTruncationError, OffsetOutOfRangeError, RetriableError
 
 from realtime.positions import EpochEnded, Fenced, LogState, Position, check_log
-from stream_shim.buffer.topics import topic_ids
 from stream_shim.processor.asking import ANSWER_SECONDS, Asking
-from stream_shim.processor.consumer import PROCESSOR, check_clock, is_member, open_consumer, topic_id
+from stream_shim.processor.consumer import check_clock, is_member, made_again, open_consumer
 from stream_shim.processor.counts import Counts, committed_of
 from stream_shim.processor.destination import Destination, KeepsPositions, NotTaken, PreparesDays
 from stream_shim.processor.handover import Handover
@@ -122,12 +121,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             return {}
         stale = time.monotonic() - self._polled_at > STALE_SECONDS
         self._polled_at = time.monotonic()
-        if chunks and stale:
-            known: dict[str, str | None] = {**topic_ids(self._settings, sorted(self._topic_ids), PROCESSOR)}
-        else:
-            known = {topic: topic_id(self._consumer, topic) for topic in self._topic_ids}
-        others = {topic for topic, there in known.items() if there not in (None, self._topic_ids[topic])}
-        if others:
+        if others := made_again(self._settings, self._consumer, self._topic_ids, ask=bool(chunks) and stale):
             log.warning("%s: expected the topics that were read, %s was made again", self.name, ", ".join(others))
             self.on_partitions_assigned([p for p in self._consumer.assignment() if p.topic in others])
         return chunks

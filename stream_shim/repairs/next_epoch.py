@@ -4,7 +4,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from realtime import quarantine, rows
+from realtime import quarantine, repairs
 from realtime.epochs import Step, open_next_epoch, plan_next_epoch, require_a_reason
 from realtime.positions import LogState, Position
 from stream_shim.buffer.entries import read_topics
@@ -65,10 +65,10 @@ class Tail:
 
     def _agrees_with_its_row(self, record: Record, where: tuple[int, int, int]) -> bool:
         """False where a row stands there that is not this record's."""
-        if not rows.is_there(self._connection, self._topic, *where):
+        if not repairs.is_there(self._connection, self._topic, *where):
             return True
         mapped = self._mapper([record], where[0], where[1]).rows
-        return bool(mapped) and rows.is_same(self._connection, self._topic, mapped[0])
+        return bool(mapped) and repairs.is_same(self._connection, self._topic, mapped[0])
 
     def _agrees_with_quarantine(self, record: Record, where: tuple[int, int, int]) -> bool:
         """False where another record stands in quarantine there."""

@@ -18,7 +18,7 @@ from realtime import partitions, positions, rows
 from realtime.partitions import TopicDay
 from realtime.positions import Reach
 from realtime.rejects import REFUSED, Reject, keep_rejects, known_rejects
-from realtime.rows import Span
+from realtime.repairs import Span, delete_of_day, hold_trims_off
 from realtime.tables import TURNS
 from realtime.trim import has_left
 from stream_shim.buffer.entries import read_topics
@@ -46,9 +46,7 @@ def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
         raise ConfigurationError(f"expected a day up to today, {today} (UTC), received {day}: it has no records yet")
     mapper = build_mapper(topic, read_topics(settings.topics_file)[topic].mapping)
     with connections.connect(settings, "realtime", "promoter") as connection:
-        rows.hold_trims_off(
-            connection, topic
-        )  # first of all: what is found out below stays so until the rows are there
+        hold_trims_off(connection, topic)  # first of all: what is found out below stays so until the rows are there
         turns.take(connection, turn_name(topic), WAIT_SECONDS, table=TURNS)
         if has_left(connection, topic, day):
             raise TidemarkError(
@@ -84,7 +82,7 @@ def _rebuild_partition(
         if log.end < end:
             raise TidemarkError(f"{topic}, partition {reach.partition}: expected {end} offsets, the log was cut short")
         span = Span(reach.position.log_epoch, reach.partition, max(reach.first_offset, log.start), end)
-        before = rows.delete_of_day(connection, topic, day, span)
+        before = delete_of_day(connection, topic, day, span)
         now = 0
         with connection.cursor() as cursor:
             for records in log.read(span.low, span.high):
