@@ -87,6 +87,7 @@ def test_a_source_that_answers_503_fails_its_run_by_name_and_posts_to_the_webhoo
         run_flow(settings, "ingest", source="ecb")
     post = server.posts.get(timeout=30)
     assert (post["state"], post["cause"]) == ("raised", "flow ingest Failed")
+    assert post["runbook"] == "docs/runbook/flow-run-failed.md"
     assert "ecb" in post["text"]
     assert post["text"].endswith(alerts.PAGE)
     kept = call(settings, "block_documents/filter").text
