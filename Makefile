@@ -45,7 +45,7 @@ demo: setup ## Run the main job on recorded or generated sessions, and leave the
 
 .PHONY: test
 test: lint ## Run the linters, then all tests but the long fault loops, on a stack of their own
-	@$(BIN)/python -m pytest -m "not faults and not pythons"
+	@$(BIN)/python -m pytest -m "not faults and not pythons" --durations=15
 
 .PHONY: test-faults
 test-faults: setup ## Run the long fault loops

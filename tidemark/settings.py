@@ -74,7 +74,9 @@ class Settings(BaseSettings):
     )
 
     sources_file: Path = Field(PROJECT / "stream_shim" / "sources.yml", description="The streaming sources")
-    topics_file: Path = Field(PROJECT / "stream_shim" / "topics.yml", description="What a person may choose of the topics")
+    topics_file: Path = Field(
+        PROJECT / "stream_shim" / "topics.yml", description="What a person may choose of the topics"
+    )
     destinations_file: Path = Field(PROJECT / "stream_shim" / "destinations.yml", description="The destinations")
     people_file: Path = Field(PROJECT / "tidemark" / "access" / "people.yml", description="The limits of people")
 

@@ -12,6 +12,7 @@ from tidemark.kafka import kafka_client
 from tidemark.stack.process import find
 
 MB = 1024 * 1024
+LONG = pytest.mark.faults
 MOST_RESIDENT = 400 * MB
 # Of a record of 900 kB: one letter, which a codec brings to nothing, and text that takes most of memory, as each of its
 # letters takes four bytes there and is escaped twice on its way to the database.
@@ -32,7 +33,10 @@ def resident_after(lane: Lane, records: int) -> int:
         return most_resident(process.pid)
 
 
-@pytest.mark.parametrize(("codec", "text"), [(None, WIDE), ("gzip", LETTERS), ("lz4", WIDE), ("zstd", WIDE)])
+@pytest.mark.parametrize(
+    ("codec", "text"),
+    [(None, WIDE), pytest.param("gzip", LETTERS, marks=LONG), pytest.param("lz4", WIDE, marks=LONG), ("zstd", WIDE)],
+)
 def test_many_of_the_largest_rows_take_a_bounded_memory(lane: Lane, codec: str | None, text: str) -> None:
     batch = 150 * MB if codec else MB  # compressed, all are one batch of some kB
     ticks = [tick(number, attributes={"id": str(number), "note": text}) for number in range(60)]
@@ -51,7 +55,7 @@ def test_a_record_larger_than_memory_costs_itself_alone(lane: Lane) -> None:
     assert (lane.count("market_tick"), lane.unbalanced()) == (2, [])
 
 
-@pytest.mark.parametrize("codec", [None, "gzip", "lz4", "zstd"])
+@pytest.mark.parametrize("codec", [None, "gzip", pytest.param("lz4", marks=LONG), pytest.param("zstd", marks=LONG)])
 def test_a_record_of_120_mb_leaves_the_local_broker_running(lane: Lane, codec: str | None) -> None:
     broker = find(lane.settings.home, "kafka")
     large = KafkaProducer(

@@ -3,6 +3,7 @@
 import json
 from contextlib import closing
 
+import pytest
 from kafka import KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
@@ -13,6 +14,7 @@ from tidemark.credentials import KAFKA_ADMINISTRATOR
 from tidemark.kafka import kafka_client
 
 
+@pytest.mark.faults  # it waits for a minute
 def test_a_rebalance_that_a_silent_member_holds_up_is_shown_and_ends_within_a_minute(lane: Lane) -> None:
     silent = KafkaConsumer(
         "market_tick", **kafka_client(lane.settings, KAFKA_ADMINISTRATOR), group_id=f"{GROUP_PREFIX}realtime",
