@@ -75,7 +75,7 @@ class Settings(BaseSettings):
 
     sources_file: Path = Field(PROJECT / "stream_shim" / "sources.yml", description="The streaming sources")
     topics_file: Path = Field(
-        PROJECT / "stream_shim" / "topics.yml", description="What a person may choose of the topics"
+        PROJECT / "stream_shim" / "topics.yml", description="The topics, as far as one may choose"
     )
     destinations_file: Path = Field(PROJECT / "stream_shim" / "destinations.yml", description="The destinations")
     people_file: Path = Field(PROJECT / "tidemark" / "access" / "people.yml", description="The limits of people")
