@@ -1,6 +1,6 @@
 """Promote and trim, step by step: each can be killed and run again, and none leaves a hole.
 
-realtime partition → lake → ingestion table → marts, compared at each; only then the partition goes.
+realtime partition → lake → ingestion table → mart: each copy compared, the mart counted; only then the partition goes.
 """
 
 from collections.abc import Iterator
@@ -166,7 +166,7 @@ def test(settings: Settings, topics: list[str]) -> None:
 
 
 def settle(settings: Settings, promotion: Promotion) -> int:
-    """Compare the marts, note the promotion as verified, let the partition go; the rows in the mart."""
+    """Count in the mart, note the promotion as verified, let the partition go; the rows in the mart."""
     counted = sum(_count_in_mart(settings, promotion, piece) for piece in promotion.slices)
     ledger.verify(settings, promotion)
     trim(settings, promotion.topic, promotion.day, promotion.promotion_id, promotion.slices)

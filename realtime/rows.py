@@ -1,4 +1,4 @@
-"""A topic's rows: from values to Postgres's COPY text, in, found again, and out.
+"""A topic's rows: their values as Postgres's COPY text, the way in, and the days and feeds that they are of.
 
 A row is a tuple in the order of categories.table_columns: the category's values, the text of `attributes`, log epoch,
 partition, offset, and the text of received_at.

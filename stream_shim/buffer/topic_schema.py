@@ -1,4 +1,4 @@
-"""The topic schema (JSON Schema) of topics.yml, and what may change in it: a field may come, none may go or change.
+"""What may change in a topic's schema (JSON Schema, buffer/entries.py): a field may come, none may go or change.
 
 A reader of a topic relies on the fields that the schema names. What was applied last is kept with the rows, and a
 change is held against it.
@@ -48,7 +48,7 @@ def apply_schemas(settings: Settings, topics: dict[str, TopicEntry]) -> list[str
                 continue
             if broken := breaking_changes(known, entry.schema) if known is not None else []:
                 raise ConfigurationError(
-                    f"{settings.topics_file}, {topic}.schema: expected a change that no reader notices (a field may "
+                    f"{settings.topics_file}, {topic}: expected a change that no reader notices (a field may "
                     f"come), received one that breaks readers: {'; '.join(broken)}"
                 )
             topic_schemas.apply(connection, topic, entry.schema)

@@ -30,7 +30,7 @@ from tidemark.errors import SourceError
 from tidemark.settings import Settings
 
 Line = tuple[int, str, str, dict[str, Any] | None]  # the record's time (ms), its topic, its file, what the file says
-MOST_LINE_BYTES = 16 * 1024 * 1024  # Kafka takes a record of 1 MB; as JSON text in JSON it is a few times as long
+MOST_LINE_BYTES = 16 * 1024 * 1024  # a topic takes a record of 4 MB; as JSON text in JSON it is longer
 TURN = 1000  # lines between two looks at `stop` when all goes at once
 _time = itemgetter(0)
 

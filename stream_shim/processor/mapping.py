@@ -27,7 +27,7 @@ LONG_VALUE_BYTES = 8 * 1024
 MOST_AHEAD = timedelta(days=1)
 
 Columns = list[Sequence[Any]]  # the values of many rows, as far as `attributes`
-RowType = Any  # a msgspec Struct with the topic's columns and `attributes`, made from topics.yml
+RowType = Any  # a msgspec Struct with the topic's columns and `attributes`, under their names on the wire
 
 
 @dataclass(slots=True)
