@@ -15,7 +15,6 @@ MIDNIGHT_MS = int(datetime(2024, 8, 9, tzinfo=UTC).timestamp() * 1000)
 RECEIPT_MS = 40  # a message arrives so much after its event time
 UPDATE_MS = 1_000
 LEVELS = 40  # a side
-CENT = 0.01
 
 
 @dataclass(frozen=True)
