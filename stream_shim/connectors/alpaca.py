@@ -125,9 +125,8 @@ class _Stream(StockDataStream):  # type: ignore[misc]
 
 async def run(source: AlpacaSource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:
     """The entry's trades until `stop`; SourceError where the stream is lost or silent."""
-    symbols = list(
-        dict.fromkeys(symbol.strip().upper() for symbol in source.symbols)
-    )  # as Alpaca names them, each once
+    # As Alpaca names them, each once.
+    symbols = list(dict.fromkeys(symbol.strip().upper() for symbol in source.symbols))
     stream = _Stream(
         publisher,
         symbols,

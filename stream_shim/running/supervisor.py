@@ -66,9 +66,8 @@ class Supervisor:
         self._settings = settings
         self._children: dict[Role, Child] = {}
         self._alerts, self._polled = Alerts(settings), Polled()
-        self._earlier: list[
-            dict[str, dict[str, Any]]
-        ] = []  # the processors' last reports, as long as one look compares
+        # The processors' last reports, as long as one look compares.
+        self._earlier: list[dict[str, dict[str, Any]]] = []
         self._wanted = self._read()
 
     def _read(self) -> dict[Role, object]:
