@@ -7,7 +7,7 @@ from typing import Any
 from bench.stack import Stack
 from bench.ticks import Tick, key, tick
 from stream_shim.buffer.entries import read_topics
-from stream_shim.buffer.topics import ensure_topics, topic_configuration
+from stream_shim.buffer.topics import MAX_MESSAGE_BYTES, ensure_topics, topic_configuration
 from tidemark.credentials import KAFKA_ADMINISTRATOR
 from tidemark.kafka import admin, kafka_client
 
@@ -35,7 +35,7 @@ def producer(stack: Stack, **options: Any) -> Iterator[Any]:
 
     settings = {
         **kafka_client(stack.settings, KAFKA_ADMINISTRATOR), "acks": "all", "enable_idempotence": True,
-        "linger_ms": 20, "batch_size": 128 * 1024, "compression_type": "lz4", "max_request_size": 4 * 1024 * 1024,
+        "linger_ms": 20, "batch_size": 128 * 1024, "compression_type": "lz4", "max_request_size": MAX_MESSAGE_BYTES,
     }  # fmt: skip
     client = KafkaProducer(**settings | options)
     try:

@@ -14,6 +14,7 @@ from flows import closing, ledger
 from flows.account import account
 from flows.errors import AlreadyRunning, Disagreement, NotClosed, Unbalanced
 from flows.ledger import Promotion
+from ingest import tables
 from ingest.sources import realtime
 from realtime import copy_out, partitions
 from realtime.slices import Slice
@@ -188,7 +189,7 @@ def _count_in_mart(settings: Settings, promotion: Promotion, piece: Slice) -> in
                 "where file_name = any(array(select lake_path from ops.promotion where topic = %s and day = %s)) "
                 "and log_epoch = %s::text and kafka_partition = %s::text "
                 "and kafka_offset::bigint between %s and %s and received_at >= %s and received_at < %s"
-            ).format(sql.Identifier("ingestion", f"realtime__{promotion.topic}")),
+            ).format(tables.qualified(tables.table_name(realtime.SOURCE, promotion.topic))),
             (promotion.topic, promotion.day, *offsets, f"{first}T00:00:00.000000Z", f"{after}T00:00:00.000000Z"),
         ).fetchall()
         received = connection.execute(

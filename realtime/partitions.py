@@ -15,7 +15,7 @@ TopicDay = tuple[str, date]
 _NAME = re.compile(r"(.+)_(\d{8})")
 # Two calls that meet make it once; a topic's readers and writers are not waited for.
 _ENSURE = sql.SQL("select {}(%s, %s)").format(sql.Identifier(SCHEMA, "ensure_partition"))
-_ENSURE_AHEAD = sql.SQL("select {}()").format(sql.Identifier(SCHEMA, "ensure_days_ahead"))
+_ENSURE_AHEAD = sql.SQL("select {}(%s)").format(sql.Identifier(SCHEMA, "ensure_days_ahead"))
 _DAYS = """
 select partition.relname from pg_inherits
 inner join pg_class as partition on partition.oid = inhrelid
@@ -49,9 +49,9 @@ def ensure(connection: Connection[Any], wanted: Iterable[TopicDay]) -> None:
 
 
 def ensure_ahead(connection: Connection[Any]) -> date:
-    """Make what is missing of today and the days ahead, of every topic; the last of these days."""
-    (last,) = connection.execute(_ENSURE_AHEAD).fetchall()[0]
-    return last  # type: ignore[no-any-return]
+    """Make what is missing of today and the days ahead, of every topic; the last of these days. In autocommit."""
+    made = [connection.execute(_ENSURE_AHEAD, (topic,)).fetchall()[0][0] for topic in CATEGORIES]
+    return min(made)  # type: ignore[no-any-return]
 
 
 def days_after_today(last: date) -> int:

@@ -6,8 +6,11 @@ from typing import Any, NamedTuple
 from psycopg import Connection, sql
 
 from realtime.rows import Row
-from realtime.tables import of_topic
+from realtime.tables import TURNS, of_topic
+from tidemark import turns
 from tidemark.categories import table_columns
+
+WAIT_SECONDS = 60.0  # for another rebuild, or a retry of quarantine
 
 
 class Span(NamedTuple):
@@ -17,6 +20,14 @@ class Span(NamedTuple):
     partition: int
     low: int
     high: int
+
+
+def take_turn(connection: Connection[Any], topic: str, shared: bool = False) -> None:
+    """Until the transaction ends: two rebuilds of a topic, or one and a retry of quarantine, take turns; TurnTaken.
+
+    A processor takes none: it only adds later rows.
+    """
+    turns.take(connection, f"rebuild {topic}", WAIT_SECONDS, shared, TURNS)
 
 
 def hold_trims_off(connection: Connection[Any], topic: str) -> None:

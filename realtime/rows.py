@@ -38,6 +38,11 @@ def received_at(timestamp_ms: int) -> str:
     return f"{_second_text(second)}.{millisecond:03d}+00:00"
 
 
+def day_of(timestamp_ms: int) -> date:
+    """The day (UTC) of the record's time in Kafka, by which its row lies in a partition."""
+    return date.fromisoformat(received_at(timestamp_ms)[:10])
+
+
 @lru_cache(maxsize=64)
 def _second_text(second: int) -> str:
     return (EPOCH + timedelta(seconds=second)).isoformat()[:19]

@@ -18,7 +18,7 @@ from psycopg import Connection
 from realtime import partitions, positions, rows
 from realtime.partitions import TopicDay
 from realtime.positions import LogState, Move, Position
-from realtime.rejects import REFUSED, KeptRecord, Reject, keep_rejects
+from realtime.quarantine import REFUSED, KeptRecord, Reject, keep_rejects
 from realtime.rows import Feed, Row
 from tidemark import connections
 from tidemark.settings import Settings

@@ -100,4 +100,4 @@ def _cell(value: Any, styles: Mapping[Any, str]) -> str:
     if value is None:
         return ""
     text = f"{value:,}" if _is_number(value) else escape(visible(str(value)))  # a payload's brackets are no markup
-    return f"[{styles[value]}]{text}[/]" if value in styles else text
+    return f"[{styles[value]}]{text}[/]" if isinstance(value, str) and value in styles else text

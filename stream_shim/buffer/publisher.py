@@ -13,7 +13,7 @@ from stream_shim.buffer.encoding import Datum, Unsendable, encode
 from stream_shim.buffer.health import Health
 from stream_shim.buffer.rejects import Rejects
 from stream_shim.buffer.sink import KafkaSink, Sink
-from stream_shim.running.reports import report_path, write_report
+from stream_shim.reports import report_path, write_report
 from tidemark.categories import CATEGORIES
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings

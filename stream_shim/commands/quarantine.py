@@ -23,7 +23,7 @@ def quarantine() -> None:
 @json_option
 def quarantine_list(as_json: bool, **which: str | None) -> None:
     """Count them by topic and reason."""
-    from realtime.quarantine import Wanted, summary
+    from realtime.quarantined import Wanted, summary
     from tidemark.settings import load
 
     show("Quarantine", summary(load(), Wanted(**which)), as_json, "nothing is in quarantine")
@@ -35,8 +35,8 @@ def quarantine_list(as_json: bool, **which: str | None) -> None:
 @json_option
 def quarantine_show(limit: int, as_json: bool, **which: str | None) -> None:
     """Show the records, with why each could not be a row, and its payload."""
-    from realtime.quarantine import Wanted
-    from realtime.quarantine import show as show_records
+    from realtime.quarantined import Wanted
+    from realtime.quarantined import show as show_records
     from tidemark.settings import load
 
     show("Quarantine", show_records(load(), Wanted(**which), limit), as_json, "nothing is in quarantine")
@@ -51,7 +51,7 @@ def retry(**which: str | None) -> None:
     Example:
       tidemark quarantine retry --topic market_tick --reason missing_field
     """
-    from realtime.quarantine import Wanted
+    from realtime.quarantined import Wanted
     from stream_shim.repairs.quarantine import retry as retry_records
     from tidemark.settings import load
 
@@ -69,8 +69,8 @@ def drop(yes: bool, **which: str | None) -> None:
     Example:
       tidemark quarantine drop --identity market_tick:1:0:123 --yes
     """
-    from realtime.quarantine import Wanted, summary
-    from realtime.quarantine import drop as drop_records
+    from realtime.quarantined import Wanted, summary
+    from realtime.quarantined import drop as drop_records
     from tidemark.settings import load
 
     settings, wanted = load(), Wanted(**which)

@@ -16,7 +16,7 @@ def sources() -> None:
 @json_option
 def sources_list(as_json: bool) -> None:
     """List the sources, and what each has sent."""
-    from stream_shim.sources import list_sources
+    from stream_shim.commands.sources_file import list_sources
     from tidemark.settings import load
 
     show("Sources", list_sources(load()), as_json, "no source: `tidemark sources add` adds one")
@@ -39,8 +39,8 @@ def check(name: str, records: int, seconds: float, as_json: bool) -> None:
     import tempfile
     from pathlib import Path
 
+    from stream_shim.commands.preview import preview
     from stream_shim.connectors.entries import read_sources
-    from stream_shim.sources import preview
     from tidemark.errors import ConfigurationError, SourceError
     from tidemark.settings import load
 
@@ -80,7 +80,7 @@ def rejects(name: str, limit: int, as_json: bool) -> None:
     Example:
       tidemark sources rejects fred --limit 1
     """
-    from stream_shim.sources import list_rejects
+    from stream_shim.commands.sources_file import list_rejects
     from tidemark.settings import load
 
     found = list_rejects(load(), name, limit)
@@ -100,7 +100,7 @@ def add(name: str, entry: Any) -> None:
     Example:
       echo '{kind: ccxt, exchange: kraken, trades: [BTC/USD]}' | tidemark sources add kraken
     """
-    from stream_shim.sources import add_source
+    from stream_shim.commands.sources_file import add_source
     from tidemark.settings import load
 
     add_source(load(), name, entry.read())
@@ -116,7 +116,7 @@ def remove(name: str) -> None:
     Example:
       tidemark sources remove kraken
     """
-    from stream_shim.sources import remove_source
+    from stream_shim.commands.sources_file import remove_source
     from tidemark.settings import load
 
     remove_source(load(), name)

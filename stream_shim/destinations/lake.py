@@ -10,12 +10,12 @@ them apart: a log that lost its tail was filled again under another leader epoch
 import base64
 import gzip
 from collections import defaultdict
-from datetime import UTC, datetime
 from typing import Any
 
 import fsspec
 import msgspec
 
+from realtime.rows import day_of
 from stream_shim.processor.destination import NotTaken, Written
 from stream_shim.processor.records import Record
 from stream_shim.processor.segments import Segment
@@ -36,7 +36,7 @@ class LakeDestination:
     def _files_of(self, segment: Segment) -> dict[str, bytes]:
         by_day: dict[str, list[Record]] = defaultdict(list)
         for record in segment.records:
-            by_day[f"{datetime.fromtimestamp(record.timestamp / 1000, UTC):%Y-%m-%d}"].append(record)
+            by_day[day_of(record.timestamp).isoformat()].append(record)
         return {
             f"{segment.log.topic}/day={day}/{_log_of(segment)}-{records[0].offset:012d}.jsonl.gz": gzip.compress(
                 b"\n".join(_line(segment.log.partition, record) for record in records) + b"\n", 3

@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_type_hints
 import msgspec
 from msgspec import Meta, Raw
 
-from realtime.rejects import Reject
+from realtime.quarantine import Reject
 from realtime.rows import EPOCH, LEAST_TIMESTAMP, MOST_TIMESTAMP, Row, received_at
 from stream_shim.processor.records import Record
 from tidemark.categories import CATEGORIES, required_fields

@@ -88,7 +88,7 @@ class Places:
         self._name, self._consumer = name, consumer
         self._placed: dict[TopicPartition, Position] = {}
         self._unseen: set[TopicPartition] = set()  # whose marked record has not come yet
-        self._seen_ends: dict[tuple[str, TopicPartition], int] = {}  # of each log, by its topic's id: the greatest
+        self._seen_ends: dict[tuple[str, int, TopicPartition], int] = {}  # of each log, by topic's id and epoch
         self._topic_ids: dict[TopicPartition, str] = {}
         self._short_since: dict[TopicPartition, float] = {}  # whose log ends below that
         self._connections: dict[Any, Any] = {}  # to each node, as they were at the last look
@@ -136,9 +136,13 @@ class Places:
 
     def _see_end(self, partition: TopicPartition, end: int) -> int:
         """The greatest end of the log that was seen, with this one."""
-        name = (self._topic_ids[partition], partition)
+        name = self._life(partition)
         self._seen_ends[name] = max(end, self._seen_ends.get(name, 0))
         return self._seen_ends[name]
+
+    def _life(self, partition: TopicPartition) -> tuple[str, int, TopicPartition]:
+        """One life of one log."""
+        return self._topic_ids[partition], self._placed[partition].log_epoch, partition
 
     def check_end(self, partition: TopicPartition, next_offset: int, end: int | None) -> None:
         """EpochEnded where the log, read to its end, has stayed shorter than it was seen: its tail was lost unread.
@@ -158,7 +162,7 @@ class Places:
         if position.log_epoch:
             raise ended
         log.error("%s: %s: expected a log of %s offsets, as was seen, received %s", self._name, partition, seen, end)
-        self._seen_ends[self._topic_ids[partition], partition] = end
+        self._seen_ends[self._life(partition)] = end
 
     def _ended(self, partition: TopicPartition, position: Position) -> EpochEnded:
         assert position.mark is not None

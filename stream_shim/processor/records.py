@@ -13,6 +13,7 @@ from kafka.consumer.fetcher import Fetcher, IsolationLevel
 from kafka.errors import CorruptRecordError
 
 from realtime.positions import Mark
+from stream_shim.buffer.topics import MAX_MESSAGE_BYTES
 from stream_shim.processor.inflating import Read, inflating
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 CREATE_TIME, LOG_APPEND_TIME = 0, 1
 WINDOW_BYTES = 256 * 1024  # so much of a batch is inflated at a time, and more where a record is longer
-LARGEST_RECORD_BYTES = 4 * 1024 * 1024  # what a topic takes as it is; a compressed record may be of any length
+LARGEST_RECORD_BYTES = MAX_MESSAGE_BYTES  # what a topic takes as it is; a compressed record may be of any length
 RECORD_WEIGHT = 256  # bytes of memory beside its own that a record takes, with the row that is made of it
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from realtime import quarantine, repairs
+from realtime import quarantined, repairs
 from realtime.epochs import Step, open_next_epoch, plan_next_epoch, require_a_reason
 from realtime.positions import LogState, Position
 from stream_shim.buffer.entries import read_topics
@@ -72,7 +72,7 @@ class Tail:
 
     def _agrees_with_quarantine(self, record: Record, where: tuple[int, int, int]) -> bool:
         """False where another record stands in quarantine there."""
-        found = quarantine.at(self._connection, self._topic, *where)
+        found = quarantined.at(self._connection, self._topic, *where)
         if found is None:
             return True
-        return found.payload == record.value and round(found.received_at.timestamp() * 1000) == record.timestamp
+        return found.payload == record.value and found.timestamp == record.timestamp

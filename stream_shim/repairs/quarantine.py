@@ -5,14 +5,12 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from realtime import partitions, quarantine, rows
-from realtime.quarantine import Quarantined, Wanted
-from realtime.tables import TURNS
+from realtime import partitions, quarantined, rows
+from realtime.quarantined import Quarantined, Wanted
+from realtime.repairs import take_turn
 from stream_shim.buffer.entries import read_topics
 from stream_shim.processor.mapping import Mapper, build_mapper
 from stream_shim.processor.records import Record
-from stream_shim.repairs.rebuild import WAIT_SECONDS, turn_name
-from tidemark import turns
 from tidemark.settings import Settings
 
 
@@ -23,10 +21,10 @@ def retry(settings: Settings, wanted: Wanted) -> tuple[int, int]:
     """
     mappers = {topic: build_mapper(topic, entry.mapping) for topic, entry in read_topics(settings.topics_file).items()}
     written = stay = 0
-    with quarantine.enter(settings) as connection:
+    with quarantined.enter(settings) as connection:
         for topic in mappers:
-            turns.take(connection, turn_name(topic), WAIT_SECONDS, shared=True, table=TURNS)
-        for record in quarantine.held(connection, wanted):
+            take_turn(connection, topic, shared=True)
+        for record in quarantined.held(connection, wanted):
             if _write(connection, mappers[record.topic], record):
                 written += 1
             else:
@@ -36,7 +34,7 @@ def retry(settings: Settings, wanted: Wanted) -> tuple[int, int]:
 
 def _write(connection: Connection[Any], mapper: Mapper, kept: Quarantined) -> bool:
     """Whether it is a row now."""
-    record = Record(kept.offset, round(kept.received_at.timestamp() * 1000), kept.key, kept.payload)
+    record = Record(kept.offset, kept.timestamp, kept.key, kept.payload)
     mapped = mapper([record], kept.log_epoch, kept.partition)
     if mapped.rejects:
         return False
@@ -45,7 +43,7 @@ def _write(connection: Connection[Any], mapper: Mapper, kept: Quarantined) -> bo
             partitions.ensure(connection, rows.days_of(kept.topic, mapped.rows))
             rows.copy_lines(cursor, kept.topic, rows.lines(kept.topic, mapped.rows, mapped.plain))
             rows.note_feeds(cursor, rows.feeds_of(kept.topic, mapped.rows))
-            quarantine.release(cursor, kept)
+            quarantined.release(cursor, kept)
     except psycopg.DataError:
         return False
     return True

@@ -17,16 +17,16 @@ from psycopg import Connection
 from realtime import partitions, positions, rows
 from realtime.partitions import TopicDay
 from realtime.positions import Reach
-from realtime.rejects import REFUSED, Reject, keep_rejects, known_rejects
-from realtime.repairs import Span, delete_of_day, hold_trims_off
-from realtime.tables import TURNS
+from realtime.quarantine import REFUSED, Reject, keep_rejects, known_rejects
+from realtime.repairs import Span, delete_of_day, hold_trims_off, take_turn
+from realtime.rows import day_of
 from realtime.trim import has_left
 from stream_shim.buffer.entries import read_topics
 from stream_shim.buffer.topics import topic_ids
 from stream_shim.processor.consumer import POLL_WEIGHT
 from stream_shim.processor.mapping import Mapper, build_mapper
 from stream_shim.processor.records import Chunk, Record, use_chunks
-from tidemark import connections, turns
+from tidemark import connections
 from tidemark.categories import CATEGORIES
 from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.kafka import ANSWER_MS, kafka_client
@@ -35,7 +35,6 @@ from tidemark.settings import Settings
 REPAIRER = "promoter"  # the role of both servers that reads a log again
 Report = dict[str, Any]
 SILENCE_SECONDS = 30
-WAIT_SECONDS = 60.0  # for another rebuild, or a retry of quarantine
 
 
 def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
@@ -47,7 +46,7 @@ def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
     mapper = build_mapper(topic, read_topics(settings.topics_file)[topic].mapping)
     with connections.connect(settings, "realtime", "promoter") as connection:
         hold_trims_off(connection, topic)  # first of all: what is found out below stays so until the rows are there
-        turns.take(connection, turn_name(topic), WAIT_SECONDS, table=TURNS)
+        take_turn(connection, topic)
         if has_left(connection, topic, day):
             raise TidemarkError(
                 f"{topic}, {day}: expected a day of realtime, its rows are in the warehouse: it was promoted"
@@ -58,11 +57,6 @@ def rebuild_day(settings: Settings, topic: str, day: date) -> list[Report]:
         if not any(report["rows_before"] or report["rows_now"] for report in reports):
             connection.rollback()  # a day that nobody sent anything on keeps no partition
         return reports
-
-
-def turn_name(topic: str) -> str:
-    """What two rebuilds, or a rebuild and a retry of quarantine, take in turn. A processor only adds later rows."""
-    return f"rebuild {topic}"
 
 
 def _current_epoch(connection: Connection[Any], settings: Settings, topic: str) -> int:
@@ -86,7 +80,7 @@ def _rebuild_partition(
         now = 0
         with connection.cursor() as cursor:
             for records in log.read(span.low, span.high):
-                now += _copy(cursor, topic, mapper, [r for r in records if _time(r).date() == day], span)
+                now += _copy(cursor, topic, mapper, [r for r in records if day_of(r.timestamp) == day], span)
     return {"topic": topic, "partition": reach.partition, "rows_before": before, "rows_now": now}
 
 
@@ -101,10 +95,6 @@ def _copy(cursor: Any, topic: str, mapper: Mapper, records: list[Record], span: 
     return len(mapped.rows) - len(refused)
 
 
-def _time(record: Record) -> datetime:
-    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
-
-
 class KafkaLog:
     """One partition's log, read by offsets, outside of any group."""
 
@@ -116,8 +106,10 @@ class KafkaLog:
         )  # fmt: skip
         use_chunks(self._consumer)
         self._consumer.assign([self._partition])
-        self.start: int = self._consumer.beginning_offsets([self._partition], timeout_ms=ANSWER_MS)[self._partition]
-        self.end: int = self._consumer.end_offsets([self._partition], timeout_ms=ANSWER_MS)[self._partition]
+        # By another consumer: for this one a log ends where a transaction is open, and the rest would count as lost.
+        with closing(KafkaConsumer(**kafka_client(settings, REPAIRER), enable_auto_commit=False)) as asking:
+            self.start: int = asking.beginning_offsets([self._partition], timeout_ms=ANSWER_MS)[self._partition]
+            self.end: int = asking.end_offsets([self._partition], timeout_ms=ANSWER_MS)[self._partition]
 
     def chunk_at(self, offset: int) -> Chunk | None:
         """The batch that holds a record at `offset`, from that record on; None where there is none."""

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from stream_shim.running.reports import read_reports
+from stream_shim.reports import read_reports
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 

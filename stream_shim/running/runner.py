@@ -19,7 +19,7 @@ from stream_shim.buffer.entries import TopicEntry, read_topics
 from stream_shim.connectors import connector_of, pause
 from stream_shim.connectors.entries import SourceEntry, read_sources
 from stream_shim.destinations.entries import read_destinations
-from stream_shim.running.reports import claim, report_path, supervisor_is_gone, write_report
+from stream_shim.reports import claim, report_path, supervisor_is_gone, write_report
 from tidemark import connections
 from tidemark.errors import ConfigurationError, SourceError, StackError, TidemarkError
 from tidemark.kafka import reachable_kafka

@@ -17,6 +17,7 @@ from typing import Any
 
 from stream_shim.connectors.entries import HttpSource, StreamedSource, read_sources
 from stream_shim.destinations.entries import read_destinations
+from stream_shim.reports import SUPERVISOR, forget_reports, read_reports, report_path, write_report
 from stream_shim.running.alerts import (
     DEATHS_IN_A_ROW,
     Alerts,
@@ -27,7 +28,6 @@ from stream_shim.running.alerts import (
     causes_of_guard,
     causes_of_processor,
 )
-from stream_shim.running.reports import SUPERVISOR, forget_reports, read_reports, report_path, write_report
 from tidemark.errors import ConfigurationError
 from tidemark.process_environment import of_a_part
 from tidemark.secrets import variables_of

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from stream_shim.reports import read_reports, report_path, write_report
 from stream_shim.running.alerts import (
     CLIENT_ERROR_SECONDS,
     Alerts,
@@ -23,7 +24,6 @@ from stream_shim.running.alerts import (
     causes_of_processor,
 )
 from stream_shim.running.metrics import LaneCollector
-from stream_shim.running.reports import read_reports, report_path, write_report
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.settings import Settings
 from tidemark.stack.guard import SILENT_SECONDS, beat_path

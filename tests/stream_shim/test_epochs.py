@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from kafka import KafkaAdminClient, TopicPartition
+import msgspec
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from stream_shim.buffer.entries import read_topics
 from stream_shim.buffer.topics import ensure_topics
@@ -117,3 +118,24 @@ def test_a_log_that_was_cut_short_goes_on_with_its_new_records_alone(lane: Lane)
     consume(lane, 23)
     assert lane.query("select count(*) from realtime.market_tick where log_epoch = 2") == [(3,)]
     assert lane.unbalanced() == []
+
+
+def test_records_of_a_transaction_that_is_open_are_not_lost(lane: Lane) -> None:
+    lane.produce("market_tick", [tick(number) for number in range(3)])
+    client = kafka_client(lane.settings, KAFKA_ADMINISTRATOR)
+    foreign = KafkaProducer(**client, transactional_id="foreign", transaction_timeout_ms=120_000)
+    try:
+        foreign.init_transactions()
+        foreign.begin_transaction()
+        for number in (3, 4):
+            foreign.send("market_tick", msgspec.json.encode(tick(number)), b"key", partition=0).get(timeout=30)
+        consume(lane, 3)
+        seen = "select next_offset, log_end_offset from realtime.consumer_offset where topic = 'market_tick'"
+        assert lane.query(seen) == [(3, 5)]
+        refused = lane.stack.run("stream", "epoch", "market_tick", "--yes")
+        assert (refused.returncode, "it is the one that was read" in refused.stderr) == (1, True), refused.stdout
+        foreign.commit_transaction()
+    finally:
+        foreign.close()
+    consume(lane, 6)  # with the transaction's marker
+    assert (lane.count("market_tick"), lane.unbalanced()) == (5, [])

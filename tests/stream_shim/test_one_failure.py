@@ -11,10 +11,10 @@ from loopback.binance_replay import Accident
 from loopback.serving import serving
 from loopback.session import Session, open_session
 from stream_shim.buffer.health import Health
+from stream_shim.commands.preview import preview
 from stream_shim.connectors.entries import SourceEntry
 from stream_shim.connectors.symbols import Blame, resolve
 from stream_shim.running import runner
-from stream_shim.sources import preview
 from tests.conftest import Stack
 from tests.stream_shim.conftest import until
 from tests.stream_shim.connecting import Wire, entry_of

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from realtime.quarantine import Wanted, drop, summary
+from realtime.quarantined import Wanted, drop, summary
 from stream_shim.repairs.quarantine import retry
 from tests.stream_shim.conftest import Lane, tick, until
 

@@ -11,7 +11,7 @@ import pytest
 
 from loopback.serving import Servers, serving
 from loopback.session import open_session
-from stream_shim.sources import remove_source
+from stream_shim.commands.sources_file import remove_source
 from tests.stream_shim.conftest import Lane, until
 from tidemark.settings import Settings
 from tidemark.stack.ports import free_ports

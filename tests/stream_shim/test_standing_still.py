@@ -7,7 +7,7 @@ import pytest
 from kafka import KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from stream_shim.running.reports import report_path
+from stream_shim.reports import report_path
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.access.kafka_rights import GROUP_PREFIX
 from tidemark.credentials import KAFKA_ADMINISTRATOR

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stream_shim.running.reports import read_reports
+from stream_shim.reports import read_reports
 from stream_shim.running.supervisor import STEADY_SECONDS, Child, Supervisor
 from tests.stream_shim.conftest import Lane, until
 from tidemark.settings import Settings

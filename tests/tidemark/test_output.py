@@ -19,6 +19,11 @@ def test_rows_are_a_table_with_every_value_as_it_is(capsys: pytest.CaptureFixtur
     assert "None" not in printed
 
 
+def test_a_value_that_is_no_text_is_a_cell_beside_those_that_have_a_style(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("Flows", [{"flow": "ingest", "parameters": {"source": "ecb"}}], styles={"ingest": "green"})
+    assert "{'source': 'ecb'}" in capsys.readouterr().out
+
+
 def test_rows_of_one_first_value_stand_together_and_a_value_has_its_style_on_a_terminal_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -69,9 +69,7 @@ class Runner:
         rooms = files.folders() if rooms is None else rooms
         migrated = self._apply_new(files.read(self.database, rooms), files.baselines(self.database, rooms))
         for text in files.each_up(self.database, rooms).values():
-            with self.connection.transaction():
-                self.connection.execute(text.encode())
-                self.connection.execute("reset role")
+            self._run_statements(text)
         return migrated
 
     def _apply_new(self, known: Sequence[Migration], baselines: Mapping[str, str]) -> list[Migration]:
@@ -171,15 +169,19 @@ class Runner:
             self._note(migration, time.monotonic() - started)
 
     def _run_by_statement(self, migration: Migration) -> None:
+        started = time.monotonic()
+        self._run_statements(migration.sql)
+        self._note(migration, time.monotonic() - started)
+
+    def _run_statements(self, text: str) -> None:
+        """Each by itself, in autocommit."""
         import sqlparse
 
-        started = time.monotonic()
         try:
-            for statement in sqlparse.split(migration.sql):
+            for statement in sqlparse.split(text):
                 self.connection.execute(statement.encode())
         finally:
             self.connection.execute("reset role")
-        self._note(migration, time.monotonic() - started)
 
 
 def _refuse_to_end_it(database: str, migration: Migration) -> None:
