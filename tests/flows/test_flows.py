@@ -89,7 +89,6 @@ def test_a_source_that_answers_503_fails_its_run_by_name_and_posts_to_the_webhoo
     assert (post["state"], post["cause"]) == ("raised", "flow ingest Failed")
     assert post["runbook"] == "docs/runbook/flow-run-failed.md"
     assert "ecb" in post["text"]
-    assert post["text"].endswith(alerts.PAGE)
     kept = call(settings, "block_documents/filter").text
     assert "secret-token" not in kept
 
