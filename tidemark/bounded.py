@@ -4,6 +4,7 @@ A parsed value takes some hundred bytes however short it was, so values are boun
 every `BYTES_A_VALUE` bytes of it. They are counted by the marks that part them before anything is parsed.
 """
 
+import codecs
 import gzip
 import io
 import zipfile
@@ -66,7 +67,7 @@ def json_value(body: bytes, most: int = MOST_BYTES, type: Any = Any) -> Any:
     refuse_too_many(body, (b",", b"{", b"["), most)
     too_deep = BeyondBounds(f"JSON nested deeper than {MOST_DEPTH}")
     try:
-        value = msgspec.json.decode(body, type=type)
+        value = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=type)
     except RecursionError:
         raise too_deep from None
     level, depth = [value], 0

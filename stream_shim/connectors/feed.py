@@ -17,7 +17,7 @@ from stream_shim.connectors import markup, pause
 from stream_shim.connectors.cursor import Cursor
 from stream_shim.connectors.entries import FeedSource
 from stream_shim.connectors.http import date_ms, get
-from stream_shim.connectors.sending import Reading, send_new
+from stream_shim.connectors.sending import Reading, joined, send_new
 from tidemark.bounded import MOST_BYTES, BeyondBounds
 from tidemark.errors import SourceError
 from tidemark.http import client
@@ -35,7 +35,8 @@ def parse_feed(source: FeedSource, body: bytes, time_ms: int, most_bytes: int = 
         raise SourceError(f"{source.name}: expected an RSS or Atom feed, received {hide(repr(body[:80]))}")
     found = []
     for entry in reversed(parsed["entries"]):
-        identity = f"{entry.get('id') or entry.get('link')}|{entry.get('title')}"
+        name, title = str(entry.get("id") or entry.get("link")), str(entry.get("title"))
+        identity = joined(name, title) if "|" in name else f"{name}|{title}"  # a title often has one
         fields = {
             "source_system": source.source_system,
             "event_publisher": source.event_publisher,

@@ -28,7 +28,7 @@ from stream_shim.connectors import markup, pause
 from stream_shim.connectors.cursor import Cursor
 from stream_shim.connectors.entries import PollSource
 from stream_shim.connectors.http import date_ms, get
-from stream_shim.connectors.sending import Reading, send_new
+from stream_shim.connectors.sending import Reading, joined, send_new
 from tidemark.bounded import MOST_BYTES, BeyondBounds, csv_text, json_value
 from tidemark.categories import required_fields
 from tidemark.errors import SourceError
@@ -37,6 +37,7 @@ from tidemark.secrets import fill, hide
 from tidemark.settings import Settings
 
 _NAMELESS = "cells_without_name"  # the cells of a CSV's line beyond its columns
+_DISPLACED = "displaced_by_rename"  # a record's own fields of names that others were given
 
 
 def parse_records(
@@ -45,7 +46,7 @@ def parse_records(
     """One response's records, renamed, each with the request's own values. SourceError where there is no such list."""
     try:
         found = _FORMATS[source.format](source, body, most_bytes)
-        return [{**request, **{source.rename.get(k, k): v for k, v in record.items()}} for record in found]
+        return [{**request, **_renamed(source.rename, record)} for record in found]
     except BeyondBounds as error:
         raise SourceError(f"{source.name}: expected {source.format} with a list of records, received {error}") from None
     except (csv.Error, LookupError, ValueError, TypeError, AttributeError) as error:
@@ -53,6 +54,16 @@ def parse_records(
             f"{source.name}: expected {source.format} with a list of records at {source.records or 'its root'!r}, "
             f"received {hide(repr(body[:80]))} ({type(error).__name__})"
         ) from None
+
+
+def _renamed(names: dict[str, str], record: dict[str, Any]) -> dict[str, Any]:
+    """The record under the names of the entry; a field of its own of such a name goes along as displaced."""
+    if not names.keys() & record.keys():
+        return record
+    renamed = {names[name]: value for name, value in record.items() if name in names}
+    others = {name: value for name, value in record.items() if name not in names}
+    displaced = {name: others.pop(name) for name in renamed if name in others}
+    return {**others, **renamed, **({_DISPLACED: displaced} if displaced else {})}
 
 
 def _from_json(source: PollSource, body: bytes, most_bytes: int) -> Iterable[dict[str, Any]]:
@@ -67,10 +78,20 @@ def _from_csv(source: PollSource, body: bytes, most_bytes: int) -> Iterable[dict
     rows = csv.DictReader(text, restkey=_NAMELESS, strict=True)
     if rows.fieldnames is None or not {source.rename.get(name, name) for name in rows.fieldnames} & {"value"}:
         raise LookupError("no column is the value")  # a page of HTML is CSV too
+    rows.fieldnames = _told_apart(list(rows.fieldnames))
     found: list[dict[str, Any]] = list(rows)
     for row in found:
         if not any(row.get(_NAMELESS, ["_"])):  # a comma at the line's end
             del row[_NAMELESS]
+    return found
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """Of columns that share a name the last one has it, and the others are named by their position."""
+    last = {name: at for at, name in enumerate(names)}
+    found = [name if last[name] == at else f"column_{at + 1}" for at, name in enumerate(names)]
+    if len(set(found)) < len(found):
+        raise LookupError("columns that cannot be told apart by their names")
     return found
 
 
@@ -116,7 +137,7 @@ def reading(source: PollSource, time_ms: int) -> Reading[dict[str, Any]]:
 
     def identity(record: dict[str, Any]) -> str | None:
         values = [record.get(name) for name in names]
-        return None if None in values else "|".join(map(str, values))
+        return None if None in values else joined(*map(str, values))
 
     def make(record: dict[str, Any]) -> Datum:
         if identity(record) is None:

@@ -11,6 +11,7 @@ was being sent when the process was killed is sent again, whole.
 
 import asyncio
 import heapq
+import re
 import time
 from collections.abc import Iterator
 from operator import itemgetter
@@ -71,10 +72,16 @@ def _decoded(raw: Any, path: str) -> Iterator[dict[str, Any]]:
         raise SourceError(f"expected JSON lines of a lake destination in {path}, received {error}") from None
 
 
+def _paths(files: Any, folder: str) -> list[str]:
+    """The files of one topic; no pattern with the path in it, which may hold what a pattern is made of."""
+    found = [path for path in files.find(folder) if path.startswith(folder)]
+    return sorted(path for path in found if re.fullmatch(r"day=[^/]*/[^/]*\.jsonl\.gz", path.removeprefix(folder)))
+
+
 def _partitions(settings: Settings, source: ReplaySource, cursor: Cursor) -> list[Iterator[Line]]:
     """The lines of every partition, without the files that were sent. SourceError where the destination has no file."""
     files, root = fsspec.core.url_to_fs(f"{connections.lake_url(settings)}/{source.path}")
-    paths = {topic: sorted(files.glob(f"{root}/{topic}/day=*/*.jsonl.gz")) for topic in source.topics}
+    paths = {topic: _paths(files, f"{root}/{topic}/") for topic in source.topics}
     if not any(paths.values()):
         raise SourceError(f"{source.name}: expected files of a lake destination in {root}, found none")
     found: dict[tuple[str, str], list[str]] = {}  # by topic, and topic id with partition

@@ -1,6 +1,7 @@
 """What the polling kinds share: of an answer, what is new or revised is sent, and marked once Kafka has it."""
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -25,6 +26,16 @@ class Reading(NamedTuple, Generic[Record]):
     value: Callable[[Record], Any]
     message: Callable[[Record], Any]
     make: Callable[[Record], Datum]
+
+
+def joined(*parts: str) -> str:
+    """An identity of several parts: no other parts, as many, give the same one.
+
+    Parts that hold the separator are JSON, which has none: what a cursor of before knows as one is sent again.
+    """
+    if len(parts) == 1 or not any("|" in part for part in parts):
+        return "|".join(parts)
+    return json.dumps(parts).replace("|", r"\u007c")
 
 
 async def send_new(publisher: Publisher, cursor: Cursor, records: Sequence[Record], reading: Reading[Record]) -> None:

@@ -57,6 +57,12 @@ def to_commit(offset: int, mark: Mark | None) -> OffsetAndMetadata:
     return OffsetAndMetadata(offset, msgspec.json.encode(mark).decode(), mark.leader_epoch)
 
 
+def note_commit(offsets: Any, error: Any) -> None:
+    """What came of telling Kafka: nothing but the lag tools depends on it."""
+    if error is not None and isinstance(error, Exception):
+        log.info("Kafka kept no offsets for the lag tools: %s", error)
+
+
 def committed_position(consumer: KafkaConsumer, name: str, partition: TopicPartition, log: LogState) -> Position:
     """For a destination that keeps no position: Kafka's, else the log's start. EpochEnded where neither fits."""
     committed = consumer.committed(partition, metadata=True, timeout_ms=ANSWER_MS)

@@ -22,8 +22,16 @@ from stream_shim.processor.counts import Counts, committed_of
 from stream_shim.processor.destination import Destination, KeepsPositions, NotTaken, PreparesDays
 from stream_shim.processor.handover import Handover
 from stream_shim.processor.mapping import Mapper
-from stream_shim.processor.placing import Logs, Places, ask_logs, committed_position, same_topics, to_commit
-from stream_shim.processor.progress import ENDED_SECONDS, SHOWN_SECONDS, Progress
+from stream_shim.processor.placing import (
+    Logs,
+    Places,
+    ask_logs,
+    committed_position,
+    note_commit,
+    same_topics,
+    to_commit,
+)
+from stream_shim.processor.progress import ENDED_SECONDS, SHOWN_SECONDS, OpenTransactions, Progress
 from stream_shim.processor.records import Chunk
 from stream_shim.processor.segments import Log, Segment, segments_of
 from tidemark import connections
@@ -62,7 +70,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._in_kafka: dict[TopicPartition, int] = {}  # per partition, what Kafka was told last
         self._handover = Handover(destination, self._counts)
         self._next_upkeep = self._next_look = self._polled_at = 0.0
-        self._asking, self._progress = Asking(), Progress()
+        self._asking, self._progress, self._transactions = Asking(), Progress(), OpenTransactions()
 
     # The two listener methods run on the consumer's own thread and must not wait: they only note what changed.
 
@@ -238,7 +246,10 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         """Ask where the logs end, now and then: a lag is seen although nothing is read."""
         if time.monotonic() >= self._next_look and self._accounted:
             self._next_look = time.monotonic() + LAG_SECONDS
-            self._counts.see_ends(self._consumer.end_offsets(list(self._accounted), timeout_ms=ANSWER_MS))
+            ends = self._consumer.end_offsets(list(self._accounted), timeout_ms=ANSWER_MS)
+            self._counts.see_ends(ends)
+            assigned = ends.keys() & self._consumer.assignment()
+            self._transactions.look(self._accounted, ends, {p: self._consumer.highwater(p) for p in assigned})
 
     def _commit_to_kafka(self) -> None:
         """Tell Kafka what the destination holds: for the lag tools, and for a destination that keeps no position."""
@@ -246,7 +257,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         news = {p: to_commit(o, self._counts.marks.get(p)) for p, o in held.items() if self._in_kafka.get(p) != o}
         if news:
             self._in_kafka |= held
-            self._consumer.commit_async(news, callback=_note_commit)
+            self._consumer.commit_async(news, callback=note_commit)
 
     def _pause(self, stop: threading.Event, whom: str, why: str) -> None:
         seconds = self._counts.wait(whom, why)
@@ -260,8 +271,8 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         destination = self._destination
         headroom = destination.headroom_days() if isinstance(destination, PreparesDays) else None
         counts = self._counts.report(headroom)
-        if seconds > SHOWN_SECONDS:
-            counts["waiting_for"] = "; ".join(filter(None, (counts["waiting_for"], why)))
+        shown = (counts["waiting_for"], why if seconds > SHOWN_SECONDS else "", self._transactions.said())
+        counts["waiting_for"] = "; ".join(filter(None, shown))
         return counts | {"still_seconds": seconds}
 
     def end_if_still(self) -> str:
@@ -292,8 +303,3 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         self._commit_to_kafka()
         self._consumer.close(autocommit=False, timeout_ms=1000)
         self._destination.close()
-
-
-def _note_commit(offsets: Any, error: Any) -> None:
-    if error is not None and isinstance(error, Exception):
-        log.info("Kafka kept no offsets for the lag tools: %s", error)

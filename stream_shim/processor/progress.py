@@ -50,3 +50,37 @@ class Progress:
         what, began = min([*since.items(), (_THE_LOOP, self._turned_at)], key=lambda item: item[1])
         seconds = time.monotonic() - began
         return seconds, f"expected what lags to be read on, it stands still for {seconds:.0f} s: {what}"
+
+
+class OpenTransactions:
+    """Partitions that are read as far as a producer's transaction that has not ended.
+
+    Kafka gives nothing behind its begin, committed or not, and calls that the end: no lag shows it. It is shown, and
+    ends no processor, as another one would come no further.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[tuple[TopicPartition, int], float] = {}
+        self._beyond: dict[TopicPartition, int] = {}
+
+    def look(
+        self,
+        offsets: Mapping[TopicPartition, int],
+        ends: Mapping[TopicPartition, int],
+        written: Mapping[TopicPartition, int | None],
+    ) -> None:
+        """Note where the next `offsets` to read are the `ends` of what may be read, and more is `written`."""
+        now = time.monotonic()
+        self._beyond = {p: (written.get(p) or 0) - end for p, end in ends.items() if offsets.get(p) == end}
+        held = [(p, ends[p]) for p, beyond in self._beyond.items() if beyond > 0]
+        self._since = {place: self._since.get(place, now) for place in held}
+
+    def said(self) -> str:
+        """A sentence about those that have been open for long, or nothing."""
+        beyond, now = self._beyond, time.monotonic()
+        return "; ".join(
+            f"expected the transaction that begins at offset {offset} of {p.topic}, partition {p.partition}, to end, "
+            f"it is open for {now - since:.0f} s, and {beyond.get(p, 0):,} offsets wait behind its begin"
+            for (p, offset), since in self._since.items()
+            if now - since > SHOWN_SECONDS
+        )

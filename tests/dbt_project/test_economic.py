@@ -5,8 +5,11 @@ import string
 from datetime import date
 from typing import Any
 
+import pytest
+
 from tests.dbt_project.conftest import Databases, at
 from tidemark import dbt
+from tidemark.dbt import DbtError
 
 EVENTS = ("fct_numeric_events", "fct_text_events")
 
@@ -50,6 +53,17 @@ def test_a_history_given_whole_again_adds_only_what_changed(warehouse: Databases
     # The loads alone give the same history.
     dbt.run(warehouse.stack.settings, ["run", "--full-refresh"])
     assert warehouse.query("warehouse", found) == incremental
+
+
+def test_days_that_cannot_be_read_are_counted_and_cost_nothing_else(warehouse: Databases) -> None:
+    """However many there are: the build fails at the end, after all else is built."""
+    unread = [rates(USD="9") | {"Date": day} for day in ("", "2024-13-45", "")]
+    warehouse.ingest("ecb__reference_rates", [rates(USD="1.0688"), *unread], "a")
+    with pytest.raises(DbtError, match="no_text_was_lost_in_a_cast") as failed:
+        dbt.run(warehouse.stack.settings, ["build", "--exclude-resource-type", "unit_test"])
+    assert not failed.value.skipped
+    found = warehouse.query("warehouse", "select event_key, value from marts.fct_numeric_events")
+    assert found == [("ecb:USD:2024-06-26:1", 1.0688)]
 
 
 def test_a_value_that_came_by_both_lanes_is_one_observation(warehouse: Databases) -> None:

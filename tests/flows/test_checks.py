@@ -97,6 +97,7 @@ BREAKS = {
         "update marts.dim_symbols set last_traded_at = '2024-08-08 00:00Z'",
         "delete from ingestion.realtime__economic_event_numeric where kafka_offset = '1'",
         "update ingestion.realtime__market_tick set size = '2.0' where kafka_offset = '2'",
+        'alter table ingestion.ecb__reference_rates add column "a%s" text',  # a name that looks like a parameter
         "update ingestion.ecb__reference_rates set \"JPY\" = '8' where \"Date\" = '2024-01-03'",
         "delete from ingestion.fred__series where id = 'GDP'",
     ),

@@ -78,6 +78,21 @@ def test_values_that_share_an_identity_in_one_answer_are_each_sent_once(wire: Wi
     assert [one["value"] for one in wire.records("economic_event_numeric")] == [1, 2, 3, 4]
 
 
+def test_parts_of_an_identity_that_hold_its_separator_are_told_apart(wire: Wire) -> None:
+    """Also by a cursor that an older version has written, which knew the first two as one."""
+    with Cursor.open(wire.settings, poll(wire, Source(), "joined")) as cursor:
+        cursor.mark_sent({short("A|B|2024"): short(1.5)})
+        cursor.commit()
+    pairs = [("A|B", "2024"), ("A", "B|2024"), ("A\\", "B|2024"), ("A\\|B", "2024")]
+    body = json.dumps([{"series": series, "date": date, "value": 1.5} for series, date in pairs]).encode()
+    entry = {"identity": ["series", "date"]}
+    with Source(body).serving() as source, wire.connected(poll(wire, source, "joined", **entry)) as publisher:
+        source.wait_for_polls()
+    assert publisher.sent.total() == 4
+    sent = [one["attributes"] for one in wire.records("economic_event_numeric")]
+    assert [(one["series"], one["date"]) for one in sent] == pairs
+
+
 def test_what_was_rejected_is_counted_once_and_sent_once_its_entry_is_mended(wire: Wire) -> None:
     body = observations(("monday", 1), ("tuesday", 2))
     lacking = {"requests": [{"event_publisher": "P", "description": "d"}]}

@@ -256,6 +256,38 @@ def test_fred_in_its_default_xml_gives_the_same_records_as_in_json() -> None:
     assert (second.topic, second.fields["value"]) == ("economic_event_text", ".")
 
 
+def test_items_of_a_feed_whose_ids_and_titles_hold_the_separator_are_told_apart() -> None:
+    items = b"".join(
+        b"<item><title>%s</title><guid>%s</guid></item>" % pair for pair in ((b"x|y", b"a"), (b"y", b"a|x"))
+    )
+    body = b'<?xml version="1.0"?><rss version="2.0"><channel><title>t</title>%s</channel></rss>' % items
+    entry = FeedSource(name="f", source_system="f", url="http://localhost/", event_publisher="P", unit="u")
+    assert len({identity for identity, _ in parse_feed(entry, body, 0)}) == 2
+
+
+def test_json_that_begins_with_a_byte_order_mark_is_read_as_csv_is() -> None:
+    text = [("json", b'[{"date": "monday", "value": 1.5}]'), ("csv", b"date,value\nmonday,1.5\n")]
+    found = [parse_records(source(format=kind, records=""), {}, b"\xef\xbb\xbf" + body) for kind, body in text]
+    assert [[one["date"] for one in records] for records in found] == [["monday"], ["monday"]]
+
+
+def test_of_columns_that_share_a_name_no_cell_is_lost() -> None:
+    entry = source(format="csv", records="", identity=["date"])
+    (found,) = parse_records(entry, {}, b"date,value,status,status\nmonday,1.5,final,revised\n")
+    assert found == {"date": "monday", "value": "1.5", "column_3": "final", "status": "revised"}
+    with pytest.raises(SourceError, match="expected csv with a list of records"):
+        parse_records(entry, {}, b"value,column_1,value\n1,2,3\n")
+
+
+@pytest.mark.parametrize("header", ["value,OBS_VALUE", "OBS_VALUE,value"])
+def test_a_renamed_field_has_its_name_and_what_had_it_goes_along(header: str) -> None:
+    entry = source(format="csv", records="", identity=["date"], rename={"OBS_VALUE": "value"})
+    cells = {"value": "index", "OBS_VALUE": "1.5"}
+    line = ",".join(cells[name] for name in header.split(","))
+    (found,) = parse_records(entry, {}, f"{header},date\n{line},monday\n".encode())
+    assert found == {"date": "monday", "value": "1.5", "displaced_by_rename": {"value": "index"}}
+
+
 def test_the_ecb_in_csv_is_renamed_and_keeps_every_column() -> None:
     entry = source(
         format="csv",

@@ -63,6 +63,13 @@ def test_what_was_archived_is_replayed_once_and_says_that_it_is_a_replay(wire: W
     assert sent[7] == expected
 
 
+def test_a_folder_of_any_name_is_replayed(wire: Wire, stack: Stack) -> None:
+    path = "archive [v1] *?{a,b}!"
+    archive(stack, path, [[recorded(number, 1000 + number) for number in range(10)]])
+    with wire.connected(replay(wire, "awkward", path, 0)) as publisher:
+        until(lambda: publisher.sent["market_tick"] == 10, "every tick")
+
+
 def test_a_late_record_of_an_earlier_day_and_a_topic_made_again_are_replayed_too(wire: Wire, stack: Stack) -> None:
     day_ms = 86_400_000
     late = [recorded(0, 1000), recorded(1, day_ms), recorded(2, 2000)]
