@@ -79,8 +79,8 @@ class Counts:
         for partition in partitions:
             self._ends.pop(partition, None)
 
-    def report(self, headroom_days: int | None) -> dict[str, Any]:
-        """The counts so far. Lag is what the topic holds and the destination does not."""
+    def report(self, headroom_days: int | None, also: Iterable[str] = ()) -> dict[str, Any]:
+        """The counts so far. Lag is what the topic holds and the destination does not; `also` is waited for, too."""
         lag_records: Counter[str] = Counter()
         lag_seconds: dict[str, float] = {}
         for partition, end in list(self._ends.items()):
@@ -97,7 +97,7 @@ class Counts:
             "batch_seconds": self._batch_seconds,
             "waits": self._waits,
             "fences": self.fences,
-            "waiting_for": "; ".join(list(self._waiting_for.values())),
+            "waiting_for": "; ".join(filter(None, [*list(self._waiting_for.values()), *also])),
             "lag_records": dict(lag_records),
             "lag_seconds": lag_seconds,
             "headroom_days": headroom_days,

@@ -248,8 +248,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             self._next_look = time.monotonic() + LAG_SECONDS
             ends = self._consumer.end_offsets(list(self._accounted), timeout_ms=ANSWER_MS)
             self._counts.see_ends(ends)
-            assigned = ends.keys() & self._consumer.assignment()
-            self._transactions.look(self._accounted, ends, {p: self._consumer.highwater(p) for p in assigned})
+            self._transactions.look(self._consumer, self._accounted, ends)
 
     def _commit_to_kafka(self) -> None:
         """Tell Kafka what the destination holds: for the lag tools, and for a destination that keeps no position."""
@@ -270,10 +269,8 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         seconds, why = self._progress.still()
         destination = self._destination
         headroom = destination.headroom_days() if isinstance(destination, PreparesDays) else None
-        counts = self._counts.report(headroom)
-        shown = (counts["waiting_for"], why if seconds > SHOWN_SECONDS else "", self._transactions.said())
-        counts["waiting_for"] = "; ".join(filter(None, shown))
-        return counts | {"still_seconds": seconds}
+        shown = (why if seconds > SHOWN_SECONDS else "", self._transactions.said())
+        return self._counts.report(headroom, shown) | {"still_seconds": seconds}
 
     def end_if_still(self) -> str:
         """Let `run` raise where nothing has moved for too long: why, or nothing. It may hang, and never come to it."""
@@ -298,7 +295,6 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             raise failure
 
     def _shut_down(self) -> None:
-        """What was handed over is committed if that takes less than three seconds; else it stays unread."""
         self._handover.end()
         self._commit_to_kafka()
         self._consumer.close(autocommit=False, timeout_ms=1000)

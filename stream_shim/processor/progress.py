@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection, Mapping
 
-from kafka import TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 
 SHOWN_SECONDS = 40.0  # so long nothing moves, and it is shown
 ENDED_SECONDS = 50.0  # so long, and the processor ends: whoever starts it again begins with a new member of the group
@@ -64,12 +64,10 @@ class OpenTransactions:
         self._beyond: dict[TopicPartition, int] = {}
 
     def look(
-        self,
-        offsets: Mapping[TopicPartition, int],
-        ends: Mapping[TopicPartition, int],
-        written: Mapping[TopicPartition, int | None],
+        self, consumer: KafkaConsumer, offsets: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
     ) -> None:
-        """Note where the next `offsets` to read are the `ends` of what may be read, and more is `written`."""
+        """Note where the next `offsets` to read are the `ends` of what may be read, and more is written."""
+        written = {p: consumer.highwater(p) for p in ends.keys() & consumer.assignment()}
         now = time.monotonic()
         self._beyond = {p: (written.get(p) or 0) - end for p, end in ends.items() if offsets.get(p) == end}
         held = [(p, ends[p]) for p, beyond in self._beyond.items() if beyond > 0]
