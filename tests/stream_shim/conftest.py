@@ -144,13 +144,14 @@ def lane(clean_realtime: Stack) -> Lane:
     lane = Lane(clean_realtime)
     try:
         until(lambda: not set(client.list_topics()) & set(CATEGORIES), "the old topics to be gone")
-        until(lambda: _made(settings), "new topics")
+        until(lambda: made(settings), "new topics")
     finally:
         client.close()
     return lane
 
 
-def _made(settings: Settings) -> bool:
+def made(settings: Settings) -> bool:
+    """Whether the topics are there; one that was deleted a moment ago is not yet gone."""
     try:
         ensure_topics(settings, read_topics(settings.topics_file))
     except UnknownTopicOrPartitionError:

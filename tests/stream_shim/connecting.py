@@ -11,9 +11,9 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
 from stream_shim.buffer.publisher import Publisher
-from stream_shim.buffer.topics import ensure_topics
 from stream_shim.connectors.entries import SourceEntry, read_sources
 from stream_shim.running.runner import connect_until
+from tests.stream_shim.conftest import made, until
 from tidemark.categories import CATEGORIES
 from tidemark.credentials import KAFKA_ADMINISTRATOR
 from tidemark.kafka import kafka_client
@@ -36,9 +36,7 @@ class Wire:
     start: dict[TopicPartition, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        from stream_shim.buffer.entries import read_topics
-
-        ensure_topics(self.settings, read_topics(self.settings.topics_file))
+        until(lambda: made(self.settings), "the topics")
         with self._consumer() as consumer:
             self.start = consumer.end_offsets([TopicPartition(topic, 0) for topic in CATEGORIES])
 

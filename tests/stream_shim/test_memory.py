@@ -45,6 +45,7 @@ def test_many_of_the_largest_rows_take_a_bounded_memory(lane: Lane, codec: str |
     assert (lane.count("market_tick"), lane.count("quarantine"), lane.unbalanced()) == (60, 0, [])
 
 
+@LONG
 def test_a_record_larger_than_memory_costs_itself_alone(lane: Lane) -> None:
     for value in (tick(1), b"x" * 120 * MB, tick(2)):
         lane.produce("market_tick", [value], compression_type="zstd", max_request_size=130 * MB)
@@ -55,7 +56,7 @@ def test_a_record_larger_than_memory_costs_itself_alone(lane: Lane) -> None:
     assert (lane.count("market_tick"), lane.unbalanced()) == (2, [])
 
 
-@pytest.mark.parametrize("codec", [None, "gzip", pytest.param("lz4", marks=LONG), pytest.param("zstd", marks=LONG)])
+@pytest.mark.parametrize("codec", [None, *(pytest.param(codec, marks=LONG) for codec in ("gzip", "lz4", "zstd"))])
 def test_a_record_of_120_mb_leaves_the_local_broker_running(lane: Lane, codec: str | None) -> None:
     broker = find(lane.settings.home, "kafka")
     large = KafkaProducer(

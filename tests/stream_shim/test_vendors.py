@@ -312,7 +312,7 @@ def test_an_entry_whose_extra_is_not_installed_is_refused_by_its_name(
     for name in [name for name in sys.modules if name.partition(".")[0] == kind]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [_Without(kind), *sys.meta_path])
-    with pytest.raises(ConfigurationError, match=rf"missing: .*pip install 'tidemark\[{kind}\]'"):
+    with pytest.raises(ConfigurationError, match=rf"missing: .*kind {kind}, .*`make setup`"):
         connector_of(entry)
 
 
