@@ -1,1 +1,1 @@
-"""The demo: recorded sessions, through the real client libraries, from servers that speak the sources' protocols."""
+"""The demo: one session through both lanes, a day promoted, everything checked and counted, and the stack left up."""
