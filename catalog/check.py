@@ -1,6 +1,7 @@
 """Runs the contracts with Soda, as the role catalog_reader; keeps what they find in quality.check_result."""
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -93,6 +94,8 @@ def _connections(settings: Settings) -> Iterator[Connections]:
 def _soda_sources(settings: Settings) -> Iterator[dict[Database, Any]]:
     """Soda's data source of each database, named like it; its settings are in memory, never in a file."""
     os.environ["SODA_CORE_TELEMETRY_ENABLED"] = "false"  # read at import
+    # What it finds is in its results; with a handler of another library's it would print its SQL and tracebacks too.
+    logging.getLogger("soda").setLevel(logging.CRITICAL + 1)
     from soda_core.common.data_source_impl import DataSourceImpl
     from soda_core.common.yaml import DataSourceYamlSource
 

@@ -80,7 +80,7 @@ def rebuild(settings: Settings, name: str) -> IngestReport:
     with tables.only_run(settings, name) as warehouse:
         files = {resource.name: lake.files(settings, name, resource.name) for resource in resources}
         for resource, found in files.items():
-            table = _ensured(warehouse, name, resource)
+            table = tables.table_name(name, resource)
             tables.refuse_missing(warehouse, table, [file.name for file in found])
         loaded = _load(settings, warehouse, name, files)
     reports = _reports(name, files, loaded, Extracted())
@@ -96,12 +96,6 @@ def _rebuild_realtime(settings: Settings) -> tuple[tuple[ResourceReport, ...], t
     return reports, tuple(file for loaded in rebuilt.values() for file in loaded.set_aside)
 
 
-def _ensured(warehouse: Warehouse, source: str, resource: str) -> str:
-    table = tables.table_name(source, resource)
-    tables.ensure_table(warehouse, table, [])
-    return table
-
-
 def load_new(
     settings: Settings, warehouse: Warehouse, source: str, resources: Sequence[Resource], extracted: Extracted
 ) -> tuple[tuple[ResourceReport, ...], tuple[SetAside, ...]]:
@@ -111,9 +105,9 @@ def load_new(
     """
     new: dict[str, list[LakeFile]] = {}
     for resource in resources:
-        table = _ensured(warehouse, source, resource.name)
+        table = tables.table_name(source, resource.name)
         found = lake.files(settings, source, resource.name)
-        known = tables.rows_by_file(warehouse, tables.qualified(table))
+        known = tables.rows_by_file(warehouse, tables.qualified(table)).keys() - set_aside.names(warehouse, table)
         new[resource.name] = [file for file in found if file.name not in known]
         set_aside.forget_gone(warehouse, table, [file.name for file in found])
     loaded = _load(settings, warehouse, source, new)

@@ -51,6 +51,12 @@ def forget_gone(warehouse: psycopg.Connection[Any], table: str, files: Collectio
     )
 
 
+def names(warehouse: psycopg.Connection[Any], table: str) -> set[str]:
+    """The files that are set aside of a table; it may have rows of them, from before."""
+    found = warehouse.execute("select file_name from ops.set_aside where table_name = %s", [table]).fetchall()
+    return {name for (name,) in found}
+
+
 def noted(settings: Settings) -> list[dict[str, str]]:
     """What is set aside, by source and file; times UTC."""
     with connect(settings, "warehouse", "ingest_writer") as warehouse:

@@ -96,7 +96,9 @@ def data_columns(warehouse: psycopg.Connection[Any], table: str) -> list[str]:
 
 
 def rows_by_file(warehouse: psycopg.Connection[Any], table: sql.Identifier) -> dict[str, int]:
-    """How many rows of each lake file a table (`qualified` or `staged`) holds, counted in it."""
+    """How many rows of each lake file a table (`qualified` or `staged`) holds, counted in it; none where it is not."""
+    if warehouse.execute("select to_regclass(%s) is null", [table.as_string(None)]).fetchall() == [(True,)]:
+        return {}
     query = sql.SQL("select file_name, count(*) from {} group by file_name").format(table)
     return dict(warehouse.execute(query).fetchall())
 

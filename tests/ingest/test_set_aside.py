@@ -17,6 +17,7 @@ from tests.ingest.test_commands import tidemark
 from tests.ingest.test_realtime import DAY, add, promote, tick
 from tidemark import dbt
 from tidemark.connections import encoded_lake_url
+from tidemark.errors import SourceError
 from tidemark.settings import Settings
 
 OLDER = 'Date,USD,"a"";b",\n2024-01-02,1.10,7,\n'  # a cell that would be two statements of SQL, and one name of two
@@ -135,6 +136,31 @@ def test_a_file_among_many_that_only_the_database_refuses_is_found_and_the_other
     assert report.resources[0].files == (*files[:2], *files[3:])
     rates = warehouse('select "USD" from ingestion.ecb__reference_rates order by 1')
     assert rates == [(f"1.{day}",) for day in range(1, 6)]  # the rows that the table had of it stay
+
+
+def test_a_loaded_file_that_a_rebuild_sets_aside_is_tried_by_every_run_until_it_is_mended(
+    settings: Settings, warehouse: Query
+) -> None:
+    with serving(lambda path, query: zipped(NEWER)) as source:
+        at_source = settings.model_copy(update={"ecb_url": source.url})
+        (name,) = run(at_source, "ecb").resources[0].files
+        whole = lake_file(settings, name).read_bytes()
+        lake_file(settings, name).write_bytes(whole[:-12])
+        assert [file.file for file in rebuild(settings, "ecb").set_aside] == [name]
+        assert [file.file for file in run(at_source, "ecb").set_aside] == [name]
+        lake_file(settings, name).write_bytes(whole)
+        assert run(at_source, "ecb").set_aside == ()
+    assert set_aside.noted(settings) == []
+    assert warehouse('select "USD" from ingestion.ecb__reference_rates') == [("1.20",)]
+
+
+def test_a_source_that_never_answered_leaves_no_table_for_a_contract_to_judge(
+    settings: Settings, warehouse: Query
+) -> None:
+    with serving(lambda path, query: Reply(b"not found", 404)) as source, pytest.raises(SourceError):
+        run(settings.model_copy(update={"ecb_url": source.url}), "ecb")
+    assert rebuild(settings, "ecb").resources[0].rows_loaded == 0
+    assert warehouse("select to_regclass('ingestion.ecb__reference_rates') is null") == [(True,)]
 
 
 def test_what_an_older_version_stored_under_names_that_dlt_had_cleaned_goes_on(

@@ -83,6 +83,8 @@ def up(settings: Settings, report: Report = lambda server, doing: None) -> list[
         wanted = [server for server in SERVERS if server is not guard and server.wanted(settings)]
         if wanted:
             checks.require_space(settings.home)
+        for server in (*wanted, guard):  # what is refused ends nothing
+            _require_ports(settings, server)
         ensure_credentials(settings)
         ended = _end_outdated(settings)
         security(settings, KAFKA_ADMINISTRATOR)  # settings that do not fit are said before anything starts
@@ -123,8 +125,6 @@ def require_ports(settings: Settings) -> None:
 
 
 def _start_all(settings: Settings, wanted: list[Server], started: list[Server], report: Report) -> None:
-    for server in wanted:
-        _require_ports(settings, server)
     given_up = threading.Event()
     with ThreadPoolExecutor(max(1, len(wanted))) as pool:
         tasks: list[Future[None]] = []
