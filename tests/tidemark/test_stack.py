@@ -182,9 +182,10 @@ def test_lost_passwords_are_said_before_anything_starts(postgres_only: Stack) ->
 
 def test_a_port_changed_while_the_server_runs_is_refused(postgres_only: Stack) -> None:
     local.up(postgres_only.settings)
+    before = _states(postgres_only)
     with pytest.raises(StackError, match="run `tidemark down` first"):
         local.up(postgres_only.with_settings(postgres_port=postgres_only.settings.kafka_port))
-    assert _states(postgres_only)["postgres"] == "running"
+    assert _states(postgres_only) == before
 
 
 def test_a_pid_that_now_belongs_to_another_process_is_never_ended(tmp_path: Path) -> None:
