@@ -19,10 +19,10 @@ def test_a_rebalance_that_a_silent_member_holds_up_is_shown_and_ends_within_a_mi
     silent = KafkaConsumer(
         "market_tick", **kafka_client(lane.settings, KAFKA_ADMINISTRATOR), group_id=f"{GROUP_PREFIX}realtime",
         partition_assignment_strategy=[CooperativeStickyAssignor], auto_offset_reset="earliest",
-        session_timeout_ms=300_000, max_poll_interval_ms=300_000,
+        session_timeout_ms=300_000, max_poll_interval_ms=300_000, metadata_max_age_ms=2_000,  # the topic is new
     )  # fmt: skip
     with closing(silent):
-        until(lambda: silent.poll(timeout_ms=200) or silent.assignment(), "the silent member in the group")
+        until(lambda: silent.poll(timeout_ms=200) or silent.assignment(), "the silent member in the group", 120)
         lane.produce("market_tick", [tick()])
         with lane.running("processor", "realtime") as process:
             shown = until(lambda: still_shown(lane), "the report to say that it stands still", 60)
