@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
 
+import psycopg
+
 from catalog import check, contracts, stored
 from catalog.check import CheckResult
 from catalog.report import progress
@@ -75,7 +77,11 @@ def run(settings: Settings, todo: Sequence[Comparison], step: Callable[[str], No
     for comparison in todo:
         if step:
             step(comparison.name)
-        results.append(comparison.run())
+        try:
+            results.append(comparison.run())
+        except (psycopg.DataError, psycopg.ProgrammingError) as error:  # a value that is not what its column says
+            name, detail = comparison.name, " ".join(str(error).split())
+            results.append(CheckResult(name, f"warehouse.{name}", AS_IN_LAKE, None, "failed", detail=detail))
     with connect(settings, "warehouse", check.ROLE) as connection:
         check.keep(connection, results, started)
     return results

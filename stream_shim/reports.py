@@ -4,6 +4,8 @@ import contextlib
 import fcntl
 import json
 import os
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +31,27 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(report))
     part.replace(path)
+
+
+def write_process_report(path: Path, report: dict[str, Any]) -> None:
+    """The report of this process, with its pid and the time: the supervisor sees by them that it goes on."""
+    write_report(path, report | {"pid": os.getpid(), "written_at": time.time()})
+
+
+class Beats:
+    """For how long the processes that report have not: one that was stopped, or hangs, says nothing of it."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[float, float]] = {}  # by pid: the time in its last report, and when that was seen
+
+    def look(self, reports: Iterable[dict[str, Any]]) -> dict[int, float]:
+        """By pid, the seconds since its last report was first seen; a machine that slept does not count them."""
+        now, known = time.monotonic(), self._last
+        written = {report["pid"]: report["written_at"] for report in reports if "pid" in report}
+        self._last = {
+            pid: known[pid] if known.get(pid, (None, 0))[0] == at else (at, now) for pid, at in written.items()
+        }
+        return {pid: now - since for pid, (_, since) in self._last.items()}
 
 
 def read_reports(settings: Settings, kind: str) -> dict[str, dict[str, Any]]:

@@ -25,7 +25,7 @@ from ingest.sources import Resource
 from realtime import copy_out, slices
 from realtime.copy_out import NoPartition
 from realtime.slices import IDENTITY, Slice
-from tidemark.categories import table_columns
+from tidemark.categories import CATEGORIES, table_columns
 from tidemark.connections import connect
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
@@ -81,7 +81,7 @@ def rebuild(settings: Settings) -> dict[str, Loaded]:
     A file that cannot be loaded, or has fewer rows than were loaded of it, keeps those. TidemarkError where a table has
     rows of a file that the lake lacks: they would be lost.
     """
-    return {topic: _rebuild(settings, topic) for topic in sorted(lake.names(settings, SOURCE))}
+    return {topic: _rebuild(settings, topic) for topic in sorted({*lake.names(settings, SOURCE)} & {*CATEGORIES})}
 
 
 def _rebuild(settings: Settings, topic: str) -> Loaded:
@@ -115,7 +115,17 @@ def _rebuild(settings: Settings, topic: str) -> Loaded:
 
 
 # What reading a file of the lake, or copying it, says of a file that is not as it was written.
-UNREADABLE = (OSError, EOFError, zlib.error, StopIteration, csv.Error, UnicodeError, psycopg.DataError, TidemarkError)
+UNREADABLE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    StopIteration,
+    csv.Error,
+    UnicodeError,
+    psycopg.DataError,
+    psycopg.ProgrammingError,
+    TidemarkError,
+)
 BESIDE = sql.Identifier("pg_temp", "beside")
 
 

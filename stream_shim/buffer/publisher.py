@@ -13,7 +13,7 @@ from stream_shim.buffer.encoding import Datum, Unsendable, encode
 from stream_shim.buffer.health import Health
 from stream_shim.buffer.rejects import Rejects
 from stream_shim.buffer.sink import KafkaSink, Sink
-from stream_shim.reports import report_path, write_report
+from stream_shim.reports import report_path, write_process_report, write_report
 from tidemark.categories import CATEGORIES
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
@@ -103,7 +103,7 @@ class Publisher(Health):
 
     def write_report(self) -> None:
         """Keep the counts where the state folder's other parts find them."""
-        write_report(self._report, self.report())
+        write_process_report(self._report, self.report())
         if self.last_ids:
             write_report(self._ids_file, self.last_ids)
 

@@ -88,7 +88,8 @@ def chunks_of(batch: Any, from_offset: int) -> Iterator[Chunk]:
     while left:
         records, seen, end = decode_records(batch, data, left, from_offset)
         if not seen and (length := _length(data)) > LARGEST_RECORD_BYTES and len(data) > LARGEST_RECORD_BYTES:
-            records, seen, end = [_beginning(batch, data)], 1, len(data)
+            first = _beginning(batch, data)
+            records, seen, end = [first] if first.offset >= from_offset else [], 1, len(data)
             _skip(read, length - len(data))
         left -= seen
         if records or not left:

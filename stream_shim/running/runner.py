@@ -19,7 +19,7 @@ from stream_shim.buffer.entries import TopicEntry, read_topics
 from stream_shim.connectors import connector_of, pause
 from stream_shim.connectors.entries import SourceEntry, read_sources
 from stream_shim.destinations.entries import read_destinations
-from stream_shim.reports import claim, report_path, supervisor_is_gone, write_report
+from stream_shim.reports import claim, report_path, supervisor_is_gone, write_process_report
 from tidemark import connections
 from tidemark.errors import ConfigurationError, SourceError, StackError, TidemarkError
 from tidemark.kafka import reachable_kafka
@@ -214,10 +214,10 @@ def _apply_schemas(settings: Settings, topics: dict[str, TopicEntry], stop: thre
 
 def _report_processor(processor: "Processor", path: Path, stop: threading.Event) -> None:
     while not stop.wait(REPORT_SECONDS):
-        write_report(path, processor.report())
+        write_process_report(path, processor.report())
         if supervisor_is_gone():
             stop.set()
         if (why := processor.end_if_still()) and not stop.wait(END_SECONDS):
             logging.getLogger("tidemark.processor").error("%s; it does not end by itself either, and is ended", why)
             os._exit(1)
-    write_report(path, processor.report())
+    write_process_report(path, processor.report())

@@ -17,7 +17,7 @@ from typing import Any
 
 from stream_shim.connectors.entries import HttpSource, StreamedSource, read_sources
 from stream_shim.destinations.entries import read_destinations
-from stream_shim.reports import SUPERVISOR, forget_reports, read_reports, report_path, write_report
+from stream_shim.reports import SUPERVISOR, Beats, forget_reports, read_reports, report_path, write_report
 from stream_shim.running.alerts import (
     DEATHS_IN_A_ROW,
     Alerts,
@@ -41,6 +41,7 @@ RESTART_SECONDS = (0, 1, 2, 5, 10, 30, 60)
 STEADY_SECONDS = 60
 WRONG_CONFIGURATION = 2  # the command line's exit code
 STOP_SECONDS = 10
+HANGS_SECONDS, HUNG_SECONDS = 40, 50  # without a report: shown, and ended
 
 OF_THE_LANE = ("TIDEMARK_KAFKA_PASSWORD",)  # of a cluster of others: connectors and processors enter as one account
 
@@ -65,7 +66,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._children: dict[Role, Child] = {}
-        self._alerts, self._polled = Alerts(settings), Polled()
+        self._alerts, self._polled, self._beats = Alerts(settings), Polled(), Beats()
         # The processors' last reports, as long as one look compares.
         self._earlier: list[dict[str, dict[str, Any]]] = []
         self._wanted = self._read()
@@ -128,7 +129,7 @@ class Supervisor:
 
     def _causes(self) -> Causes:
         """All that needs a person now, from the processes and from their reports."""
-        causes = causes_of_guard(self._settings)
+        causes = causes_of_guard(self._settings) | self._end_hung()
         for (kind, name), child in self._children.items():
             if child.failures >= DEATHS_IN_A_ROW:
                 causes[f"{kind} {name} keeps dying"] = (
@@ -149,6 +150,21 @@ class Supervisor:
             if ("processor", name.partition("#")[0]) not in self._wanted:
                 continue
             causes |= causes_of_processor(name, report, self._earlier[0].get(name))
+        return causes
+
+    def _end_hung(self) -> Causes:
+        """A process that reports no more, though it lives, is shown, and then ended: it is started again."""
+        reports = [each for kind in ("connector", "processor") for each in read_reports(self._settings, kind).values()]
+        silent, causes = self._beats.look(reports), {}
+        for (kind, name), child in self._children.items():
+            process = child.process
+            if process is None or (seconds := silent.get(process.pid, 0.0)) < HANGS_SECONDS:
+                continue
+            said = f"expected a report each second, the last one came {seconds:.0f} s ago: it hangs or was stopped"
+            causes[f"stopped processor {name}" if kind == "processor" else f"silent source {name}"] = said
+            if seconds > HUNG_SECONDS and process.poll() is None:
+                log.error("%s %s: %s; it is ended", kind, name, said)
+                process.kill()
         return causes
 
     def _report(self) -> None:

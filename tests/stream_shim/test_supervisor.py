@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stream_shim.reports import read_reports
+from stream_shim.reports import Beats, read_reports
 from stream_shim.running.supervisor import STEADY_SECONDS, Child, Supervisor
-from tests.stream_shim.conftest import Lane, until
+from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.settings import Settings
 from tidemark.stack.ports import free_ports
 
@@ -46,6 +46,33 @@ def test_a_child_that_is_steady_again_keeps_dying_no_more(tmp_path: Path, runnin
     child.started_at -= STEADY_SECONDS + 1
     lane._adjust()
     assert lane._causes() == {}
+
+
+def test_a_process_that_reports_no_more_is_seen_by_its_own_time_alone() -> None:
+    beats = Beats()
+    first = {"pid": 1, "written_at": 5.0}
+    assert beats.look([first, {"errors": 0}]) == {1: 0.0}
+    assert beats.look([first])[1] > 0
+    assert beats.look([{"pid": 1, "written_at": 6.0}]) == {1: 0.0}
+    assert beats.look([]) == {}
+
+
+@pytest.mark.faults  # it waits for a minute
+def test_a_processor_that_is_stopped_is_ended_and_another_goes_on(lane: Lane, tmp_path: Path) -> None:
+    supervisor(tmp_path)
+    environ = {
+        "TIDEMARK_SOURCES_FILE": str(tmp_path / "sources.yml"),
+        "TIDEMARK_DESTINATIONS_FILE": str(tmp_path / "destinations.yml"),
+        "TIDEMARK_METRICS_PORT": str(free_ports(1)[0]),
+    }
+    with lane.running("run", **environ):
+        until(partial(_has_reported, lane.settings, *REALTIME), "a report of the processor", 120)
+        stopped = psutil.Process(read_reports(lane.settings, "processor")["realtime"]["pid"])
+        stopped.suspend()
+        lane.produce("market_tick", [tick(number) for number in range(20)])
+        until(lambda: not is_running(stopped), "the end of the processor that was stopped", 90)
+        until(lambda: lane.count("market_tick") == 20, "what waited, from another one", 90)
+    assert lane.unbalanced() == []
 
 
 def test_no_process_outlives_a_supervisor_that_is_killed(lane: Lane, tmp_path: Path) -> None:
