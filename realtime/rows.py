@@ -54,14 +54,18 @@ def _copy_in(topic: str) -> sql.Composed:
     return sql.SQL("copy {} ({}) from stdin").format(of_topic(topic), columns)
 
 
+@cache
+def _kinds(topic: str) -> list[str]:
+    return list(table_columns(topic).values())[:-1]  # received_at is text already
+
+
 def lines(topic: str, rows: Sequence[Row], plain: bool) -> bytes:
     """The rows as COPY's text format, made column by column; `plain` says that no value needs an escape.
 
     Those of one symbol or publisher stand together, in order: writing and reading them touches fewer pages.
     """
-    kinds = list(table_columns(topic).values())[:-1]  # received_at is text already
     *columns, received = zip(*rows, strict=True)
-    texts = [_texts(kind, column, plain) for kind, column in zip(kinds, columns, strict=True)]
+    texts = [_texts(kind, column, plain) for kind, column in zip(_kinds(topic), columns, strict=True)]
     by_name: defaultdict[str, list[str]] = defaultdict(list)
     for name, line in zip(columns[1], map("\t".join, zip(*texts, received, strict=True)), strict=True):
         by_name[name].append(line)
