@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CREATE_TIME, LOG_APPEND_TIME = 0, 1
 WINDOW_BYTES = 256 * 1024  # so much of a batch is inflated at a time, and more where a record is longer
 LARGEST_RECORD_BYTES = MAX_MESSAGE_BYTES  # what a topic takes as it is; a compressed record may be of any length
-RECORD_WEIGHT = 64  # bytes of memory beside its own that a record takes, with the row that is made of it
+RECORD_WEIGHT = 64  # that a record counts for beside its bytes: many small ones take memory as well
 
 
 class Record(NamedTuple):
