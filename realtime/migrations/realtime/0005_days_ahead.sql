@@ -15,7 +15,7 @@ begin
 end
 $$;
 comment on function realtime.ensure_days_ahead(text) is
-'Makes what is missing of a topic''s partitions of today (UTC) and the days ahead; the last of them.';
+'Makes what is missing of a topic''s partitions of today (UTC) and ahead; the last of these days.';
 
 revoke all on function realtime.ensure_days_ahead(text) from public;
 grant execute on function realtime.ensure_days_ahead(text) to stream_writer;
