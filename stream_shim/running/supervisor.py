@@ -161,7 +161,10 @@ class Supervisor:
             if process is None or (seconds := silent.get(process.pid, 0.0)) < HANGS_SECONDS:
                 continue
             said = f"expected a report each second, the last one came {seconds:.0f} s ago: it hangs or was stopped"
-            causes[f"stopped processor {name}" if kind == "processor" else f"silent source {name}"] = said
+            if kind == "processor":
+                causes[f"stopped processor {name}"] = said
+            else:
+                causes[f"silent source {name}"] = said
             if seconds > HUNG_SECONDS and process.poll() is None:
                 log.error("%s %s: %s; it is ended", kind, name, said)
                 process.kill()
