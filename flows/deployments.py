@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import Struct
 
 from flows.prefect_session import prefect_session
+from flows.running import Flow
 from tidemark import typed_yaml
 from tidemark.connections import home_kind, refuse_a_replay
 from tidemark.settings import Settings
@@ -18,7 +19,7 @@ TAG = "tidemark"  # marks what this module made, and may remove
 class Entry(Struct, frozen=True, forbid_unknown_fields=True):
     """What schedules.yml says of one. `needs` are settings without which it would only fail."""
 
-    flow: Literal["ingest", "promote", "check"]
+    flow: Flow
     parameters: dict[str, Any]
     cron: str
     needs: list[str]

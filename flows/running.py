@@ -1,12 +1,13 @@
 """Run a flow to its end in this process."""
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 from flows.prefect_session import prefect_session
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
-FLOWS = ("ingest", "promote", "check")
+Flow = Literal["ingest", "promote", "check"]
+FLOWS = get_args(Flow)
 
 
 def run_flow(settings: Settings, name: str, **parameters: Any) -> Any:

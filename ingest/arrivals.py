@@ -87,15 +87,17 @@ def _take_over(warehouse: Warehouse, arrivals: Sequence[Arrival], loaded: Loaded
                     f"expected {arrival.content.rows:,} rows of {arrival.file.name}, received {found:,}: it changed"
                 )
                 loaded.set_aside.append(SetAside(arrival.file.name, table, f"{reason} while it was loaded"))
-    for table, of_table in whole.items():
-        columns = dict.fromkeys(name for arrival in of_table for name in arrival.content.columns)
-        tables.ensure_table(warehouse, table, list(columns))
+    columns = {
+        table: list(dict.fromkeys(name for arrival in of_table for name in arrival.content.columns))
+        for table, of_table in whole.items()
+    }
+    for table, names in columns.items():
+        tables.ensure_table(warehouse, table, names)
     with warehouse.transaction():
         for table, of_table in whole.items():
-            columns = dict.fromkeys(name for arrival in of_table for name in arrival.content.columns)
             times = _times(warehouse, table, [arrival.file for arrival in of_table])
             rows = {arrival.file.name: arrival.content.rows for arrival in of_table}
-            taken = tables.replace_files(warehouse, table, tables.staged(table), list(columns), times)
+            taken = tables.replace_files(warehouse, table, tables.staged(table), columns[table], times)
             tables.refuse_difference(table, sum(rows.values()), taken)
             loaded.rows |= rows
 

@@ -3,11 +3,10 @@
 Checksums are compared first, a lake file at a time; only of files that differ the rows are told apart.
 """
 
-import csv
 import json
-import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice, zip_longest
@@ -19,18 +18,17 @@ from psycopg import IsolationLevel, sql
 from ingest import lake, tables
 from ingest.lake import LakeFile
 from ingest.sources import Row, realtime
-from realtime import copy_out, slices
+from realtime import copy_out, partitions, slices
 from realtime.slices import IDENTITY, Slice
 from tidemark.categories import table_columns
 from tidemark.connections import connect
-from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
 SAMPLE_ROWS = 5
 IN_LAKE, IN_TABLE = "in the lake alone", "in the table alone"
 Warehouse = psycopg.Connection[Any]
 Checksum = tuple[int, str]  # of how many rows
-UNREADABLE = (OSError, EOFError, zlib.error, csv.Error, ValueError, StopIteration, TidemarkError)
+UNREADABLE = (*lake.UNREADABLE, ValueError)
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Difference:
 def table_is_there(settings: Settings, table: str) -> bool:
     """Whether an ingestion table was ever made."""
     with connect(settings, "warehouse", "ingest_writer") as warehouse:
-        return bool(warehouse.execute("select to_regclass(%s)", (f"{tables.SCHEMA}.{table}",)).fetchall()[0][0])
+        return tables.is_there(warehouse, tables.qualified(table))
 
 
 # --- batch sources
@@ -184,17 +182,19 @@ def _slices_of_file(settings: Settings, warehouse: Warehouse, table: str, file: 
 
 def _day_of_lake_and_table(settings: Settings, warehouse: Warehouse, table: str, files: Sequence[str]) -> Difference:
     """A day's rows by identity, whichever promotion of it brought them: a row that two of its files hold is one."""
-    readable = [file for file in files if _is_readable(settings, file)]
+    readable = [*_readable(settings, files)]
     loaded = sql.SQL("(select * from {} where file_name = any({}))").format(tables.qualified(table), readable)
     with realtime.incoming(settings, warehouse, readable) as columns:
         return _by_identity(warehouse, loaded, columns, "full") if readable else Difference()
 
 
-def _is_readable(settings: Settings, file: str) -> bool:
-    try:
-        return bool(realtime.slices_in_lake(settings, file))
-    except UNREADABLE:
-        return False  # which has been said
+def _readable(settings: Settings, files: Collection[str]) -> dict[str, list[Slice]]:
+    """What the files hold, of those that can be read and hold anything."""
+    found: dict[str, list[Slice]] = {}
+    for file in sorted(files):
+        with suppress(*UNREADABLE):  # which has been said
+            found[file] = realtime.slices_in_lake(settings, file)
+    return {file: held for file, held in found.items() if held}
 
 
 def held(settings: Settings, topic: str, staged: Mapping[date, Collection[str]]) -> Difference:
@@ -203,13 +203,15 @@ def held(settings: Settings, topic: str, staged: Mapping[date, Collection[str]])
     A row that only one of the two has is no difference: it is yet to be copied, or has left.
     """
     found = Difference()
-    for day in sorted(staged):
+    with connect(settings, "realtime", "promoter") as database:
+        days = {day for of_topic, day in partitions.days(database) if of_topic == topic}
+    for day in sorted(staged.keys() & days):
         here = copy_out.day_slices(settings, topic, day)
-        readable = [file for file in sorted(staged[day]) if _is_readable(settings, file)] if here else []
-        if readable and all(realtime.slices_in_lake(settings, file) != here for file in readable):
+        readable = _readable(settings, staged[day]) if here else {}
+        if readable and here not in readable.values():
             with (
                 connect(settings, "warehouse", "ingest_writer") as warehouse,
-                realtime.incoming(settings, warehouse, readable) as columns,
+                realtime.incoming(settings, warehouse, [*readable]) as columns,
             ):
                 realtime.copy_held(settings, warehouse, topic, day)
                 known = [name for name in columns if name in table_columns(topic)]

@@ -4,6 +4,8 @@
 <lake>/<source>/_dlt_loads/ is not there yet.
 """
 
+import csv
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +22,9 @@ from tidemark.bounded import gzip_lines
 from tidemark.connections import lake_url
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
+
+# What reading a file says that is not as it was written, whatever its form.
+UNREADABLE = (OSError, EOFError, zlib.error, StopIteration, csv.Error, UnicodeError, TidemarkError)
 
 DLT_COLUMNS = ("_dlt_id", "_dlt_load_id")
 MOST_LINE_BYTES = 256 * 1024 * 1024  # of one row; an answer is far smaller, but its bound may have been raised

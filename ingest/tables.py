@@ -95,9 +95,14 @@ def data_columns(warehouse: psycopg.Connection[Any], table: str) -> list[str]:
     return [name for name in names if name not in own and not name.startswith("_dlt_")]
 
 
+def is_there(warehouse: psycopg.Connection[Any], table: sql.Identifier) -> bool:
+    """Whether the table was ever made."""
+    return warehouse.execute("select to_regclass(%s) is not null", [table.as_string(None)]).fetchall() == [(True,)]
+
+
 def rows_by_file(warehouse: psycopg.Connection[Any], table: sql.Identifier) -> dict[str, int]:
     """How many rows of each lake file a table (`qualified` or `staged`) holds, counted in it; none where it is not."""
-    if warehouse.execute("select to_regclass(%s) is null", [table.as_string(None)]).fetchall() == [(True,)]:
+    if not is_there(warehouse, table):
         return {}
     query = sql.SQL("select file_name, count(*) from {} group by file_name").format(table)
     return dict(warehouse.execute(query).fetchall())

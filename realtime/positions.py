@@ -91,7 +91,7 @@ _FIRST_EPOCH = sql.SQL("insert into {} (topic, log_epoch, topic_id) values (%s, 
 _REACHES = sql.SQL(
     "select kafka_partition, first_offset, greatest(next_offset, log_end_offset), next_offset, "
     "last_offset, last_leader_epoch, last_batch_crc, last_timestamp_ms from {} "
-    "where topic = %s and log_epoch = %s order by kafka_partition"
+    "where topic = %s and log_epoch = %s"
 ).format(POSITIONS)
 _BEGIN = sql.SQL(
     "insert into {} (topic, log_epoch, kafka_partition, first_offset, next_offset) values (%s, %s, %s, %s, %s) "
@@ -121,12 +121,12 @@ def newest_epoch(connection: Connection[Any], topic: str) -> Epoch | None:
 
 def reaches(connection: Connection[Any], topic: str, log_epoch: int, for_update: bool = False) -> list[Reach]:
     """Each partition's stored position in an epoch; `for_update` keeps writers out until the transaction ends."""
-    query = _REACHES + sql.SQL(" for update") if for_update else _REACHES
-    found = connection.execute(query, (topic, log_epoch)).fetchall()
-    return [
-        Reach(partition, first, Position(log_epoch, next_offset, None if mark[0] is None else Mark(*mark), end))
-        for partition, first, end, next_offset, *mark in found
-    ]
+    query = _REACHES + sql.SQL(" order by kafka_partition") + sql.SQL(" for update" if for_update else "")
+    return [_reach(log_epoch, *row) for row in connection.execute(query, (topic, log_epoch))]
+
+
+def _reach(log_epoch: int, partition: int, first: int, end: int, next_offset: int, *mark: Any) -> Reach:
+    return Reach(partition, first, Position(log_epoch, next_offset, None if mark[0] is None else Mark(*mark), end))
 
 
 def read_position(connection: Connection[Any], topic: str, partition: int, log: LogState) -> Position:
@@ -140,9 +140,9 @@ def read_position(connection: Connection[Any], topic: str, partition: int, log: 
         return read_position(connection, topic, partition, log)
     if epoch.topic_id != log.topic_id:
         raise _stop(topic, partition, f"the topic with the id {epoch.topic_id}", f"{log.topic_id}: it was made again")
-    for reach in reaches(connection, topic, epoch.log_epoch):
-        if reach.partition == partition:
-            return reach.position
+    alone = _REACHES + sql.SQL(" and kafka_partition = %s")
+    for row in connection.execute(alone, (topic, epoch.log_epoch, partition)):
+        return _reach(epoch.log_epoch, *row).position
     begin(connection, topic, epoch.log_epoch, partition, log.start)
     return read_position(connection, topic, partition, log)
 

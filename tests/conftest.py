@@ -15,7 +15,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from loopback.session import Session, open_session
-from tidemark.categories import CATEGORIES
+from realtime import tables
 from tidemark.connections import dsn
 from tidemark.credentials import OWNER
 from tidemark.settings import Settings
@@ -101,8 +101,7 @@ def new_stack() -> Iterator[Stack]:
 @pytest.fixture
 def clean_realtime(stack: Stack) -> Stack:
     """The stack with an empty `realtime`: no row of a topic, no offset, epoch, quarantine, loss, trim or feed."""
-    tables = [*CATEGORIES, "consumer_offset", "log_epoch", "quarantine", "lost", "trimmed", "feed"]
-    names = SQL(", ").join(SQL("realtime.{}").format(Identifier(table)) for table in tables)
+    names = SQL(", ").join([*tables.of_topics(), *tables.FILLED])
     with psycopg.connect(stack.dsn("realtime")) as connection:
         connection.execute(SQL("truncate {} cascade").format(names))
     return stack

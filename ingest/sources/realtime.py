@@ -9,7 +9,6 @@ import gzip
 import io
 import os
 import sys
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
@@ -114,18 +113,8 @@ def _rebuild(settings: Settings, topic: str) -> Loaded:
     return loaded
 
 
-# What reading a file of the lake, or copying it, says of a file that is not as it was written.
-UNREADABLE = (
-    OSError,
-    EOFError,
-    zlib.error,
-    StopIteration,
-    csv.Error,
-    UnicodeError,
-    psycopg.DataError,
-    psycopg.ProgrammingError,
-    TidemarkError,
-)
+# What reading a file of the lake, or copying it into a table, says of a file that is not as it was written.
+UNREADABLE = (*lake.UNREADABLE, psycopg.DataError, psycopg.ProgrammingError)
 BESIDE = sql.Identifier("pg_temp", "beside")
 
 

@@ -227,7 +227,7 @@ class ChunkedPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
                 self.taken += chunk.weight
                 if most is not None and self.taken >= most:
                     break
-        except Exception as error:
+        except Exception as error:  # whatever it is, it is raised: now, or by the next call, after what came before it
             if not chunks:
                 raise
             self._next_inline_exception = error  # the next call raises it

@@ -129,14 +129,15 @@ class Supervisor:
 
     def _causes(self) -> Causes:
         """All that needs a person now, from the processes and from their reports."""
-        causes = causes_of_guard(self._settings) | self._end_hung()
+        connectors, processors = (read_reports(self._settings, kind) for kind in ("connector", "processor"))
+        causes = causes_of_guard(self._settings) | self._end_hung([*connectors.values(), *processors.values()])
         for (kind, name), child in self._children.items():
             if child.failures >= DEATHS_IN_A_ROW:
                 causes[f"{kind} {name} keeps dying"] = (
                     f"it died {child.failures} times in a row; logs/{kind}-{name}.log"
                 )
         now = time.time()
-        for name, report in read_reports(self._settings, "connector").items():
+        for name, report in connectors.items():
             entry = self._wanted.get(("connector", name))
             if entry is not None:
                 causes |= causes_of_degraded(name, report, now)
@@ -144,7 +145,6 @@ class Supervisor:
                 causes |= causes_of_connector(name, report, entry.silence_seconds, now)
             elif isinstance(entry, HttpSource):
                 causes |= self._polled.causes(report, entry.every_seconds, entry.round_seconds, now)
-        processors = read_reports(self._settings, "processor")
         self._earlier = [*self._earlier, processors][-GROWTH_LOOKS:]
         for name, report in processors.items():
             if ("processor", name.partition("#")[0]) not in self._wanted:
@@ -152,9 +152,8 @@ class Supervisor:
             causes |= causes_of_processor(name, report, self._earlier[0].get(name))
         return causes
 
-    def _end_hung(self) -> Causes:
+    def _end_hung(self, reports: list[dict[str, Any]]) -> Causes:
         """A process that reports no more, though it lives, is shown, and then ended: it is started again."""
-        reports = [each for kind in ("connector", "processor") for each in read_reports(self._settings, kind).values()]
         silent, causes = self._beats.look(reports), {}
         for (kind, name), child in self._children.items():
             process = child.process

@@ -83,8 +83,7 @@ def up(settings: Settings, report: Report = lambda server, doing: None) -> list[
         wanted = [server for server in SERVERS if server is not guard and server.wanted(settings)]
         if wanted:
             checks.require_space(settings.home)
-        for server in (*wanted, guard):  # what is refused ends nothing
-            _require_ports(settings, server)
+        require_ports(settings)  # what is refused ends nothing
         ensure_credentials(settings)
         ended = _end_outdated(settings)
         security(settings, KAFKA_ADMINISTRATOR)  # settings that do not fit are said before anything starts
