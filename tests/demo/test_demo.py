@@ -103,6 +103,12 @@ def check_report(report: dict[str, Any], settings: Settings) -> None:
     assert (settings.home / "docs" / "index.html").stat().st_size > 1_000_000
 
 
+def check_memory(new_stack: Any) -> None:
+    """The stack's own servers, once the demo's processes are gone."""
+    servers = json.loads(new_stack.run("status", "--json").stdout)
+    assert sum(server["resident_bytes"] for server in servers) < 1.2e9
+
+
 def check_pasted_lines(report: dict[str, Any], environ: dict[str, str]) -> None:
     """What the demo says to look at can be pasted into a shell, one line after the other."""
     lines = [one["line"] for one in report["look"] if one["line"].startswith(("eval", "psql"))]
@@ -136,6 +142,7 @@ def check_demo(new_stack: Any, session: Session, **environ: str) -> tuple[set[st
     check_events(rows, session)
     check_batch(rows, session)
     check_pasted_lines(report, new_stack.environ)
+    check_memory(new_stack)
     return source_systems(rows), report["stages"]
 
 

@@ -220,7 +220,14 @@ def _status(settings: Settings, server: Server) -> Status:
 
 
 def _resident(each: psutil.Process) -> int:
+    """Bytes resident; what processes share is divided among them where the system says so (Linux's `Pss`).
+
+    Every session of Postgres maps its shared buffers: added up for each, they would be more than the machine gives.
+    """
     try:
+        with each.oneshot():
+            return int(getattr(each.memory_full_info(), "pss", 0) or each.memory_info().rss)
+    except psutil.AccessDenied:  # a server of another user, as seen by who may not look into it
         return int(each.memory_info().rss)
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return 0
