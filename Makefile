@@ -44,8 +44,8 @@ demo: setup ## Run the main job on recorded or generated sessions, and leave the
 	@$(TIDEMARK) demo
 
 .PHONY: test
-test: lint ## Run the linters, then all tests but the long fault loops, on a stack of their own
-	@$(BIN)/python -m pytest -m "not faults and not pythons" --durations=15
+test: lint ## Run the linters, then all tests but the long fault loops: those of one stack, and beside them the others
+	@$(BIN)/python -m pytest -m "not faults and not pythons" --durations=15 -n 2 --dist loadgroup
 
 .PHONY: test-faults
 test-faults: setup ## Run the long fault loops
