@@ -9,6 +9,7 @@ import psycopg
 from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run
 
 from flows import promote as steps
 from flows.errors import CheckFailed, NotPromoted
@@ -106,18 +107,26 @@ def _ensure_live(settings: Settings) -> None:
     dbt.ensure_live(settings)
 
 
-@flow(name="promote", log_prints=True)
+def _promote_name() -> str:
+    """The run's name in Prefect's UI: what it may move."""
+    as_of = flow_run.parameters.get("as_of")
+    return f"promote days before {steps.first_kept_day(current_settings(), as_of)}"
+
+
+@flow(name="promote", flow_run_name=_promote_name, log_prints=True)
 def promote(as_of: datetime | None = None) -> list[dict[str, Any]]:
     """Promote every due day of every topic and let it leave `realtime`; what one day hinders stops no other.
 
-    `as_of` replaces now (UTC where it names no zone). Returns a row for each topic and due day; NotPromoted,
-    with the same rows, where one stayed that should have left.
+    `as_of` replaces now (UTC where it names no zone), and must do so in a replay. Returns a row for each topic and
+    due day; NotPromoted, with the same rows, where one stayed that should have left.
     """
-    settings, now = current_settings(), as_of or datetime.now(UTC)
+    settings = current_settings()
+    if as_of is None:
+        steps.refuse_now_in_a_replay(settings)
     with steps.only_one(settings):
         views = _task(_ensure_live, "make the views of live that are missing", DATABASE_RETRY_SECONDS)
         _, without_views = _attempt(views, settings)  # which is no reason for a day to stay
-        due = steps.due_days(settings, now if now.tzinfo else now.replace(tzinfo=UTC))
+        due = steps.due_days(settings, steps.first_kept_day(settings, as_of))
         outcomes = [Outcome(topic, day) for topic, day in due]
         todo = [outcome for outcome in outcomes if due[outcome.topic, outcome.day]]
         unbuilt: BaseException | None = None
@@ -194,7 +203,7 @@ def _settle(settings: Settings, outcome: Outcome, promotion: Promotion) -> None:
 # --- quality
 
 
-@flow(name="check", log_prints=True)
+@flow(name="check", flow_run_name="check every contract", log_prints=True)
 def check() -> int:
     """Verify every contract; CheckFailed where a check found broken rows. The number of checks that ran."""
     from catalog import check as contracts

@@ -21,9 +21,9 @@ from realtime.slices import Slice
 from realtime.trim import DayChanged, trim
 from tidemark import turns
 from tidemark.categories import CATEGORIES
-from tidemark.connections import connect
+from tidemark.connections import connect, home_kind
 from tidemark.dbt import DbtError
-from tidemark.errors import TidemarkError
+from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.settings import Settings
 
 # The mart that keeps every row of a topic, with its identity.
@@ -51,9 +51,27 @@ def only_one(settings: Settings) -> Iterator[None]:
         yield
 
 
-def due_days(settings: Settings, as_of: datetime) -> dict[Due, bool]:
-    """Each topic with each due day that any topic still has, oldest first; True where it has a partition."""
-    limit = as_of.astimezone(UTC).date() - timedelta(days=settings.keep_days)
+def first_kept_day(settings: Settings, as_of: datetime | None) -> date:
+    """The oldest day (UTC) that stays in `realtime` at this time, or now; the days before it are due."""
+    at = as_of or datetime.now(UTC)
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).date() - timedelta(days=settings.keep_days)
+
+
+def refuse_now_in_a_replay(settings: Settings) -> None:
+    """ConfigurationError in a demo's state folder, whose days are its recordings': now, every one of them is due."""
+    if home_kind(settings) != "replay":
+        return
+    with connect(settings, "realtime", "promoter") as connection:
+        newest = partitions.newest_day_with_rows(connection)
+    rest = f", as `--as-of {newest + timedelta(days=settings.keep_days)}` does, which keeps {newest}" if newest else ""
+    raise ConfigurationError(
+        f"expected --as-of TIME in {settings.home}, a demo's replay of days that are long past: as of now every one of "
+        f"them would leave `realtime`, and `live` would be empty. Name the time to promote as of{rest}"
+    )
+
+
+def due_days(settings: Settings, limit: date) -> dict[Due, bool]:
+    """Each topic with each day before `limit` that any topic still has, oldest first; True where it has a partition."""
     with connect(settings, "realtime", "promoter") as connection:
         there = set(partitions.days(connection))
     days = sorted({day for _, day in there if day < limit})

@@ -42,6 +42,14 @@ def days(connection: Connection[Any]) -> list[TopicDay]:
     return sorted((match[1], date.fromisoformat(match[2])) for match in named)
 
 
+def newest_day_with_rows(connection: Connection[Any]) -> date | None:
+    """The last day of which any topic has a row; days ahead of it have partitions too."""
+    for topic, day in sorted(days(connection), key=lambda found: found[1], reverse=True):
+        if connection.execute(sql.SQL("select from {} limit 1").format(partition(topic, day))).fetchall():
+            return day
+    return None
+
+
 def ensure(connection: Connection[Any], wanted: Iterable[TopicDay]) -> None:
     """Make the partitions that are missing; in autocommit each is there at once, and holds nobody up."""
     for topic, day in sorted(wanted):

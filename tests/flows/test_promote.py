@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
 
@@ -220,6 +220,23 @@ def test_a_promotion_killed_at_any_step_is_taken_up_by_the_next(feed: Feed) -> N
         "market_tick", 1, 0, consumed=feed.next - feed.first, promoted=feed.next - feed.first
     )
     assert str(DAY) in finished.stdout
+
+
+def test_in_a_replay_days_leave_only_as_of_a_time_that_is_said(feed: Feed) -> None:
+    """As of now every day of a replay is due; the refusal names the words that keep its newest."""
+    feed.add(3)
+    mark = feed.stack.settings.home / "mark"
+    mark.write_text("replay\n")
+    try:
+        refused = feed.stack.run("promote")
+        assert refused.returncode == 2, refused.stderr
+        assert (
+            f"`--as-of {DAY + timedelta(days=feed.stack.settings.keep_days)}` does, which keeps {DAY}" in refused.stderr
+        )
+        assert feed.counts()[0] == 3
+        assert promote(feed)[0]["outcome"] == "promoted"
+    finally:
+        mark.unlink()
 
 
 def test_a_topic_that_cannot_be_built_stops_no_other(feed: Feed) -> None:
