@@ -11,6 +11,7 @@ import click
 
 from bench.report import Measure, print_report
 from bench.stack import forget_settings
+from tidemark.process_environment import pass_loopback_by_proxies
 
 STREAM = ("sink", "scale", "latency", "read", "connector")
 
@@ -21,6 +22,7 @@ def main() -> None:
     logging.getLogger("kafka").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     forget_settings()
+    pass_loopback_by_proxies()
 
 
 @main.command()

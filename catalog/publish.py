@@ -31,7 +31,7 @@ from tidemark.http import NoAnswer, ask_now
 from tidemark.kafka import librdkafka, reachable_kafka, require_rights, security
 from tidemark.process_environment import of_a_part
 from tidemark.settings import Settings
-from tidemark.stack.prefect import prefect_login, refusal, without_proxy
+from tidemark.stack.prefect import prefect_login, refusal
 
 FOLDER = Path(__file__).parent / "openmetadata"
 ROLE = "catalog_reader"
@@ -148,7 +148,7 @@ def _prefect_variables(settings: Settings) -> dict[str, str]:
         raise CatalogError(f"expected a Prefect server at {prefect_url(settings)}, received: {error}") from None
     if answer.status in {401, 403}:
         raise refusal(settings, answer.status)
-    return without_proxy(settings) | _quoted({"CATALOG_PREFECT_AUTH_STRING": auth_string})
+    return _quoted({"CATALOG_PREFECT_AUTH_STRING": auth_string})
 
 
 def _database_variables(settings: Settings, database: Database) -> dict[str, str]:

@@ -10,7 +10,8 @@ from uuid import UUID, uuid5
 from psycopg.rows import dict_row
 
 from realtime.slices import Slice
-from tidemark.connections import connect, lake_url
+from tidemark.connections import connect
+from tidemark.lake import new_file
 from tidemark.settings import Settings
 
 _NAMESPACE = UUID("6f1d3c0a-52d7-5d0e-9c1b-7a4f6f0d2e11")  # any constant: it sets our ids apart from others'
@@ -93,20 +94,15 @@ def slices_of_files(settings: Settings, topic: str, verified: bool = False) -> d
     return found
 
 
-def ledger_url(settings: Settings, promotion: UUID) -> str:
-    """The lake's copy of one promotion: a JSON list of objects with the columns of ops.promotion."""
-    return f"{lake_url(settings)}/ops/promotion/{promotion}.json"
+def ledger_path(promotion: UUID) -> str:
+    """Where below the lake's root one promotion is copied: a JSON list of objects with the columns of ops.promotion."""
+    return f"ops/promotion/{promotion}.json"
 
 
 def _write_to_lake(settings: Settings, promotion: Promotion, rows: list[dict[str, Any]]) -> None:
-    import fsspec
-
-    filesystem, path = fsspec.core.url_to_fs(ledger_url(settings, promotion.promotion_id))
-    filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
     rows.sort(key=lambda row: (row["log_epoch"], row["kafka_partition"]))
-    # A file in a local lake is written beside its place and moved there: no reader meets half of it.
-    with filesystem.transaction, filesystem.open(path, "w") as file:
-        json.dump(rows, file, indent=1, default=_text)
+    with new_file(settings, ledger_path(promotion.promotion_id)) as file:
+        file.write(json.dumps(rows, indent=1, default=_text).encode())
 
 
 def _text(value: UUID | date | datetime) -> str:

@@ -10,7 +10,7 @@ from tidemark.connections import prefect_url
 from tidemark.errors import StackError, TidemarkError
 from tidemark.output import visible
 from tidemark.settings import Settings, load
-from tidemark.stack.prefect import prefect_login, refusal, without_proxy
+from tidemark.stack.prefect import prefect_login, refusal
 
 _settings: ContextVar[Settings] = ContextVar("settings")
 
@@ -64,7 +64,6 @@ def _environment(settings: Settings, url: str, auth_string: str | None) -> Itera
     """What Prefect's first import and the processes that it starts read; as it was afterwards: it holds a secret."""
     before = dict(os.environ)
     os.environ.update(
-        without_proxy(settings),
         PREFECT_API_URL=url,
         PREFECT_HOME=str(settings.home.resolve() / "prefect"),
         PREFECT_SERVER_ANALYTICS_ENABLED="false",

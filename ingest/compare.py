@@ -6,7 +6,6 @@ Checksums are compared first, a lake file at a time; only of files that differ t
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice, zip_longest
@@ -22,6 +21,7 @@ from realtime import copy_out, partitions, slices
 from realtime.slices import IDENTITY, Slice
 from tidemark.categories import table_columns
 from tidemark.connections import connect
+from tidemark.lake import LakeError
 from tidemark.settings import Settings
 
 SAMPLE_ROWS = 5
@@ -105,6 +105,8 @@ def _file(table: _Table, file: LakeFile, loaded: Checksum) -> Difference:
         if loaded == (digests.total(), slices.checksum(total)):
             return Difference()
         return _rows(table, file, digests)
+    except LakeError:
+        raise
     except UNREADABLE as error:
         return Difference(max(loaded[0], 1), (_shown("unreadable", {"file_name": file.name, "error": str(error)}),))
 
@@ -157,6 +159,8 @@ def promoted(settings: Settings, topic: str, verified: Mapping[str, Collection[S
         for file in files:
             try:
                 held = realtime.slices_in_lake(settings, file)
+            except LakeError:
+                raise
             except UNREADABLE as error:
                 found += Difference(1, (_shown("unreadable", {"file_name": file, "error": str(error)}),))
                 continue
@@ -192,8 +196,12 @@ def _readable(settings: Settings, files: Collection[str]) -> dict[str, list[Slic
     """What the files hold, of those that can be read and hold anything."""
     found: dict[str, list[Slice]] = {}
     for file in sorted(files):
-        with suppress(*UNREADABLE):  # which has been said
+        try:
             found[file] = realtime.slices_in_lake(settings, file)
+        except LakeError:
+            raise
+        except UNREADABLE:
+            continue  # which has been said
     return {file: held for file, held in found.items() if held}
 
 

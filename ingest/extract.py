@@ -12,6 +12,7 @@ from ingest import lake, plain_dlt
 from ingest.sources import Answer, Resource, Row
 from tidemark.connections import encoded_lake_url
 from tidemark.errors import SourceError
+from tidemark.lake import LakeError, endpoint, file_system, of_s3, on_s3, s3_client, said
 from tidemark.settings import Settings
 
 Progress = Callable[[str, int], None]  # resource, rows so far
@@ -39,12 +40,12 @@ def extract(
     names = [resource.name for resource in resources]
     extracted = Extracted(dict.fromkeys(names, 0), dict.fromkeys(names, 0))
     if to_lake.has_pending_data:
-        plain_dlt.run(to_lake, source, None, "jsonl")
+        _store(settings, to_lake, source, None)
     before = lake.complete_loads(settings, source)
     if not before:
         to_lake = to_lake.drop()  # what it remembers to have stored was in another lake
     asked = [_dlt_resource(settings, source, resource, extracted, progress) for resource in resources]
-    plain_dlt.run(to_lake, source, asked, "jsonl")
+    _store(settings, to_lake, source, asked)
     extracted.loads = lake.complete_loads(settings, source) - before
     return extracted
 
@@ -55,15 +56,28 @@ def forget_stored(settings: Settings, source: str) -> None:
     with to_lake.managed_state(extract_state=True) as state:
         for resource in state["sources"].get(source, {}).get("resources", {}).values():
             resource.pop("sha256", None)
-    plain_dlt.run(to_lake, source, None, "jsonl")
+    _store(settings, to_lake, source, None)
 
 
 def _pipeline(settings: Settings, source: str) -> Any:
+    file_system(settings)  # dlt would make a bucket that is not there
     to_lake = dlt.destinations.filesystem(
         bucket_url=encoded_lake_url(settings),
+        kwargs={"endpoint_url": endpoint()} if on_s3(settings) else None,
+        config_kwargs=s3_client(settings) if on_s3(settings) else None,
         warn_unsafe_layout_separators=False,  # no resource has a slash or a point in its name
     )
     return plain_dlt.pipeline(settings, f"{source}_to_lake", to_lake, source)
+
+
+def _store(settings: Settings, to_lake: Any, source: str, resources: list[Any] | None) -> None:
+    """Run the pipeline to the lake. LakeError where it is the lake's server that failed."""
+    try:
+        plain_dlt.run(to_lake, source, resources, "jsonl")
+    except plain_dlt.PipelineError as failure:
+        if found := next((error for error in plain_dlt.causes(failure) if of_s3(settings, error)), None):
+            raise LakeError(said(settings, found)) from None
+        raise
 
 
 def _dlt_resource(

@@ -10,17 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
-import fsspec
 import msgspec
 from msgspec import Raw
 
 from ingest.sources import Row
 from ingest.values import text_row
 from tidemark.bounded import gzip_lines
-from tidemark.connections import lake_url
 from tidemark.errors import TidemarkError
+from tidemark.lake import file_system, reaching
 from tidemark.settings import Settings
 
 # What reading a file says that is not as it was written, whatever its form.
@@ -64,20 +62,16 @@ def names(settings: Settings, folder: str) -> list[str]:
     """The names of what is in a folder of the lake; none where there is no such folder."""
     system, root = file_system(settings)
     path = f"{root}/{folder}"
-    return [found.rsplit("/", 1)[1] for found in system.ls(path, detail=False)] if system.exists(path) else []
-
-
-def file_system(settings: Settings) -> tuple[Any, str]:
-    """The lake's fsspec file system, with nothing remembered of it, and the root's path in it."""
-    system, root = fsspec.core.url_to_fs(lake_url(settings))
-    system.invalidate_cache()
-    return system, root.rstrip("/")
+    with reaching(settings):
+        found = system.ls(path, detail=False) if system.exists(path) else []
+    # S3's consoles mark a folder by an object whose name ends in a slash.
+    return [name for name in (place.removeprefix(path).strip("/") for place in found) if name]
 
 
 def read(settings: Settings, file: LakeFile) -> Iterator[Row]:
     """The rows of one file, without dlt's own columns. TidemarkError where the file is not as it was written."""
     system, root = file_system(settings)
-    with system.open(f"{root}/{file.name}", "rb") as raw:
+    with reaching(settings), system.open(f"{root}/{file.name}", "rb") as raw:
         try:
             for line in gzip_lines(raw, MOST_LINE_BYTES):
                 row = text_row(_LINE.decode(line))

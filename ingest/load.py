@@ -16,6 +16,7 @@ from ingest.sources import Row
 from ingest.tables import LOAD_COLUMNS, STAGING, table_name
 from tidemark.connections import dsn
 from tidemark.errors import TidemarkError
+from tidemark.lake import LakeError
 from tidemark.settings import Settings
 
 BATCH = 5_000  # rows
@@ -45,6 +46,8 @@ def content(settings: Settings, file: LakeFile) -> Content:
         for row in read(settings, file):
             columns.update(dict.fromkeys(row))
             rows += 1
+    except LakeError:
+        raise
     except (TidemarkError, OSError) as error:
         raise Unloadable(str(error)) from None
     if not rows:

@@ -1,6 +1,7 @@
 """dlt as this lane uses it: names as the source has them, text stays text, nobody is told that it ran."""
 
 import errno
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ from tidemark.settings import Settings
 
 # Classes of SQLSTATE that say nothing of what was sent: connection, resources, locks, an operator, the system, rights.
 OF_THE_SERVER = ("08", "28", "40", "42501", "53", "55", "57", "58")
+
+os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"  # before dlt reads it: its first destination begins to tell
 
 OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM, errno.EROFS)
 
@@ -46,7 +49,6 @@ def pipeline(settings: Settings, name: str, destination: Any, dataset: str) -> A
     dlt.config["schema.naming"] = names.__name__
     # A state of a version that let dlt clean names goes on: a lake has no columns, and every staged table is new.
     dlt.config["schema.allow_identifier_change_on_table_with_data"] = True
-    dlt.config["runtime.dlthub_telemetry"] = False
     dlt.config["normalize.max_table_nesting"] = 0
     folder = pipelines_folder(settings)
     return dlt.pipeline(name, pipelines_dir=folder, destination=destination, dataset_name=dataset)
@@ -76,10 +78,11 @@ def _plain_schema(name: str) -> Any:
 
 
 def _ours(failure: BaseException) -> TidemarkError | None:
-    return next((error for error in _causes(failure) if isinstance(error, TidemarkError)), None)
+    return next((error for error in causes(failure) if isinstance(error, TidemarkError)), None)
 
 
-def _causes(failure: BaseException) -> Iterator[BaseException]:
+def causes(failure: BaseException) -> Iterator[BaseException]:
+    """The error, what it came of, and so on to the innermost."""
     error: BaseException | None = failure
     while error is not None:
         yield error
@@ -94,11 +97,11 @@ def _of_the_server(failure: BaseException) -> bool:
         or type(error).__name__ == "OperationalError"
         or isinstance(error, MemoryError)
         or (isinstance(error, OSError) and error.errno in OF_THE_SYSTEM)
-        for error in _causes(failure)
+        for error in causes(failure)
     )
 
 
 def _sentence(failure: PipelineStepFailed) -> str:
     """The first line of the innermost cause: dlt wraps it in a trace of many."""
-    *_, cause = _causes(failure)
+    *_, cause = causes(failure)
     return f"{type(cause).__name__}: {str(cause).partition(chr(10))[0]}"

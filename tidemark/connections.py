@@ -1,5 +1,6 @@
 """Where the servers are, and who may enter: addresses from the state folder or the environment, one DSN per role."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,8 @@ PROMPT_LIMITS: dict[str, Any] = {
     "keepalives_count": "3",
 }
 FULL_SECONDS = 20.0
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_UNFIT_PREFIX = re.compile(r"[?#\x00-\x1f]|/\.{0,2}/(?!$)|/\.{1,2}/$")
 FULL_RETRY_SECONDS = 0.2
 
 
@@ -222,12 +225,33 @@ def _lake_path(settings: Settings) -> Path | None:
         path = Path(url)
     elif scheme in {"file", "local"}:
         path = Path(unquote(rest.removeprefix("//localhost").removeprefix("//")))
-    else:
+    elif scheme == "s3":
+        _refuse_no_place_on_s3(rest)
         return None
+    else:
+        raise ConfigurationError(
+            f"TIDEMARK_LAKE_URL: expected a folder's path, file:///folder or s3://bucket/prefix, received {scheme}:, "
+            "where this version cannot store"
+        )
     try:
         return path.expanduser().resolve()
     except RuntimeError as error:  # ~nobody/..
         raise ConfigurationError(f"TIDEMARK_LAKE_URL: expected a path or a URL, received {url} ({error})") from None
+
+
+def _refuse_no_place_on_s3(rest: str) -> None:
+    """ConfigurationError where it is no //bucket/prefix; no message holds any of it: a key may be in it."""
+    bucket, _, prefix = rest.removeprefix("//").partition("/")
+    if not rest.startswith("//") or not _BUCKET.fullmatch(bucket):
+        raise ConfigurationError(
+            "TIDEMARK_LAKE_URL: expected s3://bucket/prefix, received no bucket's name there (credentials go into "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, another server into AWS_ENDPOINT_URL)"
+        )
+    if _UNFIT_PREFIX.search(f"/{prefix.rstrip('/')}/"):
+        raise ConfigurationError(
+            "TIDEMARK_LAKE_URL: expected s3://bucket/prefix whose prefix names folders, none of them empty, . or .., "
+            "without ? and #, received another"
+        )
 
 
 def prefect_url(settings: Settings) -> str:

@@ -23,7 +23,6 @@ MOST_REDIRECTS = 5  # to https, to another name, to where a file lies: a source 
 MOST_ENCODINGS = 2  # a proxy may have compressed what was compressed
 GZIP = 16 + zlib.MAX_WBITS
 KEPT_ELSEWHERE = ("user-agent", "accept", "accept-encoding", "if-none-match", "if-modified-since")
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 # They log whole URLs and headers, and a key may be in one.
 for _name in ("httpx", "httpcore"):
@@ -55,12 +54,11 @@ class Answer:
 
 
 def client() -> httpx.AsyncClient:
-    """What keeps connections between the requests of one source. No proxy has business on loopback."""
+    """What keeps connections between the requests of one source; through a proxy where the environment names one."""
     return httpx.AsyncClient(
         headers={"Accept-Encoding": "gzip"},
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # `ask` bounds the whole
         follow_redirects=False,
-        mounts={f"all://{host}": None for host in LOOPBACK},
     )
 
 

@@ -55,7 +55,12 @@ class Settings(BaseSettings):
     kafka_certificate_file: Path | None = Field(None, description="PEM file of a client certificate, with its key file")
     kafka_key_file: Path | None = Field(None, description="PEM file of the client certificate's key, not encrypted")
     lake_url: str | None = Field(
-        None, description="fsspec URL of the lake, or a folder's path; default: the folder `lake` in the home"
+        None, description="The lake: a folder's path, or `s3://bucket/prefix`; default: the folder `lake` in the home"
+    )
+    lake_path_style: bool | None = Field(
+        None,
+        description="Whether S3's bucket is named in the path (`true`) or in the host (`false`); default: in the path "
+        "where a variable names the server, else AWS's way",
     )
     prefect_url: str | None = Field(None, description="Prefect API URL (ends in /api); replaces the local server")
     prefect_auth_string: SecretStr | None = Field(

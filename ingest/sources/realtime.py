@@ -7,7 +7,6 @@ kafka_partition, kafka_offset), and its table knows each once.
 import csv
 import gzip
 import io
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +14,6 @@ from datetime import UTC, date, datetime
 from typing import IO, Any
 
 import psycopg
-from fsspec.implementations.local import LocalFileSystem
 from psycopg import sql
 
 from ingest import lake, set_aside, tables
@@ -27,6 +25,7 @@ from realtime.slices import IDENTITY, Slice
 from tidemark.categories import CATEGORIES, table_columns
 from tidemark.connections import connect
 from tidemark.errors import TidemarkError
+from tidemark.lake import LakeError, file_system, new_file, reaching
 from tidemark.settings import Settings
 
 RESOURCES: tuple[Resource, ...] = ()  # `tidemark promote` decides which day comes when
@@ -99,6 +98,8 @@ def _rebuild(settings: Settings, topic: str) -> Loaded:
             try:
                 new, loaded.rows[file] = _load_beside(settings, warehouse, file, held.get(file, 0))
                 columns |= dict.fromkeys(new)
+            except LakeError:
+                raise
             except UNREADABLE as error:
                 expected = f"expected rows as gzipped CSV in {file}, received {_line(error)}"
                 loaded.set_aside.append(SetAside(file, table, f"{expected}: put it back as it was written"))
@@ -146,23 +147,16 @@ def _load_beside(settings: Settings, warehouse: psycopg.Connection[Any], path: s
 @contextmanager
 def _new_file(settings: Settings, path: str) -> Iterator[IO[bytes]]:
     """A gzip file of the lake that gets its name when it is whole; the same content gives the same bytes."""
-    system, root = lake.file_system(settings)
-    final, part = f"{root}/{path}", f"{root}/{path}.part"
-    system.makedirs(final.rpartition("/")[0], exist_ok=True)
-    with system.open(part, "wb") as raw:
+    with new_file(settings, path) as raw:  # the partition goes on the word of this file
         zipped = gzip.GzipFile("", "wb", compresslevel=3, fileobj=raw, mtime=0)
         with zipped, io.BufferedWriter(zipped, CHUNK) as file:  # type: ignore[arg-type]
             yield file
-        if isinstance(system, LocalFileSystem):
-            raw.flush()
-            os.fsync(raw.fileno())  # the partition goes on the word of this file
-    system.mv(part, final)
 
 
 @contextmanager
 def _read(settings: Settings, path: str) -> Iterator[IO[bytes]]:
-    system, root = lake.file_system(settings)
-    with system.open(f"{root}/{path}", "rb") as raw, gzip.open(raw) as file:
+    system, root = file_system(settings)
+    with reaching(settings), system.open(f"{root}/{path}", "rb") as raw, gzip.open(raw) as file:
         yield file  # type: ignore[misc]
 
 

@@ -81,7 +81,7 @@ def preview(settings: Settings, entry: SourceEntry, wanted: int, seconds: float,
 
     `home` is an empty folder that stands for the state folder, so that no cursor moves.
     """
-    there = settings.model_copy(update={"home": home, "lake_url": connections.lake_url(settings)})
+    there = settings.model_copy(update={"home": home, "lake_url": connections.encoded_lake_url(settings)})
 
     async def look() -> Preview:
         stop = asyncio.Event()

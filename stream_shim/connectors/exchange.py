@@ -12,6 +12,7 @@ A book is a snapshot of what it is now: {"symbol": .., "bids": [[price, size], .
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from stream_shim.connectors.entries import CcxtSource, OrderBook
 from stream_shim.connectors.listener import Listener, watched
 from stream_shim.connectors.symbols import resolve
 from tidemark.errors import ConfigurationError, SourceError
+from tidemark.process_environment import socks_alone
 from tidemark.secrets import fill, hide
 from tidemark.settings import Settings
 
@@ -84,7 +86,12 @@ def open_exchange(source: CcxtSource) -> Any:
     check(source)
     credentials = {name: fill(value) for name, value in source.credentials.items()}
     exchange = watched(getattr(ccxt.pro, source.exchange))(
-        {"newUpdates": True, **credentials, "options": {"tradesLimit": TRADES_LIMIT, **source.options}}
+        {
+            "newUpdates": True,
+            "aiohttp_trust_env": True,
+            **credentials,
+            "options": {"tradesLimit": TRADES_LIMIT, **source.options},
+        }
     )
     for name, url in source.urls.items():
         _replace_url(exchange.urls["api"], name.split("."), url)
@@ -102,6 +109,10 @@ async def run(source: CcxtSource, publisher: Publisher, settings: Settings, stop
     """All of the entry's streams over one client, until `stop`. SourceError where the venue is lost or falls silent."""
     import ccxt.pro
 
+    if socks_alone(os.environ):
+        log.warning(
+            "%s: expected an HTTP proxy in HTTPS_PROXY, received SOCKS alone: it is called directly", source.name
+        )
     exchange = open_exchange(source)
     exchange.on_fault = publisher.client_error
     exchange.on_unread = publisher.reject

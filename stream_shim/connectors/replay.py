@@ -17,17 +17,15 @@ from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any
 
-import fsspec
-
 from stream_shim.buffer.encoding import Datum
 from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors import pause
 from stream_shim.connectors.cursor import Cursor, short
 from stream_shim.connectors.entries import ReplaySource
-from tidemark import connections
 from tidemark.bounded import gzip_lines, json_value
 from tidemark.categories import required_fields
 from tidemark.errors import SourceError
+from tidemark.lake import LakeError, file_system, reaching
 from tidemark.settings import Settings
 
 Line = tuple[int, str, str, dict[str, Any] | None]  # the record's time (ms), its topic, its file, what the file says
@@ -49,13 +47,13 @@ def parse_line(source: ReplaySource, topic: str, line: dict[str, Any]) -> Datum 
     return Datum(topic, fields, {**record, **attributes}, line["timestamp"])
 
 
-def _lines(files: Any, topic: str, paths: list[str]) -> Iterator[Line]:
+def _lines(settings: Settings, files: Any, topic: str, paths: list[str]) -> Iterator[Line]:
     """One partition's lines, and None at each file's end. Within a day offsets rise: what stands twice comes once."""
     last_offset, time_ms, day = -1, 0, ""
     for path in paths:
         if path.rpartition("/")[0] != day:
             last_offset, day = -1, path.rpartition("/")[0]
-        with files.open(path) as raw:
+        with reaching(settings), files.open(path) as raw:
             for line in _decoded(raw, path):
                 time_ms = line["timestamp"]
                 if line["offset"] > last_offset:
@@ -80,8 +78,10 @@ def _paths(files: Any, folder: str) -> list[str]:
 
 def _partitions(settings: Settings, source: ReplaySource, cursor: Cursor) -> list[Iterator[Line]]:
     """The lines of every partition, without the files that were sent. SourceError where the destination has no file."""
-    files, root = fsspec.core.url_to_fs(f"{connections.lake_url(settings)}/{source.path}")
-    paths = {topic: _paths(files, f"{root}/{topic}/") for topic in source.topics}
+    files, root = file_system(settings)
+    root = f"{root}/{source.path.strip('/')}"
+    with reaching(settings):
+        paths = {topic: _paths(files, f"{root}/{topic}/") for topic in source.topics}
     if not any(paths.values()):
         raise SourceError(f"{source.name}: expected files of a lake destination in {root}, found none")
     found: dict[tuple[str, str], list[str]] = {}  # by topic, and topic id with partition
@@ -89,11 +89,18 @@ def _partitions(settings: Settings, source: ReplaySource, cursor: Cursor) -> lis
         for path in paths[topic]:
             if not cursor.sent_values([short(path)]):
                 found.setdefault((topic, path.rpartition("/")[2].rpartition("-")[0]), []).append(path)
-    return [_lines(files, topic, of_partition) for (topic, _), of_partition in found.items()]
+    return [_lines(settings, files, topic, of_partition) for (topic, _), of_partition in found.items()]
 
 
 async def run(source: ReplaySource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:
-    """Send the lines of all partitions in order of their time, then wait for `stop`."""
+    """Send all lines in order of their time, then wait for `stop`. SourceError where the lake fails."""
+    try:
+        await _send(source, publisher, settings, stop)
+    except LakeError as error:
+        raise SourceError(f"{source.name}: {error}") from None
+
+
+async def _send(source: ReplaySource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:
     with Cursor.open(settings, source) as cursor:
         started, first_ms = time.monotonic(), None
         for number, (time_ms, topic, path, line) in enumerate(

@@ -12,7 +12,6 @@ import gzip
 from collections import defaultdict
 from typing import Any
 
-import fsspec
 import msgspec
 
 from realtime.rows import day_of
@@ -20,6 +19,7 @@ from stream_shim.processor.destination import NotTaken, Written
 from stream_shim.processor.records import Record
 from stream_shim.processor.segments import Segment
 from tidemark import connections
+from tidemark.lake import LakeError, new_file
 from tidemark.settings import Settings
 
 
@@ -27,7 +27,7 @@ class LakeDestination:
     """Files below `path` of the lake. The position is what the group has committed to Kafka, after the files."""
 
     def __init__(self, settings: Settings, path: str) -> None:
-        self._files, self._root = fsspec.core.url_to_fs(f"{connections.lake_url(settings)}/{path}")
+        self._settings, self._path = settings, path
 
     def prepare(self, segments: list[Segment]) -> list[tuple[Segment, dict[str, bytes]]]:
         """Each segment's files: name to compressed bytes."""
@@ -50,13 +50,14 @@ class LakeDestination:
         try:
             for segment, files in prepared:
                 for name, data in files.items():
-                    path = f"{self._root}/{name}"
-                    self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-                    self._files.pipe_file(f"{path}.part", data)
-                    self._files.mv(f"{path}.part", path)
+                    with new_file(self._settings, f"{self._path}/{name}") as file:
+                        file.write(data)
                 written.rows[segment.log.topic] = written.rows.get(segment.log.topic, 0) + len(segment.records)
+        except LakeError as error:
+            raise NotTaken(str(error)) from error
         except OSError as error:
-            raise NotTaken(f"expected the lake at {self._root} to take files, received {error}") from error
+            root = f"{connections.lake_url(self._settings)}/{self._path}"
+            raise NotTaken(f"expected the lake at {root} to take files, received {error}") from error
         return written
 
     def close(self) -> None:

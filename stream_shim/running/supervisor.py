@@ -15,8 +15,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from stream_shim.connectors.entries import HttpSource, StreamedSource, read_sources
-from stream_shim.destinations.entries import read_destinations
+from stream_shim.connectors.entries import HttpSource, ReplaySource, StreamedSource, read_sources
+from stream_shim.destinations.entries import DestinationEntry, read_destinations
 from stream_shim.reports import SUPERVISOR, Beats, forget_reports, read_reports, report_path, write_report
 from stream_shim.running.alerts import (
     DEATHS_IN_A_ROW,
@@ -29,7 +29,7 @@ from stream_shim.running.alerts import (
     causes_of_processor,
 )
 from tidemark.errors import ConfigurationError
-from tidemark.process_environment import of_a_part
+from tidemark.process_environment import OF_S3, of_a_part
 from tidemark.secrets import variables_of
 from tidemark.settings import Settings
 
@@ -179,7 +179,7 @@ class Supervisor:
     def _start(self, role: Role, child: Child) -> None:
         command = [sys.executable, "-m", "tidemark.cli", "stream", *role]
         forget_reports(self._settings, *role)  # an earlier process's: what it says is over
-        own = {*OF_THE_LANE, *variables_of(child.entry)}
+        own = {*OF_THE_LANE, *variables_of(child.entry), *(OF_S3 if of_the_lake(child.entry) else ())}
         of_others = {name for entry in self._wanted.values() for name in variables_of(entry)} - own
         environ = {name: value for name, value in of_a_part(os.environ, own).items() if name not in of_others}
         environ[SUPERVISOR] = str(os.getpid())  # in a session of its own, it must see itself that we end
@@ -215,3 +215,8 @@ class Supervisor:
                 )
                 process.kill()
                 process.wait()
+
+
+def of_the_lake(entry: object) -> bool:
+    """Whether it reads the lake, or writes there."""
+    return isinstance(entry, ReplaySource) or (isinstance(entry, DestinationEntry) and entry.kind == "lake")

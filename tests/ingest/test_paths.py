@@ -2,17 +2,15 @@
 
 from pathlib import Path
 from urllib.parse import quote
-from uuid import UUID
 
-import fsspec
 import pytest
 
-from flows.ledger import ledger_url
 from ingest.pipeline import rebuild, run
 from tests.conftest import Stack
 from tests.ingest.conftest import Query
 from tests.ingest.loopback import serving, zipped
 from tests.ingest.test_realtime import add, promote, tick
+from tidemark.lake import file_system
 from tidemark.settings import Settings
 
 HISTORY = zipped("Date,USD,\n2024-01-02,1.10,\n2024-01-03,1.20,\n")
@@ -39,6 +37,7 @@ def test_a_lake_whose_path_holds_anything_has_every_row_on_every_way(
         "ecb/reference_rates",
         "realtime/market_tick",
     ]
-    assert fsspec.core.url_to_fs(ledger_url(here, UUID(int=1)))[1] == f"{lake}/ops/promotion/{UUID(int=1)}.json"
+    system, root = file_system(here)
+    assert (root, system.exists(root)) == (str(lake), True)
     assert not (settings.home / "lake").exists()
     assert {folder.name for folder in tmp_path.iterdir()} == {settings.home.name, AWKWARD}

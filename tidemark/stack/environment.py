@@ -1,5 +1,6 @@
 """What other programs need in their environment to find the servers: psql, dbt, BI tools, Prefect's own commands."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from tidemark.connections import DATABASES, dsn, kafka_bootstrap, lake_url, prefect_auth_string, prefect_url
 from tidemark.credentials import KAFKA_ADMINISTRATOR, KAFKA_ROLES, OWNER, ROLES
 from tidemark.kafka import librdkafka
+from tidemark.process_environment import of_proxies
 from tidemark.settings import Settings
 
 _KAFKA_ONLY = set(KAFKA_ROLES) - set(ROLES)
@@ -45,6 +47,7 @@ def shell(settings: Settings) -> str:
         **postgres_variables(settings, "bi_reader"),
         **dbt_environment(settings),
         "PREFECT_API_URL": prefect_url(settings),
+        **{name: value for name, value in of_proxies(os.environ).items() if name.lower() == "no_proxy"},
     }
     auth_string = prefect_auth_string(settings)
     if auth_string is not None:

@@ -13,6 +13,7 @@ import psutil
 
 from tidemark.connections import local_prefect_auth_string, prefect_auth_string, prefect_url
 from tidemark.errors import StackError
+from tidemark.process_environment import of_proxies
 from tidemark.settings import Settings
 from tidemark.stack.process import Launch, listens, server_environment
 
@@ -46,6 +47,7 @@ def prepare(settings: Settings) -> Launch:
     folder.chmod(0o700)  # its database holds what opens its blocks
     env = {
         **server_environment(),
+        **of_proxies(os.environ),  # what an alert calls may be outside
         "DO_NOT_TRACK": "1",
         "PREFECT_HOME": str(folder),
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
@@ -103,9 +105,3 @@ def refusal(settings: Settings, status: int) -> StackError:
         f"expected the Prefect server at {prefect_url(settings)} to let us in, it answered {status}: "
         + ("run `tidemark up`" if wanted(settings) else todo)
     )
-
-
-def without_proxy(settings: Settings) -> dict[str, str]:
-    """What keeps clients of the local server from handing its string to a proxy that the environment names."""
-    named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-    return {"no_proxy": ",".join(filter(None, (named, "127.0.0.1")))} if wanted(settings) else {}
