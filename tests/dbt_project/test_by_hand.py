@@ -57,16 +57,17 @@ def of_owner(databases: Databases, statement: str) -> list[tuple[Any, ...]]:
 def test_a_partial_run_takes_nothing_from_those_who_read(warehouse: Databases, tmp_path: Path) -> None:
     """Whatever came before it; what would take rows is refused in a sentence."""
     warehouse.promote("market_tick", ROWS, "first")
-    ticks = ["--select", "+fct_market_ticks"]
-    first, again, refused, sampled, stored, fresh, shown = run(
+    ticks = ["--select", "fct_market_ticks"]
+    first, again, refused, sampled, stored, fresh, shown, empty = run(
         warehouse.stack, tmp_path,
-        ["build", "--empty"],
-        ["build", *ticks],
-        ["build", "--empty", "--full-refresh", "--select", "fct_market_ticks"],
-        ["build", "--sample", "3 hours", "--select", "fct_market_ticks"],
+        ["run", "--empty", "--select", "+fct_market_ticks"],
+        ["run", *ticks],
+        ["run", "--empty", "--full-refresh", *ticks],
+        ["run", "--sample", "3 hours", *ticks],
         ["test", "--store-failures", *ticks],
         ["source", "freshness"],
-        ["show", "--select", "fct_market_ticks", "--limit", "5"],
+        ["show", "--limit", "5", *ticks],
+        ["build", "--empty"],
     )  # fmt: skip
     assert first[0] and again[0], first[1] + again[1]
     assert not refused[0]
@@ -77,7 +78,6 @@ def test_a_partial_run_takes_nothing_from_those_who_read(warehouse: Databases, t
     assert fresh[0], fresh[1]
     assert "WARN freshness of fred.observations" in fresh[1]
     assert shown[1].count("market_tick:1:0:") == 3
-    [empty] = run(warehouse.stack, tmp_path, ["build", "--empty"])
     assert empty[0], empty[1]
     assert warehouse.query("warehouse", TICKS) == [(3,)]
     views = "select count(1) from staging.stg_realtime__market_ticks"
@@ -92,11 +92,14 @@ def test_a_dev_target_builds_into_schemas_of_its_own_and_drops_them(warehouse: D
     warehouse.promote("market_tick", ROWS, "first")
     mine = f"select nspname from pg_namespace where nspname ~ '^{dev_schema()}' order by 1"
     dev = ["--target", "dev"]
-    run(warehouse.stack, tmp_path, ["run-operation", "drop_dev", *dev])
-    built, again = run(
-        warehouse.stack, tmp_path, ["build", "--select", "+fct_bars_1m", *dev], ["run", "--select", "fct_bars_1m", *dev]
-    )
+    built, again, refused = run(
+        warehouse.stack, tmp_path,
+        ["run", "--select", "+fct_bars_1m", *dev],
+        ["build", "--select", "fct_bars_1m", *dev],
+        ["run-operation", "drop_dev"],
+    )  # fmt: skip
     assert built[0] and again[0], built[1] + again[1]
+    assert "expected --target dev or dev_realtime, received warehouse" in refused[1]
     assert of_owner(warehouse, f"select sum(trade_count) from {dev_schema()}_marts.fct_bars_1m") == [(3,)]
     assert of_owner(warehouse, mine) == [(f"{dev_schema()}_{name}",) for name in ("intermediate", "marts", "staging")]
     assert of_owner(warehouse, "select to_regclass('marts.fct_bars_1m')") == [(None,)]
@@ -106,11 +109,8 @@ def test_a_dev_target_builds_into_schemas_of_its_own_and_drops_them(warehouse: D
         f"where nspname ~ '^{dev_schema()}' and entry.grantee <> 'transformer'::regrole"
     )
     assert of_owner(warehouse, granted) == []
-    dropped, refused = run(
-        warehouse.stack, tmp_path, ["run-operation", "drop_dev", *dev], ["run-operation", "drop_dev"]
-    )
+    [dropped] = run(warehouse.stack, tmp_path, ["run-operation", "drop_dev", *dev])
     assert dropped[0], dropped[1]
-    assert "expected --target dev or dev_realtime, received warehouse" in refused[1]
     assert of_owner(warehouse, mine) == []
     [misnamed] = run(warehouse.stack, tmp_path, ["parse", "--no-partial-parse", *dev], DBT_DEV_SCHEMA="marts")
     assert "expected a name of at most 46 letters that begins with dev_" in misnamed[1]
