@@ -49,6 +49,8 @@ ALLOWED = [
     ("transformer", "realtime", "create view live.more as select * from realtime.market_tick"),
     ("transformer", "warehouse", "create table marts.more as select * from ingestion.probe"),
     ("transformer", "warehouse", "create temporary table t (a int)"),
+    ("transformer", "warehouse", "create schema dev_probe"),
+    ("transformer", "realtime", "create schema dev_probe"),
     ("catalog_reader", "realtime", "select * from realtime.market_tick"),
     (
         "catalog_reader",
@@ -105,6 +107,8 @@ DENIED = [
     ("bi_reader", "warehouse", "delete from marts.probe"),
     ("bi_reader", "warehouse", "create temporary table t (a int)"),
     ("bi_reader", "warehouse", "create table public.mine (a int)"),
+    ("bi_reader", "warehouse", "create schema mine"),
+    ("promoter", "warehouse", "create schema mine"),
     ("bi_reader", "warehouse", "set role transformer"),
     ("bi_reader", "warehouse", "set role guard"),
     ("bi_reader", "warehouse", "select from marts.probe for key share"),

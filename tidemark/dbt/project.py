@@ -1,5 +1,8 @@
 """Where the dbt project lies, as whom it enters the databases, and what it writes where."""
 
+import getpass
+import os
+import re
 from pathlib import Path
 
 from tidemark.connections import Database, postgres_server
@@ -12,8 +15,17 @@ LOCK_TIMEOUT = "60s"  # for a lock of the database: whoever holds one longer mus
 
 
 def artifacts(settings: Settings, target: Database = "warehouse") -> Path:
-    """Folder of manifest.json, run_results.json and catalog.json; one per target: they never mix."""
+    """Folder of manifest.json, run_results.json and catalog.json of our own runs; one per target: they never mix."""
     return settings.home.resolve() / "dbt" / target
+
+
+def dev_schema() -> str:
+    """What the schemas of a dev target begin with: `dev_` and the user's name in letters that need no quotes."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = str(os.getuid())
+    return f"dev_{re.sub('[^a-z0-9]+', '_', user.lower()).strip('_') or os.getuid()}"[:46]
 
 
 def _server_environment(settings: Settings, database: Database, prefix: str) -> dict[str, str]:
@@ -31,14 +43,17 @@ def _server_environment(settings: Settings, database: Database, prefix: str) -> 
 def dbt_environment(settings: Settings) -> dict[str, str]:
     """What dbt needs to run by hand, from any folder: the variables of profiles.yml, and dbt's own folders.
 
+    Those are apart from `artifacts`, so that a run by hand spoils none of ours, nor the results that are published.
     Both databases are entered as the transformer. It holds a password: never log it.
     """
-    folder = artifacts(settings)
+    by_hand = settings.home.resolve() / "dbt" / "by_hand"
     return {
         "DBT_PROJECT_DIR": str(DBT_PROJECT),
         "DBT_PROFILES_DIR": str(DBT_PROJECT),
-        "DBT_TARGET_PATH": str(folder),
-        "DBT_LOG_PATH": str(folder / "logs"),
+        "DBT_ARTIFACTS": str(by_hand),  # dbt_project.yml adds the target
+        "DBT_LOG_PATH": str(by_hand / "logs"),
+        "DBT_DEFER_STATE": str(artifacts(settings)),
+        "DBT_DEV_SCHEMA": dev_schema(),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "PGREQUIREAUTH": dict(postgres_server(settings, "warehouse").options)[
             "require_auth"

@@ -39,6 +39,8 @@ def _alone(settings: Settings, target: Database, turn_seconds: float) -> Iterato
     with (folder / "lock").open("w") as lock:
         _await_turn(lock, target, turn_seconds)
         before = dict(os.environ)
+        for name in [name for name in before if name.startswith("DBT_")]:
+            del os.environ[name]  # a person's DBT_EMPTY or DBT_FULL_REFRESH is not meant for our runs
         os.environ.update(dbt_environment(settings))
         os.environ.update({"DBT_TARGET": target})
         os.environ.update({"DBT_TARGET_PATH": str(folder), "DBT_LOG_PATH": str(folder / "logs")})

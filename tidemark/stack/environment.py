@@ -43,17 +43,21 @@ def shell(settings: Settings) -> str:
     from tidemark.stack.postgres import programs
 
     front = ":".join((str(Path(sys.executable).parent), str(programs())))
+    of_dbt = dbt_environment(settings)
+    schema = of_dbt.pop("DBT_DEV_SCHEMA")
     variables = {
         **postgres_variables(settings, "bi_reader"),
-        **dbt_environment(settings),
+        **of_dbt,
         "PREFECT_API_URL": prefect_url(settings),
         **{name: value for name, value in of_proxies(os.environ).items() if name.lower() == "no_proxy"},
     }
     auth_string = prefect_auth_string(settings)
     if auth_string is not None:
         variables["PREFECT_API_AUTH_STRING"] = auth_string
+    # A person's choice stays; one folder for all targets would mix what they write.
+    rest = [f'export DBT_DEV_SCHEMA="${{DBT_DEV_SCHEMA:-{schema}}}"', "unset DBT_TARGET_PATH"]
     # Without a string for this server, an earlier server's must not go there.
-    rest = ["unset PREFECT_API_AUTH_STRING"] if auth_string is None else []
+    rest += ["unset PREFECT_API_AUTH_STRING"] if auth_string is None else []
     return "\n".join([f'export PATH={shlex.quote(front)}:"$PATH"', *_exports(variables), *rest])
 
 
