@@ -55,8 +55,16 @@ def parse(text: str, where: str, entry_type: type[Entry] | Any, check: Check[Ent
 
 
 def located(error: WrongValue, text: str, where: str, name: str) -> ConfigurationError:
-    """The error with the place in `text` of the value that is wrong in the entry `name`."""
-    return ConfigurationError(_sentence(where, read_yaml(text, where)[1], (name, *error.path), str(error)))
+    """The error with the place in `text`, a file or what stands below `name`, of what is wrong in that entry."""
+    node = read_yaml(text, where)[1]
+    if isinstance(node, yaml.MappingNode) and not any(key.value == name for key, _ in node.value):
+        node = _below(name, node)
+    return ConfigurationError(_sentence(where, node, (name, *error.path), str(error)))
+
+
+def _below(name: str, node: yaml.Node) -> yaml.MappingNode:
+    key = yaml.ScalarNode("tag:yaml.org,2002:str", name, node.start_mark, node.start_mark)
+    return yaml.MappingNode("tag:yaml.org,2002:map", [(key, node)])
 
 
 def parse_entry(text: str, name: str, where: str, entry_type: type[Entry] | Any) -> Entry:
@@ -64,8 +72,7 @@ def parse_entry(text: str, name: str, where: str, entry_type: type[Entry] | Any)
     body, node = read_yaml(text, where)
     if node is None:
         raise ConfigurationError(f"{where}, line 1, {name}: expected the keys of an entry, received nothing")
-    key = yaml.ScalarNode("tag:yaml.org,2002:str", name, node.start_mark, node.start_mark)
-    entry: Entry = _convert((key, node), body, where, entry_type)
+    entry: Entry = _convert(_below(name, node).value[0], body, where, entry_type)
     return entry
 
 

@@ -68,7 +68,8 @@ def _said(error: yaml.YAMLError, text: str) -> str:
     """`, line N: expected YAML, ..`, in one sentence."""
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, int(error.position)) + 1
-        return f", line {line}: expected YAML, received the character {error.character!r}"
+        character = chr(error.character) if isinstance(error.character, int) else error.character
+        return f", line {line}: expected YAML, received the character {character!r}"
     if not isinstance(error, yaml.MarkedYAMLError):
         return f": expected YAML, received {' '.join(str(error).split())}"
     mark, begun = error.problem_mark or error.context_mark, error.context_mark
@@ -80,7 +81,7 @@ def _said(error: yaml.YAMLError, text: str) -> str:
     elif "\\t" in problem:
         problem = "a tab: indent with spaces"
     elif begun is not None and begun.line + 1 != line:
-        problem = f"what is wrong with line {begun.line + 1}: {problem}"
+        problem = f"{problem}, of what begins in line {begun.line + 1}"
     return f", line {line}: expected YAML, received {' '.join(problem.split())}"
 
 

@@ -134,3 +134,29 @@ def units(lane: Lane) -> set[str]:
 
 def log(lane: Lane) -> str:
     return (lane.settings.home / "logs" / "stream.log").read_text()
+
+
+def test_a_connector_that_died_during_a_broken_edit_comes_back_when_the_file_is_mended(
+    lane: Lane, sources_file: Path, servers: Servers
+) -> None:
+    destinations, right = sources_file.with_name("destinations.yml"), sources_file.read_text()
+    destinations.write_text("realtime: {kind: postgres, topics: [economic_event_text]}\n")
+    files = {"TIDEMARK_SOURCES_FILE": str(sources_file), "TIDEMARK_DESTINATIONS_FILE": str(destinations)}
+    files["TIDEMARK_METRICS_PORT"] = str(free_ports(1)[0])
+    with lane.running("run", **files):
+        until(lambda: servers.edgar.requests > 0, "a poll", 120)
+        again = subprocess.run(
+            [sys.executable, "-m", "tidemark.cli", "stream", "run"], env=lane.stack.environ | files, text=True,
+            capture_output=True, check=False,
+        )  # fmt: skip
+        assert again.returncode == 1
+        assert f"expected no lane in {lane.settings.home}, one runs already, as process" in " ".join(
+            again.stderr.split()
+        )
+        sources_file.write_text(right + right)
+        until(lambda: "expected each key once" in log(lane), "a sentence about the broken file")
+        psutil.Process(connector_pids(sources_file)["edgar"]).kill()
+        until(lambda: "connector edgar ended with 2" in log(lane), "its end by the broken file", 60)
+        sources_file.write_text(right)
+        asked = servers.edgar.requests
+        until(lambda: servers.edgar.requests > asked, "a poll of another process", 30)  # without the edit in 60 s
