@@ -70,8 +70,8 @@ class _Stream(StockDataStream):  # type: ignore[misc]
         cause = sys.exc_info()[1]
         await self.close()
         said = "no data in time" if cause is None else f"{type(cause).__name__}: {hide(str(cause))}"
-        answer = getattr(cause, "response", None)  # of an upgrade that was refused
-        wait_seconds = retry_after(dict(answer.headers.raw_items())) if answer is not None else 0.0
+        headers = getattr(getattr(cause, "response", cause), "headers", None)  # of an upgrade that was refused
+        wait_seconds = retry_after(dict(headers.raw_items())) if headers is not None else 0.0
         raise SourceError(f"expected trades, received {said}", wait_seconds)
 
     async def _send_subscribe_msg(self) -> None:
