@@ -150,6 +150,8 @@ class HttpSource(Source, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.url:
+            return  # the defaults alone: in a file the type refuses it
         parts = refusals.check_url(self.url, HTTP, "url")
         refusals.check_headers(self.headers)
         refusals.check_interval(self.every_seconds, parts.hostname)

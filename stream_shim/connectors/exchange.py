@@ -138,7 +138,8 @@ async def run(source: CcxtSource, publisher: Publisher, settings: Settings, stop
             await until_stopped(stop, _streams(exchange, source, publisher))
     except ccxt.pro.BaseError as error:
         raise SourceError(
-            f"{source.name}: expected {source.exchange} to stream, received {type(error).__name__}: {hide(str(error))}",
+            f"{source.name}: expected {source.exchange} to stream, received {type(error).__name__}: "
+            f"{hide(str(error)) or 'no answer'}",
             asked_to_wait(exchange, error),
         ) from None
     finally:

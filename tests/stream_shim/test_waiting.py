@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -82,7 +82,7 @@ def exchange(port: int) -> dict[str, object]:
     return {"kind": "ccxt", "exchange": "binance", "trades": ["BTC/USDT"], "urls": {"public": url}, "options": options}
 
 
-KINDS = {"poll": poll, "feed": feed, "alpaca": alpaca, "ccxt": exchange}
+KINDS: dict[str, Callable[[int], dict[str, object]]] = {"poll": poll, "feed": feed, "alpaca": alpaca, "ccxt": exchange}
 
 
 @pytest.mark.parametrize("kind", KINDS)
