@@ -21,6 +21,7 @@ Check = Callable[[dict[str, Entry]], None]
 _WORDS = {
     "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "array": "a list",
     "object": "keys with values", "null": "nothing",
+    "list": "a list", "dict": "keys with values", "NoneType": "nothing",
 }  # fmt: skip
 
 

@@ -63,7 +63,7 @@ class CcxtSource(StreamedSource, frozen=True, forbid_unknown_fields=True, tag="c
     module = "exchange"
 
     exchange: Text
-    trades: Texts = []
+    trades: list[Text] = []
     order_book: OrderBook | None = None
     urls: dict[str, Text] = {}
     options: dict[str, Any] = {}
@@ -111,7 +111,7 @@ class DatabentoSource(StreamedSource, frozen=True, forbid_unknown_fields=True, t
 
     dataset: Text
     credentials: dict[Literal["key"], Text]
-    trades: Texts = []
+    trades: list[Text] = []
     order_book: OrderBook | None = None
     gateway: Text | None = None
     port: Annotated[int, Meta(ge=1, le=65_535)] = 13000

@@ -106,6 +106,8 @@ def refuse_placeholders(text: str, given: Collection[str], *path: Step) -> None:
     rest = VARIABLE.sub("", text)
     if "${" in rest:
         raise WrongValue("expected ${NAME} with a name of letters, digits and _, received another after `${`", *path)
+    if re.search(r"[{}]", _PLACEHOLDER.sub("", rest)):
+        raise WrongValue("expected each brace in a pair, as {name}, received one alone", *path)
     for name in _PLACEHOLDER.findall(rest):
         if name not in given:
             has = f"the request has {', '.join(given)}" if given else "no request gives it"

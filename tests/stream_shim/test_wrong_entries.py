@@ -85,7 +85,7 @@ def refused_late(path: Path) -> str:
 
 
 def test_a_connector_whose_variable_is_not_there_says_so_and_logs_it(sources_file: Path, tmp_path: Path) -> None:
-    sources_file.write_text(RIGHT.replace("9/", "9/?api_key=${NOT_SET_HERE}"))
+    sources_file.write_text(RIGHT.replace("http://127.0.0.1:9/", "'http://127.0.0.1:9/?api_key=${NOT_SET_HERE}'"))
     done = subprocess.run(
         [sys.executable, "-m", "tidemark.cli", "stream", "connector", "edgar"], capture_output=True, text=True,
         env=os.environ | {"TIDEMARK_HOME": str(tmp_path / "home")}, check=False,
