@@ -40,6 +40,7 @@ def check(name: str, records: int, seconds: float, as_json: bool) -> None:
     from pathlib import Path
 
     from stream_shim.commands.preview import preview
+    from stream_shim.connectors import check_in
     from stream_shim.connectors.entries import read_sources
     from tidemark.errors import ConfigurationError, SourceError
     from tidemark.settings import load
@@ -50,6 +51,7 @@ def check(name: str, records: int, seconds: float, as_json: bool) -> None:
         raise ConfigurationError(
             f"expected a source of {settings.sources_file} ({', '.join(found)}), received {name!r}"
         )
+    check_in(found[name], settings.sources_file)
     with tempfile.TemporaryDirectory() as home:
         shown = preview(settings, found[name], records, seconds, Path(home))
     for part, why in shown.degraded.items():
@@ -92,7 +94,7 @@ def rejects(name: str, limit: int, as_json: bool) -> None:
 
 @sources.command()
 @click.argument("name")
-@click.argument("entry", type=click.File("r"), default="-")
+@click.argument("entry", type=click.File("rb"), default="-")
 def add(name: str, entry: Any) -> None:
     """Add the source NAME: its ENTRY is YAML from a file, or from standard input. A running lane takes it up.
 

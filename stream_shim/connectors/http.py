@@ -5,13 +5,11 @@ import time
 
 from httpx import AsyncClient
 
-from stream_shim.connectors.entries import HttpSource
+from stream_shim.connectors.entries import HttpSource, PollSource
 from tidemark.errors import SourceError
-from tidemark.http import Answer, NoAnswer, ask
+from tidemark.http import Answer, NoAnswer, ask, retry_after
 from tidemark.secrets import hide
 from tidemark.settings import Settings
-
-MOST_WAIT_SECONDS = 3600.0
 
 
 async def get(http: AsyncClient, settings: Settings, source: HttpSource, url: str, headers: dict[str, str]) -> Answer:
@@ -23,16 +21,23 @@ async def get(http: AsyncClient, settings: Settings, source: HttpSource, url: st
         )
     except NoAnswer as error:
         raise SourceError(f"{source.name}: expected an answer, received {error}") from None
+    place, page = f"GET {answer.place}", answer.html_page()
     if answer.status not in (200, 304):
-        said = hide(answer.start())
-        raise SourceError(f"{source.name}: expected HTTP 200, received {answer.status}: {said!r}", _retry_after(answer))
+        said = hide(page or repr(answer.start()))
+        wait_seconds = retry_after(answer.headers)
+        asked = f"; it asks to be left alone for {wait_seconds:.0f} s" if wait_seconds else ""
+        raise SourceError(
+            f"{source.name}: expected HTTP 200 from {place}, received {answer.status}: {said}{asked}", wait_seconds
+        )
+    if page and not _is_wanted(source):
+        wanted = getattr(source, "format", "an RSS or Atom feed")
+        raise SourceError(f"{source.name}: expected {wanted} from {place}, received {hide(page)}")
     return answer
 
 
-def _retry_after(answer: Answer) -> float:
-    """The seconds of a Retry-After header; one that is a date is rare, and the usual back-off serves it."""
-    asked = answer.headers.get("retry-after", "")
-    return min(float(asked), MOST_WAIT_SECONDS) if asked.isdecimal() else 0.0
+def _is_wanted(source: HttpSource) -> bool:
+    """An entry may name a path in an HTML page that is XML too."""
+    return isinstance(source, PollSource) and source.format == "xml" and source.records.startswith("html.")
 
 
 def date_ms(answer: Answer) -> int:

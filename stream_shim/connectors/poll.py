@@ -158,6 +158,8 @@ async def run(source: PollSource, publisher: Publisher, settings: Settings, stop
                         await _poll(http, source, request, publisher, cursor, settings=settings)
                     except SourceError as error:
                         failed = error
+                        if error.wait_seconds:  # it asks to be left alone, by the other requests too
+                            break
                 if failed:
                     raise failed
                 await pause(stop, source.every_seconds)
