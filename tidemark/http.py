@@ -43,11 +43,12 @@ class NoAnswer(TidemarkError):
 
 @dataclass(frozen=True)
 class Answer:
-    """One whole answer, whatever its status; `body` is decoded."""
+    """One whole answer, whatever its status; `body` is decoded, `url` is where it was after redirects."""
 
     status: int
     headers: httpx.Headers
     body: bytes = field(repr=False)  # a task that ends shows what it returns: eight times the body
+    url: httpx.URL = field(default=httpx.URL(""), repr=False)  # its query may hold a key
 
     def start(self, characters: int = 200) -> str:
         """How the body begins, for an error."""
@@ -115,7 +116,7 @@ async def _follow(http: httpx.AsyncClient, request: httpx.Request, most: int, hi
         response = await http.send(request, stream=True)
         try:
             if request.method != "GET" or not response.has_redirect_location:
-                return Answer(response.status_code, response.headers, await _body(response, most))
+                return Answer(response.status_code, response.headers, await _body(response, most), request.url)
         finally:
             await response.aclose()
         request = _redirected(http, request, response.headers["location"], hide)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Struct
 
+from stream_shim.connectors import decoding
 from tidemark import typed_yaml
 from tidemark.errors import ConfigurationError
 from tidemark.secrets import refuse_literals
@@ -87,11 +88,38 @@ class DatabentoSource(StreamedSource, frozen=True, forbid_unknown_fields=True, t
     silence_seconds: float = 345_600.0  # a long weekend
 
 
+class Dialect(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a CSV is written: what parts and quotes its cells, and how many lines come before its header.
+
+    `decimal` and `thousands` are the signs in numbers, of XML and JSON texts too; a blank stands for any space.
+    """
+
+    delimiter: str = ","
+    decimal: str = "."
+    thousands: str = ""
+    quote: str = '"'
+    skip_lines: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
+
+    def __post_init__(self) -> None:
+        for name in ("delimiter", "decimal", "quote", *(("thousands",) if self.thousands else ())):
+            sign = getattr(self, name)
+            if len(sign) != 1 or sign.isalnum() or sign in "\r\n+-":
+                raise ValueError(f"expected `{name}` of one character that parts or quotes, received {sign!r}")
+        if self.decimal == self.thousands:
+            raise ValueError(f"expected another `thousands` than `decimal`, received {self.decimal!r} for both")
+        if self.delimiter == self.quote:
+            raise ValueError(f"expected another `quote` than `delimiter`, received {self.quote!r} for both")
+
+
 class HttpSource(Source, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is polled over HTTP: `url` and `headers` may hold ${NAME}, the environment's value."""
+    """What is polled over HTTP: `url` and `headers` may hold ${NAME}, the environment's value.
+
+    `encoding` is the charset of the answer, where neither it nor the server names the right one.
+    """
 
     url: str
     headers: dict[str, str] = {}
+    encoding: str = ""
     timeout_seconds: float = 30.0
     every_seconds: float = 3600.0
 
@@ -99,6 +127,15 @@ class HttpSource(Source, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def round_seconds(self) -> float:
         """The longest that the requests of one poll may take."""
         return self.timeout_seconds
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            decoding.codec(self.encoding or "utf-8")
+        except (LookupError, ValueError):
+            raise ValueError(
+                f"expected `encoding` to name a charset (utf-8, windows-1252, shift_jis), received {self.encoding!r}"
+            ) from None
 
 
 class FeedSource(HttpSource, frozen=True, forbid_unknown_fields=True, tag="feed", kw_only=True):
@@ -114,8 +151,9 @@ class FeedSource(HttpSource, frozen=True, forbid_unknown_fields=True, tag="feed"
 class PollSource(HttpSource, frozen=True, forbid_unknown_fields=True, tag="poll", kw_only=True):
     """A list of records over HTTP, polled; a new or revised one is a numeric event, or text if it is no number.
 
-    `records` is the path to the list: `a.b` is the list b in the object a of JSON, and the elements b of the root a of
-    XML; CSV is the list itself.
+    `records` is the path to the list: `a.b` is the list b in the object a of JSON, where `a.0.b` is that of the first
+    element of a list a, and `a.*.b` those of all; in XML it is the elements b of the root a; CSV is the list itself.
+    With `body` the requests are POST, and its texts are filled as `url` is.
     """
 
     module = "poll"
@@ -125,6 +163,8 @@ class PollSource(HttpSource, frozen=True, forbid_unknown_fields=True, tag="poll"
     requests: list[dict[str, str]] = msgspec.field(default_factory=lambda: [{}])
     records: str = ""
     rename: dict[str, str] = {}
+    dialect: Dialect = Dialect()
+    body: dict[str, Any] | None = None
 
     @property
     def round_seconds(self) -> float:
@@ -137,6 +177,10 @@ class PollSource(HttpSource, frozen=True, forbid_unknown_fields=True, tag="poll"
             raise ValueError("expected `records`, the path root.element of one record in XML, received none")
         if self.format == "csv" and self.records:
             raise ValueError(f"expected no `records`: CSV is the list itself, received {self.records!r}")
+        of_csv = {"delimiter": ",", "quote": '"', "skip_lines": 0}
+        named = [name for name, usual in of_csv.items() if getattr(self.dialect, name) != usual]
+        if named and self.format != "csv":
+            raise ValueError(f"expected no `dialect.{named[0]}`: only CSV has one, received format {self.format!r}")
 
 
 class ReplaySource(Source, frozen=True, forbid_unknown_fields=True, tag="replay", kw_only=True):

@@ -1,7 +1,8 @@
-"""What the polling kinds share: one GET, as long as its entry says, and its time."""
+"""What the polling kinds share: one request, as long as its entry says, and its time."""
 
 import email.utils
 import time
+from typing import Any
 
 from httpx import AsyncClient
 
@@ -14,19 +15,31 @@ from tidemark.settings import Settings
 MOST_WAIT_SECONDS = 3600.0
 
 
-async def get(http: AsyncClient, settings: Settings, source: HttpSource, url: str, headers: dict[str, str]) -> Answer:
-    """The answer, 200 or 304; anything else is a SourceError. It never shows the URL's query, which may hold a key."""
+async def get(  # noqa: PLR0917 - who asks, then what
+    http: AsyncClient, settings: Settings, source: HttpSource, url: str, headers: dict[str, str], posted: Any = None
+) -> Answer:
+    """The answer, 200 or 304; anything else is a SourceError. It never shows the URL's query, which may hold a key.
+
+    What is `posted`, if anything, goes as JSON.
+    """
     allows_more = f"{source.name}.timeout_seconds in {settings.sources_file.name}"
     try:
         answer = await ask(
-            http, settings, url, headers=headers, seconds=source.timeout_seconds, seconds_by=allows_more, hide=hide
-        )
+            http, settings, url, method="GET" if posted is None else "POST", headers=headers, json=posted,
+            seconds=source.timeout_seconds, seconds_by=allows_more, hide=hide,
+        )  # fmt: skip
     except NoAnswer as error:
         raise SourceError(f"{source.name}: expected an answer, received {error}") from None
     if answer.status not in (200, 304):
         said = hide(answer.start())
         raise SourceError(f"{source.name}: expected HTTP 200, received {answer.status}: {said!r}", _retry_after(answer))
     return answer
+
+
+def place_of(source: HttpSource, answer: Answer) -> str:
+    """What gave the answer, without its query, for an error about its content."""
+    method = "POST" if getattr(source, "body", None) is not None else "GET"
+    return f"{method} {hide(answer.url.host + answer.url.path)}"
 
 
 def _retry_after(answer: Answer) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 MEMORY_BYTES = 1024 * 1024 * 1024  # of address space, of which the interpreter takes a fifth
 SECONDS = 20
 NO_XML, BEYOND = 3, 4  # exit codes
+_ABOUT_THE_DOCUMENT = "{http://www.w3.org/2001/XMLSchema-instance}"  # xsi:schemaLocation, xsi:type
 
 
 def parse(kind: str, body: bytes, *, most: int, path: str = "") -> Any:
@@ -60,10 +61,11 @@ def main(kind: str, most: str, path: str) -> int:
 
 
 def _feed(body: bytes) -> dict[str, Any]:
-    """What feedparser says of a feed: `version`, empty where it is none, and its entries."""
+    """What feedparser says of a feed in UTF-8: `version`, empty where it is none, and its entries."""
     import feedparser
 
-    parsed = feedparser.parse(BytesIO(body))  # bare bytes that are a file's name would be read as that file
+    utf_8 = {"content-type": "application/xml; charset=utf-8"}  # it looks no further for a charset
+    parsed = feedparser.parse(BytesIO(body), response_headers=utf_8)  # bare bytes could be the name of a file
     return {"version": parsed.version, "entries": [_plain(entry) for entry in parsed.entries]}
 
 
@@ -73,22 +75,90 @@ def _plain(value: Any) -> Any:
     return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _elements(body: bytes, path: str) -> list[dict[str, str | None]]:
-    """The elements at `path` (root.element): attributes, and the text of children that hold no other. No namespaces."""
+def _elements(body: bytes, path: str) -> dict[str, list[Any]]:
+    """The elements at `path` (root.element) of a document in UTF-8, by names without their namespaces.
+
+    `records` are pairs: which of `above` an element stands in, and its fields. `above` are lists of (name, name with
+    its element's, value): the fields of the elements above, the nearest first.
+    """
     from xml.etree import ElementTree
 
-    root = ElementTree.fromstring(body)
-    first, *steps = path.split(".")
+    root = ElementTree.fromstring(body, ElementTree.XMLParser(encoding="utf-8"))
+    first, *steps = [_local(step.replace(":", "}")) for step in path.split(".")]
     if _local(root.tag) != first:
-        raise LookupError(f"the root is {root.tag}")
-    found = [root]
+        raise LookupError(f"the root is {_local(root.tag)}, expected {first}")
+    found: list[tuple[int, Any]] = [(0, root)]
+    above: list[list[Any]] = [[]]
     for step in steps:
-        found = [child for element in found for child in element if _local(child.tag) == step]
-    return [
-        {**{_local(name): value for name, value in element.attrib.items()},
-         **{_local(child.tag): child.text for child in element if not len(child)}}
-        for element in found
-    ]  # fmt: skip
+        inner = []
+        for at, element in found:
+            children = [child for child in element if _local(child.tag) == step]
+            if children:
+                fields = _fields(element, besides=step)
+                names = [(name, f"{_local(element.tag)}.{name}", value) for name, value in fields.items()]
+                above.append(names + above[at])
+                inner += [(len(above) - 1, child) for child in children]
+        found = inner
+    return {"above": above, "records": [(at, _fields(element)) for at, element in found]}
+
+
+def _fields(element: Any, besides: str = "") -> dict[str, Any]:
+    """An element's fields: its attributes, the texts and attributes of its children, its own text as `value`.
+
+    Of a child's attribute the name is child.attribute, of a grandchild child.grandchild; what is there more than once
+    is a list. A <Value> with `concept` or `id` and `value` (SDMX) is a field of that name. `besides` is what records
+    are called: of an element above them, they and what is deep in their siblings are left out.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in element.attrib.items():
+        if not name.startswith(_ABOUT_THE_DOCUMENT):
+            _put(fields, _local(name), value)
+    below: list[tuple[Any, Any]] = [(child, None) for child in reversed(element) if _local(child.tag) != besides]
+    while below:
+        child, outer = below.pop()
+        name = (_local(child.tag), outer)
+        if pair := _pair(child):
+            _put(fields, *pair)
+        elif not (besides and outer):
+            _put_all(fields, child, name)
+        if not (besides and outer):
+            below += [(inner, name) for inner in reversed(child)]
+    if own := (element.text or "").strip():
+        _put(fields, "text" if "value" in fields else "value", own)
+    return fields
+
+
+def _put_all(fields: dict[str, Any], child: Any, name: Any) -> None:
+    """A child's attributes, and its text where it holds no other element."""
+    for attribute, value in child.attrib.items():
+        if not attribute.startswith(_ABOUT_THE_DOCUMENT):
+            _put(fields, _dotted((_local(attribute), name)), value)
+    if not len(child) and (child.text or "").strip():
+        _put(fields, _dotted(name), child.text)
+
+
+def _put(fields: dict[str, Any], name: str, value: str) -> None:
+    if name not in fields:
+        fields[name] = value
+    elif isinstance(fields[name], list):
+        fields[name].append(value)
+    else:
+        fields[name] = [fields[name], value]
+
+
+def _pair(child: Any) -> tuple[str, str] | None:
+    concept = child.get("concept") or child.get("id")
+    if _local(child.tag) != "Value" or not concept or "value" not in child.keys():  # noqa: SIM118 (it is no dict)
+        return None
+    return concept, child.get("value")
+
+
+def _dotted(name: Any) -> str:
+    parts = []
+    while name:
+        part, name = name
+        parts.append(part)
+    return ".".join(reversed(parts))
 
 
 def _local(name: str) -> str:
