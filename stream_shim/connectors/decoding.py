@@ -60,7 +60,7 @@ def codec(label: str) -> str:
     name = codecs.lookup(_UNKNOWN_TO_PYTHON.get(label.lower(), label)).name
     if name in _NO_CHARSETS:
         raise LookupError(label)
-    b"".decode(name)  # LookupError where it makes something else than text
+    "a".encode(name)  # LookupError where it makes something else than text
     return _MEANT.get(name, name)
 
 

@@ -27,6 +27,7 @@ from stream_shim.connectors import decoding, markup, pause
 from stream_shim.connectors.cursor import Cursor, short
 from stream_shim.connectors.entries import FeedSource
 from stream_shim.connectors.http import date_ms, get
+from stream_shim.connectors.markup import LINKS
 from stream_shim.connectors.sending import Reading, joined, send_new
 from tidemark.bounded import MOST_BYTES
 from tidemark.errors import SourceError
@@ -36,7 +37,7 @@ from tidemark.settings import Settings
 
 Entry = tuple[str, Datum]  # what an entry is known by, and its text event
 _SENT_ONCE = short("")  # how cursors knew every entry before a correction counted
-_LINKS = ("link", "href", "url", "comments", "wfw_comment", "wfw_commentrss", "license")
+_TEXT_BYTES = 10  # of what `_state` gives; the others are of the times
 
 
 def parse_feed(  # noqa: PLR0917 - the answer, then what is known of it
@@ -51,22 +52,25 @@ def parse_feed(  # noqa: PLR0917 - the answer, then what is known of it
 
     `url` is where the feed was, after redirects: its relative links are relative to it, or to their own xml:base.
     """
-    where = f" from {hide(_without_query(url))}" if url else ""
+    base = hide(_without_query(url))
+    where = f" from {base}" if base else ""
     try:
         text = decoding.text(body, "xml", content_type, source.encoding)
-        parsed = markup.parse("feed", text.encode(), most=most_bytes)
+        parsed = markup.parse("feed", text.encode(), most=most_bytes, path=base)
     except ValueError as error:
         raise SourceError(f"{source.name}: expected a feed{where}, received {hide(str(error))}") from None
     if not parsed["version"]:
         raise SourceError(f"{source.name}: expected an RSS or Atom feed{where}, received {hide(repr(body[:80]))}")
-    return [_event(source, entry, time_ms, url) for entry in reversed(parsed["entries"])]
+    return [_event(source, as_sent, entry, time_ms, base) for as_sent, entry in reversed(parsed["entries"])]
 
 
-def _event(source: FeedSource, entry: dict[str, Any], time_ms: int, url: str) -> Entry:
-    name, title = str(entry.get("id") or entry.get("link")), str(entry.get("title"))
+def _event(source: FeedSource, as_sent: dict[str, Any], entry: dict[str, Any], time_ms: int, base: str) -> Entry:
+    """An entry as it stands in the feed tells what it is known by; with absolute links it is the event."""
+    name, title = str(as_sent.get("id") or as_sent.get("link")), str(as_sent.get("title"))
     identity = joined(name, title) if "|" in name else f"{name}|{title}"  # a title often has one
-    said = [entry.get("summary"), *(one.get("value") for one in entry.get("content", []))]
-    text = next((one for one in said if one), None)
+    if "id" in as_sent:
+        entry["id"] = as_sent["id"]  # a name, not a place
+    text = next((one for one in _texts(entry) if one), None)
     value = entry.pop("title", None) or text
     fields = {
         "source_system": source.source_system,
@@ -75,7 +79,11 @@ def _event(source: FeedSource, entry: dict[str, Any], time_ms: int, url: str) ->
         "unit": source.unit,
         "description": text or value,
     }
-    return identity, Datum("economic_event_text", fields, _absolute(entry, _without_query(url)), time_ms)
+    return identity, Datum("economic_event_text", fields, _absolute(entry, base), time_ms)
+
+
+def _texts(entry: dict[str, Any]) -> list[Any]:
+    return [entry.get("summary"), *(one.get("value") for one in entry.get("content", []))]
 
 
 def _without_query(url: str) -> str:
@@ -90,7 +98,7 @@ def _absolute(value: Any, base: str, name: str = "") -> Any:
         return {key: _absolute(inner, base, key) for key, inner in value.items()}
     if isinstance(value, list):
         return [_absolute(inner, base, name) for inner in value]
-    if name not in _LINKS or not base or not isinstance(value, str) or not value:
+    if name not in LINKS or not base or not isinstance(value, str) or not value:
         return value
     try:
         return hide(urljoin(base, value))
@@ -98,19 +106,17 @@ def _absolute(value: Any, base: str, name: str = "") -> Any:
         return value
 
 
-def _text_and_times(entry: Entry) -> tuple[bytes, bytes]:
-    datum = entry[1]
-    texts = [datum.fields["description"], *(one.get("value") for one in datum.attributes.get("content", []))]
-    return short(texts), short([datum.attributes.get(name) for name in ("published", "updated")])
+def _state(entry: Entry) -> bytes:
+    """What says whether an entry was corrected: its texts, then its times."""
+    attributes = entry[1].attributes
+    return short(_texts(attributes)) + short([attributes.get(name) for name in ("published", "updated")])
 
 
-READING: Reading[Entry] = Reading(
-    identity=itemgetter(0),
-    value=lambda entry: b"".join(_text_and_times(entry)),
-    message=lambda entry: entry[1].whole,
-    make=itemgetter(1),
-    remembered=lambda entry: entry[1].whole,
-)
+def _message(entry: Entry) -> dict[str, Any]:
+    return entry[1].whole
+
+
+READING: Reading[Entry] = Reading(itemgetter(0), _state, _message, make=itemgetter(1), remembered=_message)
 
 
 def _take_over(cursor: Cursor, entries: Sequence[Entry]) -> None:
@@ -118,15 +124,15 @@ def _take_over(cursor: Cursor, entries: Sequence[Entry]) -> None:
     keys = [short(identity) for identity, _ in entries]
     known = {key: value for start in range(0, len(keys), 10_000) for key, value in
              cursor.sent_values(keys[start : start + 10_000]).items()}  # fmt: skip
-    now = {key: _text_and_times(entry) for key, entry in zip(keys, entries, strict=True) if key in known}
-    before = {key: b"".join(parts) for key, parts in now.items() if known[key] == _SENT_ONCE}
-    stamped = {
-        key: text + times
-        for key, (text, times) in now.items()
-        if known[key] != text + times and known[key][:10] == text
-    }
+    now = {key: _state(entry) for key, entry in zip(keys, entries, strict=True) if key in known}
+    before = {key: state for key, state in now.items() if known[key] == _SENT_ONCE}
+    stamped = {key: state for key, state in now.items() if known[key] != state and _same_text(known[key], state)}
     anew = stamped if len(stamped) == len(now) > 1 else {}
     cursor.mark_sent({**before, **anew})
+
+
+def _same_text(one: bytes, other: bytes) -> bool:
+    return one[:_TEXT_BYTES] == other[:_TEXT_BYTES]
 
 
 async def _poll(

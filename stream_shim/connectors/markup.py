@@ -6,6 +6,7 @@ entities from elsewhere, and expat limits what those of the document itself may 
 """
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -15,11 +16,14 @@ from typing import Any
 MEMORY_BYTES = 1024 * 1024 * 1024  # of address space, of which the interpreter takes a fifth
 SECONDS = 20
 NO_XML, BEYOND = 3, 4  # exit codes
+LINKS = ("link", "href", "url", "comments", "wfw_comment", "wfw_commentrss", "license")
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|$")
+_RELATIVE_IN_HTML = re.compile(r"""(?:href|src)=["'](?![A-Za-z][A-Za-z0-9+.-]*:)""")
 _ABOUT_THE_DOCUMENT = "{http://www.w3.org/2001/XMLSchema-instance}"  # xsi:schemaLocation, xsi:type
 
 
-def parse(kind: str, body: bytes, *, most: int, path: str = "") -> Any:
-    """What `_feed` or `_elements` finds, called in a process that has nothing of this one's but the body.
+def parse(kind: str, body: bytes, *, most: int, path: str) -> Any:
+    """What `_feed` or `_elements` finds at a path, called in a process that has nothing of this one's but the body.
 
     ValueError where the body is none; BeyondBounds where the process came to its limits, or found too much.
     """
@@ -48,11 +52,11 @@ def main(kind: str, most: str, path: str) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     body = sys.stdin.buffer.read()
     try:
-        found = json.dumps(_feed(body) if kind == "feed" else _elements(body, path)).encode()
+        found = json.dumps(_feed(body, path) if kind == "feed" else _elements(body, path)).encode()
     except (MemoryError, RecursionError):
         return BEYOND
     except (SyntaxError, LookupError, ValueError) as error:  # ElementTree's ParseError is a SyntaxError
-        sys.stderr.write(f"{type(error).__name__}: {error}")
+        sys.stderr.write(str(error))
         return NO_XML
     if len(found) > int(most):
         return BEYOND
@@ -60,13 +64,31 @@ def main(kind: str, most: str, path: str) -> int:
     return 0
 
 
-def _feed(body: bytes) -> dict[str, Any]:
-    """What feedparser says of a feed in UTF-8: `version`, empty where it is none, and its entries."""
+def _feed(body: bytes, base: str) -> dict[str, Any]:
+    """What feedparser says of a feed in UTF-8: `version`, empty where it is none, and pairs of an entry as it stands.
+
+    The other of each pair is the entry with its links, in its texts too, absolute: `base` is where the feed was.
+    """
     import feedparser
 
     utf_8 = {"content-type": "application/xml; charset=utf-8"}  # it looks no further for a charset
     parsed = feedparser.parse(BytesIO(body), response_headers=utf_8)  # bare bytes could be the name of a file
-    return {"version": parsed.version, "entries": [_plain(entry) for entry in parsed.entries]}
+    entries = whole = [_plain(entry) for entry in parsed.entries]
+    if base and _is_relative(entries):
+        there = {**utf_8, "content-location": base}
+        whole = [_plain(entry) for entry in feedparser.parse(BytesIO(body), response_headers=there).entries]
+    return {"version": parsed.version, "entries": list(zip(entries, whole, strict=True))}
+
+
+def _is_relative(value: Any, name: str = "") -> bool:
+    """Whether an entry holds a link that is relative: itself, or in a text of HTML."""
+    if isinstance(value, dict):
+        return any(_is_relative(inner, key) for key, inner in value.items())
+    if isinstance(value, list):
+        return any(_is_relative(inner, name) for inner in value)
+    if not isinstance(value, str):
+        return False
+    return not _ABSOLUTE.match(value) if name in LINKS else bool(_RELATIVE_IN_HTML.search(value))
 
 
 def _plain(value: Any) -> Any:

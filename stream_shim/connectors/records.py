@@ -174,7 +174,7 @@ def _row(rows: Any, lines: _Lines, names: list[str], skipped: int) -> dict[str, 
     raw = lines.raw()
     while len(cells) > len(names) and not cells[-1].strip():  # a delimiter at the line's end
         cells.pop()
-    if cells and len(cells) != len(names):
+    if len(cells) != len(names) and any(cell.strip() for cell in cells):
         return NoRecord("a CSV row of another length than its header", raw, rows.line_num + skipped)
     return {name: cell for name, cell in zip(names, cells, strict=False) if cell.strip()}
 

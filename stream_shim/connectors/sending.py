@@ -85,12 +85,16 @@ def _send(  # noqa: PLR0917 - what is sent, then how it is read
 ) -> None:
     """Send of some records those that are new, and note them in `sent`."""
     known = cursor.sent_values([key for key, _ in part if key is not None])
-    for key, record in part:
-        value = reading.value(record)
+    values = [reading.value(record) for _, record in part]
+    alone = _once_shared(cursor, part, values, {*known, *sent, *shared})
+    for (key, record), value in zip(part, values, strict=True):
         if key in shared and (sent.get(key) or known.get(key)) != value:
             key = short(key + value)  # noqa: PLW2901 - the value belongs to what tells it apart
             known |= cursor.sent_values([key])
         if key is not None and (sent.get(key) or known.get(key)) == value:
+            continue
+        if key in alone:
+            sent[key] = value
             continue
         if cursor.was_rejected(reading.remembered(record)):
             continue
@@ -98,6 +102,15 @@ def _send(  # noqa: PLR0917 - what is sent, then how it is read
             sent[key] = value
         else:
             cursor.mark_rejected(reading.remembered(record))
+
+
+def _once_shared(
+    cursor: Cursor, part: Sequence[tuple[bytes | None, Record]], values: Sequence[bytes], known: set[bytes]
+) -> set[bytes]:
+    """The identities whose value was sent when they had another one beside it in the same answer."""
+    keys = [(key, short(key + value)) for (key, _), value in zip(part, values, strict=True) if key not in known and key]
+    sent = cursor.sent_values([of_both for _, of_both in keys])
+    return {key for key, of_both in keys if of_both in sent}
 
 
 def _is_sent(publisher: Publisher, record: Record, reading: Reading[Record]) -> bool:
