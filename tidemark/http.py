@@ -49,12 +49,13 @@ class NoAnswer(TidemarkError):
 
 @dataclass(frozen=True)
 class Answer:
-    """One whole answer, whatever its status; `body` is decoded."""
+    """One whole answer, whatever its status; `body` is decoded, `url` is where it was after redirects."""
 
     status: int
     headers: httpx.Headers
     body: bytes = field(repr=False)  # a task that ends shows what it returns: eight times the body
     place: str = ""  # host, port and path that answered, without the query and without secrets
+    url: httpx.URL = field(default=httpx.URL(""), repr=False)  # its query may hold a key
 
     def start(self, characters: int = 200) -> str:
         """How the body begins, for an error."""
@@ -171,7 +172,7 @@ async def _follow(http: httpx.AsyncClient, request: httpx.Request, most: int, hi
         try:
             if request.method != "GET" or not response.has_redirect_location:
                 body = await _body(response, most)
-                return Answer(response.status_code, response.headers, body, hide(_place(request.url)))
+                return Answer(response.status_code, response.headers, body, hide(_place(request.url)), request.url)
         finally:
             await response.aclose()
         request = _redirected(http, request, response.headers["location"], hide)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from stream_shim.connectors import refusals
+from stream_shim.connectors import decoding, refusals
 from stream_shim.connectors.refusals import HTTP, SOCKET
 from tidemark import typed_yaml
 from tidemark.secrets import refuse_literals
@@ -140,16 +140,52 @@ def _check_keys(credentials: Mapping[Any, str], *names: str) -> None:
             raise WrongValue(f"expected the key `{name}`, received none", "credentials")
 
 
+def _check_encoding(encoding: str) -> None:
+    try:
+        decoding.codec(encoding or "utf-8")
+    except (LookupError, ValueError):
+        said = f"expected the name of a charset (utf-8, windows-1252, shift_jis), received {encoding!r}"
+        raise WrongValue(said, "encoding") from None
+
+
+class Dialect(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a CSV is written: what parts and quotes its cells, and how many lines come before its header.
+
+    `decimal` and `thousands` are the signs in numbers, of XML and JSON texts too; a blank stands for any space.
+    """
+
+    delimiter: str = ","
+    decimal: str = "."
+    thousands: str = ""
+    quote: str = '"'
+    skip_lines: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
+
+    def __post_init__(self) -> None:
+        for name in ("delimiter", "decimal", "quote", *(("thousands",) if self.thousands else ())):
+            sign = getattr(self, name)
+            if len(sign) != 1 or sign.isalnum() or sign in "\r\n+-":
+                raise WrongValue(f"expected one character that parts or quotes, received {sign!r}", name)
+        if self.decimal == self.thousands:
+            raise WrongValue(f"expected another than `decimal`, received {self.decimal!r} for both", "thousands")
+        if self.delimiter == self.quote:
+            raise WrongValue(f"expected another than `delimiter`, received {self.quote!r} for both", "quote")
+
+
 class HttpSource(Source, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is polled over HTTP: `url` and `headers` may hold ${NAME}, the environment's value."""
+    """What is polled over HTTP: `url` and `headers` may hold ${NAME}, the environment's value.
+
+    `encoding` is the charset of the answer, where neither it nor the server names the right one.
+    """
 
     url: Text
     headers: dict[str, Text] = {}
+    encoding: str = ""
     timeout_seconds: Annotated[float, Meta(ge=0.1, le=3600)] = 30.0
     every_seconds: Annotated[float, Meta(le=MONTH_SECONDS)] = 3600.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_encoding(self.encoding)
         if not self.url:
             return  # the defaults alone: in a file the type refuses it
         parts = refusals.check_url(self.url, HTTP, "url")
@@ -176,8 +212,9 @@ class FeedSource(HttpSource, frozen=True, forbid_unknown_fields=True, tag="feed"
 class PollSource(HttpSource, frozen=True, forbid_unknown_fields=True, tag="poll", kw_only=True):
     """A list of records over HTTP, polled; a new or revised one is a numeric event, or text if it is no number.
 
-    `records` is the path to the list: `a.b` is the list b in the object a of JSON, and the elements b of the root a of
-    XML; CSV is the list itself.
+    `records` is the path to the list: `a.b` is the list b in the object a of JSON, where `a.0.b` is that of the first
+    element of a list a, and `a.*.b` those of all; in XML it is the elements b of the root a; CSV is the list itself.
+    With `body` the requests are POST, and its texts are filled as `url` is.
     """
 
     module = "poll"
@@ -187,6 +224,8 @@ class PollSource(HttpSource, frozen=True, forbid_unknown_fields=True, tag="poll"
     requests: Annotated[list[dict[Text, Text]], Meta(min_length=1)] = msgspec.field(default_factory=lambda: [{}])
     records: str = ""
     rename: dict[str, Text] = {}
+    dialect: Dialect = Dialect()
+    body: dict[str, Any] | None = None
 
     @property
     def round_seconds(self) -> float:
@@ -204,6 +243,11 @@ class PollSource(HttpSource, frozen=True, forbid_unknown_fields=True, tag="poll"
         for number, (name, new) in enumerate(self.rename.items()):
             if new in list(self.rename.values())[:number]:
                 raise WrongValue(f"expected each new name once, received {new!r} again", "rename", name)
+        refusals.check_body(self.body, self.requests)
+        of_csv = {"delimiter": ",", "quote": '"', "skip_lines": 0}
+        for name, usual in of_csv.items():
+            if getattr(self.dialect, name) != usual and self.format != "csv":
+                raise WrongValue(f"expected none: only CSV has one, received format {self.format!r}", "dialect", name)
 
 
 class ReplaySource(Source, frozen=True, forbid_unknown_fields=True, tag="replay", kw_only=True):

@@ -1,7 +1,8 @@
-"""What the polling kinds share: one GET, as long as its entry says, and its time."""
+"""What the polling kinds share: one request, as long as its entry says, and its time."""
 
 import email.utils
 import time
+from typing import Any
 
 from httpx import AsyncClient
 
@@ -12,16 +13,22 @@ from tidemark.secrets import hide
 from tidemark.settings import Settings
 
 
-async def get(http: AsyncClient, settings: Settings, source: HttpSource, url: str, headers: dict[str, str]) -> Answer:
-    """The answer, 200 or 304; anything else is a SourceError. It never shows the URL's query, which may hold a key."""
+async def get(  # noqa: PLR0917 - who asks, then what
+    http: AsyncClient, settings: Settings, source: HttpSource, url: str, headers: dict[str, str], posted: Any = None
+) -> Answer:
+    """The answer, 200 or 304; anything else is a SourceError. It never shows the URL's query, which may hold a key.
+
+    What is `posted`, if anything, goes as JSON.
+    """
     allows_more = f"{source.name}.timeout_seconds in {settings.sources_file.name}"
     try:
         answer = await ask(
-            http, settings, url, headers=headers, seconds=source.timeout_seconds, seconds_by=allows_more, hide=hide
-        )
+            http, settings, url, method="GET" if posted is None else "POST", headers=headers, json=posted,
+            seconds=source.timeout_seconds, seconds_by=allows_more, hide=hide,
+        )  # fmt: skip
     except NoAnswer as error:
         raise SourceError(f"{source.name}: expected an answer, received {error}") from None
-    place, page = f"GET {answer.place}", answer.html_page()
+    place, page = place_of(source, answer), answer.html_page()
     if answer.status not in (200, 304):
         said = hide(page or repr(answer.start()))
         wait_seconds = retry_after(answer.headers)
@@ -38,6 +45,12 @@ async def get(http: AsyncClient, settings: Settings, source: HttpSource, url: st
 def _is_wanted(source: HttpSource) -> bool:
     """An entry may name a path in an HTML page that is XML too."""
     return isinstance(source, PollSource) and source.format == "xml" and source.records.startswith("html.")
+
+
+def place_of(source: HttpSource, answer: Answer) -> str:
+    """What gave the answer, without its query, for an error about its content."""
+    method = "POST" if getattr(source, "body", None) is not None else "GET"
+    return f"{method} {answer.place}"
 
 
 def date_ms(answer: Answer) -> int:

@@ -128,6 +128,16 @@ def check_requests(requests: Sequence[Mapping[str, str]]) -> None:
                 )  # fmt: skip
 
 
+def check_body(body: Any, requests: Sequence[Mapping[str, str]]) -> None:
+    """Every {name} in its texts is given by every request, and no secret stands in the file."""
+    for path, text in texts(body, "body"):
+        for request in requests:
+            refuse_placeholders(text, request, *path)
+        named = next((key for key in reversed(path) if isinstance(key, str)), "")
+        if _is_secret(named) and text and not VARIABLE.search(text) and not _PLACEHOLDER.fullmatch(text):
+            raise WrongValue(f"expected `{named}` as ${{NAME}}, the environment's value, received a literal", *path)
+
+
 def check_interval(every_seconds: float, host: str | None) -> None:
     """A source of others is not asked more often than once a second."""
     least = LEAST_LOOPBACK_SECONDS if on_loopback(host or "") else LEAST_POLL_SECONDS

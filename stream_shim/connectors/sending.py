@@ -18,14 +18,16 @@ Record = TypeVar("Record")
 class Reading(NamedTuple, Generic[Record]):
     """How the records of an answer are read.
 
-    `identity` tells a record from the others, None where it lacks that; `value` says whether it was revised. `message`
-    is the record as it came, and `make` its datum: Unsendable says why there is none.
+    `identity` tells a record from the others, None where it lacks that; `value`, as `short` makes it, says whether it
+    was revised. `message` is the record as it came, `remembered` what of it the cursor knows a reject by, and `make`
+    its datum: Unsendable says why there is none.
     """
 
     identity: Callable[[Record], str | None]
-    value: Callable[[Record], Any]
+    value: Callable[[Record], bytes]
     message: Callable[[Record], Any]
     make: Callable[[Record], Datum]
+    remembered: Callable[[Record], Any]
 
 
 def joined(*parts: str) -> str:
@@ -68,7 +70,7 @@ def _shared(keys: Sequence[bytes | None], records: Sequence[Record], reading: Re
     values: dict[bytes, bytes] = {}
     return {
         key
-        for key, value in zip(keys, map(short, map(reading.value, records)), strict=True)
+        for key, value in zip(keys, map(reading.value, records), strict=True)
         if key is not None and values.setdefault(key, value) != value
     }
 
@@ -83,19 +85,32 @@ def _send(  # noqa: PLR0917 - what is sent, then how it is read
 ) -> None:
     """Send of some records those that are new, and note them in `sent`."""
     known = cursor.sent_values([key for key, _ in part if key is not None])
-    for key, record in part:
-        value = short(reading.value(record))
+    values = [reading.value(record) for _, record in part]
+    alone = _once_shared(cursor, part, values, {*known, *sent, *shared})
+    for (key, record), value in zip(part, values, strict=True):
         if key in shared and (sent.get(key) or known.get(key)) != value:
             key = short(key + value)  # noqa: PLW2901 - the value belongs to what tells it apart
             known |= cursor.sent_values([key])
         if key is not None and (sent.get(key) or known.get(key)) == value:
             continue
-        if cursor.was_rejected(reading.message(record)):
+        if key in alone:
+            sent[key] = value
+            continue
+        if cursor.was_rejected(reading.remembered(record)):
             continue
         if _is_sent(publisher, record, reading) and key is not None:
             sent[key] = value
         else:
-            cursor.mark_rejected(reading.message(record))
+            cursor.mark_rejected(reading.remembered(record))
+
+
+def _once_shared(
+    cursor: Cursor, part: Sequence[tuple[bytes | None, Record]], values: Sequence[bytes], known: set[bytes]
+) -> set[bytes]:
+    """The identities whose value was sent when they had another one beside it in the same answer."""
+    keys = [(key, short(key + value)) for (key, _), value in zip(part, values, strict=True) if key not in known and key]
+    sent = cursor.sent_values([of_both for _, of_both in keys])
+    return {key for key, of_both in keys if of_both in sent}
 
 
 def _is_sent(publisher: Publisher, record: Record, reading: Reading[Record]) -> bool:

@@ -19,7 +19,7 @@ from tidemark.errors import TidemarkError
 PAGE = 4096  # bytes of an SQLite page
 MORE_THAN_WERE_KEPT = 210_000
 FEED = """<?xml version="1.0"?><rss version="2.0"><channel><title>t</title><link>u</link><description>d</description>
-<item><title>whole</title><guid>1</guid></item><item><description>no title</description><guid>2</guid></item>
+<item><title>whole</title><guid>1</guid></item><item><author>no text</author><guid>2</guid></item>
 </channel></rss>"""
 
 

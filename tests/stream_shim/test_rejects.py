@@ -49,7 +49,7 @@ def test_check_shows_each_record_as_its_topic_would_get_it_and_why_another_would
     row, *rejected = json.loads(said)
     assert row == {
         "topic": "economic_event_numeric", "source_system": "polled", "event_publisher": "P", "value": 1.5, "unit": "u",
-        "description": "d", "attributes": {"date": "monday", "more": "m", "value_as_sent": 1.5},
+        "description": "d", "attributes": {"date": "monday", "more": "m", "value_as_sent": "1.5"},
     }  # fmt: skip
     reasons = [one["rejected"].partition(",")[0] for one in rejected]
     assert reasons == ["missing one of date", "missing unit", "nul_character", "wrong_type"]
@@ -75,14 +75,17 @@ def test_check_of_a_source_that_gives_no_record_is_an_error(lane: Lane, tmp_path
 
 
 def test_a_csv_with_more_cells_than_names_is_the_same_in_check_as_in_the_lane(lane: Lane, tmp_path: Path) -> None:
-    body = b"date,value\r\n2026-11-01,4.1,\r\n2026-11-02,4.2,,x\r\n"
+    body = b"date,value\r\n2026-11-01,4.1,\r\n2026-11-02,4.2,,x\r\n2026-11-03,4.3\r\n"
     with Source(body).serving() as source:
         code, said, error = check(lane, tmp_path, source, "--json", format="csv")
-    assert code == 0, error
-    assert [(one["value"], one["attributes"]) for one in json.loads(said)] == [
+    assert code == 1, error
+    *rows, rejected = json.loads(said)
+    assert [(one["value"], one["attributes"]) for one in rows] == [
         (4.1, {"date": "2026-11-01", "value_as_sent": "4.1"}),
-        (4.2, {"date": "2026-11-02", "value_as_sent": "4.2", "cells_without_name": ["", "x"]}),
+        (4.3, {"date": "2026-11-03", "value_as_sent": "4.3"}),
     ]
+    assert rejected["rejected"] == "a CSV row of another length than its header"
+    assert rejected["raw"] == {"at": 3, "raw": "2026-11-02,4.2,,x"}
 
 
 @pytest.mark.parametrize(
