@@ -109,10 +109,35 @@ def variables(settings: Settings) -> dict[str, str]:
         "TIDEMARK_OPENMETADATA_TOKEN": token.get_secret_value() if token else "",
         "CATALOG_PREFECT_URL": prefect_url(settings),
     }
-    for database in DATABASES:
-        values |= _database_variables(settings, database)
-    quoted = _quoted(values)
-    return quoted | {"CATALOG_KAFKA_CONNECTION": json.dumps(_kafka_connection(settings))}
+    values |= {f"CATALOG_DBT_{database.upper()}": str(artifacts(settings, database)) for database in DATABASES}
+    postgres = {
+        f"CATALOG_{database.upper()}_CONNECTION": _yaml(_postgres_connection(settings, database))
+        for database in DATABASES
+    }
+    postgres["PGPASSWORD"] = credential(settings, ROLE)
+    return _quoted(values) | postgres | {"CATALOG_KAFKA_CONNECTION": _yaml(_kafka_connection(settings))}
+
+
+def _postgres_connection(settings: Settings, database: Database) -> dict[str, Any]:
+    """How OpenMetadata enters a database: by its connectionArguments, which know all that libpq does.
+
+    Its `hostPort` goes into a URL that knows neither a socket nor several hosts, and its `sslMode` asks for a copy of
+    the authority's file. The password is in the field that it encrypts, unless it would read it otherwise: a blank of
+    it as a plus. libpq then takes PGPASSWORD.
+    """
+    password = credential(settings, ROLE)
+    server = postgres_server(settings, database)
+    host, port = server.hosts[0]
+    name = "localhost" if host.startswith("/") else f"[{host}]" if ":" in host else host
+    return {
+        "type": "Postgres",
+        "username": ROLE,
+        "authType": {"password": "" if " " in password else password},
+        "hostPort": f"{name}:{port}",
+        "database": database,
+        "sslMode": None,
+        "connectionArguments": dict(server.parameters),
+    }
 
 
 def _kafka_connection(settings: Settings) -> dict[str, Any]:
@@ -131,8 +156,13 @@ def _kafka_connection(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _yaml(value: Any) -> str:
+    """JSON that is YAML too, which does not join the two escapes of a letter beyond the first 65,536."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _quoted(values: Mapping[str, str]) -> dict[str, str]:
-    return {name: json.dumps(value)[1:-1] for name, value in values.items()}
+    return {name: _yaml(value)[1:-1] for name, value in values.items()}
 
 
 def _prefect_variables(settings: Settings) -> dict[str, str]:
@@ -149,17 +179,6 @@ def _prefect_variables(settings: Settings) -> dict[str, str]:
     if answer.status in {401, 403}:
         raise refusal(settings, answer.status)
     return without_proxy(settings) | _quoted({"CATALOG_PREFECT_AUTH_STRING": auth_string})
-
-
-def _database_variables(settings: Settings, database: Database) -> dict[str, str]:
-    server = postgres_server(settings, database)
-    prefix = f"CATALOG_{database.upper()}_"
-    return {
-        prefix + "HOST_PORT": f"{server.host}:{server.port}",
-        prefix + "PASSWORD": credential(settings, ROLE),
-        prefix + "SSLMODE": dict(server.options).get("sslmode", "prefer"),
-        f"CATALOG_DBT_{database.upper()}": str(artifacts(settings, database)),
-    }
 
 
 def _describe(settings: Settings, database: Database) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 from pydantic import SecretStr
 
-from tidemark.connections import without_credentials
+from tidemark.connections import REQUIRED_AUTHENTICATION, without_credentials
 from tidemark.settings import Settings
 
 ADMINISTRATORS = ("TIDEMARK_REALTIME_URL", "TIDEMARK_WAREHOUSE_URL")  # an address that may begin with who sets it up
@@ -18,8 +18,9 @@ OF_A_SHELL = ("PGPASSWORD", "DBT_PASSWORD", "DBT_REALTIME_PASSWORD", "PREFECT_AP
 
 # What libpq reads of a shell that its list of options does not name.
 OF_LIBPQ = ("PGSERVICEFILE", "PGSYSCONFDIR", "PGDATESTYLE", "PGTZ", "PGGEQO")
-# How a server of others is trusted: its URL may leave that to these.
-OF_TRUST = ("PGREQUIREAUTH", "PGSSL", "PGGSS", "PGKRB", "PGCHANNELBINDING")
+# Of ours alone: what no server may ask less than, and no file of passwords (~/.pgpass is a shell's too, and /dev/null
+# would be warned of).
+INSTEAD = {"PGREQUIREAUTH": REQUIRED_AUTHENTICATION, "PGPASSFILE": "/dev/null/none"}
 
 
 def secret_variables() -> set[str]:
@@ -51,7 +52,7 @@ def forget_administrators() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], clean)
 
 
-def of_libpq(environ: Mapping[str, str]) -> set[str]:
+def of_libpq() -> set[str]:
     """The variables that would turn a client of ours to another server, or to another reading of values.
 
     libpq takes from the environment what a URL does not say: a service, an address, an sslmode that the local server
@@ -59,12 +60,11 @@ def of_libpq(environ: Mapping[str, str]) -> set[str]:
     """
     from psycopg import pq
 
-    names = {option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar}.union(OF_LIBPQ)
-    trusted = OF_TRUST if any(environ.get(name) for name in ADMINISTRATORS) else OF_TRUST[:1]
-    return {name for name in names & environ.keys() if not name.startswith(trusted)}
+    return {option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar}.union(OF_LIBPQ)
 
 
 def forget_libpq() -> None:
-    """Let no client of this process, nor of a child, read what a person's shell has for psql."""
-    for name in of_libpq(os.environ):
+    """Let no client of this process, nor of a child, read what a person's shell has for psql: a URL says all."""
+    for name in of_libpq() & os.environ.keys():
         del os.environ[name]
+    os.environ.update(INSTEAD)  # also for the clients that dbt, Soda, dlt and OpenMetadata bring

@@ -39,7 +39,7 @@ def _alone(settings: Settings, target: Database, turn_seconds: float) -> Iterato
     with (folder / "lock").open("w") as lock:
         _await_turn(lock, target, turn_seconds)
         before = dict(os.environ)
-        os.environ.update(dbt_environment(settings))
+        os.environ.update(dbt_environment(settings, target))
         os.environ.update({"DBT_TARGET": target})
         os.environ.update({"DBT_TARGET_PATH": str(folder), "DBT_LOG_PATH": str(folder / "logs")})
         try:

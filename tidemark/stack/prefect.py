@@ -48,7 +48,8 @@ def prepare(settings: Settings) -> Launch:
         **server_environment(),
         "DO_NOT_TRACK": "1",
         "PREFECT_HOME": str(folder),
-        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
+        # In the server's own folder: in a URL, and in alembic's configuration, a path is not read as it is.
+        "PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:///prefect.db",
         AUTH_STRING: local_prefect_auth_string(settings),
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{settings.prefect_port}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
