@@ -109,35 +109,18 @@ def variables(settings: Settings) -> dict[str, str]:
         "TIDEMARK_OPENMETADATA_TOKEN": token.get_secret_value() if token else "",
         "CATALOG_PREFECT_URL": prefect_url(settings),
     }
-    values |= {f"CATALOG_DBT_{database.upper()}": str(artifacts(settings, database)) for database in DATABASES}
-    postgres = {
-        f"CATALOG_{database.upper()}_CONNECTION": _yaml(_postgres_connection(settings, database))
-        for database in DATABASES
+    for database in DATABASES:
+        values |= _database_variables(settings, database)
+    return _quoted(values) | {
+        "CATALOG_KAFKA_CONNECTION": _yaml(_kafka_connection(settings)),
+        **{f"CATALOG_{database.upper()}_ARGUMENTS": _yaml(_arguments(settings, database)) for database in DATABASES},
+        "PGPASSWORD": credential(settings, ROLE),
     }
-    postgres["PGPASSWORD"] = credential(settings, ROLE)
-    return _quoted(values) | postgres | {"CATALOG_KAFKA_CONNECTION": _yaml(_kafka_connection(settings))}
 
 
-def _postgres_connection(settings: Settings, database: Database) -> dict[str, Any]:
-    """How OpenMetadata enters a database: by its connectionArguments, which know all that libpq does.
-
-    Its `hostPort` goes into a URL that knows neither a socket nor several hosts, and its `sslMode` asks for a copy of
-    the authority's file. The password is in the field that it encrypts, unless it would read it otherwise: a blank of
-    it as a plus. libpq then takes PGPASSWORD.
-    """
-    password = credential(settings, ROLE)
-    server = postgres_server(settings, database)
-    host, port = server.hosts[0]
-    name = "localhost" if host.startswith("/") else f"[{host}]" if ":" in host else host
-    return {
-        "type": "Postgres",
-        "username": ROLE,
-        "authType": {"password": "" if " " in password else password},
-        "hostPort": f"{name}:{port}",
-        "database": database,
-        "sslMode": None,
-        "connectionArguments": dict(server.parameters),
-    }
+def _arguments(settings: Settings, database: Database) -> dict[str, str]:
+    """How OpenMetadata enters a database: libpq's own words, host and port again among them."""
+    return dict(postgres_server(settings, database).parameters)
 
 
 def _kafka_connection(settings: Settings) -> dict[str, Any]:
@@ -179,6 +162,19 @@ def _prefect_variables(settings: Settings) -> dict[str, str]:
     if answer.status in {401, 403}:
         raise refusal(settings, answer.status)
     return without_proxy(settings) | _quoted({"CATALOG_PREFECT_AUTH_STRING": auth_string})
+
+
+def _database_variables(settings: Settings, database: Database) -> dict[str, str]:
+    """What the files say of a database. Their `hostPort` goes into a URL, which knows no socket and one host."""
+    host, port = postgres_server(settings, database).hosts[0]
+    name = "localhost" if host.startswith("/") else f"[{host}]" if ":" in host else host
+    password = credential(settings, ROLE)
+    prefix = f"CATALOG_{database.upper()}_"
+    return {
+        prefix + "HOST_PORT": f"{name}:{port}",
+        prefix + "PASSWORD": "" if " " in password else password,  # which it reads as a plus: libpq has PGPASSWORD
+        f"CATALOG_DBT_{database.upper()}": str(artifacts(settings, database)),
+    }
 
 
 def _describe(settings: Settings, database: Database) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from catalog import check
+from catalog.publish import FOLDER as FOLDER_OF_WORKFLOWS
 from catalog.publish import variables
 from ingest import load, plain_dlt
 from tests.conftest import Stack, new_settings
@@ -20,8 +22,9 @@ from tests.tidemark.server_of_others import ServerOfOthers, server_of_others
 from tests.tidemark.test_process_environment import ELSEWHERE
 from tidemark import dbt
 from tidemark.access import apply as access
-from tidemark.connections import DATABASES, connect
+from tidemark.connections import DATABASES, connect, postgres_server
 from tidemark.credentials import FOLDER, ROLES, ensure_credentials
+from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 from tidemark.stack import checks, postgres
 
@@ -108,17 +111,13 @@ def test_dbt_enters_both_databases(entered: Mapping[str, Settings], form: str) -
 
 
 def test_openmetadata_enters(entered: Mapping[str, Settings]) -> None:
-    named = {
-        f"{form.replace(' ', '')}_{database}": variables(settings)[f"CATALOG_{database.upper()}_CONNECTION"]
-        for form, settings in entered.items()
-        for database in DATABASES
-    }
-    program = [sys.executable, str(Path(__file__).with_name("openmetadata_enters.py")), *named]
-    environ = os.environ | named | {"PGPASSWORD": variables(entered["TLS"])["PGPASSWORD"]}
-    done = subprocess.run(program, env=environ, capture_output=True, text=True, check=False)
+    files = [str(FOLDER_OF_WORKFLOWS / f"{name}.yml") for name in ("postgres_realtime", "lineage_warehouse")]
+    named = {form: variables(settings) for form, settings in entered.items()}
+    program = [sys.executable, str(Path(__file__).with_name("openmetadata_enters.py")), *files]
+    done = subprocess.run(program, input=json.dumps(named), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found == {name: f"catalog_reader {name.partition('_')[2]}" for name in named}
+    expected = ["catalog_reader realtime", "catalog_reader warehouse"]
+    assert json.loads(done.stdout.splitlines()[-1]) == dict.fromkeys(FORMS, expected)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -139,3 +138,34 @@ def test_psql_enters_by_what_env_prints_whatever_the_shell_has(
             env=shell, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert (said.stdout, said.stderr) == ("bi_reader|warehouse\n", "")
+
+
+def test_a_file_of_passwords_is_read_where_the_url_names_it_and_not_because_it_is_there(
+    others: ServerOfOthers, entered: Mapping[str, Settings], new_stack: Stack, tmp_path: Path
+) -> None:
+    escaped = PASSWORD.replace("\\", "\\\\").replace(":", "\\:")
+    file = tmp_path / ".pgpass"
+    file.write_text(f"*:*:*:boss:{escaped}\n")
+    file.chmod(0o600)
+    address = make_conninfo(host=str(others.socket), port=others.port, user="boss")
+    nowhere = {"TIDEMARK_PREFECT_URL": "http://127.0.0.1:9/api", "TIDEMARK_KAFKA_BOOTSTRAP": "127.0.0.1:9"}
+    named = {"TIDEMARK_REALTIME_URL": address, "TIDEMARK_WAREHOUSE_URL": address, "HOME": str(tmp_path)}
+    done = new_stack.run("up", **named, **nowhere)
+    assert (done.returncode, "no password supplied" in done.stderr) == (1, True), done.stderr
+    url = SecretStr(make_conninfo(address, passfile=str(file)))
+    access.apply(entered["socket"].model_copy(update={"realtime_url": url, "warehouse_url": url}))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (f"host=/{'long' * 30} user=boss", "at most 107 bytes, .* received one of 135"),
+        ("host=one,two,three port=1,2 user=boss password=hidden", "a port for each of 3 hosts, received 2"),
+        ("host=one,,two user=boss password=hidden", "no host in it"),
+        ("host=one port=hidden user=boss", "cannot be read"),
+    ],
+)
+def test_an_address_that_libpq_would_not_take_is_refused_with_its_variable(tmp_path: Path, url: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"TIDEMARK_WAREHOUSE_URL: expected .*{said}") as refused:
+        postgres_server(new_settings(tmp_path, warehouse_url=SecretStr(url)), "warehouse")
+    assert "hidden" not in str(refused.value)
