@@ -15,12 +15,13 @@ from metadata.utils.ssl_manager import check_ssl_and_init
 
 
 def entered(path: str) -> str:
-    """The role and the database."""
+    """The role, the database, and whether it was by TLS."""
     file = yaml.safe_load(os.path.expandvars(Path(path).read_text()))
     connection = PostgresConnection.model_validate(file["source"]["serviceConnection"]["config"])
     assert check_ssl_and_init(connection) is None
     with Client(connection).client.connect() as session:
-        return str(session.exec_driver_sql("select current_user || ' ' || current_database()").scalar())
+        query = "select current_user, current_database(), ssl from pg_stat_ssl where pid = pg_backend_pid()"
+        return " ".join(map(str, session.exec_driver_sql(query).fetchone()))
 
 
 found = {}

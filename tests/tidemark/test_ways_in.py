@@ -110,14 +110,22 @@ def test_dbt_enters_both_databases(entered: Mapping[str, Settings], form: str) -
         dbt.run(entered[form], ["debug", "--connection"], target)
 
 
+def test_dbt_asks_for_the_authority_that_the_url_names(others: ServerOfOthers, entered: Mapping[str, Settings]) -> None:
+    strange = SecretStr(forms(others)["TLS"].replace("ca.pem", "client.pem"))
+    for target in DATABASES:
+        with pytest.raises(dbt.DbtError):
+            dbt.run(entered["TLS"].model_copy(update={f"{target}_url": strange}), ["debug", "--connection"], target)
+
+
 def test_openmetadata_enters(entered: Mapping[str, Settings]) -> None:
     files = [str(FOLDER_OF_WORKFLOWS / f"{name}.yml") for name in ("postgres_realtime", "lineage_warehouse")]
     named = {form: variables(settings) for form, settings in entered.items()}
     program = [sys.executable, str(Path(__file__).with_name("openmetadata_enters.py")), *files]
     done = subprocess.run(program, input=json.dumps(named), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    expected = ["catalog_reader realtime", "catalog_reader warehouse"]
-    assert json.loads(done.stdout.splitlines()[-1]) == dict.fromkeys(FORMS, expected)
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        form: [f"catalog_reader {database} {form == 'TLS'}" for database in DATABASES] for form in FORMS
+    }
 
 
 @pytest.mark.parametrize("form", FORMS)
