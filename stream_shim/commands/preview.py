@@ -19,6 +19,7 @@ from stream_shim.processor.mapping import build_mapper
 from stream_shim.processor.records import Record
 from tidemark import connections
 from tidemark.errors import SourceError
+from tidemark.lake import encoded_lake_url
 from tidemark.secrets import hide
 from tidemark.settings import Settings
 
@@ -81,7 +82,7 @@ def preview(settings: Settings, entry: SourceEntry, wanted: int, seconds: float,
 
     `home` is an empty folder that stands for the state folder, so that no cursor moves.
     """
-    there = settings.model_copy(update={"home": home, "lake_url": connections.encoded_lake_url(settings)})
+    there = settings.model_copy(update={"home": home, "lake_url": encoded_lake_url(settings)})
 
     async def look() -> Preview:
         stop = asyncio.Event()

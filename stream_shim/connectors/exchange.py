@@ -29,7 +29,7 @@ from stream_shim.connectors.entries import CcxtSource, OrderBook
 from stream_shim.connectors.listener import Listener, asked_to_wait, watched
 from stream_shim.connectors.symbols import resolve
 from tidemark.errors import SourceError
-from tidemark.process_environment import socks_alone
+from tidemark.proxies import socks_alone
 from tidemark.secrets import fill, hide
 from tidemark.settings import Settings
 from tidemark.typed_yaml import WrongValue

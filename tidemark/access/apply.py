@@ -21,6 +21,7 @@ from tidemark.connections import (
     is_local,
     is_wrong_password,
     postgres_server,
+    refuse_older,
 )
 from tidemark.credentials import credential, ensure_credentials
 from tidemark.errors import StackError
@@ -37,7 +38,6 @@ select case entry.grantee when 0 then '-' else entry.grantee::regrole::text end,
 from pg_database cross join lateral aclexplode(coalesce(datacl, acldefault('d', datdba))) as entry
 where datname = %s
 """
-OLDEST = 15  # the schema `public` is closed to everybody, and the tables are as tested
 
 # Who may enter a database, and what of it: dbt's incremental models and the promotion need temporary tables; dbt makes
 # schemas for a dev target, and for the rows that a test by hand found.
@@ -103,7 +103,7 @@ def _refusals(server: Server, database: Database) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise StackError(
-            f"expected to set up {database} on {server.address.host}:{server.address.port} as "
+            f"expected to set up {database} on {server.address} as "
             f"{server.administrator.user} (a superuser, or one with CREATEDB and CREATEROLE), the server said: "
             f"{_one_line(error)}"
         ) from None
@@ -141,15 +141,17 @@ def _one_line(error: psycopg.Error) -> str:
     return " ".join(str(error).split())
 
 
-def _address(server: PostgresServer, user: str, password: str, database: str) -> str:
-    options = LIMITS | dict(server.options)
-    return make_conninfo(**options, host=server.host, port=server.port, user=user, password=password, dbname=database)
+def _open(server: PostgresServer, database: str, **entering: str) -> psycopg.Connection:
+    address = make_conninfo(**{**LIMITS, **server.parameters, **entering, "dbname": database})
+    connection = psycopg.connect(address, autocommit=True)
+    refuse_older(connection, f"{database} at {server}")
+    return connection
 
 
 @contextmanager
 def _connect(server: Server, database: str) -> Iterator[psycopg.Connection]:
     owner = server.administrator
-    with psycopg.connect(_address(server.address, owner.user, owner.password, database), autocommit=True) as connection:
+    with _open(server.address, database, user=owner.user, **owner.secret) as connection:
         # A role's own settings may say otherwise; notices of what exists already are no news.
         connection.execute("set client_min_messages to warning")
         connection.execute(SQL("set lock_timeout to {}").format(LOCK_TIMEOUT))
@@ -158,11 +160,6 @@ def _connect(server: Server, database: str) -> Iterator[psycopg.Connection]:
 
 def _ensure_database(server: Server, database: Database) -> None:
     with _connect(server, "postgres") as maintenance:
-        if maintenance.info.server_version < OLDEST * 10_000:
-            raise StackError(
-                f"expected Postgres {OLDEST} or newer at {server.address.host}:{server.address.port}, found "
-                f"{maintenance.info.parameter_status('server_version')}"
-            )
         name = Identifier(database)
         if not maintenance.execute("select from pg_database where datname = %s", (database,)).rowcount:
             with suppress(DuplicateDatabase, UniqueViolation):  # another `up` makes it in this moment
@@ -204,7 +201,7 @@ def _ensure_password(
 ) -> None:
     """Set the role's password only where the one that we have does not open the door: a verifier is salted anew."""
     try:
-        psycopg.connect(_address(server.address, role, password, database)).close()
+        _open(server.address, database, user=role, password=password).close()
     except psycopg.OperationalError as error:
         if not is_wrong_password(str(error)):
             return
