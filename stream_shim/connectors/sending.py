@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from stream_shim.buffer.encoding import Datum, Unsendable
+from stream_shim.buffer.encoding import Datum, NoValue, Unsendable
 from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors.cursor import Cursor, short
 
@@ -20,7 +20,7 @@ class Reading(NamedTuple, Generic[Record]):
 
     `identity` tells a record from the others, None where it lacks that; `value`, as `short` makes it, says whether it
     was revised. `message` is the record as it came, `remembered` what of it the cursor knows a reject by, and `make`
-    its datum: Unsendable says why there is none.
+    its datum: Unsendable says why there is none, NoValue that its source left the value empty.
     """
 
     identity: Callable[[Record], str | None]
@@ -98,7 +98,8 @@ def _send(  # noqa: PLR0917 - what is sent, then how it is read
             continue
         if cursor.was_rejected(reading.remembered(record)):
             continue
-        if _is_sent(publisher, record, reading) and key is not None:
+        had_value = key is not None and (key in sent or key in known)
+        if _is_sent(publisher, record, reading, had_value) and key is not None:
             sent[key] = value
         else:
             cursor.mark_rejected(reading.remembered(record))
@@ -113,9 +114,16 @@ def _once_shared(
     return {key for key, of_both in keys if of_both in sent}
 
 
-def _is_sent(publisher: Publisher, record: Record, reading: Reading[Record]) -> bool:
+def _is_sent(publisher: Publisher, record: Record, reading: Reading[Record], had_value: bool) -> bool:
+    """Whether it is a record. One without a value is counted; where it had one, it is a reject."""
     try:
         datum = reading.make(record)
+    except NoValue as why:
+        if had_value:
+            publisher.reject(f"{why}, and one was sent before", reading.message(record))
+        else:
+            publisher.without_value += 1
+        return False
     except Unsendable as why:
         publisher.reject(str(why), reading.message(record))
         return False
