@@ -96,13 +96,16 @@ def _send(  # noqa: PLR0917 - what is sent, then how it is read
         if key in alone:
             sent[key] = value
             continue
-        if cursor.was_rejected(reading.remembered(record)):
+        before = None if key is None else sent.get(key) or known.get(key)
+        remembered = reading.remembered(record)
+        if before is not None:  # the same record is another loss after another value
+            remembered = (remembered, before)
+        if cursor.was_rejected(remembered):
             continue
-        had_value = key is not None and (key in sent or key in known)
-        if _is_sent(publisher, record, reading, had_value) and key is not None:
+        if _is_sent(publisher, record, reading, before is not None) and key is not None:
             sent[key] = value
         else:
-            cursor.mark_rejected(reading.remembered(record))
+            cursor.mark_rejected(remembered)
 
 
 def _once_shared(
