@@ -97,9 +97,8 @@ def _send(  # noqa: PLR0917 - what is sent, then how it is read
             sent[key] = value
             continue
         before = None if key is None else sent.get(key) or known.get(key)
-        remembered = reading.remembered(record)
-        if before is not None:  # the same record is another loss after another value
-            remembered = (remembered, before)
+        # The same record is another loss after another value.
+        remembered = reading.remembered(record) if before is None else (reading.remembered(record), before)
         if cursor.was_rejected(remembered):
             continue
         if _is_sent(publisher, record, reading, before is not None) and key is not None:
