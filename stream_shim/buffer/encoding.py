@@ -41,6 +41,10 @@ class Unsendable(ValueError):
     """Why a message is no record: one of few texts, to count by."""
 
 
+class NoValue(Unsendable):
+    """A record of a right shape whose value its source left empty: it is counted, and nothing is wrong."""
+
+
 def _of_ours(value: Any) -> Any:
     if isinstance(value, Digits):
         return value.on_the_wire()

@@ -29,6 +29,7 @@ class Publisher(Health):
         super().__init__(source)
         self.sent: Counter[str] = Counter()  # acknowledged, by topic
         self.rejected: Counter[str] = Counter()  # by reason
+        self.without_value = 0  # records whose value the source left empty
         self.errors = 0  # not acknowledged
         self._refusal: BaseException | None = None  # the right that Kafka says is missing: nothing more is sent
         self._ids_file = settings.home / "cursors" / f"{source}.ids.json"
@@ -115,6 +116,7 @@ class Publisher(Health):
             "sent": dict(self.sent),
             "rejected": dict(self.rejected),
             "rejects_dropped": self._rejects.dropped,
+            "without_value": self.without_value,
             "errors": self.errors,
             **self.troubles(),
             "last_message_at": self.last_message_at,

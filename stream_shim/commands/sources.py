@@ -30,12 +30,14 @@ def sources_list(as_json: bool) -> None:
 def check(name: str, records: int, seconds: float, as_json: bool) -> None:
     """Connect to the source NAME and print its first records as the topic would get them; write nothing.
 
-    Every message that would not become a row is printed with its reason, and makes the exit code 1.
+    Every message that would not become a row is printed with its reason, and makes the exit code 1. A record whose
+    value is empty is counted alone.
 
     \b
     Example:
       tidemark sources check binance
     """
+    import json
     import tempfile
     from pathlib import Path
 
@@ -60,10 +62,10 @@ def check(name: str, records: int, seconds: float, as_json: bool) -> None:
     if as_json:
         show("", [*shown.rows, *rejected], True, "")
     else:
-        for row in shown.rows:
-            click.echo(visible(str(row)))
-        for one in rejected:
-            click.echo(visible(f"rejected, {one['rejected']}: {one['raw']}"))
+        for one in [*shown.rows, *rejected]:
+            click.echo(visible(json.dumps(one, ensure_ascii=False)))
+    if shown.without_value:
+        click.echo(f"{shown.without_value} records have no value, and would not be sent", err=True)
     if shown.refused or not shown.taken:
         raise SourceError(
             f"{name}: expected every message to become a row, received {shown.taken} that would and "

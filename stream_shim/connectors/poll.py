@@ -13,13 +13,14 @@ Source: FRED API, /fred/series/observations; ECB Data Portal API, /service/data.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 from httpx import AsyncClient
 
-from stream_shim.buffer.encoding import Datum, Unsendable
+from stream_shim.buffer.encoding import Datum, NoValue, Unsendable
 from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors import pause, records
 from stream_shim.connectors.cursor import Cursor, short
@@ -152,9 +153,14 @@ def _known_as(value: Any) -> str:
     return str(float(value)) if isinstance(value, Digits) else str(value)
 
 
-def reading(source: PollSource, time_ms: int) -> Reading[Record]:
-    """How the records of an answer of this time are read."""
+def reading(source: PollSource, found: Sequence[Record], time_ms: int) -> Reading[Record]:
+    """How the records of an answer of this time are read.
+
+    A record without a value is a NoValue where the entry names the value rightly: some record of the answer has it, or
+    it is CSV, whose header has it. Else each is a reject: the entry lacks a `rename`.
+    """
     names = source.identity
+    has_value = source.format == "csv" or any("value" in record for record in found if isinstance(record, dict))
 
     def identity(record: Record) -> str | None:
         values = [None] if isinstance(record, NoRecord) else [record.get(name) for name in names]
@@ -166,7 +172,10 @@ def reading(source: PollSource, time_ms: int) -> Reading[Record]:
     def make(record: Record) -> Datum:
         if isinstance(record, dict) and identity(record) is None:
             raise Unsendable(f"missing one of {', '.join(names)}")
-        return parse_record(source, record, time_ms)
+        datum = parse_record(source, record, time_ms)
+        if has_value and [name for name, value in datum.fields.items() if value is None] == ["value"]:
+            raise NoValue("no value")
+        return datum
 
     def message(record: Record) -> Any:
         return record if isinstance(record, dict) else {"at": record.at, "raw": record.raw}
@@ -213,6 +222,6 @@ async def _poll(
         return
     kind, place = answer.headers.get("content-type", ""), place_of(source, answer)
     found = await asyncio.to_thread(parse_records, source, request, answer.body, settings.http_bytes, kind, place)
-    await send_new(publisher, cursor, found, reading(source, date_ms(answer)))
+    await send_new(publisher, cursor, found, reading(source, found, date_ms(answer)))
     cursor.mark_answered(request, answer.headers)
     cursor.commit()

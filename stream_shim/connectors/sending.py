@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from stream_shim.buffer.encoding import Datum, Unsendable
+from stream_shim.buffer.encoding import Datum, NoValue, Unsendable
 from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors.cursor import Cursor, short
 
@@ -20,7 +20,7 @@ class Reading(NamedTuple, Generic[Record]):
 
     `identity` tells a record from the others, None where it lacks that; `value`, as `short` makes it, says whether it
     was revised. `message` is the record as it came, `remembered` what of it the cursor knows a reject by, and `make`
-    its datum: Unsendable says why there is none.
+    its datum: Unsendable says why there is none, NoValue that its source left the value empty.
     """
 
     identity: Callable[[Record], str | None]
@@ -96,12 +96,15 @@ def _send(  # noqa: PLR0917 - what is sent, then how it is read
         if key in alone:
             sent[key] = value
             continue
-        if cursor.was_rejected(reading.remembered(record)):
+        before = None if key is None else sent.get(key) or known.get(key)
+        # The same record is another loss after another value.
+        remembered = reading.remembered(record) if before is None else (reading.remembered(record), before)
+        if cursor.was_rejected(remembered):
             continue
-        if _is_sent(publisher, record, reading) and key is not None:
+        if _is_sent(publisher, record, reading, before is not None) and key is not None:
             sent[key] = value
         else:
-            cursor.mark_rejected(reading.remembered(record))
+            cursor.mark_rejected(remembered)
 
 
 def _once_shared(
@@ -113,9 +116,16 @@ def _once_shared(
     return {key for key, of_both in keys if of_both in sent}
 
 
-def _is_sent(publisher: Publisher, record: Record, reading: Reading[Record]) -> bool:
+def _is_sent(publisher: Publisher, record: Record, reading: Reading[Record], had_value: bool) -> bool:
+    """Whether it is a record. One without a value is counted; where it had one, it is a reject."""
     try:
         datum = reading.make(record)
+    except NoValue as why:
+        if had_value:
+            publisher.reject(f"{why}, and one was sent before", reading.message(record))
+        else:
+            publisher.without_value += 1
+        return False
     except Unsendable as why:
         publisher.reject(str(why), reading.message(record))
         return False

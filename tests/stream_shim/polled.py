@@ -18,7 +18,7 @@ class Source:
     headers: dict[str, str] = field(default_factory=dict)
     answers: int = 0
     posted: list[bytes] = field(default_factory=list)
-    url: str = field(default="", init=False)
+    url: str = field(default="http://127.0.0.1:9/", init=False)  # nobody, until it serves
 
     async def answer(self, request: web.Request) -> web.Response:
         self.answers += 1

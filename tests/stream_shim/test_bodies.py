@@ -168,12 +168,12 @@ def test_what_does_not_decode_is_a_sentence_that_says_what_to_set(content_type: 
 
 def test_an_encoding_that_is_none_and_a_dialect_that_cannot_be_are_refused_in_the_entry() -> None:
     for changes, said in (
-        ({"encoding": "utf-9"}, "expected `encoding` to name a charset"),
-        ({"encoding": "rot13"}, "expected `encoding` to name a charset"),
-        ({"dialect": {"delimiter": ";;"}}, "expected `delimiter` of one character"),
-        ({"dialect": {"decimal": ",", "thousands": ","}}, "expected another `thousands` than `decimal`"),
+        ({"encoding": "utf-9"}, "expected the name of a charset"),
+        ({"encoding": "rot13"}, "expected the name of a charset"),
+        ({"dialect": {"delimiter": ";;"}}, "expected one character that parts or quotes"),
+        ({"dialect": {"decimal": ",", "thousands": ","}}, "expected another than `decimal`"),
         ({"dialect": {"skip_lines": -1}}, "Expected `int` >= 0"),
-        ({"dialect": {"delimiter": ";"}, "format": "json"}, "expected no `dialect.delimiter`: only CSV has one"),
+        ({"dialect": {"delimiter": ";"}, "format": "json"}, "expected none: only CSV has one"),
     ):
         with pytest.raises(msgspec.ValidationError, match=said):
             poll(**{"format": "csv", **changes})
