@@ -94,13 +94,24 @@ def _inherited(
 
 
 def _renamed(names: dict[str, str], record: dict[str, Any]) -> dict[str, Any]:
-    """The record under the names of the entry; a field of its own of such a name goes along as displaced."""
+    """The record under the names of the entry; a field of its own of such a name goes along as displaced.
+
+    `a.b` is the field b of the field a, where the record has none of that name.
+    """
+    inner = {name: _inner(record, name) for name in names if "." in name and name not in record}
+    record = record | {name: value for name, value in inner.items() if value is not None}
     if not names.keys() & record.keys():
         return record
     renamed = {names[name]: value for name, value in record.items() if name in names}
     others = {name: value for name, value in record.items() if name not in names}
     displaced = {name: others.pop(name) for name in renamed if name in others}
     return {**others, **renamed, **({_DISPLACED: displaced} if displaced else {})}
+
+
+def _inner(record: Any, name: str) -> Any:
+    for step in name.split("."):
+        record = record.get(step) if isinstance(record, dict) else None
+    return record
 
 
 def parse_record(source: PollSource, record: Record, time_ms: int) -> Datum:
