@@ -1,0 +1,127 @@
+"""A backup taken while the lane runs, restored onto an empty machine: every identity once, or its loss said."""
+
+import json
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import Stack, new_home, new_settings
+from tests.stream_shim.conftest import Lane, lane, tick
+from tidemark.credentials import KAFKA_ADMINISTRATOR, credential
+from tidemark.stack import local
+
+__all__ = ["lane"]  # a fixture of the streaming lane's tests
+
+FIRST, MEANWHILE, BEHIND, LATER = 2000, 2000, 40, 30  # records before a backup, during it, not yet read, of a new Kafka
+
+
+def identities(lane: Lane) -> list[tuple[Any, ...]]:
+    """Each row's epoch, offset and the id that its record had, in order."""
+    return lane.query(
+        "select log_epoch, kafka_offset, (attributes ->> 'id')::bigint from realtime.market_tick order by 1, 2, 3"
+    )
+
+
+def of_epoch(epoch: int, first_id: int, count: int) -> list[tuple[int, int, int]]:
+    return [(epoch, offset, first_id + offset) for offset in range(count)]
+
+
+def ticks(first: int, count: int) -> list[bytes | dict[str, Any] | None]:
+    return [tick(first + number) for number in range(count)]
+
+
+def the_same_kafka(lane: Lane) -> dict[str, str]:
+    """The variables by which another machine enters the lane's Kafka, and its Prefect as a server of others."""
+    settings = lane.settings
+    return {
+        "TIDEMARK_KAFKA_BOOTSTRAP": f"127.0.0.1:{settings.kafka_port}",
+        "TIDEMARK_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "TIDEMARK_KAFKA_USERNAME": KAFKA_ADMINISTRATOR,
+        "TIDEMARK_KAFKA_PASSWORD": credential(settings, KAFKA_ADMINISTRATOR),
+        "TIDEMARK_PREFECT_URL": f"http://127.0.0.1:{settings.prefect_port}/api",
+    }
+
+
+@contextmanager
+def another_machine(folder: Path, **variables: str) -> Iterator[tuple[Lane, dict[str, Any]]]:
+    """An empty state folder, filled from a backup by the command; what the command said."""
+    with new_home() as home:
+        stack = Stack(new_settings(home))
+        try:
+            done = stack.run("restore", "--json", str(folder), **variables)
+            assert done.returncode == 0, done.stderr
+            yield Lane(stack), json.loads(done.stdout)
+        finally:
+            local.down(stack.settings)
+
+
+def back_up(lane: Lane, folder: Path) -> dict[str, Any]:
+    done = lane.stack.run("backup", "--json", str(folder))
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def write_cursor(lane: Lane) -> None:
+    with closing(sqlite3.connect(lane.settings.home / "cursors" / "polled.sqlite")) as cursor, cursor:
+        cursor.execute("create table if not exists sent (identity blob primary key, value blob)")
+
+
+def test_a_restore_goes_on_exactly_once_from_the_same_kafka(lane: Lane, tmp_path: Path) -> None:
+    lane.produce("market_tick", ticks(0, FIRST))
+    write_cursor(lane)
+    with lane.running("processor"):
+        lane.until_consumed(1)
+        producing = threading.Thread(target=lane.produce, args=("market_tick", ticks(FIRST, MEANWHILE)))
+        producing.start()
+        made = back_up(lane, tmp_path / "backup")
+        producing.join()
+        lane.until_consumed(FIRST + MEANWHILE)
+    assert made["cursors_are_covered"]
+    assert not list(tmp_path.glob("*.part"))
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "backup").rglob("*") if path.is_file()}
+    assert (modes, stat.S_IMODE((tmp_path / "backup").stat().st_mode)) == ({0o600}, 0o700)
+    lane.produce("market_tick", ticks(FIRST + MEANWHILE, BEHIND))
+    everything = FIRST + MEANWHILE + BEHIND
+    variables = the_same_kafka(lane)
+    with another_machine(tmp_path / "backup", **variables) as (machine, said):
+        (outcome,) = [each for each in said["topics"] if each["topic"] == "market_tick"]
+        assert (outcome["state"], outcome["offset"]) == ("continues", len(identities(machine))), outcome
+        assert (machine.settings.home / "cursors" / "polled.sqlite").exists()
+        assert not (machine.settings.home / "restoring").exists()
+        with machine.running("processor", **variables):
+            machine.until_consumed(everything)
+        assert identities(machine) == of_epoch(1, 0, everything)
+        assert machine.unbalanced() == []
+
+
+def test_where_kafka_is_gone_too_the_loss_is_said_and_a_new_epoch_goes_on(lane: Lane, tmp_path: Path) -> None:
+    lane.produce("market_tick", ticks(0, FIRST))
+    write_cursor(lane)
+    with lane.running("processor"):
+        lane.until_consumed(FIRST)
+    lane.produce("market_tick", ticks(FIRST, BEHIND))
+    assert not back_up(lane, tmp_path / "backup")["cursors_are_covered"]
+    with another_machine(tmp_path / "backup") as (machine, said):
+        (outcome,) = [each for each in said["topics"] if each["topic"] == "market_tick"]
+        assert (outcome["state"], outcome["log_epoch"], outcome["offset"], outcome["lost"]) == (
+            "new epoch", 2, 0, BEHIND,
+        )  # fmt: skip
+        assert f"{BEHIND} offsets from {FIRST} on are lost" in outcome["means"]
+        assert "whatever came after the backup" in outcome["means"]
+        assert any("cursors of pollers" in note for note in said["notes"])
+        assert not (machine.settings.home / "cursors" / "polled.sqlite").exists()
+        machine.produce("market_tick", ticks(FIRST + BEHIND, LATER))
+        with machine.running("processor"):
+            machine.until_consumed(FIRST + BEHIND + LATER)
+        assert identities(machine) == of_epoch(1, 0, FIRST) + of_epoch(2, FIRST + BEHIND, LATER)
+        balances = json.loads(machine.stack.run("account", "--json").stdout)
+        assert [(each["epoch"], each["lost"]) for each in balances if each["topic"] == "market_tick"] == [
+            (1, BEHIND),
+            (2, 0),
+        ]
+        assert {each["balance"] for each in balances} == {0}
