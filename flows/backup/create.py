@@ -37,7 +37,8 @@ from tidemark.settings import Settings
 
 TURN_SECONDS = 600.0  # for a promotion that runs
 PART = ".part"  # ends the name of a backup that is not whole
-HOME = ("mark", "credentials", "rejects", "cursors")  # of the state folder: what nothing gives back
+LIVE = "dbt/realtime/live.sha256"  # says of what the views of `live` were built, which are in the dump
+HOME = ("mark", "credentials", "rejects", "cursors", LIVE)  # of the state folder: what nothing gives back
 SCHEDULES = Path(__file__).parent.parent / "schedules.yml"
 Ends = dict[str, LogEnd] | None
 

@@ -14,6 +14,7 @@ from psycopg.sql import SQL, Identifier
 
 from flows.backup.manifest import Dump
 from tidemark.connections import LIMITS, Database, administrator, postgres_server
+from tidemark.credentials import PARTS
 from tidemark.errors import StackError, TidemarkError
 from tidemark.settings import Settings
 from tidemark.stack import postgres
@@ -51,14 +52,44 @@ def restore(settings: Settings, connection: Connection, of: Dump, path: Path, be
         role = connection.info.user if owner == of.administrator else owner
         statement = SQL("create schema if not exists {} authorization {}")
         connection.execute(statement.format(Identifier(schema), Identifier(role)))
-    with tempfile.NamedTemporaryFile("w", prefix="tidemark-", suffix=".list") as rest:
+    with _standing_in(connection, of), tempfile.NamedTemporaryFile("w", prefix="tidemark-", suffix=".list") as rest:
         rest.write(_MADE_BEFORE.sub("", listed))
         rest.flush()
         arguments = ["--single-transaction", "--exit-on-error", f"--use-list={rest.name}", "--verbose", str(path)]
         _run(settings, database, [program, *arguments], begins)
-    if of.administrator != connection.info.user:
-        former = Identifier(of.administrator)
+
+
+@contextmanager
+def _standing_in(connection: Connection, of: Dump) -> Iterator[None]:
+    """Another administrator's name owns what it owned for as long as the block takes; then it is ours."""
+    former, made = Identifier(of.administrator), of.administrator not in _names(connection)
+    if of.administrator == connection.info.user:
+        yield
+        return
+    if made:
+        connection.execute(SQL("create role {} nologin").format(former))
+        parts = SQL(", ").join(map(Identifier, sorted(_names(connection).intersection(PARTS))))
+        connection.execute(SQL("grant {} to {}").format(parts, former))
+        if not _is_superuser(connection):
+            connection.execute(SQL("grant {} to current_user").format(former))
+    try:
+        owned = "select nspname from pg_namespace where nspowner = current_user::regrole"
+        for (schema,) in connection.execute(owned).fetchall():
+            connection.execute(SQL("grant create on schema {} to {}").format(Identifier(schema), former))
+        yield
+    finally:
         connection.execute(SQL("reassign owned by {} to current_user").format(former))
+        if made:
+            connection.execute(SQL("drop owned by {}").format(former))
+            connection.execute(SQL("drop role {}").format(former))
+
+
+def _names(connection: Connection) -> set[str]:
+    return {name for (name,) in connection.execute("select rolname from pg_roles")}
+
+
+def _is_superuser(connection: Connection) -> bool:
+    return connection.info.parameter_status("is_superuser") == "on"
 
 
 def roles(connection: Connection) -> dict[str, list[str]]:
@@ -81,22 +112,33 @@ def roles(connection: Connection) -> dict[str, list[str]]:
 
 
 def _ensure_roles(connection: Connection, of: Dump) -> None:
-    """The roles that are missing: without a password, so that nobody enters as one before a person gives it one."""
-    there = {name for (name,) in connection.execute("select rolname from pg_roles")}
-    for name in (name for name in of.roles if name not in there):
-        login = SQL("nologin") if name == of.administrator else SQL("login")
-        connection.execute(SQL("create role {} {}").format(Identifier(name), login))
-        if connection.info.parameter_status("is_superuser") != "on":
+    """The people's roles that are missing: without a password, so that nobody enters before a person gives one."""
+    _require_owner(connection, of)
+    for name in (missing := missing_roles(connection, of)):
+        connection.execute(SQL("create role {} login").format(Identifier(name)))
+        if not _is_superuser(connection):
             connection.execute(SQL("grant {} to current_user").format(Identifier(name)))
-        for member_of in of.roles[name] if name != of.administrator else ():
-            if member_of in there:
-                connection.execute(SQL("grant {} to {}").format(Identifier(member_of), Identifier(name)))
+    there = _names(connection)
+    for name in missing:
+        for role in sorted(there.intersection(of.roles[name])):
+            connection.execute(SQL("grant {} to {}").format(Identifier(role), Identifier(name)))
+
+
+def _require_owner(connection: Connection, of: Dump) -> None:
+    """StackError where what the former administrator owned cannot be given to one of that name, and then to us."""
+    if of.administrator not in _names(connection):
+        return
+    allowed = connection.execute("select pg_has_role(current_user, %s, 'member')", (of.administrator,)).fetchall()
+    if allowed != [(True,)]:
+        raise StackError(
+            f"{of.database}: expected {connection.info.user} to be a member of the role {of.administrator}, which "
+            "administrated the server that the backup is of, it is not: grant it, or rename that role while you restore"
+        )
 
 
 def missing_roles(connection: Connection, of: Dump) -> list[str]:
-    """The people's roles that a restore makes without a password."""
-    there = {name for (name,) in connection.execute("select rolname from pg_roles")}
-    return sorted(of.roles.keys() - there - {of.administrator})
+    """The roles that the backup names and the server lacks, less the administrator's."""
+    return sorted(of.roles.keys() - _names(connection) - {of.administrator})
 
 
 def _server_major(settings: Settings, database: Database) -> int:

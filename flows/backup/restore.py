@@ -12,7 +12,7 @@ from psycopg import Connection
 
 from flows.account import account
 from flows.backup import manifest, postgres, progress, topics
-from flows.backup.create import local_lake, settings_now, settings_paths
+from flows.backup.create import LIVE, local_lake, settings_now, settings_paths
 from flows.backup.manifest import Manifest
 from flows.backup.topics import Outcome
 from tidemark.connections import DATABASES, Database, connect, is_local
@@ -137,9 +137,11 @@ def _fill(settings: Settings, folder: Path, done: Restored, database: Database, 
 
 
 def _ensure_live(settings: Settings) -> None:
+    """The views of `live`, where the backup has them: a newer checkout may have others."""
     from tidemark import dbt
 
-    dbt.ensure_live(settings)
+    if (settings.home / LIVE).exists():
+        dbt.ensure_live(settings)
 
 
 def _compare(settings: Settings, made: Manifest) -> None:
@@ -170,7 +172,7 @@ def _cursors(settings: Settings, done: Restored) -> list[str]:
 def _differences(settings: Settings, folder: Path, made: Manifest) -> list[str]:
     """What is set otherwise than when the backup was taken; it is a person's to decide."""
     values, secrets = settings_now(settings)
-    names = sorted((made.settings.keys() | values.keys()) - {"TIDEMARK_HOME"})
+    names = sorted(n for n in made.settings.keys() | values.keys() if n != "TIDEMARK_HOME" and not n.endswith("_PORT"))
     notes = [
         f"{name} was {made.settings.get(name, 'not set')}, it is {values.get(name, 'not set')}"
         for name in names

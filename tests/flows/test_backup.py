@@ -1,18 +1,24 @@
 """A backup taken while the lane runs, restored onto an empty machine: every identity once, or its loss said."""
 
 import json
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
+import pytest
+
 from tests.conftest import Stack, new_home, new_settings
-from tests.stream_shim.conftest import Lane, lane, tick
+from tests.stream_shim.conftest import Lane, lane, tick, until
 from tidemark.credentials import KAFKA_ADMINISTRATOR, credential
-from tidemark.stack import local
+from tidemark.stack import checks, local
 
 __all__ = ["lane"]  # a fixture of the streaming lane's tests
 
@@ -35,28 +41,47 @@ def ticks(first: int, count: int) -> list[bytes | dict[str, Any] | None]:
 
 
 def the_same_kafka(lane: Lane) -> dict[str, str]:
-    """The variables by which another machine enters the lane's Kafka, and its Prefect as a server of others."""
+    """The variables by which another machine enters the lane's Kafka, and its Prefect."""
     settings = lane.settings
     return {
         "TIDEMARK_KAFKA_BOOTSTRAP": f"127.0.0.1:{settings.kafka_port}",
         "TIDEMARK_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
         "TIDEMARK_KAFKA_USERNAME": KAFKA_ADMINISTRATOR,
         "TIDEMARK_KAFKA_PASSWORD": credential(settings, KAFKA_ADMINISTRATOR),
-        "TIDEMARK_PREFECT_URL": f"http://127.0.0.1:{settings.prefect_port}/api",
+        **prefect_of(lane),
     }
 
 
+def prefect_of(lane: Lane) -> dict[str, str]:
+    return {"TIDEMARK_PREFECT_URL": f"http://127.0.0.1:{lane.settings.prefect_port}/api"}
+
+
 @contextmanager
-def another_machine(folder: Path, **variables: str) -> Iterator[tuple[Lane, dict[str, Any]]]:
+def another_machine(folder: Path, ended_once: bool = False, **variables: str) -> Iterator[tuple[Lane, dict[str, Any]]]:
     """An empty state folder, filled from a backup by the command; what the command said."""
     with new_home() as home:
         stack = Stack(new_settings(home))
         try:
+            if ended_once:
+                end_amid(stack, folder, **variables)
             done = stack.run("restore", "--json", str(folder), **variables)
             assert done.returncode == 0, done.stderr
             yield Lane(stack), json.loads(done.stdout)
         finally:
             local.down(stack.settings)
+
+
+def end_amid(stack: Stack, folder: Path, **variables: str) -> None:
+    """Begin a restore and end it once its files are there: `up` refuses what it left."""
+    marker = stack.settings.home / checks.RESTORING
+    with subprocess.Popen(
+        [sys.executable, "-m", "tidemark.cli", "restore", str(folder)], env=stack.environ | variables,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        until(lambda: marker.exists() and marker.read_text().endswith("files\n"), "the files to be there")
+        process.terminate()
+    refused = stack.run("up", **variables)
+    assert (refused.returncode, f"run `tidemark restore {folder}` again" in refused.stderr) == (1, True), refused.stderr
 
 
 def back_up(lane: Lane, folder: Path) -> dict[str, Any]:
@@ -106,7 +131,7 @@ def test_where_kafka_is_gone_too_the_loss_is_said_and_a_new_epoch_goes_on(lane: 
         lane.until_consumed(FIRST)
     lane.produce("market_tick", ticks(FIRST, BEHIND))
     assert not back_up(lane, tmp_path / "backup")["cursors_are_covered"]
-    with another_machine(tmp_path / "backup") as (machine, said):
+    with another_machine(tmp_path / "backup", ended_once=True, **prefect_of(lane)) as (machine, said):
         (outcome,) = [each for each in said["topics"] if each["topic"] == "market_tick"]
         assert (outcome["state"], outcome["log_epoch"], outcome["offset"], outcome["lost"]) == (
             "new epoch", 2, 0, BEHIND,
@@ -125,3 +150,39 @@ def test_where_kafka_is_gone_too_the_loss_is_said_and_a_new_epoch_goes_on(lane: 
             (2, 0),
         ]
         assert {each["balance"] for each in balances} == {0}
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_backup_that_is_ended_amid_it_has_no_name_and_the_next_one_is_whole(
+    stack: Stack, tmp_path: Path, how: signal.Signals
+) -> None:
+    folder, part = tmp_path / "backup", tmp_path / "backup.part"
+    with psycopg.connect(stack.dsn("warehouse")) as held:
+        held.execute("lock table ops.promotion in access exclusive mode")
+        with subprocess.Popen(
+            [sys.executable, "-m", "tidemark.cli", "backup", str(folder)], env=stack.environ, stderr=subprocess.DEVNULL
+        ) as process:
+            until((part / "home" / "credentials").exists, "the backup to be on its way")
+            process.send_signal(how)
+    assert process.returncode != 0
+    assert not folder.exists()
+    assert part.exists() == (how == signal.SIGKILL)
+    if part.exists():
+        refused = Stack(new_settings(tmp_path / "home")).run("restore", str(part))
+        assert (refused.returncode, "no manifest.json" in refused.stderr) == (1, True), refused.stderr
+    done = stack.run("backup", str(folder))
+    assert (done.returncode, folder.exists(), part.exists()) == (0, True, False), done.stderr
+
+
+def test_what_cannot_be_restored_is_refused_and_nothing_is_made(stack: Stack, tmp_path: Path) -> None:
+    folder, other = tmp_path / "backup", Stack(new_settings(tmp_path / "home"))
+    assert stack.run("backup", str(folder)).returncode == 0
+    again = stack.run("backup", str(folder))
+    assert (again.returncode, "is there already" in again.stderr) == (2, True), again.stderr
+    taken = stack.run("restore", str(folder))
+    assert (taken.returncode, "expected an empty state folder" in taken.stderr) == (2, True), taken.stderr
+    dump = folder / "warehouse.dump"
+    dump.write_bytes(dump.read_bytes()[:-1] + b"?")
+    damaged = other.run("restore", str(folder))
+    assert (damaged.returncode, "warehouse.dump has other bytes" in damaged.stderr) == (1, True), damaged.stderr
+    assert not other.settings.home.exists()
