@@ -151,13 +151,14 @@ def _server_major(settings: Settings, database: Database) -> int:
 
 def _program(name: str, least: int, why: str) -> tuple[str, int]:
     """A program of Postgres that is new enough, and its major version: the stack's own, else one on PATH."""
-    candidates = [str(postgres.programs() / name), shutil.which(name)]
-    found = {each: _major(each) for each in candidates if each is not None}
-    for each, major in found.items():
-        if major >= least:
-            return each, major
+    found = []
+    for each in (str(postgres.programs() / name), shutil.which(name)):
+        if each is not None:
+            found.append(_major(each))
+            if found[-1] >= least:
+                return each, found[-1]
     raise StackError(
-        f"expected {name} of Postgres {least} or newer, as {why}, found {', '.join(map(str, found.values()))}: install "
+        f"expected {name} of Postgres {least} or newer, as {why}, found {', '.join(map(str, found))}: install "
         f"the client programs of Postgres {least} and put them on PATH"
     )
 

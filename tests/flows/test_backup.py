@@ -57,7 +57,9 @@ def prefect_of(lane: Lane) -> dict[str, str]:
 
 
 @contextmanager
-def another_machine(folder: Path, ended_once: bool = False, **variables: str) -> Iterator[tuple[Lane, dict[str, Any]]]:
+def another_machine(
+    folder: Path, variables: dict[str, str], ended_once: bool = False
+) -> Iterator[tuple[Lane, dict[str, Any]]]:
     """An empty state folder, filled from a backup by the command; what the command said."""
     with new_home() as home:
         stack = Stack(new_settings(home))
@@ -113,7 +115,7 @@ def test_a_restore_goes_on_exactly_once_from_the_same_kafka(lane: Lane, tmp_path
     lane.produce("market_tick", ticks(FIRST + MEANWHILE, BEHIND))
     everything = FIRST + MEANWHILE + BEHIND
     variables = the_same_kafka(lane)
-    with another_machine(tmp_path / "backup", **variables) as (machine, said):
+    with another_machine(tmp_path / "backup", variables) as (machine, said):
         (outcome,) = [each for each in said["topics"] if each["topic"] == "market_tick"]
         assert (outcome["state"], outcome["offset"]) == ("continues", len(identities(machine))), outcome
         assert (machine.settings.home / "cursors" / "polled.sqlite").exists()
@@ -131,7 +133,7 @@ def test_where_kafka_is_gone_too_the_loss_is_said_and_a_new_epoch_goes_on(lane: 
         lane.until_consumed(FIRST)
     lane.produce("market_tick", ticks(FIRST, BEHIND))
     assert not back_up(lane, tmp_path / "backup")["cursors_are_covered"]
-    with another_machine(tmp_path / "backup", ended_once=True, **prefect_of(lane)) as (machine, said):
+    with another_machine(tmp_path / "backup", prefect_of(lane), ended_once=True) as (machine, said):
         (outcome,) = [each for each in said["topics"] if each["topic"] == "market_tick"]
         assert (outcome["state"], outcome["log_epoch"], outcome["offset"], outcome["lost"]) == (
             "new epoch", 2, 0, BEHIND,
