@@ -4,6 +4,7 @@ Killed, it goes on when it is run again: first the files, then the servers, then
 that what is there is whole, and is left alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from tidemark.settings import Settings
 from tidemark.stack import checks, local
 from tidemark.stack.local import Report
 
-COPIED = "files\n"  # the marker's last line once the files are there: from then on servers may have changed them
+# The marker's lines, after the backup's folder and its manifest's sha256. Files that are there servers may have changed
+# since, and records that were compared are no longer where they were once an epoch is opened.
+COPIED, COMPARED = "files", "records"
 
 
 @dataclass
@@ -46,17 +49,22 @@ def restore(settings: Settings, folder: Path, report: Report) -> Restored:
     done = Restored(made)
     _begin(settings, folder, made)
     marker = settings.home / checks.RESTORING
-    if not marker.read_text().endswith(COPIED):
-        _copy_files(settings, folder, made)
-        with marker.open("a") as file:
-            file.write(COPIED)
+    _once(marker, COPIED, lambda: _copy_files(settings, folder, made))
     local.up(settings, report, lambda database, connection: _fill(settings, folder, done, database, connection))
     _ensure_live(settings)
-    _compare(settings, made)
+    _once(marker, COMPARED, lambda: _compare(settings, made))
     done.outcomes = topics.go_on(settings, made)
     done.notes += _cursors(settings, done) + _differences(settings, folder, made)
     marker.unlink()
     return done
+
+
+def _once(marker: Path, name: str, step: Callable[[], None]) -> None:
+    """Do a step that a try which was ended has not done yet."""
+    if name not in marker.read_text().splitlines()[2:]:
+        step()
+        with marker.open("a") as file:
+            file.write(f"{name}\n")
 
 
 def _begin(settings: Settings, folder: Path, made: Manifest) -> None:

@@ -77,13 +77,18 @@ def _of_topic(
             ended = has_a_reason(connection, topic, end.topic_id, steps)
         current = places[0].log_epoch if epoch is None else epoch.log_epoch
         if current > places[0].log_epoch:  # by this restore, before it was ended
-            return [_begun(step, _of(places, step), made, current) for step in steps]
+            return [_begun(_as_then(step, _of(places, step)), _of(places, step), made, current) for step in steps]
         if not ended:
             return [_continues(place, end) for place in places]
         if not opening:
             return [_to_open(step, _of(places, step), made, current) for step in steps]
         opened, steps = next_epoch(settings, topic, True)
     return [_begun(step, _of(places, step), made, opened or current) for step in steps]
+
+
+def _as_then(step: Step, place: Place) -> Step:
+    """What opening the epoch meant, as far as the backup knows."""
+    return step._replace(lost_from=place.next_offset, lost_to=max(place.next_offset, place.log_end or 0))
 
 
 def _of(places: list[Place], step: Step) -> Place:
@@ -123,13 +128,10 @@ def _absent(place: Place, made: Manifest) -> Outcome:
 
 def _missing(place: Place, lost: int, made: Manifest) -> str:
     """What is gone with the old log: how much the backup saw, and from where on nobody counted."""
-    last = "no record of it was stored" if place.last_record_at is None else f"the last stored {_at(place)}"
+    at = place.last_record_at
+    last = "no time of a stored record is known" if at is None else f"the last stored record is of {_text(at)}"
     known = f"{lost:,} offsets from {place.next_offset} on are lost" if lost else "none is known to be lost"
     return f"{known} ({last}), and whatever came after the backup of {_text(_taken(made))} is missing, uncounted"
-
-
-def _at(place: Place) -> str:
-    return "" if place.last_record_at is None else f"is of {_text(place.last_record_at)}"
 
 
 def _taken(made: Manifest) -> datetime:

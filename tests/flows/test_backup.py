@@ -14,10 +14,15 @@ from typing import Any
 
 import psycopg
 import pytest
+from kafka import KafkaAdminClient, TopicPartition
+from pydantic import SecretStr
 
+from flows.backup.create import create
+from flows.backup.topics import ABSENT, TO_OPEN, Outcome, go_on
 from tests.conftest import Stack, new_home, new_settings
 from tests.stream_shim.conftest import Lane, lane, tick, until
 from tidemark.credentials import KAFKA_ADMINISTRATOR, credential
+from tidemark.kafka import kafka_client
 from tidemark.stack import checks, local
 
 __all__ = ["lane"]  # a fixture of the streaming lane's tests
@@ -152,6 +157,36 @@ def test_where_kafka_is_gone_too_the_loss_is_said_and_a_new_epoch_goes_on(lane: 
             (2, 0),
         ]
         assert {each["balance"] for each in balances} == {0}
+
+
+def test_on_a_cluster_that_a_variable_names_nothing_is_given_up_by_itself(lane: Lane, tmp_path: Path) -> None:
+    """Its log may be another's, or have expired: how many are missing is said, and a person opens the next epoch."""
+    lane.produce("market_tick", ticks(0, 10))
+    with lane.running("processor"):
+        lane.until_consumed(10)
+    lane.produce("market_tick", ticks(10, 20))
+    made = create(lane.settings, tmp_path / "backup", with_lake=False)
+    named = lane.stack.with_settings(
+        kafka_bootstrap=f"127.0.0.1:{lane.settings.kafka_port}",
+        kafka_security_protocol="SASL_PLAINTEXT",
+        kafka_username=KAFKA_ADMINISTRATOR,
+        kafka_password=SecretStr(credential(lane.settings, KAFKA_ADMINISTRATOR)),
+    )
+    with closing(KafkaAdminClient(**kafka_client(lane.settings, KAFKA_ADMINISTRATOR))) as client:
+        client.delete_records({TopicPartition("market_tick", 0): 25})
+        expired = outcome_of(go_on(named, made))
+        client.delete_topics(["market_tick"])
+        until(lambda: "market_tick" not in client.list_topics(), "the topic to be gone")
+        absent = outcome_of(go_on(named, made))
+    assert (expired.state, expired.lost, expired.offset) == (TO_OPEN, 15, None)
+    assert "`tidemark stream epoch market_tick --yes`" in expired.means
+    assert (absent.state, absent.lost) == (ABSENT, 20)
+    assert lane.query("select max(log_epoch) from realtime.log_epoch where topic = 'market_tick'") == [(1,)]
+
+
+def outcome_of(outcomes: list[Outcome]) -> Outcome:
+    (found,) = [outcome for outcome in outcomes if outcome.topic == "market_tick"]
+    return found
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
