@@ -12,9 +12,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
-from kafka import KafkaAdminClient, TopicPartition
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from pydantic import SecretStr
 
 from flows.backup.create import create
@@ -27,7 +28,7 @@ from tidemark.stack import checks, local
 
 __all__ = ["lane"]  # a fixture of the streaming lane's tests
 
-FIRST, MEANWHILE, BEHIND, LATER = 2000, 2000, 40, 30  # records before a backup, during it, not yet read, of a new Kafka
+FIRST, BEHIND, LATER = 2000, 40, 30  # records before a backup, not yet read, of a new Kafka
 
 
 def identities(lane: Lane) -> list[tuple[Any, ...]]:
@@ -59,6 +60,28 @@ def the_same_kafka(lane: Lane) -> dict[str, str]:
 
 def prefect_of(lane: Lane) -> dict[str, str]:
     return {"TIDEMARK_PREFECT_URL": f"http://127.0.0.1:{lane.settings.prefect_port}/api"}
+
+
+@contextmanager
+def producing_on(lane: Lane, first: int) -> Iterator[list[int]]:
+    """Records with the ids from `first` on, one after the other for as long as the block takes; the ids sent."""
+    sent: list[int] = []
+    done = threading.Event()
+
+    def produce() -> None:
+        with closing(KafkaProducer(**kafka_client(lane.settings, KAFKA_ADMINISTRATOR), linger_ms=0)) as kafka:
+            while not done.wait(0.002):
+                kafka.send("market_tick", msgspec.json.encode(tick(first + len(sent))), b"key", partition=0)
+                sent.append(first + len(sent))
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    try:
+        until(lambda: sent, "a first record to be sent")
+        yield sent
+    finally:
+        done.set()
+        thread.join()
 
 
 @contextmanager
@@ -108,21 +131,20 @@ def test_a_restore_goes_on_exactly_once_from_the_same_kafka(lane: Lane, tmp_path
     write_cursor(lane)
     with lane.running("processor"):
         lane.until_consumed(1)
-        producing = threading.Thread(target=lane.produce, args=("market_tick", ticks(FIRST, MEANWHILE)))
-        producing.start()
-        made = back_up(lane, tmp_path / "backup")
-        producing.join()
-        lane.until_consumed(FIRST + MEANWHILE)
+        with producing_on(lane, FIRST) as sent:
+            made = back_up(lane, tmp_path / "backup")
+        lane.until_consumed(FIRST + len(sent))
     assert made["cursors_are_covered"]
     assert not list(tmp_path.glob("*.part"))
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "backup").rglob("*") if path.is_file()}
     assert (modes, stat.S_IMODE((tmp_path / "backup").stat().st_mode)) == ({0o600}, 0o700)
-    lane.produce("market_tick", ticks(FIRST + MEANWHILE, BEHIND))
-    everything = FIRST + MEANWHILE + BEHIND
+    lane.produce("market_tick", ticks(FIRST + len(sent), BEHIND))
+    everything = FIRST + len(sent) + BEHIND
     variables = the_same_kafka(lane)
     with another_machine(tmp_path / "backup", variables) as (machine, said):
         (outcome,) = [each for each in said["topics"] if each["topic"] == "market_tick"]
         assert (outcome["state"], outcome["offset"]) == ("continues", len(identities(machine))), outcome
+        assert FIRST < outcome["offset"] < everything
         assert (machine.settings.home / "cursors" / "polled.sqlite").exists()
         assert not (machine.settings.home / "restoring").exists()
         with machine.running("processor", **variables):
