@@ -16,17 +16,20 @@ import msgspec
 import psycopg
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 
 from flows.backup.create import create
 from flows.backup.topics import ABSENT, TO_OPEN, Outcome, go_on
 from tests.conftest import Stack, new_home, new_settings
 from tests.stream_shim.conftest import Lane, lane, tick, until
-from tidemark.credentials import KAFKA_ADMINISTRATOR, credential
+from tests.tidemark.test_access import Foreign, foreign
+from tidemark.connections import DATABASES
+from tidemark.credentials import KAFKA_ADMINISTRATOR, LOCAL_ADMINISTRATOR, credential
 from tidemark.kafka import kafka_client
 from tidemark.stack import checks, local
 
-__all__ = ["lane"]  # a fixture of the streaming lane's tests
+__all__ = ["foreign", "lane"]  # fixtures of other tests
 
 FIRST, BEHIND, LATER = 2000, 40, 30  # records before a backup, not yet read, of a new Kafka
 
@@ -245,3 +248,34 @@ def test_what_cannot_be_restored_is_refused_and_nothing_is_made(stack: Stack, tm
     damaged = other.run("restore", str(folder))
     assert (damaged.returncode, "warehouse.dump has other bytes" in damaged.stderr) == (1, True), damaged.stderr
     assert not other.settings.home.exists()
+
+
+@pytest.mark.faults
+def test_servers_of_others_take_a_backup_of_the_local_one_and_a_persons_role_has_no_password(
+    lane: Lane, foreign: Foreign, tmp_path: Path
+) -> None:
+    """As an administrator that is no superuser, and has another name than the one who administrated the first."""
+    with psycopg.connect(f"{foreign.superuser}/postgres", autocommit=True) as connection:
+        connection.execute("create role provider superuser login password 'provider'")
+        address = f"{connection.info.host}:{connection.info.port}"
+    with psycopg.connect(f"postgresql://provider:provider@{address}/postgres", autocommit=True) as connection:
+        connection.execute(SQL("alter role {} rename to former").format(Identifier(LOCAL_ADMINISTRATOR)))
+    with psycopg.connect(lane.stack.dsn("warehouse"), autocommit=True) as connection:
+        connection.execute("create role alice login password 'alice'; grant bi_reader to alice")
+        connection.execute("create schema team; create table team.note as select 1 as id")
+        connection.execute("grant usage on schema team to alice")
+    try:
+        back_up(lane, tmp_path / "backup")
+    finally:
+        with psycopg.connect(lane.stack.dsn("warehouse"), autocommit=True) as connection:
+            connection.execute("drop schema team cascade; drop owned by alice; drop role alice")
+    urls = {f"TIDEMARK_{database.upper()}_URL": foreign.plain for database in DATABASES}
+    with another_machine(tmp_path / "backup", the_same_kafka(lane) | urls) as (machine, said):
+        assert any("alice" in note and "without a password" in note for note in said["notes"]), said
+        again = machine.stack.run("up", **the_same_kafka(lane), **urls)
+        assert again.returncode == 0, again.stderr
+    with psycopg.connect(f"{foreign.plain}/warehouse") as connection:
+        owners: dict[str, str] = dict(connection.execute("select nspname, nspowner::regrole::text from pg_namespace").fetchall())
+        assert (owners["team"], owners["ops"], owners["migration"]) == ("boss", "promoter", "boss")
+        assert connection.execute("select pg_has_role('alice', 'bi_reader', 'member')").fetchall() == [(True,)]
+        assert connection.execute("select id from team.note").fetchall() == [(1,)]
