@@ -275,7 +275,8 @@ def test_servers_of_others_take_a_backup_of_the_local_one_and_a_persons_role_has
         again = machine.stack.run("up", **the_same_kafka(lane), **urls)
         assert again.returncode == 0, again.stderr
     with psycopg.connect(f"{foreign.plain}/warehouse") as connection:
-        owners: dict[str, str] = dict(connection.execute("select nspname, nspowner::regrole::text from pg_namespace").fetchall())
+        found = connection.execute("select nspname, nspowner::regrole::text from pg_namespace").fetchall()
+        owners: dict[str, str] = dict(found)
         assert (owners["team"], owners["ops"], owners["migration"]) == ("boss", "promoter", "boss")
         assert connection.execute("select pg_has_role('alice', 'bi_reader', 'member')").fetchall() == [(True,)]
         assert connection.execute("select id from team.note").fetchall() == [(1,)]
