@@ -12,8 +12,9 @@ from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.output import visible
 
 GROUP = "tidemark.commands"
-# `up` sets the servers up, `env` hands on what a person asks for; no other command needs who administrates them.
-OF_ADMINISTRATORS = ("up", "env")
+# `up` and `restore` set the servers up, `backup` reads all that is there, `env` hands on what a person asks for; no
+# other command needs who administrates them.
+OF_ADMINISTRATORS = ("up", "env", "backup", "restore")
 
 
 class RoomCommands(click.Group):

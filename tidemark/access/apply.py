@@ -61,6 +61,10 @@ ENTRY: dict[Database, dict[str, str]] = {
 }
 
 
+# Told each database, and its administrator's connection, when its roles are there and its migrations are not.
+Fill = Callable[[Database, psycopg.Connection], None]
+
+
 @dataclass(frozen=True)
 class Server:
     """Where a database is, and who sets it up there."""
@@ -73,11 +77,14 @@ class Server:
         return cls(postgres_server(settings, database), administrator(settings, database))
 
 
-def apply(settings: Settings, report: Report = lambda database, doing: None) -> dict[Database, list[Migration]]:
+def apply(
+    settings: Settings, report: Report = lambda database, doing: None, fill: Fill = lambda database, connection: None
+) -> dict[Database, list[Migration]]:
     """Make what is missing on the server of each database; repeating it changes nothing. StackError if not.
 
-    Gives what was migrated of databases that were there. One call at a time on a server, whichever state folder it is
-    of: the turns of both databases are held to the end, as roles are the server's.
+    Gives what was migrated of databases that were there. `fill` is given each before its migrations. One call at a time
+    on a server, whichever state folder it is of: the turns of both databases are held to the end, as roles are the
+    server's.
     """
     ensure_credentials(settings)
     limits = PeopleLimits(settings.people_file)
@@ -92,6 +99,8 @@ def apply(settings: Settings, report: Report = lambda database, doing: None) -> 
             with _refusals(server, database):
                 with _connect(server, database) as connection:
                     _patiently(lambda: _let_in(settings, connection, server, database, limits))  # noqa: B023
+                with _connect(server, database) as connection:
+                    fill(database, connection)
                 with _connect(server, database) as connection:
                     migrated[database] = _migrate(settings, connection, database, report)
     return migrated
