@@ -30,9 +30,9 @@ from tidemark.connections import (
     DATABASES,
     home_kind,
     kafka_bootstrap,
-    lake_url,
 )
 from tidemark.errors import ConfigurationError, StackError, TidemarkError
+from tidemark.lake import lake_url
 from tidemark.settings import Settings
 
 TURN_SECONDS = 600.0  # for a promotion that runs

@@ -202,11 +202,17 @@ def _run(settings: Settings, database: Database, argv: Sequence[str], begins: Be
 def _service(settings: Settings, database: Database) -> Iterator[dict[str, str]]:
     """The environment in which `service=tidemark` is a database's administrator, the password in a file of ours."""
     server, who = postgres_server(settings, database), administrator(settings, database)
-    values = LIMITS | dict(server.options) | {
-        "host": server.host, "port": str(server.port), "dbname": database, "user": who.user, "password": who.password,
-    }  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="tidemark-") as folder:
-        path = Path(folder) / "service"
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write("[tidemark]\n" + "".join(f"{key}={value}\n" for key, value in values.items()))
+        values = {**LIMITS, **server.parameters, "user": who.user, "dbname": database, **who.secret}
+        if "password" in values:  # a service file takes blanks from the end of a value
+            escaped = re.sub(r"([\\:])", r"\\\1", values.pop("password"))
+            values["passfile"] = str(_written(Path(folder) / "password", f"*:*:*:*:{escaped}\n"))
+        service = "".join(f"{key}={value}\n" for key, value in values.items())
+        path = _written(Path(folder) / "service", f"[tidemark]\n{service}")
         yield {**server_environment(), "LC_ALL": "C", "PGSERVICEFILE": str(path)}
+
+
+def _written(path: Path, text: str) -> Path:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    return path
