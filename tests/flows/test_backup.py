@@ -156,6 +156,7 @@ def test_a_restore_goes_on_exactly_once_from_the_same_kafka(lane: Lane, tmp_path
         assert machine.unbalanced() == []
 
 
+@pytest.mark.faults
 def test_where_kafka_is_gone_too_the_loss_is_said_and_a_new_epoch_goes_on(lane: Lane, tmp_path: Path) -> None:
     lane.produce("market_tick", ticks(0, FIRST))
     write_cursor(lane)
@@ -184,6 +185,7 @@ def test_where_kafka_is_gone_too_the_loss_is_said_and_a_new_epoch_goes_on(lane: 
         assert {each["balance"] for each in balances} == {0}
 
 
+@pytest.mark.faults
 def test_on_a_cluster_that_a_variable_names_nothing_is_given_up_by_itself(lane: Lane, tmp_path: Path) -> None:
     """Its log may be another's, or have expired: how many are missing is said, and a person opens the next epoch."""
     lane.produce("market_tick", ticks(0, 10))

@@ -45,6 +45,7 @@ def empty_warehouse() -> None:
     """It is new."""
 
 
+@pytest.mark.faults
 def test_both_lanes_run_on_a_managed_server(feed: Feed) -> None:
     settings = feed.stack.settings
     feed.add(5)

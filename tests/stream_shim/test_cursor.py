@@ -43,6 +43,7 @@ def poll(wire: Wire, source: Source, name: str, **changes: Any) -> PollSource:
     return entry
 
 
+@pytest.mark.faults
 def test_of_more_observations_than_were_once_kept_each_is_sent_once_and_a_new_one_costs_little(wire: Wire) -> None:
     many = [(f"day {number}", number) for number in range(MORE_THAN_WERE_KEPT)]
     path = wire.settings.home / "cursors" / "many.sqlite"

@@ -32,6 +32,7 @@ def run(stack: Stack, *arguments: str, **environ: str) -> subprocess.CompletedPr
     )  # fmt: skip
 
 
+@pytest.mark.faults
 def test_everything_runs_in_a_folder_of_any_name_in_an_odd_shell(awkward: Stack, stack: Stack) -> None:
     kafka = {"TIDEMARK_KAFKA_BOOTSTRAP": f"127.0.0.1:{stack.settings.kafka_port}"}
     history = zipped("Date,USD,\n2024-01-02,1.10,\n2024-01-03,1.20,\n")
