@@ -153,7 +153,8 @@ def without_credentials(url: str) -> str:
 def dsn(settings: Settings, database: str, role: str = OWNER, **more: Any) -> str:
     """libpq's words for one database and one role (`owner`, or one of ROLES). They hold a password: never log them.
 
-    `more`: other keywords of libpq. Its `options` are added to those of the URL, by which a server may be found.
+    `more`: other keywords of libpq, `dbname` of a server's own database too. Its `options` are added to those of the
+    URL, by which a server may be found.
     """
     known = _known(database)
     if role == OWNER:
@@ -165,8 +166,8 @@ def dsn(settings: Settings, database: str, role: str = OWNER, **more: Any) -> st
         raise ConfigurationError(f"expected a role of {', '.join((OWNER, *ROLES))}, received {role!r}")
     address = postgres_server(settings, known).parameters
     options = " ".join(filter(None, (address.get("options"), more.pop("options", None))))
-    together = {**address, **more, **({"options": options} if options else {})}
-    return make_conninfo(**together, **entering, dbname=known)
+    together = {**address, **entering, "dbname": known, **more, **({"options": options} if options else {})}
+    return make_conninfo(**together)
 
 
 def _known(database: str) -> Database:

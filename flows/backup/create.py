@@ -146,7 +146,8 @@ def _database_file(path: Path, target: Path, part: Path) -> File:
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     target.touch(mode=0o600)
     try:
-        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(target)) as copied:
+        read_only = f"{path.resolve().as_uri()}?mode=ro"  # one that is gone is an error, and is not made anew
+        with closing(sqlite3.connect(read_only, uri=True)) as source, closing(sqlite3.connect(target)) as copied:
             source.backup(copied)
     except sqlite3.Error as error:
         raise TidemarkError(
@@ -213,10 +214,14 @@ def _lake(lake: Path | None, part: Path) -> Iterator[File]:
     """All files of the lake that are whole: nothing in it changes, so what comes meanwhile may be there or not."""
     if lake is None or not lake.exists():
         return
-    paths = [path for path in sorted(lake.rglob("*")) if path.is_file() and path.suffix != ".part"]
-    with progress.bar("lake", sum(path.stat().st_size for path in paths)) as advance:
-        for path in paths:
-            with suppress(FileNotFoundError):  # what dlt itself has replaced since
+    sizes: dict[Path, int] = {}
+    for path in sorted(lake.rglob("*")):
+        with suppress(FileNotFoundError):  # what dlt itself has replaced since
+            if path.is_file() and path.suffix != ".part":
+                sizes[path] = path.stat().st_size
+    with progress.bar("lake", sum(sizes.values())) as advance:
+        for path in sizes:
+            with suppress(FileNotFoundError):
                 yield manifest.copy(path, part / "lake" / path.relative_to(lake), part, advance)
 
 

@@ -4,6 +4,7 @@ Killed, it goes on when it is run again: first the files, then the servers, then
 that what is there is whole, and is left alone.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +96,12 @@ def _begin(settings: Settings, folder: Path, made: Manifest) -> None:
     checks.make_home(settings.home)
     checks.require_space(settings.home, sum(file.bytes for file in made.files) + checks.NEEDED_BYTES)
     local.require_ports(settings)
-    marker.write_text(f"{folder}\n{sha256}\n")
+    part = marker.with_suffix(".part")
+    with part.open("w") as file:
+        file.write(f"{folder}\n{sha256}\n")
+        file.flush()
+        os.fsync(file.fileno())  # a marker without its folder could not be taken up
+    part.replace(marker)
 
 
 def _require_empty(settings: Settings, database: Database) -> None:
@@ -167,7 +173,8 @@ def _compare(settings: Settings, made: Manifest) -> None:
 
 def _cursors(settings: Settings, done: Restored) -> list[str]:
     """Take away the cursors that would keep back what nobody has any more."""
-    if done.made.cursors_are_covered or all(outcome.is_whole for outcome in done.outcomes):
+    outcomes = done.outcomes  # none of them where `realtime` had consumed nothing, whatever was sent
+    if done.made.cursors_are_covered or (outcomes and all(outcome.is_whole for outcome in outcomes)):
         return []
     for cursor in (settings.home / "cursors").glob("*.sqlite"):
         cursor.unlink()

@@ -82,6 +82,8 @@ def test_up_sets_up_and_every_role_enters(entered: Mapping[str, Settings], form:
             assert connection.execute("show lock_timeout").fetchone() == ("7s",)
             assert connection.execute(ENCRYPTED).fetchone() == (form == "TLS",)
             assert connection.execute("show geqo").fetchone() == ("off" if form == "IPv6" else "on",)
+    with connect(entered[form], "warehouse", "owner", dbname="postgres") as connection:
+        assert connection.info.dbname == "postgres"
 
 
 @pytest.mark.parametrize("form", FORMS)

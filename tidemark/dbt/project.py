@@ -50,11 +50,9 @@ def _libpq_environment(settings: Settings, database: Database) -> dict[str, str]
 def dbt_environment(settings: Settings, target: Database = "warehouse") -> dict[str, str]:
     """What dbt needs to run by hand, from any folder: the variables of profiles.yml, and dbt's own folders.
 
-        Those are apart from `artifacts`, so that a run by hand spoils none of ours, nor the results that are published.
-
+    Those are apart from `artifacts`, so that a run by hand spoils none of ours, nor the results that are published.
     `target`: whose server says what libpq is to ask for beside it (require_auth, target_session_attrs, ..).
-
-        Both databases are entered as the transformer. It holds a password: never log it.
+    Both databases are entered as the transformer. It holds a password: never log it.
     """
     by_hand = settings.home.resolve() / "dbt" / "by_hand"
     return {
