@@ -47,3 +47,35 @@ def docs() -> None:
     from tidemark.settings import load
 
     click.echo(str(build_docs(load())))
+
+
+@catalog.command()
+@click.option("--json", "as_json", is_flag=True, help="Print every place, edge and column as one JSON object.")
+def lineage(as_json: bool) -> None:
+    """Show what is upstream of what, by the compiled SQL of the models and by our own files; no server is asked.
+
+    Without --json: how many columns of the marts a source reaches, and why the others have none.
+
+    \b
+    Examples:
+      tidemark catalog lineage
+      tidemark catalog lineage --json | jq '.edges[] | select(.downstream.name == "warehouse.marts.fct_bars_1m")'
+    """
+    import json
+    from dataclasses import asdict
+
+    from catalog.lineage import lineage as find
+    from tidemark.output import print_table
+    from tidemark.settings import load
+
+    found = find(load())
+    if as_json:
+        click.echo(json.dumps(found.as_json()))
+        return
+    rows = [asdict(column) for column in found.unreached]
+    print_table("Columns of marts that no source reaches", rows, "every column of a mart reaches a source")
+    columns = sum(len(edge.columns) for edge in found.edges)
+    click.echo(
+        f"{len(found.edges)} edges, {columns} of columns; {found.mart_columns - len(found.unreached)} of "
+        f"{found.mart_columns} columns of marts reach a source, {found.share:.1%} of those that could"
+    )
