@@ -120,10 +120,14 @@ class _Walk:
         around = scope
         while around and column.table not in around.sources:
             around = around.parent  # a lateral query sees what stands before it
-        source = around.sources[column.table] if around else None
+        if around is None:
+            raise UnreadableQuery(
+                f"received a query that reads {column.sql(dialect=DIALECT)}, which no table there has"
+            )
+        source = around.sources[column.table]
         if isinstance(source, exp.Table):
             return Origin(frozenset({((source.catalog, source.db, source.name), column.name)}))
-        return self.of(source, column.name, key) if source else Origin(made_of=frozenset({column.sql(dialect=DIALECT)}))
+        return self.of(source, column.name, key)
 
 
 def _together(parts: Iterator[Origin]) -> Origin:
