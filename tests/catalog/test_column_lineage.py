@@ -69,8 +69,8 @@ def test_a_table_of_which_no_column_is_taken_is_read_too() -> None:
     ("query", "received"),
     [
         ("select from where (", "a query that sqlglot cannot read"),
-        ("select t.no_such from warehouse.ingestion.ticks as t", "reads no_such of warehouse.ingestion.ticks"),
-        ("select no_such from warehouse.ingestion.ticks", "reads no_such, which no table there has"),
+        ("select t.no_such from warehouse.ingestion.ticks as t", "no_such"),
+        ("select no_such from warehouse.ingestion.ticks", "which no table there has"),
     ],
 )
 def test_a_query_that_cannot_be_read_is_refused(query: str, received: str) -> None:
