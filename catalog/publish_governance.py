@@ -78,7 +78,9 @@ def _describe(
     if not entity.get("domains"):
         patch.append({"op": "add", "path": "/domains", "value": [domain]})
     there = entity.get("tags") or []
-    lacking = [label for label in labels if label["tagFQN"] not in {tag["tagFQN"] for tag in there}]
+    # A person's tier of a place, its other tag of the classification or term of the glossary, is the better one.
+    kinds = {tag["tagFQN"].partition(".")[0] for tag in there}
+    lacking = [label for label in labels if label["tagFQN"].partition(".")[0] not in kinds]
     if lacking:
         patch.append({"op": "add", "path": "/tags", "value": [*there, *lacking]})
     if patch:

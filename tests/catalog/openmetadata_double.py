@@ -6,12 +6,12 @@ version only where something of it changed, and refuses (501) any route that it 
 columns that are there, or is refused (400).
 
 GET /_double tells what it keeps and everything that was wrong: a test asserts that nothing was. PUT /_double sets how
-it behaves from then on: `version`; `drop_edge`, the number of the edge that it answers for and never keeps; `refuse`, a
-path with the status that it gets; `die_after`, how many further changes it lives.
+it behaves from then on: `version`; `drop_edge`, the number of the edge that it answers for and never keeps, or, with
+`drop_column`, keeps without its last column; `refuse`, a path with the status that it gets; `die_after`, how many
+further changes it takes before it answers nobody. DELETE /_double forgets all.
 """
 
 import json
-import os
 import re
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -125,7 +125,7 @@ class Double(BaseHTTPRequestHandler):
         if self.path == "/_double":
             self.behaviour.clear()
             self.behaviour.update(self._json())
-            return self._answer(200, {})
+            return self._answer(200, self._kept())
         return self._respond(self._put)
 
     def do_POST(self) -> None:
@@ -135,6 +135,15 @@ class Double(BaseHTTPRequestHandler):
         return self._respond(self._patch)
 
     def do_DELETE(self) -> None:
+        if self.path == "/_double":
+            self.results.clear()
+            self.problems.clear()
+            self.connections.clear()
+            self.edges.clear()
+            self.behaviour.clear()
+            for entities in self.entities.values():
+                entities.clear()
+            return self._answer(200, {})
         return self._respond(self._delete)
 
     def _respond(self, method: Any) -> None:
@@ -148,8 +157,9 @@ class Double(BaseHTTPRequestHandler):
             return self._answer(refused[path], {"code": refused[path], "message": "told to refuse it"})
         if self.command != "GET" and "die_after" in self.behaviour:
             self.behaviour["die_after"] -= 1
-            if self.behaviour["die_after"] < 0:
-                os._exit(1)
+        if self.behaviour.get("die_after", 0) < 0:
+            self.close_connection = True
+            return None
         try:
             return self._answer(200, method(path, body))
         except Refusal as refusal:
@@ -306,7 +316,10 @@ class Double(BaseHTTPRequestHandler):
             self.behaviour["drop_edge"] -= 1
             if self.behaviour["drop_edge"] == 0:
                 self.behaviour["dropped"] = [end["fullyQualifiedName"] for end in ends]
-                return {}
+                if not self.behaviour.get("drop_column"):
+                    return {}
+                lost = body["edge"]["lineageDetails"]["columnsLineage"].pop()
+                self.behaviour["dropped"] = [lost["fromColumns"][0], lost["toColumn"]]
         self.edges[key] = {
             "fromEntity": key[0], "toEntity": key[1], "lineageDetails": body["edge"]["lineageDetails"],
             "from": edge.fromEntity.type,
