@@ -11,24 +11,26 @@ def catalog() -> None:
 @catalog.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def publish(names: tuple[str, ...]) -> None:
-    """Run the OpenMetadata workflows against the server that TIDEMARK_OPENMETADATA_URL names.
+    """Publish to the OpenMetadata server that TIDEMARK_OPENMETADATA_URL names, and compare what it holds then.
 
-    NAME is a file of catalog/openmetadata without its ending; without one all run, in their order.
+    NAME is a step, without one all run in this order: postgres_realtime, postgres_warehouse (schemas, tables, columns),
+    prefect (flows), places (topics with their fields, the lake, sources), governance (owners, domains, glossary, tags),
+    lineage, results (of contracts and dbt's tests). Each fails alone; a second publication changes nothing.
 
     \b
     Examples:
       export TIDEMARK_OPENMETADATA_URL=http://127.0.0.1:8585/api TIDEMARK_OPENMETADATA_TOKEN=eyJraWQ..
       tidemark catalog publish
-      tidemark catalog publish postgres_warehouse dbt_warehouse
+      tidemark catalog publish lineage results
 
-    Exit codes: 0 published; 1 a workflow failed or the server does not answer; 2 no server is named.
+    Exit codes: 0 published; 1 a step failed, the server lacks an edge or does not answer; 2 no server is named.
     """
     from catalog.publish import publish as run
     from catalog.report import progress
     from tidemark.settings import load
 
     settings = load()
-    with progress("workflows") as step:
+    with progress("publishing") as step:
         done = run(settings, names, step)
     click.echo(f"published {', '.join(done)} to {settings.openmetadata_url}")
 

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import yaml
+
 from catalog.check import ROLE
 from catalog.edges import Lineage, Place
 from catalog.naming import BUFFER, COLLECTIONS, LAKE, SOURCES, full_name, named
@@ -66,15 +68,16 @@ def _services() -> dict[str, dict[str, Any]]:
 
 
 def _partitions(settings: Settings) -> dict[str, int]:
-    """How many partitions each topic of ours has in Kafka."""
+    """How many partitions each topic of ours has in Kafka; before it is made, how many topics.yml will give it."""
     with reachable_kafka(settings, ROLE):
         require_rights(settings, ROLE)
         client = admin(settings, ROLE)
         try:
-            found = client.describe_topics(list(CATEGORIES))
+            found = {topic["name"]: len(topic["partitions"]) for topic in client.describe_topics(list(CATEGORIES))}
         finally:
             client.close()
-    return {topic.get("topic") or topic["name"]: len(topic["partitions"]) for topic in found}
+    declared = yaml.safe_load(settings.topics_file.read_text()) or {}
+    return {topic: found.get(topic) or (declared.get(topic) or {}).get("partitions", 1) for topic in CATEGORIES}
 
 
 def _body(

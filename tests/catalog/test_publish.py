@@ -1,4 +1,4 @@
-"""The OpenMetadata workflows: accepted by the package's own parser, free of secrets, refused without a server."""
+"""The lineage that is expected of models built here, and all of it published to a stand-in for a server."""
 
 import json
 import os
@@ -11,14 +11,14 @@ import pytest
 from pydantic import SecretStr
 
 from catalog.check import run as run_contracts
-from catalog.edges import Lineage
+from catalog.edges import Lineage, Place
 from catalog.lineage import lineage
 from catalog.naming import COLLECTIONS
 from catalog.publish import FOLDER, OURS, WORKFLOWS, publish, variables
 from flows.deployments import deploy
-from tests.catalog.conftest import Rows
+from tests.catalog.conftest import INGESTION_ROWS, Rows
 from tests.catalog.double import TOKEN, DoubleProcess
-from tests.conftest import Stack
+from tests.conftest import Stack, empty_realtime, empty_warehouse
 from tidemark import dbt
 from tidemark.categories import CATEGORIES, required_fields
 from tidemark.connections import DATABASES
@@ -96,18 +96,87 @@ def test_an_unknown_workflow_is_refused_before_anything_runs(stack: Stack) -> No
         publish(settings, ["postgres_other"])
 
 
-def test_everything_is_published_and_a_second_time_changes_nothing(rows: Rows, double: DoubleProcess) -> None:
-    stack = rows.stack
+TICKS = Place("table", "warehouse.marts.fct_market_ticks")
+
+
+def _above(found: Lineage, place: Place, column: str) -> set[tuple[Place, str]]:
+    """Every column that a column is made of, however far."""
+    direct = {
+        (edge.upstream, there) for edge in found.upstream_of(place) for there, here in edge.columns if here == column
+    }
+    return direct.union(*(_above(found, *each) for each in direct))
+
+
+@pytest.fixture(scope="module")
+def built(stack: Stack) -> Rows:
+    """A good row everywhere, and the models that dbt builds of them; contracts and tests have results."""
+    empty_realtime(stack)
+    empty_warehouse(stack)
+    rows = Rows(stack)
     rows.good()
-    deploy(stack.settings)
     for database in DATABASES:
-        dbt.run(stack.settings, ["build", "--exclude-resource-type", "unit_test"], database)
+        dbt.run(stack.settings, ["run"], database)
+    dbt.run(stack.settings, ["test", "--select", "dim_symbols"])
     run_contracts(stack.settings, ["realtime.market_tick"])
+    return rows
+
+
+@pytest.fixture(scope="module")
+def found(built: Rows) -> Lineage:
+    """The lineage that is expected of them."""
+    return lineage(built.stack.settings)
+
+
+def test_every_column_of_a_mart_leads_to_a_source_or_says_why_not(found: Lineage) -> None:
+    marts = {place: columns for place, columns in found.columns.items() if place.name.startswith("warehouse.marts.")}
+    assert found.mart_columns == sum(map(len, marts.values()))
+    assert found.share >= 0.95
+    unreached = {(column.table, column.column): column.reason for column in found.unreached}
+    for place, columns in marts.items():
+        for column in columns:
+            above = {kind.kind for kind, _ in _above(found, place, column)}
+            assert ("lake" in above) != ((place.name, column) in unreached) or column.endswith("loaded_at"), column
+    assert unreached[TICKS.name, "built_at"] == "the clock of the build that writes the row"
+    assert unreached[TICKS.name, "source_table"] == "the name of the ingestion table, which the model writes"
+    attributes = unreached["warehouse.marts.fct_text_events", "attributes"]
+    assert "nothing was loaded yet into" in attributes and "realtime__economic_event_text" in attributes
+
+    assert _above(found, TICKS, "price") >= {
+        (Place("source", "binance.market_tick"), "price"),
+        (Place("topic", "market_tick"), "price"),
+        (Place("table", "realtime.realtime.market_tick"), "price"),
+        (Place("lake", "realtime/market_tick"), "price"),
+        (Place("table", "warehouse.ingestion.realtime__market_tick"), "price"),
+    }
+    rates = _above(found, Place("table", "warehouse.marts.fct_numeric_events"), "value")
+    assert (Place("source", "ecb.reference_rates"), "USD") in rates
+    assert (Place("source", "fred.observations"), "value") in rates
+
+
+def test_topics_reach_the_live_views_and_flows_what_they_write(found: Lineage) -> None:
+    pairs = {(edge.upstream, edge.downstream) for edge in found.edges}
+    recent = {topic: Place("table", f"realtime.realtime.{topic}") for topic in CATEGORIES}
+    assert {(Place("topic", topic), table) for topic, table in recent.items()} <= pairs
+    assert (recent["market_tick"], Place("table", "realtime.live.bars_1m")) in pairs
+    promote, ingest = Place("flow", "promote"), Place("flow", "ingest")
+    assert {(promote, TICKS), (ingest, Place("table", "warehouse.marts.fct_numeric_events"))} <= pairs
+    assert (ingest, TICKS) not in pairs
+    for table in INGESTION_ROWS:
+        lake, loaded = Place("lake", table.replace("__", "/", 1)), Place("table", f"warehouse.ingestion.{table}")
+        assert {(lake, loaded), (promote if table.startswith("realtime") else ingest, loaded)} <= pairs
+    assert json.loads(json.dumps(found.as_json()))["mart_columns"] == found.mart_columns
+
+
+def test_everything_is_published_and_a_second_time_changes_nothing(
+    built: Rows, found: Lineage, double: DoubleProcess
+) -> None:
+    stack = built.stack
+    deploy(stack.settings)
     done = stack.run("catalog", "publish", **double.environ)
     assert done.returncode == 0, done.stderr
     kept = double.kept()
     assert kept["problems"] == []
-    _assert_whole(kept, lineage(stack.settings))
+    _assert_whole(kept, found)
     logs = "".join(path.read_text() for path in (stack.settings.home / "logs").glob("catalog_*.log"))
     secrets = (TOKEN, credential(stack.settings, "catalog_reader"), credential(stack.settings, PREFECT))
     assert not [secret for secret in secrets if secret in logs + done.stderr]
@@ -118,7 +187,7 @@ def test_everything_is_published_and_a_second_time_changes_nothing(rows: Rows, d
     assert double.kept() == kept
 
     # A folder of the lake and a result that are gone, and one workflow that cannot log in: the others run.
-    rows.forget("fred__observations")
+    built.forget("fred__observations")
     named = f"http://127.0.0.1:{stack.settings.prefect_port}/api"
     done = stack.run("catalog", "publish", "prefect", "places", TIDEMARK_PREFECT_URL=named, **double.environ)
     assert done.returncode == 1
