@@ -142,6 +142,6 @@ def in_path(name: str) -> str:
 def _said(answer: Answer) -> str:
     """The server's own word, short."""
     try:
-        return str(json.loads(answer.body)["message"])[:300]
+        return " ".join(str(json.loads(answer.body)["message"]).split())[:300]
     except (ValueError, KeyError, TypeError):
         return answer.start(100)

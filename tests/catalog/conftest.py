@@ -75,9 +75,9 @@ class Rows:
             _insert(connection, ("ingestion", table), row)
 
     def forget(self, table: str) -> None:
-        """Drop an ingestion table, and the views that read it."""
+        """Drop an ingestion table."""
         with psycopg.connect(self.stack.dsn("warehouse")) as connection:
-            connection.execute(sql.SQL("drop table ingestion.{} cascade").format(sql.Identifier(table)))
+            connection.execute(sql.SQL("drop table ingestion.{}").format(sql.Identifier(table)))
 
     def good(self) -> None:
         """One good row everywhere."""

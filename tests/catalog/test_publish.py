@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -114,6 +115,12 @@ def built(stack: Stack) -> Rows:
     empty_warehouse(stack)
     rows = Rows(stack)
     rows.good()
+    with psycopg.connect(stack.dsn("realtime")) as connection:
+        connection.execute(
+            "insert into realtime.feed (topic, source_system, name) values ('market_tick', 'binance', 'x')"
+        )
+    with psycopg.connect(stack.dsn("warehouse", "ingest_writer")) as connection:
+        connection.execute("create table ingestion.venue__trades (id text, load_id text)")
     for database in DATABASES:
         dbt.run(stack.settings, ["run"], database)
     dbt.run(stack.settings, ["test", "--select", "dim_symbols"])
@@ -186,14 +193,15 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
     assert stack.run("catalog", "publish", *OURS, **double.environ).returncode == 0
     assert double.kept() == kept
 
-    # A folder of the lake and a result that are gone, and one workflow that cannot log in: the others run.
-    built.forget("fred__observations")
+    # A source with its folder is gone, and one workflow cannot log in: the other step runs.
+    built.forget("venue__trades")
     named = f"http://127.0.0.1:{stack.settings.prefect_port}/api"
     done = stack.run("catalog", "publish", "prefect", "places", TIDEMARK_PREFECT_URL=named, **double.environ)
     assert done.returncode == 1
     assert "1 of 2 steps failed: prefect: " in done.stderr
     assert "it answered 401: set TIDEMARK_PREFECT_AUTH_STRING to" in done.stderr
-    assert "tidemark_lake.fred/observations" in double.kept()["deleted"]
+    gone = ["tidemark_lake.venue/trades", "tidemark_sources.venue.trades"]
+    assert sorted(double.kept()["deleted"]) == gone
 
 
 def _assert_whole(kept: dict[str, Any], expected: Lineage) -> None:
