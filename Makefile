@@ -45,7 +45,16 @@ demo: setup ## Run the main job on recorded or generated sessions, and leave the
 
 .PHONY: test
 test: lint ## Run the linters, then all tests but the long fault loops: those of one stack, and beside them the others
-	@$(BIN)/python -m pytest -m "not faults and not pythons" --durations=15 -n 2 --dist loadgroup
+	@$(MAKE) -j 2 test-of-the-stack test-beside-the-stack
+
+SHORT := not faults and not pythons
+.PHONY: test-of-the-stack test-beside-the-stack
+test-of-the-stack: setup
+	@$(BIN)/python -m pytest -m "$(SHORT) and stack" --durations=15
+
+# What it says is printed when it has ended, whole.
+test-beside-the-stack: setup
+	@said=$$($(BIN)/python -m pytest -m "$(SHORT) and not stack" --durations=15 2>&1) && code=0 || code=$$?; echo "$$said"; exit $$code
 
 .PHONY: test-faults
 test-faults: setup ## Run the long fault loops

@@ -11,7 +11,7 @@ import click
 
 from bench.report import Measure, print_report
 from bench.stack import forget_settings
-from tidemark.process_environment import pass_loopback_by_proxies
+from tidemark.proxies import pass_loopback_by_proxies
 
 STREAM = ("sink", "scale", "latency", "read", "connector")
 

@@ -109,11 +109,24 @@ def variables(settings: Settings) -> dict[str, str]:
     }
     for database in DATABASES:
         values |= _database_variables(settings, database)
-    return _quoted(values)
+    return _quoted(values) | {
+        **{f"CATALOG_{database.upper()}_ARGUMENTS": _yaml(_arguments(settings, database)) for database in DATABASES},
+        "PGPASSWORD": credential(settings, ROLE),
+    }
+
+
+def _arguments(settings: Settings, database: Database) -> dict[str, str]:
+    """How OpenMetadata enters a database: libpq's own words, host and port again among them."""
+    return dict(postgres_server(settings, database).parameters)
+
+
+def _yaml(value: object) -> str:
+    """JSON that is YAML too, which does not join the two escapes of a letter beyond the first 65,536."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _quoted(values: Mapping[str, str]) -> dict[str, str]:
-    return {name: json.dumps(value)[1:-1] for name, value in values.items()}
+    return {name: _yaml(value)[1:-1] for name, value in values.items()}
 
 
 def _prefect_variables(settings: Settings) -> dict[str, str]:
@@ -133,12 +146,14 @@ def _prefect_variables(settings: Settings) -> dict[str, str]:
 
 
 def _database_variables(settings: Settings, database: Database) -> dict[str, str]:
-    server = postgres_server(settings, database)
+    """What the files say of a database. Their `hostPort` goes into a URL, which knows no socket and one host."""
+    host, port = postgres_server(settings, database).hosts[0]
+    name = "localhost" if host.startswith("/") else f"[{host}]" if ":" in host else host
+    password = credential(settings, ROLE)
     prefix = f"CATALOG_{database.upper()}_"
     return {
-        prefix + "HOST_PORT": f"{server.host}:{server.port}",
-        prefix + "PASSWORD": credential(settings, ROLE),
-        prefix + "SSLMODE": dict(server.options).get("sslmode", "prefer"),
+        prefix + "HOST_PORT": f"{name}:{port}",
+        prefix + "PASSWORD": "" if " " in password else password,  # which it reads as a plus: libpq has PGPASSWORD
     }
 
 

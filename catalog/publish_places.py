@@ -11,8 +11,8 @@ from catalog.edges import Lineage, Place
 from catalog.naming import BUFFER, COLLECTIONS, LAKE, SOURCES, full_name, named
 from catalog.server import Server, in_path
 from tidemark.categories import CATEGORIES, json_schema
-from tidemark.connections import lake_url
 from tidemark.kafka import admin, reachable_kafka, require_rights
+from tidemark.lake import lake_url
 from tidemark.settings import Settings
 
 # OpenMetadata's types of a Postgres type; what is in none of them is text.

@@ -1,8 +1,12 @@
 """The conservation law, counted in the tables: every consumed offset is a row, or accounted for by name."""
 
 from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
 
-from realtime.account import holdings
+from psycopg import Connection
+
+from realtime.account import Figures, holdings
 from tidemark.connections import connect
 from tidemark.settings import Settings
 
@@ -46,6 +50,11 @@ def account(settings: Settings) -> list[Balance]:
     with connect(settings, "realtime", "promoter") as connection:
         figures, left = holdings(connection)
     with connect(settings, "warehouse", "promoter") as connection:
-        for topic, epoch, partition, number in connection.execute(_PROMOTED, (left,)):
-            figures[topic, epoch, partition]["promoted"] = number
+        return balances(connection, figures, left)
+
+
+def balances(warehouse: Connection[Any], figures: Figures, left: list[UUID]) -> list[Balance]:
+    """The same of figures of `realtime` (changed here) and of the ledger as one connection sees it."""
+    for topic, epoch, partition, number in warehouse.execute(_PROMOTED, (left,)):
+        figures[topic, epoch, partition]["promoted"] = number
     return [Balance(*key, **figures[key]) for key in sorted(figures)]  # type: ignore[arg-type]

@@ -38,8 +38,27 @@ class Schedule:
 
 def schedules(settings: Settings) -> list[Schedule]:
     """The entries of schedules.yml, and which of them these settings pause."""
-    entries: dict[str, Entry] = typed_yaml.read(SCHEDULES, Entry)
+    entries: dict[str, Entry] = typed_yaml.read(SCHEDULES, Entry, _check_all)
     return [_schedule(settings, name, entry) for name, entry in entries.items()]
+
+
+def _check_all(entries: dict[str, Entry]) -> None:
+    """Times that cron has, and settings that there are."""
+    from prefect.client.schemas.schedules import CronSchedule
+
+    for name, entry in entries.items():
+        try:
+            CronSchedule(cron=entry.cron)
+        except ValueError:
+            raise typed_yaml.WrongValue(
+                f"expected the five fields of cron, received {entry.cron!r}", name, "cron"
+            ) from None
+        for number, need in enumerate(entry.needs):
+            if need not in Settings.model_fields:
+                raise typed_yaml.WrongValue(
+                    f"expected a setting, as docs/configuration.md names it without TIDEMARK_, received {need!r}",
+                    name, "needs", number,
+                )  # fmt: skip
 
 
 def _schedule(settings: Settings, name: str, entry: Entry) -> Schedule:

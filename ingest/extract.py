@@ -10,9 +10,8 @@ import msgspec
 
 from ingest import lake, plain_dlt
 from ingest.sources import Answer, Resource, Row
-from tidemark.connections import encoded_lake_url
 from tidemark.errors import SourceError
-from tidemark.lake import LakeError, endpoint, file_system, of_s3, on_s3, s3_client, said
+from tidemark.lake import LakeError, encoded_lake_url, endpoint, file_system, of_s3, on_s3, s3_client, said
 from tidemark.settings import Settings
 
 Progress = Callable[[str, int], None]  # resource, rows so far

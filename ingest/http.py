@@ -7,22 +7,30 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
 
 from tidemark import secrets
 from tidemark.bounded import BeyondBounds
 from tidemark.connections import refuse_a_replay
 from tidemark.errors import SourceError
-from tidemark.http import Answer, NoAnswer, ask_now, on_loopback
+from tidemark.http import Answer, NoAnswer, ask_now, on_loopback, retry_after
 from tidemark.settings import Settings
 
 T = TypeVar("T")
 
 ASK_AGAIN = (408, 429)  # the only 4xx that a later try can change
+MOST_WAIT_SECONDS = 300.0  # of one run: who asks for more is asked by a later one
 
 
 class Unexpected(Exception):
-    """The answer is not data, says the message; parse functions raise it too. The request is tried again."""
+    """The answer is not data, says the message; parse functions raise it too. The request is tried again.
+
+    `wait_seconds` is how long the source asks to be left alone.
+    """
+
+    def __init__(self, message: str, wait_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
 
 
 class Refused(Exception):
@@ -53,7 +61,7 @@ def fetch(settings: Settings, request: Request, parse: Callable[[bytes], T]) -> 
     delays = settings.retry_seconds
     tries = Retrying(
         stop=stop_after_attempt(len(delays) + 1),
-        wait=wait_chain(*(wait_fixed(delay) for delay in delays)),
+        wait=_Wait(*(wait_fixed(delay) for delay in delays)),
         retry=retry_if_exception_type(Unexpected),
         reraise=True,
     )
@@ -65,6 +73,14 @@ def fetch(settings: Settings, request: Request, parse: Callable[[bytes], T]) -> 
     except Refused as error:
         received, advice = error.args
         raise _source_error(request, f"received {received}", advice, again=False) from None
+
+
+class _Wait(wait_chain):
+    """The listed delays, or what the source asks for where that is longer."""
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        error = retry_state.outcome.exception() if retry_state.outcome else None
+        return max(super().__call__(retry_state), getattr(error, "wait_seconds", 0.0))
 
 
 def _get_and_parse(settings: Settings, request: Request, parse: Callable[[bytes], T]) -> T:
@@ -88,16 +104,19 @@ def _get(settings: Settings, request: Request) -> bytes:
 
 
 def _check(answer: Answer) -> None:
-    kind = answer.headers.get("content-type", "no content type")
+    kind, page = answer.headers.get("content-type", "no content type"), answer.html_page()
     what = f"HTTP {answer.status} ({kind}, {len(answer.body)} bytes)"
     if 400 <= answer.status < 500 and answer.status not in ASK_AGAIN:
-        raise Refused(f"{what}: {answer.start()}", "correct the key or the request")
+        raise Refused(f"{what}: {page or answer.start()}", "correct the key or the request")
+    wait_seconds = retry_after(answer.headers)
+    if wait_seconds > MOST_WAIT_SECONDS:
+        raise Refused(f"{what}; it asks to be left alone for {wait_seconds:.0f} s", "run it again after that")
     if answer.status != HTTPStatus.OK:
-        raise Unexpected(what)
+        raise Unexpected(f"{what}: {page}" if page else what, wait_seconds)
     if not answer.body:
         raise Unexpected(f"HTTP {answer.status} with nothing in it")
-    if kind.startswith("text/html"):
-        raise Unexpected(f"an HTML page, {what}")
+    if page or kind.startswith("text/html"):
+        raise Unexpected(f"{page or 'an HTML page'}, {what}")
 
 
 def _source_error(request: Request, received: str, advice: str, *, again: bool) -> SourceError:

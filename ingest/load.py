@@ -9,6 +9,9 @@ from typing import Any
 
 import dlt
 import pyarrow as pa
+from dlt.common.configuration import configspec
+from dlt.destinations.impl.postgres.configuration import PostgresCredentials
+from psycopg.conninfo import conninfo_to_dict
 
 from ingest import plain_dlt
 from ingest.lake import LakeFile, read
@@ -88,13 +91,35 @@ def stage(settings: Settings, source: str, files: Mapping[str, Mapping[LakeFile,
     """
     name = f"{source}_to_warehouse"
     shutil.rmtree(Path(plain_dlt.pipelines_folder(settings)) / name, ignore_errors=True)
-    destination = dlt.destinations.postgres(
-        credentials=dsn(settings, "warehouse", "ingest_writer"), create_indexes=False
-    )
-    to_warehouse = plain_dlt.pipeline(settings, name, destination, STAGING)
+    to_warehouse = plain_dlt.pipeline(settings, name, destination(settings), STAGING)
     to_warehouse.config.restore_from_destination = False
     staged = [_dlt_resource(settings, table_name(source, resource), new) for resource, new in files.items() if new]
     plain_dlt.run(to_warehouse, source, staged, "parquet")
+
+
+@configspec(init=False)
+class _Credentials(PostgresCredentials):  # type: ignore[misc]
+    """How dlt, and ADBC by it, enter: by libpq's words. dlt's own know no socket, no second host and no blank."""
+
+    words: str = ""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words
+        parts = conninfo_to_dict(words)
+        self.database, self.username, self.password = parts["dbname"], parts["user"], parts["password"]
+        self.host = parts.get("host") or parts["hostaddr"]
+        self.query = {"options": parts["options"]} if "options" in parts else {}  # dlt adds its own to these
+        self.resolve()  # else dlt makes one of its own class from the fields
+
+    def to_native_representation(self) -> str:
+        return self.words
+
+
+def destination(settings: Settings) -> Any:
+    """dlt's destination that is the warehouse, entered as ingest_writer."""
+    credentials = _Credentials(dsn(settings, "warehouse", "ingest_writer"))
+    return dlt.destinations.postgres(credentials=credentials, create_indexes=False)
 
 
 def _dlt_resource(settings: Settings, table: str, files: Mapping[LakeFile, Columns]) -> Any:

@@ -2,14 +2,16 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dlt
+from dlt.common.storages.load_storage import LoadItemStorage
+from dlt.extract.storage import ExtractorItemStorage
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ingest import names
-from tidemark.errors import ConfigurationError, TidemarkError
+from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
 # Classes of SQLSTATE that say nothing of what was sent: connection, resources, locks, an operator, the system, rights.
@@ -34,14 +36,23 @@ class PipelineError(TidemarkError):
 
 
 def pipelines_folder(settings: Settings) -> str:
-    """Where dlt keeps its working state. ConfigurationError where its path holds what dlt takes for a format."""
-    folder = str(settings.home.resolve() / "dlt")
-    if "%" in folder:
-        raise ConfigurationError(
-            f"expected a state folder whose path has no %, received {settings.home}: dlt names its files by a format "
-            "made of it; set TIDEMARK_HOME to another folder"
-        )
-    return folder
+    """Where dlt keeps its working state."""
+    return str(settings.home.resolve() / "dlt")
+
+
+def _escape_folders() -> None:
+    """Let dlt work in a folder whose path has a percent sign: it names its files by a format made of that path."""
+    for storage in (ExtractorItemStorage, LoadItemStorage):
+        if not hasattr(storage, "escapes"):
+            storage.escapes, storage._get_data_item_path_template = True, _escaped(storage._get_data_item_path_template)
+
+
+def _escaped(template: Callable[..., str]) -> Callable[..., str]:
+    def escaping(*arguments: Any) -> str:
+        folder, separator, name = template(*arguments).rpartition("/")  # %s, for a number, is in the name
+        return folder.replace("%", "%%") + separator + name
+
+    return escaping
 
 
 def pipeline(settings: Settings, name: str, destination: Any, dataset: str) -> Any:
@@ -50,6 +61,7 @@ def pipeline(settings: Settings, name: str, destination: Any, dataset: str) -> A
     # A state of a version that let dlt clean names goes on: a lake has no columns, and every staged table is new.
     dlt.config["schema.allow_identifier_change_on_table_with_data"] = True
     dlt.config["normalize.max_table_nesting"] = 0
+    _escape_folders()
     folder = pipelines_folder(settings)
     return dlt.pipeline(name, pipelines_dir=folder, destination=destination, dataset_name=dataset)
 

@@ -81,13 +81,18 @@ def _first_that_is_new(partition: int, log: LogState, position: Position, tail: 
     )
 
 
-def require_a_reason(connection: Connection[Any], topic: str, topic_id: str, steps: list[Step]) -> None:
-    """An epoch that nothing asks for would only be one more: TidemarkError where the log is the one that was read."""
+def has_a_reason(connection: Connection[Any], topic: str, topic_id: str, steps: list[Step]) -> bool:
+    """Whether the topic's log is not the one that was read, so that it cannot be read on in this epoch."""
     current = positions.newest_epoch(connection, topic)
     if current is None or current.topic_id != topic_id:
-        return
+        return True
     stored = {reach.partition: reach.position for reach in positions.reaches(connection, topic, current.log_epoch)}
-    if not any(s.lost or s.partition not in stored or s.first_offset != stored[s.partition].next_offset for s in steps):
+    return any(s.lost or s.partition not in stored or s.first_offset != stored[s.partition].next_offset for s in steps)
+
+
+def require_a_reason(connection: Connection[Any], topic: str, topic_id: str, steps: list[Step]) -> None:
+    """An epoch that nothing asks for would only be one more: TidemarkError where the log is the one that was read."""
+    if not has_a_reason(connection, topic, topic_id, steps):
         raise TidemarkError(
             f"{topic}: expected a log that cannot be read on, it is the one that was read: run the lane"
         )

@@ -97,6 +97,10 @@ _BEGIN = sql.SQL(
     "insert into {} (topic, log_epoch, kafka_partition, first_offset, next_offset) values (%s, %s, %s, %s, %s) "
     "on conflict do nothing"
 ).format(POSITIONS)
+_SEE_END = sql.SQL(
+    "update {} set log_end_offset = greatest(log_end_offset, %s) "
+    "where topic = %s and log_epoch = %s and kafka_partition = %s"
+).format(POSITIONS)
 _ADVANCE = sql.SQL("""
     update {}
     set
@@ -150,6 +154,11 @@ def read_position(connection: Connection[Any], topic: str, partition: int, log: 
 def begin(connection: Connection[Any], topic: str, log_epoch: int, partition: int, offset: int) -> None:
     """Begin the accounting of one partition at an offset, unless it has begun."""
     connection.execute(_BEGIN, (topic, log_epoch, partition, offset, offset))
+
+
+def see_end(connection: Connection[Any], topic: str, log_epoch: int, partition: int, end: int) -> None:
+    """Keep that the log was seen to reach so far, by another than the processor."""
+    connection.execute(_SEE_END, (end, topic, log_epoch, partition))
 
 
 def advance(cursor: Any, move: Move) -> None:

@@ -72,7 +72,7 @@ class Writer:
     """One writer's connection to `realtime`, as its role stream_writer, and what it knows to be there already."""
 
     def __init__(self, settings: Settings) -> None:
-        self._dsn = connections.dsn(settings, "realtime", "stream_writer")
+        self._settings = settings
         self._days: set[TopicDay] = set()
         self._feeds: set[Feed] = set()
         self._connection: Connection | None = None
@@ -103,11 +103,16 @@ class Writer:
 
     def _connect(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(
-                self._dsn, autocommit=True, application_name=WRITER, **connections.PROMPT_LIMITS,
+            self._connection = self._open(
+                application_name=WRITER,
                 options="-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s -c synchronous_commit=off",
             )  # fmt: skip
         return self._connection
+
+    def _open(self, **options: str) -> Connection:
+        return connections.connect_once(
+            self._settings, "realtime", "stream_writer", autocommit=True, **connections.PROMPT_LIMITS, **options
+        )
 
     def _write(self, connection: Connection, batch: Batch) -> dict[str, int]:
         partitions.ensure(connection, batch.days - self._days)
@@ -142,10 +147,8 @@ class Writer:
     def ensure_ahead(self) -> date:
         """Make the partitions of today and the days ahead, beside the writer; the last of these days. Refused."""
         try:
-            with psycopg.connect(
-                self._dsn, autocommit=True, application_name="tidemark-upkeep", **connections.PROMPT_LIMITS,
-                options="-c lock_timeout=10s -c statement_timeout=30s",
-            ) as connection:  # fmt: skip
+            options = "-c lock_timeout=10s -c statement_timeout=30s"
+            with self._open(application_name="tidemark-upkeep", options=options) as connection:
                 return partitions.ensure_ahead(connection)
         except psycopg.Error as error:
             raise Refused(" ".join(str(error).split())) from error

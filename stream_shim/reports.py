@@ -70,6 +70,26 @@ def forget_reports(settings: Settings, kind: str, name: str) -> None:
             path.unlink(missing_ok=True)
 
 
+def claim_lane(settings: Settings) -> IO[str]:
+    """The lane of this state folder, for as long as the returned file is open. StackError where one runs already."""
+    (settings.home / "run").mkdir(parents=True, exist_ok=True)
+    held = (settings.home / "run" / "stream.lock").open("a+")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.seek(0)
+        pid = held.read().strip()
+        held.close()
+        raise StackError(
+            f"expected no lane in {settings.home}, one runs already, as process {pid}: it takes up what changes in its "
+            "files by itself; end it first if you want another"
+        ) from None
+    held.truncate(0)
+    held.write(str(os.getpid()))
+    held.flush()
+    return held
+
+
 def claim(settings: Settings, kind: str, name: str, most: int) -> tuple[str, IO[str]]:
     """The label of this process among at most so many of its entry, held for as long as the returned file is open.
 

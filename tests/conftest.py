@@ -157,15 +157,14 @@ def recorded(recordings: Path) -> Session:
 _left_out = 0
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests that need recordings where there are none, and what runs long unless asked for.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the tests of the shared stack: of the two processes of `make test` one runs these, in order."""
+    if "stack" in getattr(item, "fixturenames", ()):
+        item.add_marker("stack")
 
-    The tests of the shared stack are one group: of the two processes of `make test` one runs them all, in order.
-    """
-    for item in items:
-        if "stack" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("stack"))
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that need recordings where there are none, and what runs long unless asked for."""
     global _left_out  # noqa: PLW0603
     out = [item for item in items if RECORDINGS is None and item.get_closest_marker("recordings")]
     _left_out = len(out)
@@ -175,19 +174,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """What a process of pytest-xdist left out, for the process that prints the summary."""
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["left_out"] = _left_out
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """Every process collects all tests, so each leaves out the same."""
-    global _left_out  # noqa: PLW0603
-    _left_out = getattr(node, "workeroutput", {}).get("left_out", _left_out)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

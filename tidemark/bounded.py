@@ -7,9 +7,10 @@ every `BYTES_A_VALUE` bytes of it. They are counted by the marks that part them 
 import codecs
 import gzip
 import io
+import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 import msgspec
@@ -20,6 +21,12 @@ BYTES_A_VALUE = 32
 MOST_DEPTH = 100  # containers in containers; what goes deeper is no data, and exhausts the stack of who encodes it
 MOST_ENTRIES = 100  # of a zip's directory, which is read whole before its one file is
 STEP = 64 * 1024  # bytes decoded at once
+# What stands where JSON has a value, and is none: Python's, R's and MATLAB's writers put it there. So are integers that
+# Python does not take; each text is matched whole, so that what is in one is left alone.
+_NO_JSON = re.compile(
+    rb"""("(?:[^"\\]++|\\.?)*+"?+)|(?<![\w.+-])([+-]?(?:nan|inf(?:inity)?)|-?[0-9]{4300,}+)(?![\w.])""",
+    re.DOTALL | re.IGNORECASE,
+)
 
 
 class BeyondBounds(ValueError):
@@ -56,18 +63,32 @@ def _whole(file: IO[bytes], what: str, most: int) -> bytes:
     return b"".join(parts)
 
 
-def csv_text(body: bytes, most: int = MOST_BYTES) -> str:
+def csv_text(body: bytes, most: int = MOST_BYTES, delimiter: str = ",") -> str:
     """The text of a UTF-8 CSV whose cells are not too many."""
-    refuse_too_many(body, (b",", b"\n", b"\r"), most)
+    refuse_too_many(body, (delimiter.encode(), b"\n", b"\r"), most)
     return body.decode("utf-8-sig")
 
 
-def json_value(body: bytes, most: int = MOST_BYTES, type: Any = Any) -> Any:
-    """The value of a JSON text. ValueError where it is none (msgspec's own), or where it is too deep or too many."""
+def json_value(
+    body: bytes, most: int = MOST_BYTES, type: Any = Any, float_hook: Callable[[str], Any] | None = None
+) -> Any:
+    """The value of a UTF-8 JSON text. ValueError where it is none (msgspec's own), or it is too deep or too many.
+
+    A bare NaN or Infinity, which JSON does not have, is the text that it reads, and so is an integer of more digits
+    than Python takes: they cost themselves and not the rest. `float_hook` makes the numbers that are no integers.
+    """
     refuse_too_many(body, (b",", b"{", b"["), most)
     too_deep = BeyondBounds(f"JSON nested deeper than {MOST_DEPTH}")
+    decode = msgspec.json.Decoder(type, float_hook=float_hook).decode
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
-        value = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=type)
+        try:
+            value = decode(body)
+        except msgspec.DecodeError:  # a ValidationError too, of an integer out of range
+            mended = _NO_JSON.sub(lambda found: found[1] or b'"%b"' % found[2], body)
+            if mended == body:
+                raise
+            value = decode(mended)
     except RecursionError:
         raise too_deep from None
     level, depth = [value], 0

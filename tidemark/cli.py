@@ -12,8 +12,9 @@ from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.output import visible
 
 GROUP = "tidemark.commands"
-# `up` sets the servers up, `env` hands on what a person asks for; no other command needs who administrates them.
-OF_ADMINISTRATORS = ("up", "env")
+# `up` and `restore` set the servers up, `backup` reads all that is there, `env` hands on what a person asks for; no
+# other command needs who administrates them.
+OF_ADMINISTRATORS = ("up", "env", "backup", "restore")
 
 
 class RoomCommands(click.Group):
@@ -31,19 +32,13 @@ class RoomCommands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        from tidemark.connections import REQUIRED_AUTHENTICATION
-        from tidemark.process_environment import (
-            forget_administrators,
-            forget_libpq,
-            pass_loopback_by_proxies,
-        )
+        from tidemark.process_environment import forget_administrators, forget_libpq
+        from tidemark.proxies import pass_loopback_by_proxies
 
         if args[0] not in OF_ADMINISTRATORS:
             forget_administrators()
         forget_libpq()
         pass_loopback_by_proxies()
-        # For the clients that dbt, Soda, dlt and OpenMetadata bring; a caller's own value stays.
-        os.environ.setdefault("PGREQUIREAUTH", REQUIRED_AUTHENTICATION)
         os.umask(0o077)  # what is written into the state folder is its owner's alone
         return super().resolve_command(ctx, args)
 

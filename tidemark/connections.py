@@ -1,14 +1,11 @@
 """Where the servers are, and who may enter: addresses from the state folder or the environment, one DSN per role."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote, unquote
 
 from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tidemark.credentials import ADMINISTRATOR, LOCAL_ADMINISTRATOR, OWNER, PREFECT, ROLES, credential
 from tidemark.errors import ConfigurationError, StackError
@@ -21,7 +18,11 @@ Database = Literal["realtime", "warehouse"]
 DATABASES: tuple[Database, ...] = ("realtime", "warehouse")
 
 
-_NOT_OPTIONS = {"host", "port", "user", "password", "dbname"}
+_OF_WHO_ENTERS = {"user", "password", "passfile", "dbname"}
+DEFAULT_PORT = "5432"
+LONGEST_SOCKET_PATH = 107  # bytes, of the system
+# Models and checks ask with pg_input_is_valid, and ADMIN on a role is a right of its own.
+OLDEST_MAJOR = 16
 # What every client of Postgres demands: a squatter on the server's port then gets no password, only a SCRAM proof.
 REQUIRED_AUTHENTICATION = "scram-sha-256"
 # What a server that is gone, or a network that swallows all, may take of a client's time; a URL may say otherwise.
@@ -41,18 +42,28 @@ PROMPT_LIMITS: dict[str, Any] = {
     "keepalives_count": "3",
 }
 FULL_SECONDS = 20.0
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
-_UNFIT_PREFIX = re.compile(r"[?#\x00-\x1f]|/\.{0,2}/(?!$)|/\.{1,2}/$")
 FULL_RETRY_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """The address of a Postgres server, without anybody's credentials."""
+    """The address of a Postgres server in libpq's keywords (host, port, sslmode, ..), without anybody's credentials."""
 
-    host: str
-    port: int
-    options: tuple[tuple[str, str], ...] = (("require_auth", REQUIRED_AUTHENTICATION),)  # and what the URL says
+    parameters: Mapping[str, str]
+
+    @property
+    def hosts(self) -> list[tuple[str, str]]:
+        """Host (a name, an address, a folder with a socket) and port of each of its hosts, in the order of the URL."""
+        hosts = (self.parameters.get("host") or self.parameters["hostaddr"]).split(",")
+        ports = self.parameters["port"].split(",")
+        return [
+            (host, port or DEFAULT_PORT) for host, port in zip(hosts, ports * (len(hosts) // len(ports)), strict=True)
+        ]
+
+    def __str__(self) -> str:
+        return ",".join(
+            f"[{host}]:{port}" if ":" in host and host[0] != "/" else f"{host}:{port}" for host, port in self.hosts
+        )
 
 
 @dataclass(frozen=True)
@@ -60,31 +71,31 @@ class Administrator:
     """Who sets up a server: a superuser, or one with CREATEDB and CREATEROLE. Only `up` and `env` ask for it."""
 
     user: str
-    password: str = field(repr=False)
+    secret: Mapping[str, str] = field(
+        repr=False
+    )  # libpq's `password`, or `passfile`; nothing, where a certificate is it
 
 
 def postgres_server(settings: Settings, database: Database) -> PostgresServer:
     """The server of one database: the one that the variable names, else the local one."""
     url = _url(settings, database)
-    if url is None:
-        return PostgresServer("127.0.0.1", settings.postgres_port)
-    parts = _parse(url, _variable(database))
     # TIDEMARK_*_URL may say otherwise, where a server of others knows no SCRAM.
-    options = {"require_auth": REQUIRED_AUTHENTICATION} | {
-        key: str(value) for key, value in parts.items() if key not in _NOT_OPTIONS
-    }
-    return PostgresServer(str(parts["host"]), int(parts.get("port") or 5432), tuple(options.items()))
+    required = {"require_auth": REQUIRED_AUTHENTICATION}
+    if url is None:
+        return PostgresServer(required | {"host": "127.0.0.1", "port": str(settings.postgres_port)})
+    parts = _parse(url, _variable(database))
+    return PostgresServer(required | {key: value for key, value in parts.items() if key not in _OF_WHO_ENTERS})
 
 
 def administrator(settings: Settings, database: Database) -> Administrator:
     """Who sets up the server of one database; ConfigurationError where its variable names nobody."""
     url = _url(settings, database)
     if url is None:
-        return Administrator(LOCAL_ADMINISTRATOR, credential(settings, ADMINISTRATOR))
+        return Administrator(LOCAL_ADMINISTRATOR, {"password": credential(settings, ADMINISTRATOR)})
     parts = _parse(url, _variable(database))
     if not parts.get("user"):
         raise ConfigurationError(f"{_expected(_variable(database))} of an administrator, no user in it")
-    return Administrator(str(parts["user"]), str(parts.get("password") or ""))
+    return Administrator(parts["user"], {key: parts[key] for key in ("password", "passfile") if key in parts})
 
 
 def is_local(settings: Settings, database: Database) -> bool:
@@ -105,15 +116,26 @@ def _expected(variable: str) -> str:
     return f"{variable}: expected postgresql://user:password@host:port (percent-encode special characters)"
 
 
-def _parse(url: str, variable: str) -> dict[str, Any]:
-    """The parts of a URL. No message holds any of it: a typing error may be in the password."""
+def _parse(url: str, variable: str) -> dict[str, str]:
+    """The parts of a URL, the port among them. No message holds any of it: a typing error may be in the password."""
     try:
-        parts = conninfo_to_dict(url)
-        int(parts.get("port") or 5432)
+        parts = {key: str(value) for key, value in conninfo_to_dict(url).items()}
+        parts["port"] = parts.get("port") or DEFAULT_PORT
+        ports = [int(port or DEFAULT_PORT) for port in parts["port"].split(",")]
     except (ProgrammingError, ValueError):
         raise ConfigurationError(f"{_expected(variable)}, received what cannot be read as that") from None
-    if not parts.get("host"):
+    hosts = (parts.get("host") or parts.get("hostaddr") or "").split(",")
+    if not all(hosts):
         raise ConfigurationError(f"{_expected(variable)}, no host in it")
+    if len(ports) not in {1, len(hosts)}:
+        raise ConfigurationError(f"{variable}: expected a port for each of {len(hosts)} hosts, received {len(ports)}")
+    for host in hosts:
+        length = len(f"{host}/.s.PGSQL.{max(ports)}".encode())
+        if host.startswith("/") and length > LONGEST_SOCKET_PATH:
+            raise ConfigurationError(
+                f"{variable}: expected the path of a socket of at most {LONGEST_SOCKET_PATH} bytes, which is the "
+                f"system's limit, received one of {length}: let a shorter path lead there (`ln -s`)"
+            )
     return parts
 
 
@@ -123,35 +145,28 @@ def without_credentials(url: str) -> str:
         parts = conninfo_to_dict(url)
     except ProgrammingError:
         return url  # whoever reads it says what is wrong with it
-    rest = {key: str(value) for key, value in parts.items() if key not in {"user", "password", "dbname"}}
-    database, host, port = quote(str(parts.get("dbname") or ""), safe=""), rest.get("host", ""), rest.get("port", "")
-    if "," in host + port:  # whoever reads it says that one is expected
-        return f"postgresql:///{database}{_query(rest)}"
-    options = {key: value for key, value in rest.items() if key not in _NOT_OPTIONS}
-    return f"postgresql://{_host(host)}{f':{port}' if port else ''}/{database}{_query(options)}"
+    # Where nothing else was in it, whoever reads it says what is missing: empty, it would be no server's address.
+    kept = {key: str(value) for key, value in parts.items() if key not in _OF_WHO_ENTERS}
+    return make_conninfo(**kept) or "postgresql://"
 
 
-def _host(host: str) -> str:
-    return f"[{host}]" if ":" in host else quote(host, safe=",")
+def dsn(settings: Settings, database: str, role: str = OWNER, **more: Any) -> str:
+    """libpq's words for one database and one role (`owner`, or one of ROLES). They hold a password: never log them.
 
-
-def _query(options: Mapping[str, str]) -> str:
-    return "?" + "&".join(f"{key}={quote(value, safe='')}" for key, value in options.items()) if options else ""
-
-
-def dsn(settings: Settings, database: str, role: str = OWNER) -> str:
-    """The Postgres URL of one database for one role (`owner`, or one of ROLES). It holds a password: never log it."""
+    `more`: other keywords of libpq. Its `options` are added to those of the URL, by which a server may be found.
+    """
     known = _known(database)
     if role == OWNER:
         owner = administrator(settings, known)
-        user, password = owner.user, owner.password
+        entering = {"user": owner.user, **owner.secret}
     elif role in ROLES:
-        user, password = role, credential(settings, role)
+        entering = {"user": role, "password": credential(settings, role)}
     else:
         raise ConfigurationError(f"expected a role of {', '.join((OWNER, *ROLES))}, received {role!r}")
-    server = postgres_server(settings, known)
-    address = f"{quote(user, safe='')}:{quote(password, safe='')}@{_host(server.host)}:{server.port}/{database}"
-    return f"postgresql://{address}{_query(dict(server.options))}"
+    address = postgres_server(settings, known).parameters
+    options = " ".join(filter(None, (address.get("options"), more.pop("options", None))))
+    together = {**address, **more, **({"options": options} if options else {})}
+    return make_conninfo(**together, **entering, dbname=known)
 
 
 def _known(database: str) -> Database:
@@ -159,6 +174,44 @@ def _known(database: str) -> Database:
         if known == database:
             return known
     raise ConfigurationError(f"expected a database of {', '.join(DATABASES)}, received {database!r}")
+
+
+def libpq_variables(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """libpq's keywords as the variables of its environment; the few that have none are left out."""
+    from psycopg import pq
+
+    names = {option.keyword.decode(): option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar}
+    return {names[key]: str(value) for key, value in parameters.items() if key in names}
+
+
+def for_one_port(settings: Settings, database: Database, role: str) -> tuple[str, int]:
+    """Host and port for a program that takes one port: of hosts that have several, the one that answers now.
+
+    StackError where none answers. Hosts of one port stay a list, which libpq tries each time.
+    """
+    server = postgres_server(settings, database)
+    ports = {port for _, port in server.hosts}
+    if len(ports) == 1:
+        return ",".join(host for host, _ in server.hosts), int(ports.pop())
+    with connect(settings, database, role) as connection:
+        return connection.info.host, connection.info.port
+
+
+def refuse_older(connection: "Connection[Any]", where: str) -> "Connection[Any]":
+    """The connection; StackError, and the connection closed, where the server is older than what is written for."""
+    if connection.info.server_version >= OLDEST_MAJOR * 10_000:
+        return connection
+    found = connection.info.parameter_status("server_version")
+    connection.close()
+    raise StackError(f"expected Postgres {OLDEST_MAJOR} or newer for {where}, found {found}: upgrade that server")
+
+
+def connect_once(settings: Settings, database: str, role: str, **options: Any) -> "Connection[Any]":
+    """A connection of psycopg, whose errors come as they are; `options` are its keywords, and libpq's."""
+    import psycopg
+
+    ours = {key: options.pop(key) for key in ("autocommit", "row_factory") if key in options}
+    return refuse_older(psycopg.connect(dsn(settings, database, role, **options), **ours), f"the database {database}")
 
 
 def connect(settings: Settings, database: str, role: str, **options: Any) -> "Connection[Any]":
@@ -169,7 +222,8 @@ def connect(settings: Settings, database: str, role: str, **options: Any) -> "Co
     import psycopg
     from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-    asked = LIMITS | dict(postgres_server(settings, _known(database)).options) | options
+    said = postgres_server(settings, _known(database)).parameters
+    asked = {key: value for key, value in LIMITS.items() if key not in said} | options
     while_full = Retrying(
         retry=retry_if_exception(lambda error: isinstance(error, psycopg.OperationalError) and is_full(str(error))),
         wait=wait_fixed(FULL_RETRY_SECONDS),
@@ -177,9 +231,10 @@ def connect(settings: Settings, database: str, role: str, **options: Any) -> "Co
         reraise=True,
     )
     try:
-        return while_full(psycopg.connect, dsn(settings, database, role), **asked)
+        return while_full(connect_once, settings, database, role, **asked)
     except psycopg.OperationalError as failure:
-        received = str(failure).partition("\n")[0]
+        first, *rest = str(failure).splitlines()
+        received = "; ".join(line[2:] for line in rest if line.startswith("- host:")) or first  # of several hosts: each
         error = StackError(f"expected the database {database} to answer, received {received}: see `tidemark status`")
         error.retriable = True
         raise error from None
@@ -201,57 +256,6 @@ def is_wrong_password(refusal: str) -> bool:
 def kafka_bootstrap(settings: Settings) -> str:
     """host:port of the broker to begin with."""
     return settings.kafka_bootstrap or f"127.0.0.1:{settings.kafka_port}"
-
-
-def lake_url(settings: Settings) -> str:
-    """The lake's root: an fsspec URL without a slash at its end; a local path stands in it as it is (fsspec's way)."""
-    path = _lake_path(settings)
-    return (settings.lake_url or "").rstrip("/") if path is None else f"file://{path}"
-
-
-def encoded_lake_url(settings: Settings) -> str:
-    """The same for who decodes a URL, as dlt does."""
-    path = _lake_path(settings)
-    return lake_url(settings) if path is None else f"file://{quote(str(path))}"
-
-
-def _lake_path(settings: Settings) -> Path | None:
-    """The absolute path of a lake on this machine; None for another. Only in a URL is a percent sign an escape."""
-    url = settings.lake_url or ""
-    scheme, separator, rest = url.partition(":")
-    if not url:
-        path = settings.home / "lake"
-    elif not separator or "/" in scheme:
-        path = Path(url)
-    elif scheme in {"file", "local"}:
-        path = Path(unquote(rest.removeprefix("//localhost").removeprefix("//")))
-    elif scheme == "s3":
-        _refuse_no_place_on_s3(rest)
-        return None
-    else:
-        raise ConfigurationError(
-            f"TIDEMARK_LAKE_URL: expected a folder's path, file:///folder or s3://bucket/prefix, received {scheme}:, "
-            "where this version cannot store"
-        )
-    try:
-        return path.expanduser().resolve()
-    except RuntimeError as error:  # ~nobody/..
-        raise ConfigurationError(f"TIDEMARK_LAKE_URL: expected a path or a URL, received {url} ({error})") from None
-
-
-def _refuse_no_place_on_s3(rest: str) -> None:
-    """ConfigurationError where it is no //bucket/prefix; no message holds any of it: a key may be in it."""
-    bucket, _, prefix = rest.removeprefix("//").partition("/")
-    if not rest.startswith("//") or not _BUCKET.fullmatch(bucket):
-        raise ConfigurationError(
-            "TIDEMARK_LAKE_URL: expected s3://bucket/prefix, received no bucket's name there (credentials go into "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, another server into AWS_ENDPOINT_URL)"
-        )
-    if _UNFIT_PREFIX.search(f"/{prefix.rstrip('/')}/"):
-        raise ConfigurationError(
-            "TIDEMARK_LAKE_URL: expected s3://bucket/prefix whose prefix names folders, none of them empty, . or .., "
-            "without ? and #, received another"
-        )
 
 
 def prefect_url(settings: Settings) -> str:

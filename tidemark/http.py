@@ -5,8 +5,13 @@ decoded here in steps. Nothing else is offered, and an answer in another encodin
 """
 
 import asyncio
+import codecs
+import email.utils
+import html
 import ipaddress
 import logging
+import re
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,8 +24,10 @@ from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
 CONNECT_SECONDS = 10.0
+MOST_WAIT_SECONDS = 86_400.0  # of a Retry-After: who asks for more is asked again after a day
 MOST_REDIRECTS = 5  # to https, to another name, to where a file lies: a source needs no more
 MOST_ENCODINGS = 2  # a proxy may have compressed what was compressed
+PAGE_BYTES, TITLE_CHARACTERS = 64 * 1024, 120  # of an HTML page, for an error
 GZIP = 16 + zlib.MAX_WBITS
 KEPT_ELSEWHERE = ("user-agent", "accept", "accept-encoding", "if-none-match", "if-modified-since")
 
@@ -42,15 +49,60 @@ class NoAnswer(TidemarkError):
 
 @dataclass(frozen=True)
 class Answer:
-    """One whole answer, whatever its status; `body` is decoded."""
+    """One whole answer, whatever its status; `body` is decoded, `url` is where it was after redirects."""
 
     status: int
     headers: httpx.Headers
     body: bytes = field(repr=False)  # a task that ends shows what it returns: eight times the body
+    place: str = ""  # host, port and path that answered, without the query and without secrets
+    url: httpx.URL = field(default=httpx.URL(""), repr=False)  # its query may hold a key
 
     def start(self, characters: int = 200) -> str:
         """How the body begins, for an error."""
         return self.body[: 4 * characters].decode(errors="replace")[:characters]
+
+    def html_page(self) -> str | None:
+        """`an HTML page` and its title, where the body is one, for an error; None where it is none."""
+        start = self.body[:PAGE_BYTES].decode(_charset(self.headers), errors="replace").lstrip("\ufeff \t\r\n")
+        start = re.sub(r"\A(?:<\?.*?\?>|<!--.*?-->|\s)+", "", start, flags=re.DOTALL)
+        if not re.match(r"<!doctype\s+html\b|<html\b|<head\b|<body\b", start, re.IGNORECASE):
+            return None
+        title = re.search(r"<title[^>]*>(.*?)</title|<h1[^>]*>(.*?)</h1", start, re.IGNORECASE | re.DOTALL)
+        if title:
+            text = re.sub(r"<[^>]*>", " ", title[1] or title[2] or "")
+        else:
+            text = re.sub(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", " ", start, flags=re.IGNORECASE | re.DOTALL)
+        words = " ".join(html.unescape(text).split())[:TITLE_CHARACTERS]
+        return f"an HTML page, {words!r}" if words else "an HTML page without a title"
+
+
+def _charset(headers: Mapping[str, str]) -> str:
+    named = re.search(r"charset=[\"']?([\w.:-]+)", headers.get("content-type", ""), re.IGNORECASE)
+    try:
+        return codecs.lookup(named[1]).name if named else "utf-8"
+    except LookupError:
+        return "utf-8"
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """The seconds that an answer asks to wait for, by its header Retry-After: a number or a date; 0 where it asks none.
+
+    A date is compared with that of the answer, so that a clock that differs does not count.
+    """
+    found = {name.lower(): value.strip() for name, value in headers.items()}
+    asked = found.get("retry-after", "")
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", asked, re.ASCII):
+        return min(float(asked), MOST_WAIT_SECONDS)
+    until, now = _moment(asked), _moment(found.get("date", ""))
+    return 0.0 if until is None else min(max(0.0, until - (time.time() if now is None else now)), MOST_WAIT_SECONDS)
+
+
+def _moment(text: str) -> float | None:
+    """The seconds since 1970 of an HTTP date, None where it is none."""
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def client() -> httpx.AsyncClient:
@@ -86,7 +138,7 @@ async def ask(
     try:
         http.cookies.clear()
         request = http.build_request(method, url, headers=headers, params=params, json=json)
-        place = f"{method} {hide(request.url.host + request.url.path)}"
+        place = f"{method} {hide(_place(request.url))}"
         async with asyncio.timeout(seconds):
             return await _follow(http, request, settings.http_bytes, hide)
     except TimeoutError:
@@ -94,8 +146,14 @@ async def ask(
         raise NoAnswer(f"no whole answer to {place} in {seconds:g} s, TimeoutError{more}") from None
     except BeyondBounds as error:
         raise NoAnswer(f"from {place} {error}", retriable=False) from None
-    except (httpx.HTTPError, httpx.InvalidURL, zlib.error) as error:
-        raise NoAnswer(f"no answer to {place} ({type(error).__name__}: {hide(str(error))})") from None
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, zlib.error) as error:
+        said = hide(str(error)) or "the connection was cut"
+        raise NoAnswer(f"no answer to {place} ({type(error).__name__}: {said})") from None
+
+
+def _place(url: httpx.URL) -> str:
+    """Host, port and path: what an error may show of a URL."""
+    return url.netloc.decode("ascii", errors="replace") + url.path
 
 
 def ask_now(settings: Settings, url: str, **options: Any) -> Answer:
@@ -113,7 +171,8 @@ async def _follow(http: httpx.AsyncClient, request: httpx.Request, most: int, hi
         response = await http.send(request, stream=True)
         try:
             if request.method != "GET" or not response.has_redirect_location:
-                return Answer(response.status_code, response.headers, await _body(response, most))
+                body = await _body(response, most)
+                return Answer(response.status_code, response.headers, body, hide(_place(request.url)), request.url)
         finally:
             await response.aclose()
         request = _redirected(http, request, response.headers["location"], hide)

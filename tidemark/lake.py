@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from gzip import BadGzipFile
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote, unquote
 
-from tidemark.connections import lake_url
 from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.settings import Settings
 
@@ -23,6 +23,9 @@ NO_BUCKET = "NoSuchBucket"
 SECONDS = 10  # to connect, and for each answer's next bytes
 TRIES = 3
 
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_UNFIT_PREFIX = re.compile(r"[?#\x00-\x1f]|/\.{0,2}/(?!$)|/\.{1,2}/$")
+
 _answered: set[tuple[str, str | None]] = set()
 
 
@@ -30,6 +33,57 @@ class LakeError(TidemarkError):
     """The lake's server did not do what was asked: no fault of any file, and the next try may succeed."""
 
     retriable = True
+
+
+def lake_url(settings: Settings) -> str:
+    """The lake's root: an fsspec URL without a slash at its end; a local path stands in it as it is (fsspec's way)."""
+    path = _lake_path(settings)
+    return (settings.lake_url or "").rstrip("/") if path is None else f"file://{path}"
+
+
+def encoded_lake_url(settings: Settings) -> str:
+    """The same for who decodes a URL, as dlt does."""
+    path = _lake_path(settings)
+    return lake_url(settings) if path is None else f"file://{quote(str(path))}"
+
+
+def _lake_path(settings: Settings) -> Path | None:
+    """The absolute path of a lake on this machine; None for another. Only in a URL is a percent sign an escape."""
+    url = settings.lake_url or ""
+    scheme, separator, rest = url.partition(":")
+    if not url:
+        path = settings.home / "lake"
+    elif not separator or "/" in scheme:
+        path = Path(url)
+    elif scheme in {"file", "local"}:
+        path = Path(unquote(rest.removeprefix("//localhost").removeprefix("//")))
+    elif scheme == "s3":
+        _refuse_no_place_on_s3(rest)
+        return None
+    else:
+        raise ConfigurationError(
+            f"TIDEMARK_LAKE_URL: expected a folder's path, file:///folder or s3://bucket/prefix, received {scheme}:, "
+            "where this version cannot store"
+        )
+    try:
+        return path.expanduser().resolve()
+    except RuntimeError as error:  # ~nobody/..
+        raise ConfigurationError(f"TIDEMARK_LAKE_URL: expected a path or a URL, received {url} ({error})") from None
+
+
+def _refuse_no_place_on_s3(rest: str) -> None:
+    """ConfigurationError where it is no //bucket/prefix; no message holds any of it: a key may be in it."""
+    bucket, _, prefix = rest.removeprefix("//").partition("/")
+    if not rest.startswith("//") or not _BUCKET.fullmatch(bucket):
+        raise ConfigurationError(
+            "TIDEMARK_LAKE_URL: expected s3://bucket/prefix, received no bucket's name there (credentials go into "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, another server into AWS_ENDPOINT_URL)"
+        )
+    if _UNFIT_PREFIX.search(f"/{prefix.rstrip('/')}/"):
+        raise ConfigurationError(
+            "TIDEMARK_LAKE_URL: expected s3://bucket/prefix whose prefix names folders, none of them empty, . or .., "
+            "without ? and #, received another"
+        )
 
 
 def on_s3(settings: Settings) -> bool:

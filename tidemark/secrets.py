@@ -10,8 +10,9 @@ from urllib.parse import quote
 import msgspec
 
 from tidemark.errors import ConfigurationError
+from tidemark.typed_yaml import WrongValue
 
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
+VARIABLE = re.compile(r"\$\{(\w+)\}")
 _known: dict[str, str] = {}  # value to the variable that it came from, of this process
 _LEAST_SECRET = 6  # characters; a shorter one cannot be told from other text
 
@@ -31,7 +32,7 @@ def fill(text: str, environment: Mapping[str, str] = os.environ) -> str:
             return know(found, name)
         raise ConfigurationError(f"expected the variable {name} (or {name}_FILE, a file that holds it), found neither")
 
-    return _VARIABLE.sub(value, text)
+    return VARIABLE.sub(value, text)
 
 
 def _content(variable: str, path: Path) -> str:
@@ -59,12 +60,13 @@ def hide(text: str) -> str:
 
 def variables_of(entry: object) -> list[str]:
     """The environment's variables that an entry may read: each ${NAME} in it, and NAME_FILE."""
-    names = _VARIABLE.findall(msgspec.json.encode(entry).decode())
+    names = VARIABLE.findall(msgspec.json.encode(entry).decode())
     return [variable for name in names for variable in (name, f"{name}_FILE")]
 
 
 def refuse_literals(credentials: Mapping[Any, str]) -> None:
-    """ValueError where one is not ${NAME}: a literal would be in a file that people share, and `hide` misses it."""
+    """WrongValue where one is not ${NAME}: a literal would be in a file that people share, and `hide` misses it."""
     for key, value in credentials.items():
-        if not _VARIABLE.fullmatch(value):
-            raise ValueError(f"expected `credentials.{key}` as ${{NAME}}, the environment's value, received a literal")
+        if not VARIABLE.fullmatch(value):
+            said = f"expected `credentials.{key}` as ${{NAME}}, the environment's value, received a literal"
+            raise WrongValue(said, "credentials", str(key))

@@ -6,6 +6,7 @@ import msgspec
 
 from stream_shim.buffer.topics import MAX_MESSAGE_BYTES
 from tidemark.categories import key_fields, required_fields
+from tidemark.numbers import Digits
 
 MAX_RECORD_BYTES = MAX_MESSAGE_BYTES - 64 * 1024  # room for the key and for what Kafka adds
 
@@ -40,7 +41,17 @@ class Unsendable(ValueError):
     """Why a message is no record: one of few texts, to count by."""
 
 
-_encode = msgspec.json.Encoder().encode
+class NoValue(Unsendable):
+    """A record of a right shape whose value its source left empty: it is counted, and nothing is wrong."""
+
+
+def _of_ours(value: Any) -> Any:
+    if isinstance(value, Digits):
+        return value.on_the_wire()
+    raise TypeError(f"expected what JSON has, received {type(value).__name__}")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_of_ours).encode
 
 
 def encode(datum: Datum) -> Encoded:

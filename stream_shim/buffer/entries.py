@@ -1,14 +1,14 @@
 """The entries of topics.yml: what a person may choose of a topic. Its schema and mapping follow from its category."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tidemark import typed_yaml
 from tidemark.categories import CATEGORIES, json_schema, required_fields
-from tidemark.errors import ConfigurationError
+from tidemark.typed_yaml import WrongValue
 
 
 class TopicEntry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,11 +19,11 @@ class TopicEntry(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: str = ""
-    partitions: int = 1
-    replication: int = 1
-    grace_days: int = 4
+    partitions: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    replication: Annotated[int, Meta(ge=1, le=100)] = 1
+    grace_days: Annotated[int, Meta(ge=0, le=3650)] = 4
     attributes: dict[str, Any] = {}
-    rename: dict[str, str] = {}
+    rename: dict[str, Annotated[str, Meta(pattern=r"\S")]] = {}
 
     @property
     def mapping(self) -> dict[str, str]:
@@ -42,12 +42,19 @@ class TopicEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_topics(path: Path) -> dict[str, TopicEntry]:
     """The topics by name; each is a category. ConfigurationError with line and key."""
-    entries: dict[str, TopicEntry] = typed_yaml.read(path, TopicEntry)
-    if set(entries) != set(CATEGORIES):
-        raise ConfigurationError(f"{path}: expected the topics {sorted(CATEGORIES)}, received {sorted(entries)}")
-    for topic, entry in entries.items():
-        if unknown := sorted(entry.rename.keys() - set(required_fields(topic))):
-            raise ConfigurationError(
-                f"{path}, {topic}.rename: expected columns of {list(required_fields(topic))}, received {unknown}"
-            )
+    entries: dict[str, TopicEntry] = typed_yaml.read(path, TopicEntry, _check_all)
     return {topic: msgspec.structs.replace(entry, name=topic) for topic, entry in entries.items()}
+
+
+def _check_all(entries: dict[str, TopicEntry]) -> None:
+    """All categories and no other; columns that there are, each from a field of its own."""
+    if set(entries) != set(CATEGORIES):
+        others = [name for name in entries if name not in CATEGORIES]
+        raise WrongValue(f"expected the topics {sorted(CATEGORIES)}, received {sorted(entries)}", *others[:1])
+    for topic, entry in entries.items():
+        columns = list(required_fields(topic))
+        if unknown := sorted(entry.rename.keys() - set(columns)):
+            raise WrongValue(f"expected columns of {columns}, received {unknown}", topic, "rename")
+        fields = [entry.rename.get(column, column) for column in columns]
+        if twice := sorted({field for field in fields if fields.count(field) > 1}):
+            raise WrongValue(f"expected a field of its own for each column, received {twice} twice", topic, "rename")

@@ -29,6 +29,7 @@ class Publisher(Health):
         super().__init__(source)
         self.sent: Counter[str] = Counter()  # acknowledged, by topic
         self.rejected: Counter[str] = Counter()  # by reason
+        self.without_value = 0  # records whose value the source left empty
         self.errors = 0  # not acknowledged
         self._refusal: BaseException | None = None  # the right that Kafka says is missing: nothing more is sent
         self._ids_file = settings.home / "cursors" / f"{source}.ids.json"
@@ -36,15 +37,31 @@ class Publisher(Health):
         self.last_ids: dict[str, int] = json.loads(self._ids_file.read_text()) if self._ids_file.exists() else {}
         self.last_message_at = 0.0
         self._is_first = True  # the next record is the first since the source was connected
+        self._answers: tuple[float, float] | None = None  # the first and the last since `begin`
         self.started_at = time.time()
         self._report = report_path(settings, "connector", source)
         self._rejects = Rejects(settings, source)
+        self._is_kept = sink is None  # else whoever tries the source shows its rejects
         self._acknowledged = {topic: self._on_sent(topic) for topic in CATEGORIES}
         self._sink = sink or KafkaSink(settings, source)
 
     def expect_first(self) -> None:
         """The source is connected again: its first record is worth a line in the log."""
         self._is_first = True
+
+    def begin(self) -> None:
+        """The source is connected from the start."""
+        self.expect_first()
+        self._answers = None
+
+    @property
+    def answered_seconds(self) -> float:
+        """For how long the source gave data, or answers without news, since `begin`."""
+        return self._answers[1] - self._answers[0] if self._answers else 0.0
+
+    def _note_answer(self) -> None:
+        now = time.monotonic()
+        self._answers = (self._answers[0] if self._answers else now, now)
 
     def send(self, datum: Datum) -> bool:
         """Queue one datum, and say whether it is a record; blocks while the buffer is full."""
@@ -56,6 +73,7 @@ class Publisher(Health):
             self.reject(str(why), datum.whole)
             return False
         self.last_message_at = time.time()
+        self._note_answer()
         if self._is_first:
             self._is_first = False
             log.info("%s: connected, its first record came", self.source)
@@ -66,7 +84,8 @@ class Publisher(Health):
         """Count a message that is no record, and keep it whole in the source's rejects file."""
         self.rejected[reason] += 1
         self._rejects.keep(reason, raw)
-        log.warning("%s: not sent, %s; `tidemark sources rejects %s` shows it", self.source, reason, self.source)
+        shown = f"; `tidemark sources rejects {self.source}` shows it" if self._is_kept else ""
+        log.warning("%s: not sent, %s%s", self.source, reason, shown)
 
     def _on_sent(self, topic: str) -> Callable[[Any], None]:
         def count(_metadata: Any) -> None:
@@ -82,6 +101,7 @@ class Publisher(Health):
 
     def flush(self) -> None:
         """Wait until Kafka has acknowledged all that was sent; TidemarkError where it refused some."""
+        self._note_answer()
         self._sink.flush()
         if self._refusal is not None:
             raise self._refusal
@@ -96,6 +116,7 @@ class Publisher(Health):
             "sent": dict(self.sent),
             "rejected": dict(self.rejected),
             "rejects_dropped": self._rejects.dropped,
+            "without_value": self.without_value,
             "errors": self.errors,
             **self.troubles(),
             "last_message_at": self.last_message_at,

@@ -19,6 +19,7 @@ from stream_shim.processor.mapping import build_mapper
 from stream_shim.processor.records import Record
 from tidemark import connections
 from tidemark.errors import SourceError
+from tidemark.lake import encoded_lake_url
 from tidemark.secrets import hide
 from tidemark.settings import Settings
 
@@ -66,13 +67,14 @@ class FirstRecords:
 class Preview:
     """What a source gives: some of its records as their topics would get them, and messages that would be no rows.
 
-    `taken` and `refused` count all of either that came.
+    `taken` and `refused` count all of either that came, `without_value` the records whose value was empty.
     """
 
     rows: list[dict[str, Any]]
     rejects: list[dict[str, Any]]
     taken: int
     refused: int
+    without_value: int
     degraded: dict[str, str]
 
 
@@ -81,7 +83,7 @@ def preview(settings: Settings, entry: SourceEntry, wanted: int, seconds: float,
 
     `home` is an empty folder that stands for the state folder, so that no cursor moves.
     """
-    there = settings.model_copy(update={"home": home, "lake_url": connections.encoded_lake_url(settings)})
+    there = settings.model_copy(update={"home": home, "lake_url": encoded_lake_url(settings)})
 
     async def look() -> Preview:
         stop = asyncio.Event()
@@ -90,13 +92,13 @@ def preview(settings: Settings, entry: SourceEntry, wanted: int, seconds: float,
         try:
             await asyncio.wait_for(connector_of(entry)(entry, publisher, there, stop), seconds)
         except TimeoutError:
-            if not sink.taken + sink.refused + publisher.rejected.total():
+            if not sink.taken + sink.refused + publisher.rejected.total() + publisher.without_value:
                 said = "".join(f"; {part}: {why}" for part, why in publisher.degraded.items())
                 raise SourceError(f"{entry.name}: expected data within {seconds:.0f} s, received none{said}") from None
         finally:
             publisher.close()
         rejects = [*read_rejects(there, entry.name, wanted), *sink.rejects][:wanted]
         refused = publisher.rejected.total() + sink.refused
-        return Preview(sink.rows, rejects, sink.taken, refused, publisher.degraded)
+        return Preview(sink.rows, rejects, sink.taken, refused, publisher.without_value, publisher.degraded)
 
     return asyncio.run(look())

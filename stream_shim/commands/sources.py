@@ -30,16 +30,19 @@ def sources_list(as_json: bool) -> None:
 def check(name: str, records: int, seconds: float, as_json: bool) -> None:
     """Connect to the source NAME and print its first records as the topic would get them; write nothing.
 
-    Every message that would not become a row is printed with its reason, and makes the exit code 1.
+    Every message that would not become a row is printed with its reason, and makes the exit code 1. A record whose
+    value is empty is counted alone.
 
     \b
     Example:
       tidemark sources check binance
     """
+    import json
     import tempfile
     from pathlib import Path
 
     from stream_shim.commands.preview import preview
+    from stream_shim.connectors import check_in
     from stream_shim.connectors.entries import read_sources
     from tidemark.errors import ConfigurationError, SourceError
     from tidemark.settings import load
@@ -50,6 +53,7 @@ def check(name: str, records: int, seconds: float, as_json: bool) -> None:
         raise ConfigurationError(
             f"expected a source of {settings.sources_file} ({', '.join(found)}), received {name!r}"
         )
+    check_in(found[name], settings.sources_file)
     with tempfile.TemporaryDirectory() as home:
         shown = preview(settings, found[name], records, seconds, Path(home))
     for part, why in shown.degraded.items():
@@ -58,10 +62,10 @@ def check(name: str, records: int, seconds: float, as_json: bool) -> None:
     if as_json:
         show("", [*shown.rows, *rejected], True, "")
     else:
-        for row in shown.rows:
-            click.echo(visible(str(row)))
-        for one in rejected:
-            click.echo(visible(f"rejected, {one['rejected']}: {one['raw']}"))
+        for one in [*shown.rows, *rejected]:
+            click.echo(visible(json.dumps(one, ensure_ascii=False)))
+    if shown.without_value:
+        click.echo(f"{shown.without_value} records have no value, and would not be sent", err=True)
     if shown.refused or not shown.taken:
         raise SourceError(
             f"{name}: expected every message to become a row, received {shown.taken} that would and "
@@ -92,7 +96,7 @@ def rejects(name: str, limit: int, as_json: bool) -> None:
 
 @sources.command()
 @click.argument("name")
-@click.argument("entry", type=click.File("r"), default="-")
+@click.argument("entry", type=click.File("rb"), default="-")
 def add(name: str, entry: Any) -> None:
     """Add the source NAME: its ENTRY is YAML from a file, or from standard input. A running lane takes it up.
 

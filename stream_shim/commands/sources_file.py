@@ -1,5 +1,6 @@
 """What `tidemark sources` does to sources.yml, one entry at a time, and what it says of the sources."""
 
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import yaml
 
 from stream_shim.buffer.rejects import read_rejects
 from stream_shim.connectors import check
-from stream_shim.connectors.entries import check_source, read_sources
+from stream_shim.connectors.entries import SourceEntry, check_source, parse_sources, read_sources
 from stream_shim.reports import read_reports
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
+from tidemark.yaml_text import content, decoded
 
 
 def list_sources(settings: Settings) -> list[dict[str, Any]]:
@@ -36,28 +38,34 @@ def list_sources(settings: Settings) -> list[dict[str, Any]]:
     return rows
 
 
-def add_source(settings: Settings, name: str, body: str) -> None:
+def add_source(settings: Settings, name: str, body: bytes) -> None:
     """Append one entry, once it is known to be right; the rest of the file stays as it is, comments too."""
     path = settings.sources_file
-    if name in read_sources(path):
+    text = content(path)
+    known = parse_sources(text, path)
+    if name in known:
         raise ConfigurationError(f"{path}: expected a new name, {name!r} is there already")
-    entry = f"{name}:\n" + textwrap.indent(body.strip("\n"), "  ") + "\n"
-    check_source(entry)  # the lines that its sentence names are the entry's, its name is the first
-    _replace(path, path.read_text().rstrip("\n") + f"\n\n{entry}", name)
+    below = decoded(body, "the entry")
+    added = check_source(name, below)
+    check(added, below, "the entry")
+    below = re.sub(r"\A(?:#.*\n|\s)*---[ \t]*\n", "", below).strip("\n")
+    _replace(path, text.rstrip("\n") + f"\n\n{name}:\n" + textwrap.indent(below, "  ") + "\n", {**known, name: added})
 
 
 def remove_source(settings: Settings, name: str) -> None:
     """Cut one entry out, with the comment directly above it; what it sent stays where it is."""
     path = settings.sources_file
-    if name not in read_sources(path):
-        raise ConfigurationError(f"{path}: expected one of {', '.join(read_sources(path))}, received {name!r}")
-    text = path.read_text()
+    text = content(path)
+    known = parse_sources(text, path)
+    if name not in known:
+        raise ConfigurationError(f"{path}: expected one of {', '.join(known)}, received {name!r}")
     entries: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     lines = text.splitlines(keepends=True)
     starts = {key.value: _with_comment(lines, key.start_mark.line) for key, _ in entries.value}
-    first = starts[name]
+    first = starts.pop(name)
     after = [start for start in starts.values() if start > first]
-    _replace(path, "".join(lines[:first] + (lines[after[0] :] if after else [])).rstrip("\n") + "\n")
+    kept = "".join(lines[:first] + (lines[after[0] :] if after else [])).rstrip("\n") + "\n"
+    _replace(path, kept, {other: entry for other, entry in known.items() if other != name})
 
 
 def _with_comment(lines: list[str], line: int) -> int:
@@ -67,14 +75,13 @@ def _with_comment(lines: list[str], line: int) -> int:
     return line
 
 
-def _replace(path: Path, text: str, added: str | None = None) -> None:
-    """Put the new text in the file's place if it is right; a wrong one never gets there."""
+def _replace(path: Path, text: str, wanted: dict[str, SourceEntry]) -> None:
+    """Put the new text in the file's place if it says what is wanted; another never gets there."""
+    if parse_sources(text, path) != wanted:
+        raise ConfigurationError(f"{path}: expected each entry in lines of its own: edit the file by hand")
     part = path.with_suffix(".part")
-    part.write_text(text)
     try:
-        entries = read_sources(part)
-        if added is not None:
-            check(entries[added])
+        part.write_text(text, encoding="utf-8", newline="")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

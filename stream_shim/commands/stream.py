@@ -1,10 +1,14 @@
 """`tidemark stream`: run the lane, or one process of it, and mend what it left."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from tidemark.output import json_option, show
+
+if TYPE_CHECKING:
+    from tidemark.settings import Settings
 
 
 @click.group()
@@ -21,18 +25,28 @@ def run() -> None:
     Example:
       tidemark stream run
     """
-    from stream_shim.buffer.entries import read_topics
-    from stream_shim.buffer.topics import MANAGER, ensure_topics
-    from stream_shim.destinations.entries import read_destinations
-    from stream_shim.running.metrics import serve
-    from stream_shim.running.runner import refuse_live_sources_in_a_replay, start_log, stop_on_signal
-    from stream_shim.running.supervisor import Supervisor
-    from tidemark.connections import connect
-    from tidemark.kafka import reachable_kafka
+    from stream_shim.reports import claim_lane
+    from stream_shim.running.runner import refuse_live_sources_in_a_replay
     from tidemark.settings import load
 
     settings = load()
     refuse_live_sources_in_a_replay(settings)
+    held = claim_lane(settings)
+    with held:
+        _run(settings)
+
+
+def _run(settings: "Settings") -> None:
+    from stream_shim.buffer.entries import read_topics
+    from stream_shim.buffer.topics import MANAGER, ensure_topics
+    from stream_shim.destinations.entries import read_destinations
+    from stream_shim.running.metrics import serve
+    from stream_shim.running.runner import start_log, stop_on_signal
+    from stream_shim.running.supervisor import Supervisor
+    from tidemark.connections import connect
+    from tidemark.kafka import reachable_kafka
+
+    supervisor = Supervisor(settings)  # which reads the files: a wrong one is refused before anything is asked
     with reachable_kafka(settings, MANAGER):  # before anything is started; what goes away later is waited for
         ensure_topics(settings, read_topics(settings.topics_file))
     if any(entry.kind == "postgres" for entry in read_destinations(settings.destinations_file).values()):
@@ -43,7 +57,7 @@ def run() -> None:
     )
     server = serve(settings)
     try:
-        Supervisor(settings).run(stop_on_signal())
+        supervisor.run(stop_on_signal())
     finally:
         server.shutdown()
 

@@ -8,12 +8,19 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors.entries import Source
+from stream_shim.connectors.refusals import texts
+from tidemark import typed_yaml
 from tidemark.errors import ConfigurationError
+from tidemark.secrets import VARIABLE, fill
 from tidemark.settings import Settings
+from tidemark.yaml_text import content
 
 Connector = Callable[[Any, Publisher, Settings, asyncio.Event], Coroutine[Any, Any, None]]
 
@@ -37,10 +44,28 @@ def connector_of(source: Source) -> Connector:
     return connector
 
 
-def check(source: Source) -> None:
-    """ConfigurationError where a source's kind knows that the entry names nothing that there is."""
-    if checked := getattr(module_of(source), "check", None):
-        checked(source)
+def check(source: Source, text: str, where: str) -> None:
+    """ConfigurationError, with the place in `text`, where the entry names what is neither here nor at its venue."""
+    try:
+        _check_variables(source)
+        if checked := getattr(module_of(source), "check", None):
+            checked(source)
+    except typed_yaml.WrongValue as error:
+        raise typed_yaml.located(error, text, where, source.name) from None
+
+
+def check_in(source: Source, path: Path) -> None:
+    """The same of an entry that was read from this file."""
+    check(source, content(path), str(path))
+
+
+def _check_variables(source: Source) -> None:
+    for path, value in texts(msgspec.to_builtins(source)):
+        if VARIABLE.search(value):
+            try:
+                fill(value)
+            except ConfigurationError as error:
+                raise typed_yaml.WrongValue(str(error), *path) from None
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:

@@ -27,6 +27,7 @@ from stream_shim.connectors import until_stopped
 from stream_shim.connectors.client_log import counted
 from stream_shim.connectors.entries import AlpacaSource
 from tidemark.errors import SourceError
+from tidemark.http import retry_after
 from tidemark.secrets import fill, hide
 from tidemark.settings import Settings
 
@@ -69,7 +70,9 @@ class _Stream(StockDataStream):  # type: ignore[misc]
         cause = sys.exc_info()[1]
         await self.close()
         said = "no data in time" if cause is None else f"{type(cause).__name__}: {hide(str(cause))}"
-        raise SourceError(f"expected trades, received {said}")
+        headers = getattr(getattr(cause, "response", cause), "headers", None)  # of an upgrade that was refused
+        wait_seconds = retry_after(dict(headers.raw_items())) if headers is not None else 0.0
+        raise SourceError(f"expected trades, received {said}", wait_seconds)
 
     async def _send_subscribe_msg(self) -> None:
         await self._ask(self._symbols)
@@ -134,7 +137,7 @@ async def run(source: AlpacaSource, publisher: Publisher, settings: Settings, st
         secret_key=fill(source.credentials["secret"]),
         raw_data=True,
         feed=DataFeed(source.feed),
-        url_override=source.url,
+        url_override=fill(source.url) if source.url else None,
         data_timeout=source.silence_seconds,
     )
 
@@ -150,7 +153,7 @@ async def run(source: AlpacaSource, publisher: Publisher, settings: Settings, st
         with counted(publisher, "alpaca", "asyncio", raised=_RAISED):
             await until_stopped(stop, [stream._run_forever(), stream.failed])
     except SourceError as error:
-        raise SourceError(f"{source.name}: {error}") from None
+        raise SourceError(f"{source.name}: {error}", error.wait_seconds) from None
     finally:
         await stream.close()
     if not stop.is_set():

@@ -89,7 +89,7 @@ async def run(source: DatabentoSource, publisher: Publisher, settings: Settings,
             await asyncio.to_thread(_subscribe, live, source)
             await until_stopped(stop, [_records(live, source, publisher)])
     except (databento.BentoError, OSError, ValueError) as error:
-        said = hide(str(error))
+        said = hide(str(error)) or "the connection was lost"
         raise SourceError(f"{source.name}: expected records, received {type(error).__name__}: {said}") from None
     finally:
         if live.is_connected():

@@ -26,12 +26,13 @@ from stream_shim.connectors import until_stopped
 from stream_shim.connectors.books import Pace, snapshot
 from stream_shim.connectors.client_log import counted
 from stream_shim.connectors.entries import CcxtSource, OrderBook
-from stream_shim.connectors.listener import Listener, watched
+from stream_shim.connectors.listener import Listener, asked_to_wait, watched
 from stream_shim.connectors.symbols import resolve
-from tidemark.errors import ConfigurationError, SourceError
-from tidemark.process_environment import socks_alone
+from tidemark.errors import SourceError
+from tidemark.proxies import socks_alone
 from tidemark.secrets import fill, hide
 from tidemark.settings import Settings
+from tidemark.typed_yaml import WrongValue
 
 log = logging.getLogger("tidemark.connector")
 
@@ -40,6 +41,7 @@ TRADES_LIMIT = 1_000_000
 LOOK_SECONDS = 0.1
 _RENAMED = frozenset({"symbol", "price", "amount", "datetime"})
 CLOSE_SECONDS = 2
+SOCKETS = ("ws:", "wss:")
 
 
 def rfc3339(time_ms: int) -> str:
@@ -69,14 +71,39 @@ def parse_book(source_system: str, book: dict[str, Any], depth: int, received_ms
 
 
 def check(source: CcxtSource) -> None:
-    """ConfigurationError where ccxt has no such exchange."""
+    """WrongValue where ccxt has no such exchange, or the exchange no such address or credential."""
     import ccxt.pro
 
     if source.exchange not in ccxt.pro.exchanges:
         near = ", ".join(get_close_matches(source.exchange, ccxt.pro.exchanges)) or "its manual lists them"
-        raise ConfigurationError(
-            f"{source.name}: expected an exchange id that ccxt.pro supports ({near}), received {source.exchange!r}"
+        raise WrongValue(
+            f"expected an exchange id that ccxt.pro supports ({near}), received {source.exchange!r}", "exchange"
         )
+    exchange = getattr(ccxt.pro, source.exchange)()
+    known = _addresses(exchange.urls["api"])
+    for name, url in source.urls.items():
+        if name not in known:
+            near = ", ".join(get_close_matches(name, known)) or ", ".join(sorted(known))
+            said = f"expected an address that {source.exchange} has ({near}), received {name!r}"
+            raise WrongValue(said, "urls", name)
+        if (url.startswith(SOCKETS), known[name].startswith(SOCKETS)) in ((True, False), (False, True)):
+            raise WrongValue(
+                f"expected a URL with the scheme of {known[name]!r}, which it replaces, received another", "urls", name
+            )
+    for name in source.credentials:
+        if name not in exchange.requiredCredentials:
+            wanted = ", ".join(sorted(exchange.requiredCredentials))
+            raise WrongValue(f"expected one of {wanted}, received {name!r}", "credentials", name)
+
+
+def _addresses(urls: Any, above: str = "") -> dict[str, str]:
+    """ccxt's table of addresses, as an entry names them: {ws: {spot: ..}} is ws.spot."""
+    if isinstance(urls, str):
+        return {above: urls}
+    found: dict[str, str] = {}
+    for name, below in urls.items() if isinstance(urls, dict) else ():
+        found |= _addresses(below, f"{above}.{name}" if above else name)
+    return found
 
 
 def open_exchange(source: CcxtSource) -> Any:
@@ -94,7 +121,7 @@ def open_exchange(source: CcxtSource) -> Any:
         }
     )
     for name, url in source.urls.items():
-        _replace_url(exchange.urls["api"], name.split("."), url)
+        _replace_url(exchange.urls["api"], name.split("."), fill(url))
     return exchange
 
 
@@ -122,7 +149,9 @@ async def run(source: CcxtSource, publisher: Publisher, settings: Settings, stop
             await until_stopped(stop, _streams(exchange, source, publisher))
     except ccxt.pro.BaseError as error:
         raise SourceError(
-            f"{source.name}: expected {source.exchange} to stream, received {type(error).__name__}: {hide(str(error))}"
+            f"{source.name}: expected {source.exchange} to stream, received {type(error).__name__}: "
+            f"{hide(str(error)) or 'no answer'}",
+            asked_to_wait(exchange, error),
         ) from None
     finally:
         exchange.on_lost = log.debug

@@ -1,38 +1,56 @@
-"""What the polling kinds share: one GET, as long as its entry says, and its time."""
+"""What the polling kinds share: one request, as long as its entry says, and its time."""
 
 import email.utils
 import time
+from typing import Any
 
 from httpx import AsyncClient
 
-from stream_shim.connectors.entries import HttpSource
+from stream_shim.connectors.entries import HttpSource, PollSource
 from tidemark.errors import SourceError
-from tidemark.http import Answer, NoAnswer, ask
+from tidemark.http import Answer, NoAnswer, ask, retry_after
 from tidemark.secrets import hide
 from tidemark.settings import Settings
 
-MOST_WAIT_SECONDS = 3600.0
 
+async def get(  # noqa: PLR0917 - who asks, then what
+    http: AsyncClient, settings: Settings, source: HttpSource, url: str, headers: dict[str, str], posted: Any = None
+) -> Answer:
+    """The answer, 200 or 304; anything else is a SourceError. It never shows the URL's query, which may hold a key.
 
-async def get(http: AsyncClient, settings: Settings, source: HttpSource, url: str, headers: dict[str, str]) -> Answer:
-    """The answer, 200 or 304; anything else is a SourceError. It never shows the URL's query, which may hold a key."""
+    What is `posted`, if anything, goes as JSON.
+    """
     allows_more = f"{source.name}.timeout_seconds in {settings.sources_file.name}"
     try:
         answer = await ask(
-            http, settings, url, headers=headers, seconds=source.timeout_seconds, seconds_by=allows_more, hide=hide
-        )
+            http, settings, url, method="GET" if posted is None else "POST", headers=headers, json=posted,
+            seconds=source.timeout_seconds, seconds_by=allows_more, hide=hide,
+        )  # fmt: skip
     except NoAnswer as error:
         raise SourceError(f"{source.name}: expected an answer, received {error}") from None
+    place, page = place_of(source, answer), answer.html_page()
     if answer.status not in (200, 304):
-        said = hide(answer.start())
-        raise SourceError(f"{source.name}: expected HTTP 200, received {answer.status}: {said!r}", _retry_after(answer))
+        said = hide(page or repr(answer.start()))
+        wait_seconds = retry_after(answer.headers)
+        asked = f"; it asks to be left alone for {wait_seconds:.0f} s" if wait_seconds else ""
+        raise SourceError(
+            f"{source.name}: expected HTTP 200 from {place}, received {answer.status}: {said}{asked}", wait_seconds
+        )
+    if page and not _is_wanted(source):
+        wanted = getattr(source, "format", "an RSS or Atom feed")
+        raise SourceError(f"{source.name}: expected {wanted} from {place}, received {hide(page)}")
     return answer
 
 
-def _retry_after(answer: Answer) -> float:
-    """The seconds of a Retry-After header; one that is a date is rare, and the usual back-off serves it."""
-    asked = answer.headers.get("retry-after", "")
-    return min(float(asked), MOST_WAIT_SECONDS) if asked.isdecimal() else 0.0
+def _is_wanted(source: HttpSource) -> bool:
+    """An entry may name a path in an HTML page that is XML too."""
+    return isinstance(source, PollSource) and source.format == "xml" and source.records.startswith("html.")
+
+
+def place_of(source: HttpSource, answer: Answer) -> str:
+    """What gave the answer, without its query, for an error about its content."""
+    method = "POST" if getattr(source, "body", None) is not None else "GET"
+    return f"{method} {answer.place}"
 
 
 def date_ms(answer: Answer) -> int:

@@ -11,6 +11,7 @@ from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors.entries import CcxtSource
 from stream_shim.connectors.symbols import Blame
 from tidemark.errors import SourceError
+from tidemark.http import retry_after
 from tidemark.secrets import hide
 
 log = logging.getLogger("tidemark.connector")
@@ -19,6 +20,7 @@ RETRY_SECONDS = (0, 1, 2, 5, 10, 30, 60)  # before a stream is asked for again, 
 MOST_CHARACTERS = 200  # of a message, in a sentence about it
 REPEATED_SECONDS = 1
 STEADY_SECONDS = 60  # a stream that ran so long before it failed begins again with the shortest wait
+WORKED_SECONDS = 2  # and so does one that gave news for so long
 
 Stream = Callable[["Listener", str], Coroutine[Any, Any, None]]
 
@@ -91,6 +93,18 @@ def watched(exchange_class: Any) -> Any:
     return Watched
 
 
+def asked_to_wait(exchange: Any, error: BaseException) -> float:
+    """The seconds that a venue asks to be left alone for, by the answer that `error` is about; 0 where it asks none."""
+    from ccxt.base.errors import DDoSProtection, ExchangeNotAvailable, RateLimitExceeded
+
+    refused = next((one for one in error.args if hasattr(one, "headers")), None)  # an upgrade to a web socket
+    if refused is not None:
+        return retry_after(refused.headers or {})
+    if isinstance(error, RateLimitExceeded | DDoSProtection | ExchangeNotAvailable):
+        return retry_after(exchange.last_response_headers or {})
+    return 0.0
+
+
 def _is_refusal(error: Exception) -> bool:
     """Whether the venue, or ccxt, says no; what merely failed, like a connection, may go the next time."""
     from ccxt.base.errors import OperationFailed
@@ -103,7 +117,8 @@ class Listener:
 
     def __init__(self, source: CcxtSource, publisher: Publisher, exchange: Any, symbols: Iterable[str]) -> None:
         self.source, self.publisher = source, publisher
-        self._blame = Blame(exchange, symbols)
+        self._exchange, self._blame = exchange, Blame(exchange, symbols)
+        self._news: dict[str, tuple[float, float]] = {}  # by part: the first and the last since it was asked for
         self._heard_at = time.monotonic()
         self._unheard = set(publisher.degraded)  # the parts that failed and gave nothing since
         self._stuck: set[str] = set()  # of them, those that may never give again on the connection that they have
@@ -117,7 +132,8 @@ class Listener:
 
         failures, failed_at, last = 0, 0.0, None
         while True:
-            started = time.monotonic()
+            started, wait = time.monotonic(), 0.0
+            self._news.pop(part, None)
             try:
                 await stream(self, part)
             except BaseError as error:
@@ -131,10 +147,15 @@ class Listener:
                     await asyncio.sleep(REPEATED_SECONDS)
                     continue
                 failed_at = time.monotonic()
-                failures = 1 if failed_at - started > STEADY_SECONDS else failures + 1
+                failures = 1 if failed_at - started > STEADY_SECONDS or self._worked(part) else failures + 1
+                wait = asked_to_wait(self._exchange, error)
                 self._note(part, symbol, error, said, failures)
                 last = error
-            await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1])
+            await asyncio.sleep(max(wait, RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1]))
+
+    def _worked(self, part: str) -> bool:
+        first, last = self._news.get(part, (0.0, 0.0))
+        return last - first > WORKED_SECONDS
 
     def _end_silence(self, part: str, since: float) -> None:
         """SourceError where no stream gave anything for too long, or one that may have no subscription did not."""
@@ -173,7 +194,8 @@ class Listener:
             log.warning("%s: expected news of %s within %s s, received none", self.source.name, symbol, limit)
             self._end_silence(part, 0.0)
         given = self._result(part, watch)
-        self._heard_at = time.monotonic()
+        self._heard_at = now = time.monotonic()
+        self._news[part] = (self._news.get(part, (now, now))[0], now)
         if part in self._unheard:
             self._unheard.discard(part)
             self._stuck.discard(part)

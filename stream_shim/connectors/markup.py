@@ -6,6 +6,7 @@ entities from elsewhere, and expat limits what those of the document itself may 
 """
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -15,10 +16,14 @@ from typing import Any
 MEMORY_BYTES = 1024 * 1024 * 1024  # of address space, of which the interpreter takes a fifth
 SECONDS = 20
 NO_XML, BEYOND = 3, 4  # exit codes
+LINKS = ("link", "href", "url", "comments", "wfw_comment", "wfw_commentrss", "license")
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|$")
+_RELATIVE_IN_HTML = re.compile(r"""(?:href|src)=["'](?![A-Za-z][A-Za-z0-9+.-]*:)""")
+_ABOUT_THE_DOCUMENT = "{http://www.w3.org/2001/XMLSchema-instance}"  # xsi:schemaLocation, xsi:type
 
 
-def parse(kind: str, body: bytes, *, most: int, path: str = "") -> Any:
-    """What `_feed` or `_elements` finds, called in a process that has nothing of this one's but the body.
+def parse(kind: str, body: bytes, *, most: int, path: str) -> Any:
+    """What `_feed` or `_elements` finds at a path, called in a process that has nothing of this one's but the body.
 
     ValueError where the body is none; BeyondBounds where the process came to its limits, or found too much.
     """
@@ -47,11 +52,11 @@ def main(kind: str, most: str, path: str) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     body = sys.stdin.buffer.read()
     try:
-        found = json.dumps(_feed(body) if kind == "feed" else _elements(body, path)).encode()
+        found = json.dumps(_feed(body, path) if kind == "feed" else _elements(body, path)).encode()
     except (MemoryError, RecursionError):
         return BEYOND
     except (SyntaxError, LookupError, ValueError) as error:  # ElementTree's ParseError is a SyntaxError
-        sys.stderr.write(f"{type(error).__name__}: {error}")
+        sys.stderr.write(str(error))
         return NO_XML
     if len(found) > int(most):
         return BEYOND
@@ -59,12 +64,31 @@ def main(kind: str, most: str, path: str) -> int:
     return 0
 
 
-def _feed(body: bytes) -> dict[str, Any]:
-    """What feedparser says of a feed: `version`, empty where it is none, and its entries."""
+def _feed(body: bytes, base: str) -> dict[str, Any]:
+    """What feedparser says of a feed in UTF-8: `version`, empty where it is none, and pairs of an entry as it stands.
+
+    The other of each pair is the entry with its links, in its texts too, absolute: `base` is where the feed was.
+    """
     import feedparser
 
-    parsed = feedparser.parse(BytesIO(body))  # bare bytes that are a file's name would be read as that file
-    return {"version": parsed.version, "entries": [_plain(entry) for entry in parsed.entries]}
+    utf_8 = {"content-type": "application/xml; charset=utf-8"}  # it looks no further for a charset
+    parsed = feedparser.parse(BytesIO(body), response_headers=utf_8)  # bare bytes could be the name of a file
+    entries = whole = [_plain(entry) for entry in parsed.entries]
+    if base and _is_relative(entries):
+        there = {**utf_8, "content-location": base}
+        whole = [_plain(entry) for entry in feedparser.parse(BytesIO(body), response_headers=there).entries]
+    return {"version": parsed.version, "entries": list(zip(entries, whole, strict=True))}
+
+
+def _is_relative(value: Any, name: str = "") -> bool:
+    """Whether an entry holds a link that is relative: itself, or in a text of HTML."""
+    if isinstance(value, dict):
+        return any(_is_relative(inner, key) for key, inner in value.items())
+    if isinstance(value, list):
+        return any(_is_relative(inner, name) for inner in value)
+    if not isinstance(value, str):
+        return False
+    return not _ABSOLUTE.match(value) if name in LINKS else bool(_RELATIVE_IN_HTML.search(value))
 
 
 def _plain(value: Any) -> Any:
@@ -73,22 +97,90 @@ def _plain(value: Any) -> Any:
     return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _elements(body: bytes, path: str) -> list[dict[str, str | None]]:
-    """The elements at `path` (root.element): attributes, and the text of children that hold no other. No namespaces."""
+def _elements(body: bytes, path: str) -> dict[str, list[Any]]:
+    """The elements at `path` (root.element) of a document in UTF-8, by names without their namespaces.
+
+    `records` are pairs: which of `above` an element stands in, and its fields. `above` are lists of (name, name with
+    its element's, value): the fields of the elements above, the nearest first.
+    """
     from xml.etree import ElementTree
 
-    root = ElementTree.fromstring(body)
-    first, *steps = path.split(".")
+    root = ElementTree.fromstring(body, ElementTree.XMLParser(encoding="utf-8"))
+    first, *steps = [_local(step.replace(":", "}")) for step in path.split(".")]
     if _local(root.tag) != first:
-        raise LookupError(f"the root is {root.tag}")
-    found = [root]
+        raise LookupError(f"the root is {_local(root.tag)}, expected {first}")
+    found: list[tuple[int, Any]] = [(0, root)]
+    above: list[list[Any]] = [[]]
     for step in steps:
-        found = [child for element in found for child in element if _local(child.tag) == step]
-    return [
-        {**{_local(name): value for name, value in element.attrib.items()},
-         **{_local(child.tag): child.text for child in element if not len(child)}}
-        for element in found
-    ]  # fmt: skip
+        inner = []
+        for at, element in found:
+            children = [child for child in element if _local(child.tag) == step]
+            if children:
+                fields = _fields(element, besides=step)
+                names = [(name, f"{_local(element.tag)}.{name}", value) for name, value in fields.items()]
+                above.append(names + above[at])
+                inner += [(len(above) - 1, child) for child in children]
+        found = inner
+    return {"above": above, "records": [(at, _fields(element)) for at, element in found]}
+
+
+def _fields(element: Any, besides: str = "") -> dict[str, Any]:
+    """An element's fields: its attributes, the texts and attributes of its children, its own text as `value`.
+
+    Of a child's attribute the name is child.attribute, of a grandchild child.grandchild; what is there more than once
+    is a list. A <Value> with `concept` or `id` and `value` (SDMX) is a field of that name. `besides` is what records
+    are called: of an element above them, they and what is deep in their siblings are left out.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in element.attrib.items():
+        if not name.startswith(_ABOUT_THE_DOCUMENT):
+            _put(fields, _local(name), value)
+    below: list[tuple[Any, Any]] = [(child, None) for child in reversed(element) if _local(child.tag) != besides]
+    while below:
+        child, outer = below.pop()
+        name = (_local(child.tag), outer)
+        if pair := _pair(child):
+            _put(fields, *pair)
+        elif not (besides and outer):
+            _put_all(fields, child, name)
+        if not (besides and outer):
+            below += [(inner, name) for inner in reversed(child)]
+    if own := (element.text or "").strip():
+        _put(fields, "text" if "value" in fields else "value", own)
+    return fields
+
+
+def _put_all(fields: dict[str, Any], child: Any, name: Any) -> None:
+    """A child's attributes, and its text where it holds no other element."""
+    for attribute, value in child.attrib.items():
+        if not attribute.startswith(_ABOUT_THE_DOCUMENT):
+            _put(fields, _dotted((_local(attribute), name)), value)
+    if not len(child) and (child.text or "").strip():
+        _put(fields, _dotted(name), child.text)
+
+
+def _put(fields: dict[str, Any], name: str, value: str) -> None:
+    if name not in fields:
+        fields[name] = value
+    elif isinstance(fields[name], list):
+        fields[name].append(value)
+    else:
+        fields[name] = [fields[name], value]
+
+
+def _pair(child: Any) -> tuple[str, str] | None:
+    concept = child.get("concept") or child.get("id")
+    if _local(child.tag) != "Value" or not concept or "value" not in child.keys():  # noqa: SIM118 (it is no dict)
+        return None
+    return concept, child.get("value")
+
+
+def _dotted(name: Any) -> str:
+    parts = []
+    while name:
+        part, name = name
+        parts.append(part)
+    return ".".join(reversed(parts))
 
 
 def _local(name: str) -> str:

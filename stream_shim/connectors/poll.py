@@ -13,51 +13,93 @@ Source: FRED API, /fred/series/observations; ECB Data Portal API, /service/data.
 """
 
 import asyncio
-import csv
-import io
-import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from httpx import AsyncClient
 
-from stream_shim.buffer.encoding import Datum, Unsendable
+from stream_shim.buffer.encoding import Datum, NoValue, Unsendable
 from stream_shim.buffer.publisher import Publisher
-from stream_shim.connectors import markup, pause
-from stream_shim.connectors.cursor import Cursor
+from stream_shim.connectors import pause, records
+from stream_shim.connectors.cursor import Cursor, short
+from stream_shim.connectors.decoding import Undecodable
 from stream_shim.connectors.entries import PollSource
-from stream_shim.connectors.http import date_ms, get
+from stream_shim.connectors.http import date_ms, get, place_of
+from stream_shim.connectors.records import Above, NoRecord
 from stream_shim.connectors.sending import Reading, joined, send_new
-from tidemark.bounded import MOST_BYTES, BeyondBounds, csv_text, json_value
+from tidemark.bounded import MOST_BYTES, BeyondBounds
 from tidemark.categories import required_fields
 from tidemark.errors import SourceError
 from tidemark.http import client
+from tidemark.numbers import Digits, number
 from tidemark.secrets import fill, hide
 from tidemark.settings import Settings
 
-_NAMELESS = "cells_without_name"  # the cells of a CSV's line beyond its columns
 _DISPLACED = "displaced_by_rename"  # a record's own fields of names that others were given
+Record = dict[str, Any] | NoRecord
 
 
-def parse_records(
-    source: PollSource, request: dict[str, str], body: bytes, most_bytes: int = MOST_BYTES
-) -> list[dict[str, Any]]:
-    """One response's records, renamed, each with the request's own values. SourceError where there is no such list."""
+def parse_records(  # noqa: PLR0917 - the answer, then what is known of it
+    source: PollSource,
+    request: dict[str, str],
+    body: bytes,
+    most_bytes: int = MOST_BYTES,
+    content_type: str = "",
+    place: str = "",
+) -> list[Record]:
+    """One response's records, renamed, each with the request's own values. SourceError where there is no such list.
+
+    `place` is what was asked, for the error. What is no record among them comes as a NoRecord.
+    """
     try:
-        found = _FORMATS[source.format](source, body, most_bytes)
-        return [{**request, **_renamed(source.rename, record)} for record in found]
-    except BeyondBounds as error:
-        raise SourceError(f"{source.name}: expected {source.format} with a list of records, received {error}") from None
-    except (csv.Error, LookupError, ValueError, TypeError, AttributeError) as error:
+        found = records.find(source, body, content_type, most_bytes)
+    except ValueError as error:
+        where = (f" at {source.records!r}" if source.records else "") + (f" from {place}" if place else "")
+        received = str(error) if isinstance(error, BeyondBounds | Undecodable) else f"{body[:80]!r}, {error}"
         raise SourceError(
-            f"{source.name}: expected {source.format} with a list of records at {source.records or 'its root'!r}, "
-            f"received {hide(repr(body[:80]))} ({type(error).__name__})"
+            f"{source.name}: expected {source.format} with a list of records{where}, received {hide(received)}"
         ) from None
+    return [_whole(source, request, *one) for one in found]
+
+
+def _whole(source: PollSource, request: dict[str, str], record: Record, above: list[Above]) -> Record:
+    """A record with what it stands in and the request's values: its own word first, then the request's."""
+    if isinstance(record, NoRecord):
+        return record
+    if above:
+        record = {**_inherited(source, request, record, above), **record}
+    return {**request, **_renamed(source.rename, record)}
+
+
+def _inherited(
+    source: PollSource, request: dict[str, str], record: dict[str, Any], above: list[Above]
+) -> dict[str, Any]:
+    """What the elements above a record say, under the names that they have there, as SDMX-CSV has them.
+
+    A name that the record, its request or a nearer element has, or the value's, is told apart by the element's name.
+    """
+    found: dict[str, Any] = {}
+    for name, qualified, value in above:
+        nearer = record.get(name, found.get(name))
+        if nearer == value:
+            continue
+        taken = nearer is not None or source.rename.get(name, name) in {*request, "value"}
+        if not taken:
+            found[name] = value
+        elif qualified not in record:
+            found.setdefault(qualified, value)
+    return found
 
 
 def _renamed(names: dict[str, str], record: dict[str, Any]) -> dict[str, Any]:
-    """The record under the names of the entry; a field of its own of such a name goes along as displaced."""
+    """The record under the names of the entry; a field of its own of such a name goes along as displaced.
+
+    `a.b` is the field b of the field a, where the record has none of that name.
+    """
+    inner = {name: _inner(record, name) for name in names if "." in name and name not in record}
+    record = record | {name: value for name, value in inner.items() if value is not None}
     if not names.keys() & record.keys():
         return record
     renamed = {names[name]: value for name, value in record.items() if name in names}
@@ -66,61 +108,34 @@ def _renamed(names: dict[str, str], record: dict[str, Any]) -> dict[str, Any]:
     return {**others, **renamed, **({_DISPLACED: displaced} if displaced else {})}
 
 
-def _from_json(source: PollSource, body: bytes, most_bytes: int) -> Iterable[dict[str, Any]]:
-    found: Any = json_value(body, most_bytes)
-    for step in source.records.split(".") if source.records else []:
-        found = found[step]
-    return found  # type: ignore[no-any-return]
+def _inner(record: Any, name: str) -> Any:
+    for step in name.split("."):
+        record = record.get(step) if isinstance(record, dict) else None
+    return record
 
 
-def _from_csv(source: PollSource, body: bytes, most_bytes: int) -> Iterable[dict[str, Any]]:
-    text = io.StringIO(csv_text(body, most_bytes), newline="")
-    rows = csv.DictReader(text, restkey=_NAMELESS, strict=True)
-    if rows.fieldnames is None or not {source.rename.get(name, name) for name in rows.fieldnames} & {"value"}:
-        raise LookupError("no column is the value")  # a page of HTML is CSV too
-    rows.fieldnames = _told_apart(list(rows.fieldnames))
-    found: list[dict[str, Any]] = list(rows)
-    for row in found:
-        if not any(row.get(_NAMELESS, ["_"])):  # a comma at the line's end
-            del row[_NAMELESS]
-    return found
+def parse_record(source: PollSource, record: Record, time_ms: int) -> Datum:
+    """A numeric event; a text event, its value as sent, where the value is no finite number. Unsendable if no record.
 
-
-def _told_apart(names: list[str]) -> list[str]:
-    """Of columns that share a name the last one has it, and the others are named by their position."""
-    last = {name: at for at, name in enumerate(names)}
-    found = [name if last[name] == at else f"column_{at + 1}" for at, name in enumerate(names)]
-    if len(set(found)) < len(found):
-        raise LookupError("columns that cannot be told apart by their names")
-    return found
-
-
-def _from_xml(source: PollSource, body: bytes, most_bytes: int) -> Iterable[dict[str, Any]]:
-    return markup.parse("elements", body, most=most_bytes, path=source.records)  # type: ignore[no-any-return]
-
-
-_FORMATS = {"json": _from_json, "csv": _from_csv, "xml": _from_xml}
-
-
-def parse_record(source: PollSource, record: dict[str, Any], time_ms: int) -> Datum:
-    """A numeric event; a text event, its value as sent, where the value is no finite number."""
-    number = _number(record.get("value"))
-    topic = "economic_event_numeric" if number is not None else "economic_event_text"
-    named = {**record, "source_system": source.source_system}
+    `value_as_sent` has the digits, of a JSON number too. A value that is blank is none.
+    """
+    if isinstance(record, NoRecord):
+        raise Unsendable(record.reason)
+    sent = _text(record.get("value"))
+    value = number(record.get("value"), source.dialect.decimal, source.dialect.thousands)
+    topic = "economic_event_numeric" if value is not None else "economic_event_text"
+    named = {**record, "source_system": source.source_system, "value": sent if value is None else value}
     names = required_fields(topic)
     fields = {name: named.get(name) for name in names}
-    rest = {key: value for key, value in named.items() if key not in names}
-    if number is not None:
-        return Datum(topic, {**fields, "value": number}, {**rest, "value_as_sent": record["value"]}, time_ms)
-    return Datum(topic, fields, rest, time_ms)
+    rest = {name: one for name, one in named.items() if name not in names}
+    return Datum(topic, fields, rest if value is None else {**rest, "value_as_sent": sent}, time_ms)
 
 
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):  # JSON's numbers have no largest one
-        return None
-    return number if math.isfinite(number) else None
+def _text(value: Any) -> str | None:
+    """A value as the text that was sent: of JSON, `true` and a number's digits. None where there is none."""
+    if isinstance(value, str):
+        return str(value) if value.strip() else None
+    return None if value is None else msgspec.json.encode(value, enc_hook=Digits.on_the_wire).decode()
 
 
 def _url(source: PollSource, request: dict[str, str]) -> str:
@@ -131,20 +146,55 @@ def _url(source: PollSource, request: dict[str, str]) -> str:
     return fill(url)
 
 
-def reading(source: PollSource, time_ms: int) -> Reading[dict[str, Any]]:
-    """How the records of an answer of this time are read."""
+def _body(part: Any, request: dict[str, str]) -> Any:
+    """The entry's body, or a part of it, filled as its url is; it may hold a key too."""
+    if isinstance(part, dict):
+        return {name: _body(inner, request) for name, inner in part.items()}
+    if isinstance(part, list):
+        return [_body(inner, request) for inner in part]
+    if not isinstance(part, str):
+        return part
+    for name, value in request.items():
+        part = part.replace(f"{{{name}}}", value)
+    return fill(part)
+
+
+def _known_as(value: Any) -> str:
+    """A value as cursors know it: a JSON number by its value, not by its digits, as all versions have."""
+    return str(float(value)) if isinstance(value, Digits) else str(value)
+
+
+def reading(source: PollSource, found: Sequence[Record], time_ms: int) -> Reading[Record]:
+    """How the records of an answer of this time are read.
+
+    A record without a value is a NoValue where the entry names the value rightly: some record of the answer has it, or
+    it is CSV, whose header has it. Else each is a reject: the entry lacks a `rename`.
+    """
     names = source.identity
+    has_value = source.format == "csv" or any("value" in record for record in found if isinstance(record, dict))
 
-    def identity(record: dict[str, Any]) -> str | None:
-        values = [record.get(name) for name in names]
-        return None if None in values else joined(*map(str, values))
+    def identity(record: Record) -> str | None:
+        values = [None] if isinstance(record, NoRecord) else [record.get(name) for name in names]
+        return None if None in values else joined(*map(_known_as, values))
 
-    def make(record: dict[str, Any]) -> Datum:
-        if identity(record) is None:
+    def value(record: Record) -> bytes:
+        return short("" if isinstance(record, NoRecord) else _known_as(record.get("value", "")))
+
+    def make(record: Record) -> Datum:
+        if isinstance(record, dict) and identity(record) is None:
             raise Unsendable(f"missing one of {', '.join(names)}")
-        return parse_record(source, record, time_ms)
+        datum = parse_record(source, record, time_ms)
+        if has_value and [name for name, value in datum.fields.items() if value is None] == ["value"]:
+            raise NoValue("no value")
+        return datum
 
-    return Reading(identity, lambda record: record.get("value"), lambda record: record, make)
+    def message(record: Record) -> Any:
+        return record if isinstance(record, dict) else {"at": record.at, "raw": record.raw}
+
+    def remembered(record: Record) -> Any:
+        return record if isinstance(record, dict) else record.raw  # its line moves as records come before it
+
+    return Reading(identity, value, message, make, remembered)
 
 
 async def run(source: PollSource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:
@@ -158,6 +208,8 @@ async def run(source: PollSource, publisher: Publisher, settings: Settings, stop
                         await _poll(http, source, request, publisher, cursor, settings=settings)
                     except SourceError as error:
                         failed = error
+                        if error.wait_seconds:  # it asks to be left alone, by the other requests too
+                            break
                 if failed:
                     raise failed
                 await pause(stop, source.every_seconds)
@@ -175,10 +227,12 @@ async def _poll(
     """One request: what is new or revised is sent, and the cursor moves past what Kafka has."""
     headers = {name: fill(value) for name, value in source.headers.items()}
     conditions = cursor.conditions(request)
-    answer = await get(http, settings, source, _url(source, request), {**headers, **conditions})
+    posted = None if source.body is None else _body(source.body, request)
+    answer = await get(http, settings, source, _url(source, request), {**headers, **conditions}, posted)
     if answer.status != 200:
         return
-    records = await asyncio.to_thread(parse_records, source, request, answer.body, settings.http_bytes)
-    await send_new(publisher, cursor, records, reading(source, date_ms(answer)))
+    kind, place = answer.headers.get("content-type", ""), place_of(source, answer)
+    found = await asyncio.to_thread(parse_records, source, request, answer.body, settings.http_bytes, kind, place)
+    await send_new(publisher, cursor, found, reading(source, found, date_ms(answer)))
     cursor.mark_answered(request, answer.headers)
     cursor.commit()

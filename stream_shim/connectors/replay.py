@@ -26,6 +26,7 @@ from tidemark.bounded import gzip_lines, json_value
 from tidemark.categories import required_fields
 from tidemark.errors import SourceError
 from tidemark.lake import LakeError, file_system, reaching
+from tidemark.numbers import Digits
 from tidemark.settings import Settings
 
 Line = tuple[int, str, str, dict[str, Any] | None]  # the record's time (ms), its topic, its file, what the file says
@@ -37,7 +38,7 @@ _time = itemgetter(0)
 def parse_line(source: ReplaySource, topic: str, line: dict[str, Any]) -> Datum | None:
     """The datum of a recorded record; None where its value is no JSON object, as a foreign producer's may be."""
     try:
-        record = json_value((line.get("value") or "").encode(), MOST_LINE_BYTES)
+        record = json_value((line.get("value") or "").encode(), MOST_LINE_BYTES, float_hook=Digits)
         attributes = dict(record.pop("attributes", {}))
     except (AttributeError, TypeError, ValueError):
         return None

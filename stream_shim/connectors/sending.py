@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from stream_shim.buffer.encoding import Datum, Unsendable
+from stream_shim.buffer.encoding import Datum, NoValue, Unsendable
 from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors.cursor import Cursor, short
 
@@ -18,14 +18,16 @@ Record = TypeVar("Record")
 class Reading(NamedTuple, Generic[Record]):
     """How the records of an answer are read.
 
-    `identity` tells a record from the others, None where it lacks that; `value` says whether it was revised. `message`
-    is the record as it came, and `make` its datum: Unsendable says why there is none.
+    `identity` tells a record from the others, None where it lacks that; `value`, as `short` makes it, says whether it
+    was revised. `message` is the record as it came, `remembered` what of it the cursor knows a reject by, and `make`
+    its datum: Unsendable says why there is none, NoValue that its source left the value empty.
     """
 
     identity: Callable[[Record], str | None]
-    value: Callable[[Record], Any]
+    value: Callable[[Record], bytes]
     message: Callable[[Record], Any]
     make: Callable[[Record], Datum]
+    remembered: Callable[[Record], Any]
 
 
 def joined(*parts: str) -> str:
@@ -68,7 +70,7 @@ def _shared(keys: Sequence[bytes | None], records: Sequence[Record], reading: Re
     values: dict[bytes, bytes] = {}
     return {
         key
-        for key, value in zip(keys, map(short, map(reading.value, records)), strict=True)
+        for key, value in zip(keys, map(reading.value, records), strict=True)
         if key is not None and values.setdefault(key, value) != value
     }
 
@@ -83,24 +85,47 @@ def _send(  # noqa: PLR0917 - what is sent, then how it is read
 ) -> None:
     """Send of some records those that are new, and note them in `sent`."""
     known = cursor.sent_values([key for key, _ in part if key is not None])
-    for key, record in part:
-        value = short(reading.value(record))
+    values = [reading.value(record) for _, record in part]
+    alone = _once_shared(cursor, part, values, {*known, *sent, *shared})
+    for (key, record), value in zip(part, values, strict=True):
         if key in shared and (sent.get(key) or known.get(key)) != value:
             key = short(key + value)  # noqa: PLW2901 - the value belongs to what tells it apart
             known |= cursor.sent_values([key])
         if key is not None and (sent.get(key) or known.get(key)) == value:
             continue
-        if cursor.was_rejected(reading.message(record)):
+        if key in alone:
+            sent[key] = value
             continue
-        if _is_sent(publisher, record, reading) and key is not None:
+        before = None if key is None else sent.get(key) or known.get(key)
+        # The same record is another loss after another value.
+        remembered = reading.remembered(record) if before is None else (reading.remembered(record), before)
+        if cursor.was_rejected(remembered):
+            continue
+        if _is_sent(publisher, record, reading, before is not None) and key is not None:
             sent[key] = value
         else:
-            cursor.mark_rejected(reading.message(record))
+            cursor.mark_rejected(remembered)
 
 
-def _is_sent(publisher: Publisher, record: Record, reading: Reading[Record]) -> bool:
+def _once_shared(
+    cursor: Cursor, part: Sequence[tuple[bytes | None, Record]], values: Sequence[bytes], known: set[bytes]
+) -> set[bytes]:
+    """The identities whose value was sent when they had another one beside it in the same answer."""
+    keys = [(key, short(key + value)) for (key, _), value in zip(part, values, strict=True) if key not in known and key]
+    sent = cursor.sent_values([of_both for _, of_both in keys])
+    return {key for key, of_both in keys if of_both in sent}
+
+
+def _is_sent(publisher: Publisher, record: Record, reading: Reading[Record], had_value: bool) -> bool:
+    """Whether it is a record. One without a value is counted; where it had one, it is a reject."""
     try:
         datum = reading.make(record)
+    except NoValue as why:
+        if had_value:
+            publisher.reject(f"{why}, and one was sent before", reading.message(record))
+        else:
+            publisher.without_value += 1
+        return False
     except Unsendable as why:
         publisher.reject(str(why), reading.message(record))
         return False

@@ -1,20 +1,22 @@
 """The entries of destinations.yml: which topics go where."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tidemark import typed_yaml
 from tidemark.categories import CATEGORIES
-from tidemark.errors import ConfigurationError
 from tidemark.kafka_security import KafkaSecurity
 from tidemark.kafka_security import read as read_security
 from tidemark.secrets import fill, refuse_literals
 from tidemark.settings import SaslMechanism, SecurityProtocol
+from tidemark.typed_yaml import NAME, WrongValue
 
+_BOOTSTRAP = r"[\w.-]+:\d{1,5}(?:\s*,\s*[\w.-]+:\d{1,5})*|\[[0-9A-Fa-f:.]+\]:\d{1,5}"
 _SECURITY = ("security_protocol", "sasl_mechanism", "credentials", "ca_file", "certificate_file", "key_file")
 _OF_KIND: dict[str, tuple[str, ...]] = {
     "postgres": (),
@@ -30,7 +32,7 @@ class DestinationEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """
 
     kind: Literal["postgres", "lake", "kafka"]
-    topics: list[str]
+    topics: Annotated[list[str], Meta(min_length=1)]
     path: str = ""
     bootstrap: str = ""
     prefix: str = ""
@@ -45,7 +47,16 @@ class DestinationEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         refuse_literals(self.credentials)
         for name in ("path", "bootstrap", "prefix", *_SECURITY[1:]):
             if getattr(self, name) and name not in _OF_KIND[self.kind]:
-                raise ValueError(f"expected no `{name}` for kind {self.kind}, received {getattr(self, name)!r}")
+                raise WrongValue(f"expected no `{name}` for kind {self.kind}, received {getattr(self, name)!r}", name)
+        for number, topic in enumerate(self.topics):
+            if topic not in CATEGORIES:
+                raise WrongValue(f"expected topics of {sorted(CATEGORIES)}, received {topic!r}", "topics", number)
+            if topic in self.topics[:number]:
+                raise WrongValue(f"expected each topic once, received {topic} again", "topics", number)
+        if self.kind == "kafka" and not re.fullmatch(_BOOTSTRAP, self.bootstrap):
+            raise WrongValue(
+                f"expected host:port of the other cluster, received {self.bootstrap or 'none'}", "bootstrap"
+            )
 
     def security(self, name: str, environment: Mapping[str, str] = os.environ) -> KafkaSecurity:
         """How the other cluster is entered, for kind kafka; ConfigurationError, with the key, where it does not fit."""
@@ -60,21 +71,24 @@ class DestinationEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 def read_destinations(path: Path) -> dict[str, DestinationEntry]:
     """The destinations by name."""
-    entries: dict[str, DestinationEntry] = typed_yaml.read(path, DestinationEntry)
+    entries: dict[str, DestinationEntry] = typed_yaml.read(path, DestinationEntry, _check_all)
+    return entries
+
+
+def _check_all(entries: dict[str, DestinationEntry]) -> None:
+    """Destinations that are told apart, and none that is another's too."""
     postgres = [name for name, entry in entries.items() if entry.kind == "postgres"]
     if len(postgres) > 1:
-        raise ConfigurationError(
-            f"{path}: expected one destination of kind postgres, received {', '.join(postgres)}: they keep the same "
-            "positions, and each would hold the other back for ever"
+        raise WrongValue(
+            f"expected one destination of kind postgres, received {', '.join(postgres)}: they keep the same "
+            "positions, and each would hold the other back for ever",
+            postgres[1],
         )
+    places: dict[tuple[str, ...], str] = {}
     for name, entry in entries.items():
-        unknown = sorted(set(entry.topics) - set(CATEGORIES))
-        if unknown:
-            raise ConfigurationError(
-                f"{path}, {name}.topics: expected topics of {sorted(CATEGORIES)}, received {unknown}"
-            )
-        if entry.kind == "kafka" and not entry.bootstrap:
-            raise ConfigurationError(
-                f"{path}, {name}.bootstrap: expected host:port of the other cluster, received none"
-            )
-    return entries
+        if not re.fullmatch(NAME, name):
+            raise WrongValue(f"expected a name of letters, digits and _ . -, at most 100, received {name!r}", name)
+        place = (entry.kind, entry.path or name if entry.kind == "lake" else entry.bootstrap, entry.prefix)
+        if place in places and entry.kind != "postgres":
+            raise WrongValue(f"expected a place of its own, it is that of {places[place]}: records would double", name)
+        places[place] = name

@@ -18,8 +18,7 @@ from realtime.rows import day_of
 from stream_shim.processor.destination import NotTaken, Written
 from stream_shim.processor.records import Record
 from stream_shim.processor.segments import Segment
-from tidemark import connections
-from tidemark.lake import LakeError, new_file
+from tidemark.lake import LakeError, lake_url, new_file
 from tidemark.settings import Settings
 
 
@@ -56,7 +55,7 @@ class LakeDestination:
         except LakeError as error:
             raise NotTaken(str(error)) from error
         except OSError as error:
-            root = f"{connections.lake_url(self._settings)}/{self._path}"
+            root = f"{lake_url(self._settings)}/{self._path}"
             raise NotTaken(f"expected the lake at {root} to take files, received {error}") from error
         return written
 

@@ -9,6 +9,8 @@ from tidemark.output import visible
 from tidemark.settings import Settings
 
 LOOK_SECONDS = 0.3
+LAST_LINES = 20
+ENDS = "it ends: "  # what a process logs before the reason of its end
 
 
 def list_logs(settings: Settings) -> list[dict[str, Any]]:
@@ -34,6 +36,16 @@ def print_log(settings: Settings, name: str, lines: int, follow: bool) -> None:
         else:
             time.sleep(LOOK_SECONDS)
     log.close()
+
+
+def last_reason(settings: Settings, log: str) -> str:
+    """`: ` and why the process of this log ended, by the log's last lines; nothing where they do not say it."""
+    path = settings.home / "logs" / f"{log}.log"
+    if not path.exists():
+        return ""
+    with path.open(errors="replace") as lines:
+        found = [line.partition(ENDS)[2].strip() for line in deque(lines, LAST_LINES) if ENDS in line]
+    return f": {found[-1]}" if found else ""
 
 
 def _inode(file: Any) -> int:

@@ -17,6 +17,7 @@ CONNECTOR_COUNTERS = (
     ("tidemark_source_record_send_total", "Records that Kafka acknowledged", "sent", "topic"),
     ("tidemark_source_record_rejected_total", "Messages that were no datum", "rejected", "reason"),
     ("tidemark_source_reject_dropped_total", "Of these, those no longer kept", "rejects_dropped", None),
+    ("tidemark_source_record_without_value_total", "Records whose value was empty", "without_value", None),
     ("tidemark_source_gap_total", "Trades or books that are missing", "gaps", "symbol"),
     ("tidemark_source_silence_total", "Times that nothing came for too long", "silences", "symbol"),
     ("tidemark_source_client_error_total", "Warnings its client only logged", "client_errors", "reason"),

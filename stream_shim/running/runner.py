@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stream_shim.buffer.entries import TopicEntry, read_topics
-from stream_shim.connectors import connector_of, pause
+from stream_shim.connectors import check_in, connector_of, pause
 from stream_shim.connectors.entries import SourceEntry, read_sources
 from stream_shim.destinations.entries import read_destinations
 from stream_shim.reports import claim, report_path, supervisor_is_gone, write_process_report
+from stream_shim.running.logs import ENDS
 from tidemark import connections
 from tidemark.errors import ConfigurationError, SourceError, StackError, TidemarkError
 from tidemark.kafka import reachable_kafka
@@ -36,6 +37,7 @@ log = logging.getLogger("tidemark.connector")
 LOG_BYTES, LOG_FILES = 10 * 1024 * 1024, 3
 RECONNECT_SECONDS = (1, 2, 5, 10, 30, 60)
 STEADY_SECONDS = 60  # a source that ran so long before it failed begins again with the shortest wait
+WORKED_SECONDS = 2  # and so does one that gave data, or answers without news, for so long
 REPORT_SECONDS = 1
 DATABASE_SECONDS = 5
 STOP_SECONDS = 3
@@ -72,7 +74,7 @@ def _reason_logged(settings: Settings, role: str) -> Iterator[None]:
         with reachable_kafka(settings, role):
             yield
     except TidemarkError as error:
-        log.info("it ends: %s", error)
+        log.info("%s%s", ENDS, error)
         raise
 
 
@@ -90,6 +92,7 @@ def run_connector(settings: Settings, name: str) -> None:
     refuse_live_sources_in_a_replay(settings)
     start_log(settings, f"connector-{name}")
     with _reason_logged(settings, CONNECTOR):
+        check_in(sources[name], settings.sources_file)
         _, held = claim(settings, "connector", name, most=1)
     with held, _reason_logged(settings, CONNECTOR):
         require_topics(settings, list(read_topics(settings.topics_file)), CONNECTOR)
@@ -120,12 +123,13 @@ async def connect_until(stop: asyncio.Event, source: SourceEntry, publisher: "Pu
     failures = 0
     while not stop.is_set():
         started = time.monotonic()
-        publisher.expect_first()
+        publisher.begin()
         try:
             await _until(stop, asyncio.create_task(connector_of(source)(source, publisher, settings, stop)))
         except SourceError as error:
             publisher.source_errors += 1
-            failures = 0 if time.monotonic() - started > STEADY_SECONDS else failures
+            if time.monotonic() - started > STEADY_SECONDS or publisher.answered_seconds > WORKED_SECONDS:
+                failures = 0
             seconds = RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)] * random.uniform(0.5, 1)
             failures += 1
             seconds = max(seconds, error.wait_seconds)

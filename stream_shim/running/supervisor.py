@@ -28,6 +28,7 @@ from stream_shim.running.alerts import (
     causes_of_guard,
     causes_of_processor,
 )
+from stream_shim.running.logs import last_reason
 from tidemark.errors import ConfigurationError
 from tidemark.process_environment import OF_S3, of_a_part
 from tidemark.secrets import variables_of
@@ -39,6 +40,7 @@ LOOK_SECONDS = 5
 GROWTH_LOOKS = 6  # quarantine grows if it did within half a minute
 RESTART_SECONDS = (0, 1, 2, 5, 10, 30, 60)
 STEADY_SECONDS = 60
+WORKED_SECONDS = 10  # one that sent and lasted so long is started again with the shortest wait
 WRONG_CONFIGURATION = 2  # the command line's exit code
 STOP_SECONDS = 10
 HANGS_SECONDS, HUNG_SECONDS = 40, 50  # without a report: shown, and ended
@@ -57,6 +59,8 @@ class Child:
     started_at: float = 0.0
     restarts: int = 0
     failures: int = 0  # in a row
+    waits: int = 0  # since a process of it last worked
+    is_refused: bool = False  # it ended because its file or its entry is wrong
     next_start: float = field(default_factory=time.monotonic)
 
 
@@ -70,6 +74,7 @@ class Supervisor:
         # The processors' last reports, as long as one look compares.
         self._earlier: list[dict[str, dict[str, Any]]] = []
         self._wanted = self._read()
+        self._read_at = time.monotonic()
 
     def _read(self) -> dict[Role, object]:
         sources, destinations = (
@@ -107,9 +112,13 @@ class Supervisor:
 
     def _read_again(self) -> None:
         try:
-            self._wanted = self._read()
+            self._wanted, self._read_at = self._read(), time.monotonic()
         except ConfigurationError as error:
             log.error("%s; what ran before goes on", error)
+            return
+        for child in self._children.values():
+            if child.is_refused and child.process is None:  # by what the file said before
+                child.next_start, child.failures, child.is_refused = self._read_at, 0, False
 
     def _adjust(self) -> None:
         for role, child in list(self._children.items()):
@@ -121,7 +130,7 @@ class Supervisor:
         for role, entry in self._wanted.items():
             child = self._children.setdefault(role, Child(entry))
             if child.process is not None and time.monotonic() - child.started_at > STEADY_SECONDS:
-                child.failures = 0  # what it died of before is over, and so is the alert
+                child.failures = child.waits = 0  # what it died of before is over, and so is the alert
             if child.process is not None and child.process.poll() is not None:
                 self._note_death(role, child)
             if child.process is None and time.monotonic() >= child.next_start:
@@ -190,11 +199,23 @@ class Supervisor:
         assert child.process is not None
         child.failures += 1
         child.restarts += 1
-        seconds = RESTART_SECONDS[min(child.failures, len(RESTART_SECONDS) - 1)]
-        if child.process.returncode == WRONG_CONFIGURATION:  # an edit of the entry starts it at once
+        child.waits = 1 if self._has_worked(role, child) else child.waits + 1
+        seconds, why = RESTART_SECONDS[min(child.waits, len(RESTART_SECONDS) - 1)], ""
+        child.is_refused = child.process.returncode == WRONG_CONFIGURATION
+        if child.is_refused and child.started_at < self._read_at:  # it read what the file said before
+            seconds, child.is_refused = 0, False
+        elif child.is_refused:  # an edit of the file starts it at once
             seconds, child.failures = RESTART_SECONDS[-1], max(child.failures, DEATHS_IN_A_ROW)
-        log.error("%s %s ended with %s; starting it again in %s s", *role, child.process.returncode, seconds)
+            why = last_reason(self._settings, "-".join(role))
+        log.error("%s %s ended with %s%s; starting it again in %s s", *role, child.process.returncode, why, seconds)
         child.process, child.next_start = None, time.monotonic() + seconds
+
+    def _has_worked(self, role: Role, child: Child) -> bool:
+        """Whether the process that ended had sent, or written, for some time."""
+        kind, name = role
+        report = read_reports(self._settings, kind).get(name, {})
+        given = sum(report.get("sent" if kind == "connector" else "rows", {}).values())
+        return given > 0 and time.monotonic() - child.started_at > WORKED_SECONDS
 
     def _stop(self, kind: str) -> None:
         self._end([child for role, child in self._children.items() if role[0] == kind])

@@ -116,6 +116,7 @@ def test_a_dev_target_builds_into_schemas_of_its_own_and_drops_them(warehouse: D
     assert "expected a name of at most 46 letters that begins with dev_" in misnamed[1]
 
 
+@pytest.mark.faults
 def test_targets_at_once_have_artifacts_of_their_own_and_a_retry_repeats_its_own(
     live: Databases, warehouse: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,6 +192,7 @@ def blocked(feed: Feed, database: str, table: str) -> None:
             threading.Event().wait(0.02)
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(600)  # three processes are started and killed
 def test_a_promotion_killed_at_any_step_is_taken_up_by_the_next(feed: Feed) -> None:
     ensure_tables(feed)

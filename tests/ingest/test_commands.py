@@ -50,12 +50,3 @@ def test_an_unknown_source_and_realtime_itself_are_wrong_usage(clean_warehouse: 
     assert (unknown.exit_code, "ecb" in unknown.stderr) == (2, True)
     promoted = tidemark(clean_warehouse, "ingest", "run", "realtime")
     assert (promoted.exit_code, "tidemark promote" in promoted.stderr) == (2, True)
-
-
-def test_a_state_folder_that_dlt_would_take_for_a_format_is_refused_in_a_sentence(
-    clean_warehouse: Stack, settings: Settings
-) -> None:
-    home = settings.home.rename(settings.home.with_name("100%"))
-    failed = tidemark(clean_warehouse, "ingest", "run", "ecb", TIDEMARK_HOME=str(home))
-    assert (failed.exit_code, failed.stderr.count("\n")) == (2, 1)
-    assert "whose path has no %" in failed.stderr

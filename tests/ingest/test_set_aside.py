@@ -16,8 +16,8 @@ from tests.ingest.loopback import Reply, serving, zipped
 from tests.ingest.test_commands import tidemark
 from tests.ingest.test_realtime import DAY, add, promote, tick
 from tidemark import dbt
-from tidemark.connections import encoded_lake_url
 from tidemark.errors import SourceError
+from tidemark.lake import encoded_lake_url
 from tidemark.settings import Settings
 
 OLDER = 'Date,USD,"a"";b",\n2024-01-02,1.10,7,\n'  # a cell that would be two statements of SQL, and one name of two

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from stream_shim.buffer.encoding import Datum
@@ -105,7 +106,7 @@ def test_up_applies_what_the_version_lacks_and_nothing_of_it_twice(
 
 def schema(stack: Stack, database: str) -> list[str]:
     """What makes the schema `realtime` but its partitions; the order of grants says nothing."""
-    url = stack.dsn("realtime").replace("/realtime", f"/{database}")
+    url = make_conninfo(stack.dsn("realtime"), dbname=database)
     done = subprocess.run(
         [postgres.programs() / "pg_dump", "--schema-only", "--schema=realtime", "--exclude-table=realtime.*_2*", url],
         capture_output=True, text=True, check=True,
@@ -117,7 +118,7 @@ def test_the_schema_is_the_one_that_a_new_state_has(upgraded: tuple[int, Stack, 
     _, stack, _, _ = upgraded
     with psycopg.connect(stack.dsn("realtime"), autocommit=True) as connection:
         connection.execute(SQL("create database {}").format(Identifier("fresh")))
-    with psycopg.connect(stack.dsn("realtime").replace("/realtime", "/fresh"), autocommit=True) as fresh:
+    with psycopg.connect(stack.dsn("realtime"), dbname="fresh", autocommit=True) as fresh:
         Runner(fresh, "realtime").migrate()
     assert schema(stack, "realtime") == schema(stack, "fresh")
     with psycopg.connect(stack.dsn("realtime")) as connection:

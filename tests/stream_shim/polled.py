@@ -12,19 +12,27 @@ from tests.stream_shim.loopback import in_thread, listening
 
 @dataclass
 class Source:
-    """Answers every request with `body`, and counts the answers."""
+    """Answers every request with `body` and `headers`, counts the answers, and keeps what was posted."""
 
     body: bytes = b"[]"
+    headers: dict[str, str] = field(default_factory=dict)
     answers: int = 0
-    url: str = field(default="", init=False)
+    posted: list[bytes] = field(default_factory=list)
+    url: str = field(default="http://127.0.0.1:9/", init=False)  # nobody, until it serves
 
-    async def answer(self, _request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.Response:
         self.answers += 1
-        return web.Response(body=self.body)
+        if request.method == "POST":
+            self.posted.append(await request.read())
+        return web.Response(body=self.body, headers=self.headers)
+
+    async def moved(self, _request: web.Request) -> web.Response:
+        return web.Response(status=301, headers={"Location": "/"}, text="moved")
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[int]:
-        async with listening(web.get("/", self.answer)) as port:
+        routes = (web.get("/", self.answer), web.post("/", self.answer), web.get("/moved/feed.xml", self.moved))
+        async with listening(*routes) as port:
             yield port
 
     @contextmanager

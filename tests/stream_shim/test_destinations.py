@@ -8,9 +8,10 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from tests.stream_shim.conftest import Lane, tick, until
-from tidemark.connections import kafka_bootstrap, lake_url
+from tidemark.connections import kafka_bootstrap
 from tidemark.credentials import KAFKA_ADMINISTRATOR, credential
 from tidemark.kafka import kafka_client
+from tidemark.lake import lake_url
 
 
 def destinations_file(tmp_path: Path, lane: Lane) -> str:

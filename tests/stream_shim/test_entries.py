@@ -15,14 +15,14 @@ from tidemark.settings import Settings
 WRONG = {
     "an unknown kind": ("one:\n  kind: carrier_pigeon\n", ["line 2", "one", "carrier_pigeon"]),
     "an unknown key": (
-        "one:\n  kind: feed\n  url: x\n  event_publisher: y\n  unit: z\n  colour: red\n",
+        "one:\n  kind: feed\n  url: https://x/\n  event_publisher: y\n  unit: z\n  colour: red\n",
         ["line 6", "colour"],
     ),
     "a missing key": ("one:\n  kind: ccxt\n", ["line 1", "one", "exchange"]),
     "a wrong type": ("one:\n  kind: ccxt\n  exchange: binance\n  order_book:\n    symbols: 7\n", ["line 5", "symbols"]),
     "a literal credential": (
-        "one:\n  kind: databento\n  dataset: d\n  credentials: {key: db-literal}\n",
-        ["line 1", "one", "`credentials.key` as ${NAME}"],
+        "one:\n  kind: databento\n  dataset: d\n  trades: [A]\n  credentials: {key: db-literal}\n",
+        ["line 5", "one.credentials.key", "`credentials.key` as ${NAME}"],
     ),
     "no YAML": ("one: [", ["expected YAML"]),
     "no entries": ("- one\n", ["expected entries by name"]),
@@ -49,7 +49,8 @@ def test_the_files_of_the_project_are_accepted() -> None:
 
 def test_a_source_is_its_own_source_system_unless_it_says_otherwise(tmp_path: Path) -> None:
     (tmp_path / "s.yml").write_text(
-        "one: {kind: ccxt, exchange: kraken, source_system: simulated}\ntwo: {kind: ccxt, exchange: kraken}\n"
+        "one: {kind: ccxt, exchange: kraken, trades: [A/B], source_system: simulated}\n"
+        "two: {kind: ccxt, exchange: kraken, trades: [A/B]}\n"
     )
     assert [s.source_system for s in read_sources(tmp_path / "s.yml").values()] == ["simulated", "two"]
 
@@ -67,12 +68,13 @@ def test_a_credential_comes_from_the_environment_or_from_a_file(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("one:\n  kind: postgres\n  topics: []\n  bootstrap: nonsense\n",
-         "line 4, one: expected no `bootstrap` for kind postgres, received 'nonsense'"),
-        ("one: {kind: lake, topics: [], prefix: copy.}\n", "line 1, one: expected no `prefix` for kind lake"),
-        ("one: {kind: kafka, topics: [], bootstrap: 'b:1', path: p}\n", "expected no `path` for kind kafka"),
-        ("one: {kind: kafka, topics: []}\n", "one.bootstrap: expected host:port"),
-        ("one: {kind: postgres, topics: []}\ntwo: {kind: postgres, topics: []}\n",
+        ("one:\n  kind: postgres\n  topics: [market_tick]\n  bootstrap: nonsense\n",
+         "line 4, one.bootstrap: expected no `bootstrap` for kind postgres, received 'nonsense'"),
+        ("one: {kind: lake, topics: [market_tick], prefix: copy.}\n",
+         "line 1, one.prefix: expected no `prefix` for kind lake"),
+        ("one: {kind: kafka, topics: [market_tick], bootstrap: 'b:1', path: p}\n", "expected no `path` for kind kafka"),
+        ("one: {kind: kafka, topics: [market_tick]}\n", "one.bootstrap: expected host:port"),
+        ("one: {kind: postgres, topics: [market_tick]}\ntwo: {kind: postgres, topics: [market_tick]}\n",
          "expected one destination of kind postgres, received one, two"),
     ],
 )  # fmt: skip

@@ -45,7 +45,7 @@ def okx(wire: Wire, port: int, name: str, **changes: object) -> SourceEntry:
 
 def test_a_symbol_given_as_the_venue_names_it_or_in_both_ways_is_one_stream(wire: Wire, session: Session) -> None:
     with serving(session.folder) as servers:
-        entry = binance(wire, servers, "by_id", trades=["BTCUSDT", "BTC/USDT", "BTC/USDT", "ETHUSDT"])
+        entry = binance(wire, servers, "by_id", trades=["BTCUSDT", "BTC/USDT", "ETHUSDT"])
         with wire.connected(entry) as publisher:
             until(lambda: publisher.sent["market_tick"] >= session_trades(servers), "every trade")
         assert not publisher.gaps

@@ -3,6 +3,7 @@
 import json
 
 import psycopg
+import pytest
 from kafka import KafkaProducer
 
 from tests.stream_shim.conftest import Lane, tick, until
@@ -67,6 +68,7 @@ def test_characters_that_copy_escapes_arrive_as_they_were(lane: Lane) -> None:
     assert (symbol, attributes) == ("A\\B\tC", awkward)
 
 
+@pytest.mark.faults
 def test_a_killed_processor_leaves_nothing_out_and_nothing_twice(lane: Lane) -> None:
     lane.produce("market_tick", [tick(number) for number in range(30_000)])
     for share in (1, 10_000):

@@ -84,39 +84,14 @@ def test_an_entry_is_removed_with_its_own_comment_and_no_other(tmp_path: Path) -
     path = tmp_path / "sources.yml"
     head, one, two, three = (
         "# all of ours\n\n",
-        "# the first\none: {kind: ccxt, exchange: kraken}\n\n",
-        "# the second,\n# in two lines\ntwo:\n  kind: ccxt  # by ccxt\n  exchange: kraken\n  # trades: []\n\n",
-        "# the third\nthree: {kind: ccxt, exchange: kraken}\n",
+        "# the first\none: {kind: ccxt, exchange: kraken, trades: [A/B]}\n\n",
+        "# the second,\n# in two lines\ntwo:\n  kind: ccxt  # by ccxt\n  exchange: okx\n  trades: [A/B]\n  # none\n\n",
+        "# the third\nthree: {kind: ccxt, exchange: kraken, trades: [A/B]}\n",
     )
     for name, left in (("one", head + two + three), ("two", head + one + three), ("three", head + one + two)):
         path.write_text(head + one + two + three)
         remove_source(Settings(sources_file=path), name)
         assert path.read_text() == left.rstrip() + "\n"
-
-
-@pytest.mark.parametrize(
-    ("entry", "said"),
-    [
-        ("kind: feed\nurl: u\nunit: x\nevent_publisher: p\nevery_second: 1\n",
-         "the entry, line 6, new: Object contains unknown field `every_second`"),
-        ("kind: feed\nurl: u\nunit: x\n", "the entry, line 1, new: Object missing required field `event_publisher`"),
-        ("kind: ccxt\nexchange: kraken\ntrades: BTC/USD\n",
-         "the entry, line 4, new.trades: Expected `array`, got `str`"),
-        ("kind: ccxt\nexchange: krakn\ntrades: [BTC/USD]\n",
-         "expected an exchange id that ccxt.pro supports (kraken"),
-        ("kind: kafka\n", "the entry, line 2, new.kind: Invalid value 'kafka'"),
-        ("kind: poll\nurl: u\nidentity: [a]\nformat: xml\n", "the entry, line 1, new: expected `records`"),
-        ("{kind: ccxt", "the entry: expected YAML"),
-    ],
-)  # fmt: skip
-def test_a_wrong_entry_is_refused_with_line_key_and_what_was_expected(
-    lane: Lane, sources_file: Path, entry: str, said: str
-) -> None:
-    was = sources_file.read_text()
-    code, output = call(lane, sources_file, "add", "new", stdin=entry)
-    assert code == 2
-    assert said in " ".join(output.split())
-    assert sources_file.read_text() == was
 
 
 def connector_pids(path: Path) -> dict[str, int]:
@@ -159,3 +134,29 @@ def units(lane: Lane) -> set[str]:
 
 def log(lane: Lane) -> str:
     return (lane.settings.home / "logs" / "stream.log").read_text()
+
+
+def test_a_connector_that_died_during_a_broken_edit_comes_back_when_the_file_is_mended(
+    lane: Lane, sources_file: Path, servers: Servers
+) -> None:
+    destinations, right = sources_file.with_name("destinations.yml"), sources_file.read_text()
+    destinations.write_text("realtime: {kind: postgres, topics: [economic_event_text]}\n")
+    files = {"TIDEMARK_SOURCES_FILE": str(sources_file), "TIDEMARK_DESTINATIONS_FILE": str(destinations)}
+    files["TIDEMARK_METRICS_PORT"] = str(free_ports(1)[0])
+    with lane.running("run", **files):
+        until(lambda: servers.edgar.requests > 0, "a poll", 120)
+        again = subprocess.run(
+            [sys.executable, "-m", "tidemark.cli", "stream", "run"], env=lane.stack.environ | files, text=True,
+            capture_output=True, check=False,
+        )  # fmt: skip
+        assert again.returncode == 1
+        assert f"expected no lane in {lane.settings.home}, one runs already, as process" in " ".join(
+            again.stderr.split()
+        )
+        sources_file.write_text(right + right)
+        until(lambda: "expected each key once" in log(lane), "a sentence about the broken file")
+        psutil.Process(connector_pids(sources_file)["edgar"]).kill()
+        until(lambda: "connector edgar ended with 2" in log(lane), "its end by the broken file", 60)
+        sources_file.write_text(right)
+        asked = servers.edgar.requests
+        until(lambda: servers.edgar.requests > asked, "a poll of another process", 30)  # without the edit in 60 s

@@ -33,6 +33,8 @@ def test_help_imports_no_heavy_module_and_lists_every_rooms_commands() -> None:
         "promote",
         "account",
         "check",
+        "backup",
+        "restore",
         "catalog",
         "demo",
     ):

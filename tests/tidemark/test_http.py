@@ -6,10 +6,11 @@ import subprocess
 import sys
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.tidemark.hostile import MIB, Handler, gzip_of_zeros, serving, zip_of_zeros
-from tidemark.http import Answer, NoAnswer, ask_now
+from tidemark.http import Answer, NoAnswer, ask_now, retry_after
 from tidemark.settings import Settings
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -96,7 +97,8 @@ def test_time_is_bounded_from_the_first_byte_to_the_last(answer: Any) -> None:
     with serving({"/slow": answer}) as hostile:
         said = no_answer(hostile.url(f"/slow?api_key={KEY}"), http_seconds=0.5)
         entry = no_answer(hostile.url("/slow"), seconds=0.3, seconds_by="fred.timeout_seconds")
-    assert "no whole answer to GET 127.0.0.1/slow in 0.5 s, TimeoutError (TIDEMARK_HTTP_SECONDS allows more)" in said
+    assert f"no whole answer to GET {hostile.url('/slow').removeprefix('http://')} in 0.5 s, TimeoutError" in said
+    assert "(TIDEMARK_HTTP_SECONDS allows more)" in said
     assert "in 0.3 s, TimeoutError (fred.timeout_seconds allows more)" in entry
 
 
@@ -175,3 +177,50 @@ def test_a_body_that_ends_before_its_length_is_no_answer() -> None:
 @pytest.mark.parametrize("url", ["", "localhost", "ftp://localhost/", "http://", "http://[::1", f"http://{KEY}:x/"])
 def test_a_url_that_is_none_is_a_sentence_too(url: str) -> None:
     assert no_answer(url)
+
+
+DATE = "Fri, 27 Nov 2026 18:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "120"}, 120),
+        ({"RETRY-AFTER": " 7 "}, 7),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"Retry-After": "99999999999999999999"}, 86_400),
+        ({"Retry-After": "-5"}, 0),
+        ({"Retry-After": "soon"}, 0),
+        ({"Retry-After": "٣"}, 0),
+        ({"Retry-After": "nan"}, 0),
+        ({"Retry-After": "Fri, 27 Nov 2026 18:02:00 GMT", "Date": DATE}, 120),
+        ({"Retry-After": "Friday, 27-Nov-26 18:00:30 GMT", "Date": DATE}, 30),
+        ({"Retry-After": "Fri, 27 Nov 2026 17:00:00 GMT", "Date": DATE}, 0),
+        ({"Retry-After": "Fri, 99 Nov 2026 18:00:30 GMT", "Date": DATE}, 0),
+        ({}, 0),
+    ],
+)
+def test_an_answer_says_how_long_it_wants_to_be_left_alone(headers: dict[str, str], seconds: float) -> None:
+    assert retry_after(headers) == seconds
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        (b"<!DOCTYPE html><html><head><title>Scheduled\n maintenance &amp; more</title>", "application/json",
+         "an HTML page, 'Scheduled maintenance & more'"),
+        (b"\xef\xbb\xbf\r\n<!-- a proxy --><HTML><body><script>var a</script><h1>Log <b>in</b></h1>", "text/html",
+         "an HTML page, 'Log in'"),
+        (b'<?xml version="1.0"?>\n<html xmlns="http://www.w3.org/1999/xhtml"><body>Blocked', "text/plain",
+         "an HTML page, 'Blocked'"),
+        ("<html><title>Wartung für Öffentliches</title>".encode("latin-1"), "text/html; charset=iso-8859-1",
+         "an HTML page, 'Wartung für Öffentliches'"),
+        (b"<html></html>", "text/html; charset=nonsense", "an HTML page without a title"),
+        (b'<?xml version="1.0"?><rss><channel><title>html</title></channel></rss>', "text/html", None),
+        (b'{"a": "<html>"}', "text/html", None),
+        (b"<htmlish/>", "text/xml", None),
+        (b"", "text/html", None),
+    ],
+)  # fmt: skip
+def test_a_page_for_people_is_known_by_its_body(body: bytes, kind: str, said: str | None) -> None:
+    assert Answer(200, httpx.Headers({"content-type": kind}), body).html_page() == said

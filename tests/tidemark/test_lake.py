@@ -6,9 +6,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from tests.conftest import new_settings
-from tidemark.connections import lake_url
 from tidemark.errors import ConfigurationError
-from tidemark.lake import s3_client, said
+from tidemark.lake import lake_url, s3_client, said
 
 PASSWORD = "p4ss-of-somebody"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 from psycopg.types.json import Jsonb
 
@@ -32,7 +33,7 @@ def database(stack: Stack) -> Iterator[str]:
     name = Identifier(DATABASE)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(SQL("create database {}").format(name))
-        yield url.replace("/realtime", f"/{DATABASE}")
+        yield make_conninfo(url, dbname=DATABASE)
         connection.execute(SQL("drop database {} with (force)").format(name))
 
 
@@ -180,7 +181,7 @@ def test_what_needs_a_stopped_lane_names_who_writes_and_runs_when_nobody_does(
         def writers() -> list[str]:
             return lane.writers(admin, tmp_path)
 
-        with psycopg.connect(stack.dsn("realtime", "stream_writer").replace("/realtime", f"/{DATABASE}")) as session:
+        with psycopg.connect(stack.dsn("realtime", "stream_writer"), dbname=DATABASE) as session:
             expected = rf"every row is written anew; found a session of stream_writer \(pid {session.info.backend_pid}"
             with pytest.raises(StackError, match=expected):
                 migrate(FIRST | rewriting, writers=writers)

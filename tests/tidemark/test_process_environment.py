@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Stack
 from tests.stream_shim.conftest import until
 from tidemark.credentials import ADMINISTRATOR, FOLDER, LOCAL_ADMINISTRATOR, credential
-from tidemark.process_environment import of_a_part, of_libpq, without_administrators
+from tidemark.process_environment import of_a_part, without_administrators
 from tidemark.stack.process import find
 
 SOURCES = """\
@@ -37,43 +37,52 @@ def test_an_address_loses_its_user_and_password_and_nothing_else() -> None:
     url = "postgresql://boss:p%40ss%2Fword@db.example.org:6432/?sslmode=verify-full&sslrootcert=%2Fca%20file"
     clean = without_administrators({"TIDEMARK_REALTIME_URL": url, "PGPASSWORD": "x", "OTHER": "y"})
     assert clean == {
-        "TIDEMARK_REALTIME_URL": "postgresql://db.example.org:6432/?sslmode=verify-full&sslrootcert=%2Fca%20file",
+        "TIDEMARK_REALTIME_URL": "host=db.example.org port=6432 sslmode=verify-full sslrootcert='/ca file'",
         "OTHER": "y",
     }
 
 
-def test_an_address_that_lost_its_user_stays_as_it_is_also_where_it_is_one_of_several_hosts() -> None:
-    for url in ("postgresql://u:p@a:1,b:2/x", "postgresql://u:p@[::1]:5/a%25b", "postgresql:///x?host=/run", "no url"):
-        once = without_administrators({"TIDEMARK_REALTIME_URL": url})
-        assert without_administrators(once) == once
-        assert "u:p" not in once["TIDEMARK_REALTIME_URL"]
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p@a:1,b:2/x", "postgresql://u:p@[::1]:5/a%25b", "postgresql:///x?host=/run", "no url",
+        "postgresql://u:p@%2Fcloudsql%2Fa%3Ab%3Ac/x?passfile=/p", "host='/run/a b' user=u password=u:p",
+        "postgresql://u:p@",
+    ],
+)  # fmt: skip
+def test_an_address_that_lost_its_user_stays_as_it_is_and_is_never_empty(url: str) -> None:
+    once = without_administrators({"TIDEMARK_REALTIME_URL": url})
+    assert without_administrators(once) == once
+    assert once["TIDEMARK_REALTIME_URL"]
+    assert not [said for said in ("u:p", "user", "passfile") if said in once["TIDEMARK_REALTIME_URL"]]
 
 
 def test_a_part_is_given_the_secrets_that_it_names_and_no_other_setting_that_is_one() -> None:
     kept = of_a_part({**HIDDEN, "TIDEMARK_HOME": "/h", "TIDEMARK_WAREHOUSE_URL": "postgresql://b:pw@h"}, ())
     assert kept == {
-        "TIDEMARK_HOME": "/h", "TIDEMARK_WAREHOUSE_URL": "postgresql://h/",
+        "TIDEMARK_HOME": "/h", "TIDEMARK_WAREHOUSE_URL": "host=h",
         "FIRST_KEY": "first-hidden", "SECOND_KEY": "second-hidden",
     }  # fmt: skip
     assert "TIDEMARK_FRED_API_KEY" in of_a_part(HIDDEN, ["TIDEMARK_FRED_API_KEY"])
 
 
-def test_what_a_shell_has_for_psql_is_forgotten_but_how_a_server_of_others_is_trusted() -> None:
-    shell = dict.fromkeys(
-        ("PGSSLMODE", "PGSSLROOTCERT", "PGREQUIREAUTH", "PGHOSTADDR", "PGSERVICE", "PGTZ", "PGX"), "x"
-    )
-    assert of_libpq(shell) == {"PGSSLMODE", "PGSSLROOTCERT", "PGHOSTADDR", "PGSERVICE", "PGTZ"}
-    assert of_libpq(shell | {"TIDEMARK_REALTIME_URL": "postgresql://h"}) == {"PGHOSTADDR", "PGSERVICE", "PGTZ"}
+# What a shell may have for another server.
+ELSEWHERE = {
+    "PGHOST": "elsewhere.invalid", "PGHOSTADDR": "127.0.0.2", "PGPORT": "1", "PGSERVICE": "nowhere", "PGUSER": "nobody",
+    "PGPASSWORD": "no", "PGDATABASE": "none", "PGSSLMODE": "verify-ca", "PGSSLROOTCERT": "/none", "PGSSLCERT": "/none",
+    "PGOPTIONS": "-c default_transaction_read_only=on -c extra_float_digits=0", "PGGSSENCMODE": "require",
+    "PGTARGETSESSIONATTRS": "standby", "PGCONNECT_TIMEOUT": "1", "PGREQUIREAUTH": "none", "PGPASSFILE": "/none",
+    "PGCLIENTENCODING": "LATIN1", "PGTZ": "Asia/Tokyo", "PGDATESTYLE": "German", "PGCHANNELBINDING": "require",
+}  # fmt: skip
 
 
-def test_no_variable_of_libpq_keeps_a_command_from_the_local_databases(clean_realtime: Stack) -> None:
-    shell = {
-        "PGSSLMODE": "require", "PGGSSENCMODE": "require", "PGTARGETSESSIONATTRS": "standby", "PGSERVICE": "nowhere",
-        "PGHOSTADDR": "127.0.0.2", "PGOPTIONS": "-c default_transaction_read_only=on -c extra_float_digits=0",
-    }  # fmt: skip
-    for command in ("account", "up"):
-        done = clean_realtime.run(command, **shell)
-        assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize(("command", "named"), [("account", False), ("up", False), ("account", True)])
+def test_no_variable_of_libpq_keeps_a_command_from_the_databases(
+    clean_realtime: Stack, command: str, named: bool
+) -> None:
+    url = clean_realtime.dsn("realtime") if named else ""
+    done = clean_realtime.run(command, **ELSEWHERE, TIDEMARK_REALTIME_URL=url, TIDEMARK_WAREHOUSE_URL=url)
+    assert done.returncode == 0, done.stderr
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from tests.ingest.loopback import serving, zipped
 from tests.s3_server import s3_server
 from tidemark.errors import ConfigurationError
 from tidemark.http import NoAnswer, ask_now
-from tidemark.process_environment import of_proxies, socks_alone
+from tidemark.proxies import of_proxies, socks_alone
 
 PASSWORD = "s3cret-of-the-pr0xy"
 OUTSIDE = "http://venue.example.invalid"

@@ -6,8 +6,8 @@ import pytest
 
 from tests.conftest import Stack
 from tidemark import configuration
-from tidemark.connections import lake_url
 from tidemark.errors import ConfigurationError
+from tidemark.lake import lake_url
 from tidemark.settings import Settings, load
 
 

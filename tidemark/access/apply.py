@@ -21,6 +21,7 @@ from tidemark.connections import (
     is_local,
     is_wrong_password,
     postgres_server,
+    refuse_older,
 )
 from tidemark.credentials import credential, ensure_credentials
 from tidemark.errors import StackError
@@ -37,7 +38,6 @@ select case entry.grantee when 0 then '-' else entry.grantee::regrole::text end,
 from pg_database cross join lateral aclexplode(coalesce(datacl, acldefault('d', datdba))) as entry
 where datname = %s
 """
-OLDEST = 15  # the schema `public` is closed to everybody, and the tables are as tested
 
 # Who may enter a database, and what of it: dbt's incremental models and the promotion need temporary tables; dbt makes
 # schemas for a dev target, and for the rows that a test by hand found.
@@ -61,6 +61,10 @@ ENTRY: dict[Database, dict[str, str]] = {
 }
 
 
+# Told each database, and its administrator's connection, when its roles are there and its migrations are not.
+Fill = Callable[[Database, psycopg.Connection], None]
+
+
 @dataclass(frozen=True)
 class Server:
     """Where a database is, and who sets it up there."""
@@ -73,11 +77,14 @@ class Server:
         return cls(postgres_server(settings, database), administrator(settings, database))
 
 
-def apply(settings: Settings, report: Report = lambda database, doing: None) -> dict[Database, list[Migration]]:
+def apply(
+    settings: Settings, report: Report = lambda database, doing: None, fill: Fill = lambda database, connection: None
+) -> dict[Database, list[Migration]]:
     """Make what is missing on the server of each database; repeating it changes nothing. StackError if not.
 
-    Gives what was migrated of databases that were there. One call at a time on a server, whichever state folder it is
-    of: the turns of both databases are held to the end, as roles are the server's.
+    Gives what was migrated of databases that were there. `fill` is given each before its migrations. One call at a time
+    on a server, whichever state folder it is of: the turns of both databases are held to the end, as roles are the
+    server's.
     """
     ensure_credentials(settings)
     limits = PeopleLimits(settings.people_file)
@@ -93,6 +100,8 @@ def apply(settings: Settings, report: Report = lambda database, doing: None) -> 
                 with _connect(server, database) as connection:
                     _patiently(lambda: _let_in(settings, connection, server, database, limits))  # noqa: B023
                 with _connect(server, database) as connection:
+                    fill(database, connection)
+                with _connect(server, database) as connection:
                     migrated[database] = _migrate(settings, connection, database, report)
     return migrated
 
@@ -103,7 +112,7 @@ def _refusals(server: Server, database: Database) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise StackError(
-            f"expected to set up {database} on {server.address.host}:{server.address.port} as "
+            f"expected to set up {database} on {server.address} as "
             f"{server.administrator.user} (a superuser, or one with CREATEDB and CREATEROLE), the server said: "
             f"{_one_line(error)}"
         ) from None
@@ -141,15 +150,17 @@ def _one_line(error: psycopg.Error) -> str:
     return " ".join(str(error).split())
 
 
-def _address(server: PostgresServer, user: str, password: str, database: str) -> str:
-    options = LIMITS | dict(server.options)
-    return make_conninfo(**options, host=server.host, port=server.port, user=user, password=password, dbname=database)
+def _open(server: PostgresServer, database: str, **entering: str) -> psycopg.Connection:
+    address = make_conninfo(**{**LIMITS, **server.parameters, **entering, "dbname": database})
+    connection = psycopg.connect(address, autocommit=True)
+    refuse_older(connection, f"{database} at {server}")
+    return connection
 
 
 @contextmanager
 def _connect(server: Server, database: str) -> Iterator[psycopg.Connection]:
     owner = server.administrator
-    with psycopg.connect(_address(server.address, owner.user, owner.password, database), autocommit=True) as connection:
+    with _open(server.address, database, user=owner.user, **owner.secret) as connection:
         # A role's own settings may say otherwise; notices of what exists already are no news.
         connection.execute("set client_min_messages to warning")
         connection.execute(SQL("set lock_timeout to {}").format(LOCK_TIMEOUT))
@@ -158,11 +169,6 @@ def _connect(server: Server, database: str) -> Iterator[psycopg.Connection]:
 
 def _ensure_database(server: Server, database: Database) -> None:
     with _connect(server, "postgres") as maintenance:
-        if maintenance.info.server_version < OLDEST * 10_000:
-            raise StackError(
-                f"expected Postgres {OLDEST} or newer at {server.address.host}:{server.address.port}, found "
-                f"{maintenance.info.parameter_status('server_version')}"
-            )
         name = Identifier(database)
         if not maintenance.execute("select from pg_database where datname = %s", (database,)).rowcount:
             with suppress(DuplicateDatabase, UniqueViolation):  # another `up` makes it in this moment
@@ -204,7 +210,7 @@ def _ensure_password(
 ) -> None:
     """Set the role's password only where the one that we have does not open the door: a verifier is salted anew."""
     try:
-        psycopg.connect(_address(server.address, role, password, database)).close()
+        _open(server.address, database, user=role, password=password).close()
     except psycopg.OperationalError as error:
         if not is_wrong_password(str(error)):
             return

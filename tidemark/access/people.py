@@ -15,7 +15,6 @@ from psycopg.sql import SQL, Composed, Identifier, Literal
 from tidemark.credentials import PARTS, PEOPLE
 from tidemark.errors import ConfigurationError
 
-RESERVING = 160000  # the version of Postgres from which connections are kept for roles, and ADMIN is a right of its own
 DEFAULTS = Path(__file__).with_name("people.yml")
 PARTS_LOCK_TIMEOUT = "60s"  # whichever library opened the session; a part that knows better says so
 GUARD_RIGHTS = ("pg_signal_backend", "pg_read_all_stats")
@@ -114,7 +113,6 @@ def _set(connection: Connection, role: str, settings: dict[str, str], known: lis
 
 def limit_roles(connection: Connection, limits: PeopleLimits) -> None:
     """Limit people's roles, and give the parts and the guard what they have before people; for the whole server."""
-    reserving = connection.info.server_version >= RESERVING
     found = connection.execute("select rolname, rolconnlimit, coalesce(rolconfig, '{}') from pg_roles").fetchall()
     there = {role: (connections, settings) for role, connections, settings in found}
     people = [role for role in PEOPLE if role in there]
@@ -126,12 +124,10 @@ def limit_roles(connection: Connection, limits: PeopleLimits) -> None:
         _set(connection, role, {**own.settings(), **own.held()}, known)
     for part in (part for part in PARTS if part in there):
         _set(connection, part, {"lock_timeout": PARTS_LOCK_TIMEOUT}, there[part][1])
-        if reserving:
-            _try(connection, SQL("grant pg_use_reserved_connections to {}").format(Identifier(part)))
+        _try(connection, SQL("grant pg_use_reserved_connections to {}").format(Identifier(part)))
     for right in GUARD_RIGHTS:
         _try(connection, SQL("grant {} to guard").format(Identifier(right)))
-    if reserving:  # on an older server ADMIN brings a role's rights with it, and CREATEROLE reaches every role
-        _let_mend(connection, people)
+    _let_mend(connection, people)
 
 
 def _let_mend(connection: Connection, people: list[str]) -> None:

@@ -5,13 +5,18 @@ import os
 import re
 from pathlib import Path
 
-from tidemark.connections import Database, postgres_server
+from psycopg.conninfo import conninfo_to_dict
+
+from tidemark.connections import Database, dsn, for_one_port, libpq_variables, postgres_server
 from tidemark.credentials import credential
 from tidemark.settings import PROJECT, Settings
 
 DBT_PROJECT = PROJECT / "dbt_project"
 ROLE = "transformer"
 LOCK_TIMEOUT = "60s"  # for a lock of the database: whoever holds one longer must not hold up a build, and all behind it
+# What profiles.yml has a key for; empty is as if it were not there, and no other database's.
+TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
+_OF_THE_PROFILE = {"host", "hostaddr", "port", "user", "password", "dbname", *TLS}
 
 
 def artifacts(settings: Settings, target: Database = "warehouse") -> Path:
@@ -29,22 +34,27 @@ def dev_schema() -> str:
 
 
 def _server_environment(settings: Settings, database: Database, prefix: str) -> dict[str, str]:
-    server = postgres_server(settings, database)
-    values = {
-        "HOST": server.host,
-        "PORT": str(server.port),
-        "USER": ROLE,
-        "PASSWORD": credential(settings, ROLE),
-        "SSLMODE": dict(server.options).get("sslmode", "prefer"),
-    }
+    said = {"sslmode": "prefer", **postgres_server(settings, database).parameters}
+    host, port = for_one_port(settings, database, ROLE)
+    values = {"HOST": host, "PORT": str(port), "USER": ROLE, "PASSWORD": credential(settings, ROLE)}
+    values |= {name.upper(): said.get(name, "") for name in TLS}
     return {prefix + name: value for name, value in values.items()}
 
 
-def dbt_environment(settings: Settings) -> dict[str, str]:
+def _libpq_environment(settings: Settings, database: Database) -> dict[str, str]:
+    """What dbt's profile has no key for, of one database: libpq reads it from the environment."""
+    parts = conninfo_to_dict(dsn(settings, database, ROLE, options=f"-c lock_timeout={LOCK_TIMEOUT}"))
+    return libpq_variables({key: value for key, value in parts.items() if key not in _OF_THE_PROFILE})
+
+
+def dbt_environment(settings: Settings, target: Database = "warehouse") -> dict[str, str]:
     """What dbt needs to run by hand, from any folder: the variables of profiles.yml, and dbt's own folders.
 
-    Those are apart from `artifacts`, so that a run by hand spoils none of ours, nor the results that are published.
-    Both databases are entered as the transformer. It holds a password: never log it.
+        Those are apart from `artifacts`, so that a run by hand spoils none of ours, nor the results that are published.
+
+    `target`: whose server says what libpq is to ask for beside it (require_auth, target_session_attrs, ..).
+
+        Both databases are entered as the transformer. It holds a password: never log it.
     """
     by_hand = settings.home.resolve() / "dbt" / "by_hand"
     return {
@@ -55,10 +65,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "DBT_DEFER_STATE": str(artifacts(settings)),
         "DBT_DEV_SCHEMA": dev_schema(),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        "PGREQUIREAUTH": dict(postgres_server(settings, "warehouse").options)[
-            "require_auth"
-        ],  # dbt's profile has no key for it, and none for a time-out
-        "PGOPTIONS": f"-c lock_timeout={LOCK_TIMEOUT}",
+        **_libpq_environment(settings, target),
         **_server_environment(settings, "warehouse", "DBT_"),
         **_server_environment(settings, "realtime", "DBT_REALTIME_"),
     }

@@ -41,7 +41,7 @@ def _alone(settings: Settings, target: Database, turn_seconds: float) -> Iterato
         before = dict(os.environ)
         for name in [name for name in before if name.startswith("DBT_")]:
             del os.environ[name]  # a person's DBT_EMPTY or DBT_FULL_REFRESH is not meant for our runs
-        os.environ.update(dbt_environment(settings))
+        os.environ.update(dbt_environment(settings, target))
         os.environ.update({"DBT_TARGET": target})
         os.environ.update({"DBT_TARGET_PATH": str(folder), "DBT_LOG_PATH": str(folder / "logs")})
         try:

@@ -1,10 +1,10 @@
-"""What a server does not let the guard do, in sentences: one that somebody else runs, or that is older."""
+"""What a server does not let the guard do, in sentences: one that somebody else runs."""
 
 from typing import Any
 
 from psycopg import Connection
 
-from tidemark.access.people import GUARD_RIGHTS, RESERVING, WITHHELD
+from tidemark.access.people import GUARD_RIGHTS, WITHHELD
 from tidemark.credentials import PEOPLE
 
 _CHECKS = """
@@ -21,7 +21,7 @@ select
         select from pg_proc where pronamespace = 'pg_catalog'::regnamespace and proname = any(%(withheld)s)
         and has_function_privilege(%(person)s, oid, 'execute')
     ),
-    coalesce(current_setting('reserved_connections', true)::int, 0),
+    current_setting('reserved_connections')::int,
     exists (
         select from pg_db_role_setting cross join lateral unnest(setconfig) as entry
         where setrole = %(person)s::regrole and entry like 'temp\\_file\\_limit=%%'
@@ -46,16 +46,13 @@ def shortfalls(connection: Connection[Any]) -> list[str]:
     found = []
     if missing:
         found.append(f"it sees and ends sessions of {', '.join(PEOPLE)} alone: `grant {', '.join(missing)} to guard`")
-    if connection.info.server_version < RESERVING:
-        found.append("Postgres before 16: no connections are kept for the parts, no changed password is put back")
-    else:
-        if not mends:
-            found.append(
-                "it cannot put back what people change of their roles: `alter role guard createrole`, "
-                + ", ".join(f"`grant {person} to guard with admin true, inherit false, set false`" for person in PEOPLE)
-            )
-        if not reserved:
-            found.append("no connections are kept for the parts: set reserved_connections, and grant them its use")
+    if not mends:
+        found.append(
+            "it cannot put back what people change of their roles: `alter role guard createrole`, "
+            + ", ".join(f"`grant {person} to guard with admin true, inherit false, set false`" for person in PEOPLE)
+        )
+    if not reserved:
+        found.append("no connections are kept for the parts: set reserved_connections, and grant them its use")
     if usable:
         found.append("people may take advisory locks and write large objects: only a superuser can revoke that")
     if not files:

@@ -13,6 +13,7 @@ from tidemark.errors import StackError
 
 NEEDED_BYTES = 1_000_000_000
 NEEDED_GLIBC = (2, 34)
+RESTORING = "restoring"  # in the state folder: which backup is being restored into it
 FOLDERS = ("run", "logs", "cursors", "rejects", "docs")
 
 
@@ -44,6 +45,16 @@ def _close_to_others(home: Path) -> None:
 def passed_through() -> int:
     """The mode of a folder that, for root, a server that gives up root must pass through, though not list."""
     return 0o711 if os.geteuid() == 0 else 0o700
+
+
+def require_restored(home: Path) -> None:
+    """StackError where a restore into the state folder was ended half-way."""
+    if (home / RESTORING).exists():
+        folder = (home / RESTORING).read_text().splitlines()[0]
+        raise StackError(
+            f"expected a whole state folder in {home}, a restore was ended half-way: run `tidemark restore {folder}` "
+            f"again, which goes on where it was"
+        )
 
 
 def require_space(folder: Path, needed: int = NEEDED_BYTES) -> None:

@@ -3,13 +3,23 @@
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tidemark.connections import DATABASES, dsn, kafka_bootstrap, lake_url, prefect_auth_string, prefect_url
+from tidemark.connections import (
+    DATABASES,
+    dsn,
+    kafka_bootstrap,
+    libpq_variables,
+    prefect_auth_string,
+    prefect_url,
+)
 from tidemark.credentials import KAFKA_ADMINISTRATOR, KAFKA_ROLES, OWNER, ROLES
 from tidemark.kafka import librdkafka
-from tidemark.process_environment import of_proxies
+from tidemark.lake import lake_url
+from tidemark.process_environment import of_libpq
+from tidemark.proxies import of_proxies
 from tidemark.settings import Settings
 
 _KAFKA_ONLY = set(KAFKA_ROLES) - set(ROLES)
@@ -17,15 +27,12 @@ _KAFKA_ONLY = set(KAFKA_ROLES) - set(ROLES)
 
 def postgres_variables(settings: Settings, role: str) -> dict[str, str]:
     """libpq's variables for a role, on the warehouse where it may enter that; with what its URL says (sslmode, ..)."""
-    from psycopg import pq
     from psycopg.conninfo import conninfo_to_dict
 
     from tidemark.access.apply import ENTRY
 
     database = "warehouse" if role == OWNER or role in ENTRY["warehouse"] else "realtime"
-    names = {option.keyword.decode(): option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar}
-    parts = conninfo_to_dict(dsn(settings, database, role))
-    return {names[key]: str(value) for key, value in parts.items() if key in names}
+    return libpq_variables(conninfo_to_dict(dsn(settings, database, role)))
 
 
 def _exports(variables: dict[str, str]) -> list[str]:
@@ -34,7 +41,13 @@ def _exports(variables: dict[str, str]) -> list[str]:
 
 def shell_of_role(settings: Settings, role: str) -> str:
     """`export` lines with which psql enters as one role."""
-    return "\n".join(_exports(postgres_variables(settings, role)))
+    variables = postgres_variables(settings, role)
+    return "\n".join([*_exports(variables), _unset_of_libpq(variables)])
+
+
+def _unset_of_libpq(variables: Mapping[str, str]) -> str:
+    """What else of libpq's the shell has goes: PGSERVICE or PGHOSTADDR would lead to another server."""
+    return f"unset {' '.join(sorted(of_libpq() - variables.keys()))}"
 
 
 def shell(settings: Settings) -> str:
@@ -58,6 +71,7 @@ def shell(settings: Settings) -> str:
     rest = [f'export DBT_DEV_SCHEMA="${{DBT_DEV_SCHEMA:-{schema}}}"', "unset DBT_TARGET_PATH"]
     # Without a string for this server, an earlier server's must not go there.
     rest += ["unset PREFECT_API_AUTH_STRING"] if auth_string is None else []
+    rest.append(_unset_of_libpq(variables))
     return "\n".join([f'export PATH={shlex.quote(front)}:"$PATH"', *_exports(variables), *rest])
 
 

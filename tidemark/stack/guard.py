@@ -29,8 +29,7 @@ def servers(settings: Settings) -> list[Server]:
     """The Postgres servers, each once, with the databases that are on it."""
     found: dict[str, list[Database]] = {}
     for database in DATABASES:
-        server = postgres_server(settings, database)
-        found.setdefault(f"{server.host}:{server.port}", []).append(database)
+        found.setdefault(str(postgres_server(settings, database)), []).append(database)
     return [Server(address, tuple(on), is_local(settings, on[0])) for address, on in found.items()]
 
 

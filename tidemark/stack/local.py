@@ -11,7 +11,7 @@ from typing import Protocol
 import psutil
 
 from tidemark.access import kafka as kafka_access
-from tidemark.access.apply import apply
+from tidemark.access.apply import Fill, apply
 from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
 from tidemark.errors import StackError
 from tidemark.kafka import security
@@ -72,13 +72,15 @@ def variable(setting: str) -> str:
     return f"TIDEMARK_{setting.upper()}"
 
 
-def up(settings: Settings, report: Report = lambda server, doing: None) -> list[str]:
-    """Start what no variable names and what does not run yet, and set up the databases.
+def up(settings: Settings, report: Report = lambda server, doing: None, fill: Fill | None = None) -> list[str]:
+    """Start what no variable names and what does not run yet, and set up the databases; `fill` is apply's.
 
     On any failure, and on an interrupt, what this call started is ended again. What an older version left and this
     call changed is returned, a sentence each: servers that ran as they must not, migrations.
     """
     checks.make_home(settings.home)
+    if fill is None:
+        checks.require_restored(settings.home)
     with process.exclusive(settings.home):
         wanted = [server for server in SERVERS if server is not guard and server.wanted(settings)]
         if wanted:
@@ -92,7 +94,7 @@ def up(settings: Settings, report: Report = lambda server, doing: None) -> list[
             _start_all(settings, wanted, started, report)
             # Before the databases are set up, so that no person's session holds that up.
             guarding = _start_guard(settings, started)
-            migrated = apply(settings, report)
+            migrated = apply(settings, report) if fill is None else apply(settings, report, fill)
             if kafka.wanted(settings):
                 kafka_access.apply(settings)
             _wait_until_ready(settings, guard, guarding, threading.Event())

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from tidemark.connections import DATABASES, REQUIRED_AUTHENTICATION, Database, postgres_server
+from tidemark.connections import DATABASES, REQUIRED_AUTHENTICATION, postgres_server
 from tidemark.credentials import ADMINISTRATOR, LOCAL_ADMINISTRATOR, credential
 from tidemark.errors import StackError
 from tidemark.settings import Settings
@@ -76,14 +76,7 @@ def wanted(settings: Settings) -> bool:
 
 def address(settings: Settings) -> str:
     """host:port of the server of each database, once where both have the same."""
-    return ", ".join(dict.fromkeys(_host_and_port(settings, database) for database in DATABASES))
-
-
-def _host_and_port(settings: Settings, database: Database) -> str:
-    if getattr(settings, f"{database}_url") is None:
-        return f"127.0.0.1:{settings.postgres_port}"
-    server = postgres_server(settings, database)
-    return f"{server.host}:{server.port}"
+    return ", ".join(dict.fromkeys(str(postgres_server(settings, database)) for database in DATABASES))
 
 
 def programs() -> Path:

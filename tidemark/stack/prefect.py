@@ -13,7 +13,7 @@ import psutil
 
 from tidemark.connections import local_prefect_auth_string, prefect_auth_string, prefect_url
 from tidemark.errors import StackError
-from tidemark.process_environment import of_proxies
+from tidemark.proxies import of_proxies
 from tidemark.settings import Settings
 from tidemark.stack.process import Launch, listens, server_environment
 
@@ -50,7 +50,8 @@ def prepare(settings: Settings) -> Launch:
         **of_proxies(os.environ),  # what an alert calls may be outside
         "DO_NOT_TRACK": "1",
         "PREFECT_HOME": str(folder),
-        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
+        # In the server's own folder: in a URL, and in alembic's configuration, a path is not read as it is.
+        "PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:///prefect.db",
         AUTH_STRING: local_prefect_auth_string(settings),
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{settings.prefect_port}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -80,7 +80,12 @@ marked as (
         coalesce(
             category = lag(category) over history
             and value is not distinct from lag(value) over history
-            and text_value is not distinct from lag(text_value) over history,
+            and text_value is not distinct from lag(text_value) over history
+            -- A publication is corrected in its text under the same headline.
+            and (
+                text_value is null
+                or description is not distinct from lag(description) over history
+            ),
             false
         ) as is_repeat
     from gathered

@@ -1,0 +1,182 @@
+"""What the types of sources.yml cannot say: addresses, secrets that stand in the file, placeholders, lists.
+
+Each function raises WrongValue with the keys to what is wrong; none shows a value that may be a secret.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from tidemark.http import on_loopback
+from tidemark.secrets import VARIABLE
+from tidemark.typed_yaml import Step, WrongValue
+
+HTTP, SOCKET = ("http", "https"), ("ws", "wss")
+LEAST_POLL_SECONDS, LEAST_LOOPBACK_SECONDS = 1.0, 0.01
+
+_PLACEHOLDER = re.compile(r"(?<!\$)\{([^{}]*)\}")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Names without what is neither letter nor digit. The first are secrets wherever they stand; the others in a URL or a
+# header, where a parameter of such a name says who asks.
+_SECRET = re.compile(
+    r".*(apikey|apisecret|secret|password|passwd|passphrase|privatekey|accesskey|accesstoken|authtoken|registrationkey"
+    r"|subscriptionkey|licensekey|bearer|credential).*"
+)
+_SECRET_OF_A_REQUEST = re.compile(
+    r"(auth|authorization|proxyauthorization|cookie|token|pwd|sig|signature|sessionid|userid|appid|appkey|clientid"
+    r"|.*token|.*authkey)"
+)
+_OF_A_HEADER = re.compile(r".*(token|key|auth).*")
+_SCHEME_OF_A_HEADER = re.compile(r"\s*(bearer|basic|token|apikey)\s+\S+", re.IGNORECASE)
+_LEAST_KEY = 6  # characters: a parameter `key` is as often the key of a series, which is shorter or has a dot
+
+
+def check_url(url: str, schemes: Collection[str], *path: Step) -> SplitResult:
+    """The URL's parts. It has a host, one of the schemes, and no secret that stands in the file."""
+    plain = VARIABLE.sub("0", _PLACEHOLDER.sub("0", url))
+    if re.search(r"[\s\x00-\x1f\x7f\\]", plain):
+        raise WrongValue("expected a URL, received one with a blank, a control character or a backslash in it", *path)
+    try:
+        parts = urlsplit(plain)
+        _ = parts.port
+    except ValueError as error:
+        raise WrongValue(f"expected a URL, received one that is none ({error})", *path) from None
+    if not VARIABLE.match(url):  # else the variable has the scheme
+        if parts.scheme not in schemes or not url.split(":", 1)[1].startswith("//"):
+            received = f"`{parts.scheme}:`" if parts.scheme and "." not in parts.scheme else "no scheme"
+            wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise WrongValue(f"expected a URL that begins with {wanted}, received {received}", *path)
+        if not parts.hostname:
+            raise WrongValue("expected a URL with a host, received none", *path)
+    _refuse_secrets_in(url, path)
+    return parts
+
+
+def _refuse_secrets_in(url: str, path: Sequence[Step]) -> None:
+    parts = urlsplit(VARIABLE.sub("${x}", url))
+    user, at, _ = parts.netloc.rpartition("@")
+    if at and not VARIABLE.search(user.rpartition(":")[2]):
+        raise WrongValue(
+            "expected no user or password in the URL but as ${NAME}, the environment's value, received a literal", *path
+        )
+    for name, value in [*parse_qsl(parts.query), *parse_qsl(parts.fragment)]:
+        if VARIABLE.search(value) or _PLACEHOLDER.fullmatch(value):
+            continue
+        if _is_secret(name) or (_bare(name) == "key" and len(value) >= _LEAST_KEY and "." not in value):
+            raise WrongValue(
+                f"expected the parameter `{name}` of the URL as ${{NAME}}, the environment's value, received a literal",
+                *path,
+            )
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _is_secret(name: str) -> bool:
+    bare = _bare(name)
+    return bool(_SECRET.fullmatch(bare) or _SECRET_OF_A_REQUEST.fullmatch(bare))
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Names and values that HTTP has, and no secret that stands in the file."""
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise WrongValue("expected the name of an HTTP header, received another text", "headers", name)
+        if not value.isascii() or not value.isprintable():
+            raise WrongValue("expected ASCII text in one line, as HTTP sends it, received another", "headers", name)
+        named = _is_secret(name) or _OF_A_HEADER.fullmatch(_bare(name))
+        if (named or _SCHEME_OF_A_HEADER.fullmatch(value)) and not VARIABLE.search(value):
+            raise WrongValue(
+                f"expected `{name}` as ${{NAME}}, the environment's value, received a literal", "headers", name
+            )
+        refuse_placeholders(value, [], "headers", name)
+
+
+def check_placeholders(url: str, requests: Sequence[Mapping[str, str]]) -> None:
+    """Every {name} in the URL is given by every request."""
+    for number, request in enumerate(requests):
+        keys = ("requests", number) if request else ("url",)
+        refuse_placeholders(url, request, *keys)
+
+
+def refuse_placeholders(text: str, given: Collection[str], *path: Step) -> None:
+    """Of what stands in braces there is nothing but ${NAME} and the names that are given."""
+    rest = VARIABLE.sub("", text)
+    if "${" in rest:
+        raise WrongValue("expected ${NAME} with a name of letters, digits and _, received another after `${`", *path)
+    if re.search(r"[{}]", _PLACEHOLDER.sub("", rest)):
+        raise WrongValue("expected each brace in a pair, as {name}, received one alone", *path)
+    for name in _PLACEHOLDER.findall(rest):
+        if name not in given:
+            has = f"the request has {', '.join(given)}" if given else "no request gives it"
+            raise WrongValue(f"expected a value for each {{name}}, {{{name}}} is unfilled: {has}", *path)
+
+
+def check_requests(requests: Sequence[Mapping[str, str]]) -> None:
+    """Requests that differ; their values go along with every record, so that none may be a secret."""
+    for number, request in enumerate(requests):
+        if request in requests[:number]:
+            raise WrongValue("expected each request once, received it again", "requests", number)
+        for name, value in request.items():
+            if _SECRET.fullmatch(_bare(name)) or VARIABLE.search(value):
+                raise WrongValue(
+                    "expected no secret: a request's values go along with every record; write ${NAME} into `url` or "
+                    "`headers`",
+                    "requests", number, name,
+                )  # fmt: skip
+
+
+def check_body(body: Any, requests: Sequence[Mapping[str, str]]) -> None:
+    """Every {name} in its texts is given by every request, and no secret stands in the file."""
+    for path, text in texts(body, "body"):
+        for request in requests:
+            refuse_placeholders(text, request, *path)
+        named = next((key for key in reversed(path) if isinstance(key, str)), "")
+        if _is_secret(named) and text and not VARIABLE.search(text) and not _PLACEHOLDER.fullmatch(text):
+            raise WrongValue(f"expected `{named}` as ${{NAME}}, the environment's value, received a literal", *path)
+
+
+def check_interval(every_seconds: float, host: str | None) -> None:
+    """A source of others is not asked more often than once a second."""
+    least = LEAST_LOOPBACK_SECONDS if on_loopback(host or "") else LEAST_POLL_SECONDS
+    if every_seconds < least:
+        raise WrongValue(f"expected a number of at least {least:g}, received {every_seconds:g}", "every_seconds")
+
+
+def check_list(names: Sequence[str], *path: Step) -> None:
+    """Each once."""
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise WrongValue(f"expected each once, received {name!r} again", *path, number)
+
+
+def refuse_secrets_among(options: Any, *path: Step) -> None:
+    """A client's options are no place for what belongs under `credentials`."""
+    if isinstance(options, Mapping):
+        for name, value in options.items():
+            if isinstance(value, str) and value and _is_option_secret(str(name)):
+                raise WrongValue("expected no secret here: write it as ${NAME} under `credentials`", *path, str(name))
+            if isinstance(value, str) and VARIABLE.search(value):
+                raise WrongValue("expected no ${NAME}: it is not filled here", *path, str(name))
+            refuse_secrets_among(value, *path, str(name))
+    elif isinstance(options, list):
+        for number, value in enumerate(options):
+            refuse_secrets_among(value, *path, number)
+
+
+def _is_option_secret(name: str) -> bool:
+    return bool(_SECRET.fullmatch(_bare(name))) or _bare(name) in ("token", "authorization", "uid", "login")
+
+
+def texts(value: Any, *path: Step) -> Iterable[tuple[tuple[Step, ...], str]]:
+    """Every text in a value of built-in types, with the keys to it."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for name, one in value.items():
+            yield from texts(one, *path, str(name))
+    elif isinstance(value, list | tuple):
+        for number, one in enumerate(value):
+            yield from texts(one, *path, number)
