@@ -98,18 +98,15 @@ def new_stack() -> Iterator[Stack]:
             local.down(settings)
 
 
-@pytest.fixture
-def clean_realtime(stack: Stack) -> Stack:
-    """The stack with an empty `realtime`: no row of a topic, no offset, epoch, quarantine, loss, trim or feed."""
+def empty_realtime(stack: Stack) -> None:
+    """No row of a topic, no offset, epoch, quarantine, loss, trim or feed."""
     names = SQL(", ").join([*tables.of_topics(), *tables.FILLED])
     with psycopg.connect(stack.dsn("realtime")) as connection:
         connection.execute(SQL("truncate {} cascade").format(names))
-    return stack
 
 
-@pytest.fixture
-def clean_warehouse(stack: Stack) -> Stack:
-    """The stack with an empty `warehouse`: no table or view but the ledger and the results, and those empty."""
+def empty_warehouse(stack: Stack) -> None:
+    """No table or view but the ledger and the results, and those empty."""
     with psycopg.connect(stack.dsn("warehouse")) as connection:
         found = connection.execute(
             "select table_schema, table_name, table_type from information_schema.tables "
@@ -122,6 +119,19 @@ def clean_warehouse(stack: Stack) -> Stack:
             else:
                 what = SQL("view" if kind == "VIEW" else "table")
                 connection.execute(SQL("drop {} if exists {} cascade").format(what, name))
+
+
+@pytest.fixture
+def clean_realtime(stack: Stack) -> Stack:
+    """The stack with an empty `realtime`."""
+    empty_realtime(stack)
+    return stack
+
+
+@pytest.fixture
+def clean_warehouse(stack: Stack) -> Stack:
+    """The stack with an empty `warehouse`."""
+    empty_warehouse(stack)
     return stack
 
 

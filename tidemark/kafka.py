@@ -67,7 +67,7 @@ def kafka_client(settings: Settings, role: str) -> dict[str, Any]:
 
 
 def librdkafka(settings: Settings, role: str) -> dict[str, str]:
-    """The same for kcat, OpenMetadata and other clients that are made on librdkafka."""
+    """The same for kcat and other clients that are made on librdkafka."""
     return {"bootstrap.servers": kafka_bootstrap(settings), **security(settings, role).librdkafka()}
 
 

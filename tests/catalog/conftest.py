@@ -9,6 +9,7 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from tests.catalog.double import DoubleProcess, running_double
 from tests.conftest import Stack
 from tidemark.categories import CATEGORIES
 
@@ -73,6 +74,11 @@ class Rows:
             connection.execute(create.format(sql.Identifier(table), columns))
             _insert(connection, ("ingestion", table), row)
 
+    def forget(self, table: str) -> None:
+        """Drop an ingestion table."""
+        with psycopg.connect(self.stack.dsn("warehouse")) as connection:
+            connection.execute(sql.SQL("drop table ingestion.{}").format(sql.Identifier(table)))
+
     def good(self) -> None:
         """One good row everywhere."""
         for topic in CATEGORIES:
@@ -104,3 +110,17 @@ def replay(stack: Stack) -> Iterator[None]:
     mark.write_text("replay")
     yield
     mark.unlink() if before is None else mark.write_text(before)
+
+
+@pytest.fixture(scope="session")
+def one_double() -> Iterator[DoubleProcess]:
+    """A strict stand-in for an OpenMetadata server: it takes seconds to start."""
+    with running_double() as double:
+        yield double
+
+
+@pytest.fixture
+def double(one_double: DoubleProcess) -> DoubleProcess:
+    """The stand-in, with nothing in it."""
+    one_double.forget()
+    return one_double

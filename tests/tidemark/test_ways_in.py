@@ -120,7 +120,7 @@ def test_dbt_asks_for_the_authority_that_the_url_names(others: ServerOfOthers, e
 
 
 def test_openmetadata_enters(entered: Mapping[str, Settings]) -> None:
-    files = [str(FOLDER_OF_WORKFLOWS / f"{name}.yml") for name in ("postgres_realtime", "lineage_warehouse")]
+    files = [str(FOLDER_OF_WORKFLOWS / f"{name}.yml") for name in ("postgres_realtime", "postgres_warehouse")]
     named = {form: variables(settings) for form, settings in entered.items()}
     program = [sys.executable, str(Path(__file__).with_name("openmetadata_enters.py")), *files]
     done = subprocess.run(program, input=json.dumps(named), capture_output=True, text=True, check=False)

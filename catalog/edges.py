@@ -1,0 +1,99 @@
+"""The lineage of everything as plain data: places, and edges between them with the columns that follow."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Kind = Literal["source", "topic", "lake", "table", "flow"]
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where data are. `name` by kind:
+
+    source  what a source gives: `fred.observations`; of a streaming source by the topic: `binance.market_tick`
+    topic   a topic of the buffer: `market_tick`
+    lake    a folder of the lake: `fred/observations`
+    table   a table or view: `warehouse.marts.fct_bars_1m`
+    flow    a flow of Prefect: `promote`
+    """
+
+    kind: Kind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What is upstream of what. `columns`: pairs of a column there and one here, sorted; a flow's edge has none.
+
+    `sql`: the query that says so, where a model's does.
+    """
+
+    upstream: Place
+    downstream: Place
+    columns: tuple[tuple[str, str], ...] = ()
+    sql: str | None = None
+
+
+@dataclass(frozen=True)
+class Unreached:
+    """A column of a mart that no field of a source reaches, and the reason."""
+
+    table: str  # database.schema.table
+    column: str
+    reason: str
+    counts: bool  # whether it weighs against the share: what the build itself writes, or nobody loaded yet, does not
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """All edges, in order of their names, and how much of the marts they reach.
+
+    `columns`: of each place its columns with their types, in its own order; a flow has none. `descriptions`: of places.
+    `mart_columns`: how many columns the marts have, by information_schema.
+    """
+
+    edges: tuple[Edge, ...]
+    columns: dict[Place, dict[str, str]]
+    mart_columns: int
+    unreached: tuple[Unreached, ...]
+
+    @property
+    def share(self) -> float:
+        """The share of the marts' columns that a source's field reaches, of those that one could: 1 is all."""
+        missing = sum(column.counts for column in self.unreached)
+        possible = self.mart_columns - len(self.unreached) + missing
+        return 1 - missing / possible if possible else 1.0
+
+    def upstream_of(self, place: Place) -> list[Edge]:
+        """The edges that end here."""
+        return [edge for edge in self.edges if edge.downstream == place]
+
+    def as_json(self) -> dict[str, Any]:
+        """Lists and objects alone: `places` (kind, name, columns), `edges`, `mart_columns`, `share`, `unreached`."""
+        return {
+            "places": [{**asdict(place), "columns": dict(columns)} for place, columns in sorted(self.columns.items())],
+            "edges": [asdict(edge) for edge in self.edges],
+            "mart_columns": self.mart_columns,
+            "share": round(self.share, 4),
+            "unreached": [asdict(column) for column in self.unreached],
+        }
+
+
+def reached(edges: Iterable[Edge], origins: Sequence[Place]) -> set[tuple[Place, str]]:
+    """Every column, of any place, that a column of one of `origins` reaches by the edges' columns."""
+    follow: dict[tuple[Place, str], list[tuple[Place, str]]] = {}
+    starts = set(origins)
+    for edge in edges:
+        for there, here in edge.columns:
+            follow.setdefault((edge.upstream, there), []).append((edge.downstream, here))
+    waiting = [column for column in follow if column[0] in starts]
+    found: set[tuple[Place, str]] = set()
+    while waiting:
+        new = [further for further in follow.get(waiting.pop(), ()) if further not in found]
+        found.update(new)
+        waiting += new
+    return found

@@ -1,0 +1,244 @@
+"""The lineage that is expected: of the compiled SQL of every model, of our own files, and of what the databases have.
+
+Two ways lead to a mart: source, lake, ingestion table, models; and source, topic, table of `realtime`, lake, ingestion
+table, models. The views of `live` read the tables of `realtime`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import yaml
+
+from catalog.check import ROLE
+from catalog.column_lineage import Columns, Origin, Table, UnreadableQuery, origins, tables_of
+from catalog.edges import Edge, Lineage, Place, Unreached, reached
+from tidemark import dbt
+from tidemark.categories import CATEGORIES, required_fields, table_columns
+from tidemark.connections import DATABASES, connect
+from tidemark.settings import Settings
+
+SHOWN = {
+    "warehouse": ("ingestion", "staging", "intermediate", "marts", "ops", "quality"),
+    "realtime": ("realtime", "live"),
+}
+PARTITION = r"_\d{8}$"  # a day partition is no table of its own to readers
+CLOCK = "CURRENT_TIMESTAMP"
+OF_THE_LOAD = ("load_id", "file_name", "loaded_at")  # columns of an ingestion table that no file holds
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of dbt as it is in a database. `query`: its SQL as it builds everything; `reads`: its dbt sources."""
+
+    table: Table
+    query: str
+    is_stored: bool
+    reads: tuple[Table, ...]
+
+
+def lineage(settings: Settings) -> Lineage:
+    """Every edge that the catalog must show. It waits for a build that goes on.
+
+    StackError where a database does not answer; DbtError where dbt cannot compile the models; UnreadableQuery for
+    the SQL of one, with its name.
+    """
+    tables = _tables(settings)
+    models = [model for model in _models(settings) if model.table in tables]
+    made = {model.table: _origins(model, tables) for model in models}
+    columns = {_place(table): dict(columns) for table, columns in tables.items()}
+    edges = [edge for model in models for edge in _of_model(model, made[model.table])]
+    edges += [edge for chain in _chains(settings, tables) for edge in _of_chain(chain, columns)]
+    edges += _of_flows(edges, models, columns)
+    return _whole(edges, columns, models, made)
+
+
+def _tables(settings: Settings) -> dict[Table, dict[str, str]]:
+    """Every table and view that people may see, with its columns and their types."""
+    found: dict[Table, dict[str, str]] = {}
+    query = (
+        "select table_schema, table_name, column_name, data_type from information_schema.columns "
+        "where table_schema = any(%s) and table_name !~ %s and table_name !~ '^_dlt_' order by 1, 2, ordinal_position"
+    )
+    for database in DATABASES:
+        with connect(settings, database, ROLE) as connection:
+            for schema, table, column, data_type in connection.execute(query, (list(SHOWN[database]), PARTITION)):
+                found.setdefault((database, schema, table), {})[column] = data_type
+    return found
+
+
+def _models(settings: Settings) -> Iterator[Model]:
+    """As dbt would build them when nothing is there. The artifacts of the last build, with its results, stay."""
+    for database in DATABASES:
+        compile_all = ["--no-write-json", "compile", "--full-refresh", "--indirect-selection", "empty"]
+        for result in dbt.run(settings, [*compile_all, "--select", "resource_type:model"], database):
+            node = result.node
+            reads = tuple((database, "ingestion", f"{source}__{name}") for source, name in node.sources)
+            is_stored = node.config.materialized != "view"
+            yield Model((database, node.schema, node.alias), node.compiled_code, is_stored, reads)
+
+
+def _origins(model: Model, tables: Columns) -> dict[str, Origin]:
+    try:
+        return origins(model.query, tables)
+    except UnreadableQuery as error:
+        advice = "build it with `tidemark models rebuild` where the database has an older version's table"
+        raise UnreadableQuery(f"model {'.'.join(model.table)}: expected SQL to follow, {error}; {advice}") from None
+
+
+def _place(table: Table) -> Place:
+    return Place("table", ".".join(table))
+
+
+def _of_model(model: Model, columns: Mapping[str, Origin]) -> Iterator[Edge]:
+    """An edge from each table that a model reads, with the columns that follow."""
+    pairs: dict[Table, set[tuple[str, str]]] = {table: set() for table in tables_of(model.query)}
+    for name, origin in columns.items():
+        for table, column in origin.columns:
+            pairs.setdefault(table, set()).add((column, name))
+    for table, found in pairs.items():
+        yield Edge(_place(table), _place(model.table), tuple(sorted(found)), model.query)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A place on the way to an ingestion table. `renamed`: where a column has another name than at the place before."""
+
+    place: Place
+    columns: Mapping[str, str]
+    renamed: Mapping[str, str]
+
+
+def _chains(settings: Settings, tables: Columns) -> Iterator[list[Step]]:
+    """The ways from a source to its ingestion table, one place after the other."""
+    loaded = {table: columns for table, columns in tables.items() if table[:2] == ("warehouse", "ingestion")}
+    for (_, _, name), columns in loaded.items():
+        source, _, resource = name.partition("__")
+        if source != "realtime":
+            of_source = {column: "text" for column in columns if column not in OF_THE_LOAD}
+            yield [Step(Place("source", f"{source}.{resource}"), of_source, {}), *_from_lake(name, columns)]
+    topics = yaml.safe_load(settings.topics_file.read_text()) or {}
+    for topic in CATEGORIES:
+        renamed = (topics.get(topic) or {}).get("rename") or {}
+        kinds = table_columns(topic)
+        fields = {renamed.get(field, field): kinds[field] for field in (*required_fields(topic), "attributes")}
+        table = tables.get(("realtime", "realtime", topic), {})
+        chain = [Step(Place("topic", topic), fields, {}), Step(_place(("realtime", "realtime", topic)), table, renamed)]
+        promoted = loaded.get(("warehouse", "ingestion", f"realtime__{topic}"))
+        yield [*chain, *(_from_lake(f"realtime__{topic}", promoted) if promoted else ())]
+        for source in _feeding(settings, topic):
+            yield [Step(Place("source", f"{source}.{topic}"), fields, {}), chain[0]]
+
+
+def _from_lake(table: str, columns: Mapping[str, str]) -> list[Step]:
+    """Folder and ingestion table. The load and the file's name are in the path of each file."""
+    in_files = {column: "text" for column in columns if column != "loaded_at"}
+    return [
+        Step(Place("lake", table.replace("__", "/", 1)), in_files, {}),
+        Step(_place(("warehouse", "ingestion", table)), columns, {}),
+    ]
+
+
+def _feeding(settings: Settings, topic: str) -> list[str]:
+    """The sources of which a topic ever had a record."""
+    with connect(settings, "realtime", ROLE) as connection:
+        query = "select distinct source_system from realtime.feed where topic = %s order by 1"
+        return [source for (source,) in connection.execute(query, (topic,))]
+
+
+def _of_chain(chain: list[Step], columns: dict[Place, dict[str, str]]) -> Iterator[Edge]:
+    for step in chain:
+        columns.setdefault(step.place, dict(step.columns))
+    for before, after in pairwise(chain):
+        pairs = ((after.renamed.get(column, column), column) for column in after.columns)
+        yield Edge(before.place, after.place, tuple(sorted(pair for pair in pairs if pair[0] in before.columns)))
+
+
+def _of_flows(edges: list[Edge], models: list[Model], columns: dict[Place, dict[str, str]]) -> Iterator[Edge]:
+    """From each flow to what it writes: the lake, ingestion tables, and the models with a table that read those."""
+    stored = {_place(model.table) for model in models if model.is_stored}
+    loaded = [place for place in columns if place.name.startswith("warehouse.ingestion.")]
+    writes = {Place("flow", "check"): {_place(("warehouse", "quality", "check_result"))} & set(columns)}
+    for place in loaded:
+        flow = Place("flow", "promote" if place.name.startswith("warehouse.ingestion.realtime__") else "ingest")
+        lake = {edge.upstream for edge in edges if edge.downstream == place}
+        writes.setdefault(flow, set()).update({place} | lake | (_below(edges, place) & stored))
+    for flow, places in writes.items():
+        columns[flow] = {}
+        yield from (Edge(flow, place) for place in places)
+
+
+def _below(edges: list[Edge], place: Place) -> set[Place]:
+    """Every place that reads this one, directly or through others."""
+    found: set[Place] = set()
+    waiting = [place]
+    while waiting:
+        here = waiting.pop()
+        new = {edge.downstream for edge in edges if edge.upstream == here} - found
+        found |= new
+        waiting += new
+    return found
+
+
+def _whole(
+    edges: list[Edge],
+    columns: dict[Place, dict[str, str]],
+    models: list[Model],
+    made: Mapping[Table, dict[str, Origin]],
+) -> Lineage:
+    made_here = {_place(model.table) for model in models}
+    reaching = reached(edges, [place for place in columns if place not in made_here])
+    in_marts = [
+        (place, column)
+        for place in sorted(columns) if place.name.startswith("warehouse.marts.")
+        for column in columns[place]
+    ]  # fmt: skip
+    reason = _Reasons(edges, models, made)
+    unreached = [reason.of(*column) for column in in_marts if column not in reaching]
+    return Lineage(tuple(sorted(edges, key=_order)), columns, len(in_marts), tuple(unreached))
+
+
+def _order(edge: Edge) -> tuple[Place, Place]:
+    return edge.downstream, edge.upstream
+
+
+class _Reasons:
+    """Why no field of a source reaches a column."""
+
+    def __init__(self, edges: list[Edge], models: list[Model], made: Mapping[Table, dict[str, Origin]]) -> None:
+        self.made = {_place(table): columns for table, columns in made.items()}
+        self.above: dict[Place, set[Place]] = {}
+        for edge in edges:
+            self.above.setdefault(edge.downstream, set()).add(edge.upstream)
+        self.reads = {_place(model.table): model.reads for model in models}
+
+    def of(self, place: Place, column: str) -> Unreached:
+        """One column of a mart, with its reason and whether it weighs."""
+        made_of = self._made_of(place, column)
+        stated = {one for one in made_of if not one.startswith("CAST(NULL")} or made_of
+        above = self._all_above(place)
+        read = {table for each in above for table in self.reads.get(each, ())}
+        absent = sorted(".".join(table) for table in read if _place(table) not in above)
+        if stated == {CLOCK}:
+            reason, counts = "the clock of the build that writes the row", False
+        elif stated <= {f"'{name}'" for _, _, name in read} and stated:
+            reason, counts = "the name of the ingestion table, which the model writes", False
+        elif absent:
+            reason, counts = f"nothing was loaded yet into {', '.join(absent)}", False
+        else:
+            reason, counts = f"made of {', '.join(sorted(stated)) or 'no column'}", True
+        return Unreached(place.name, column, reason, counts)
+
+    def _made_of(self, place: Place, column: str) -> set[str]:
+        origin = self.made.get(place, {}).get(column)
+        if origin is None:
+            return set()
+        return set(origin.made_of).union(*(self._made_of(_place(table), name) for table, name in origin.columns))
+
+    def _all_above(self, place: Place) -> set[Place]:
+        found, waiting = {place}, [place]
+        while waiting:
+            new = self.above.get(waiting.pop(), set()) - found
+            found |= new
+            waiting += new
+        return found
