@@ -1,5 +1,6 @@
 """Where the servers are, and who may enter: addresses from the state folder or the environment, one DSN per role."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,9 @@ Database = Literal["realtime", "warehouse"]
 DATABASES: tuple[Database, ...] = ("realtime", "warehouse")
 
 
-_OF_WHO_ENTERS = {"user", "password", "passfile", "dbname"}
+# What proves who the administrator is, instead of a password too; no other role has any of it.
+_PROOFS = ("password", "passfile", "scram_client_key", "scram_server_key", "oauth_client_secret")
+_OF_WHO_ENTERS = {"user", "dbname", "sslpassword", *_PROOFS}
 DEFAULT_PORT = "5432"
 LONGEST_SOCKET_PATH = 107  # bytes, of the system
 # Models and checks ask with pg_input_is_valid, and ADMIN on a role is a right of its own.
@@ -73,7 +76,7 @@ class Administrator:
     user: str
     secret: Mapping[str, str] = field(
         repr=False
-    )  # libpq's `password`, or `passfile`; nothing, where a certificate is it
+    )  # those of _PROOFS that the URL has; nothing, where a certificate is it
 
 
 def postgres_server(settings: Settings, database: Database) -> PostgresServer:
@@ -95,7 +98,7 @@ def administrator(settings: Settings, database: Database) -> Administrator:
     parts = _parse(url, _variable(database))
     if not parts.get("user"):
         raise ConfigurationError(f"{_expected(_variable(database))} of an administrator, no user in it")
-    return Administrator(parts["user"], {key: parts[key] for key in ("password", "passfile") if key in parts})
+    return Administrator(parts["user"], {key: parts[key] for key in _PROOFS if key in parts})
 
 
 def is_local(settings: Settings, database: Database) -> bool:
@@ -127,6 +130,12 @@ def _parse(url: str, variable: str) -> dict[str, str]:
     hosts = (parts.get("host") or parts.get("hostaddr") or "").split(",")
     if not all(hosts):
         raise ConfigurationError(f"{_expected(variable)}, no host in it")
+    _refuse_parts_of_a_password(parts, variable)
+    if "sslpassword" in parts:
+        raise ConfigurationError(
+            f"{variable}: expected no sslpassword, as every part enters by that key: name one that is not encrypted, "
+            "of mode 0600"
+        )
     if len(ports) not in {1, len(hosts)}:
         raise ConfigurationError(f"{variable}: expected a port for each of {len(hosts)} hosts, received {len(ports)}")
     for host in hosts:
@@ -137,6 +146,14 @@ def _parse(url: str, variable: str) -> dict[str, str]:
                 f"system's limit, received one of {length}: let a shorter path lead there (`ln -s`)"
             )
     return parts
+
+
+def _refuse_parts_of_a_password(parts: Mapping[str, str], variable: str) -> None:
+    """A password's own `@` or `/` ends it, and libpq would name what follows, as a host, in its errors."""
+    hosts = ",".join(parts.get(key, "") for key in ("host", "hostaddr")).split(",")
+    names = [host for host in hosts if host and not host.startswith("/")]
+    if "@" in parts.get("dbname", "") or not all(re.fullmatch(r"[\w.:%-]+", name) for name in names):
+        raise ConfigurationError(f"{_expected(variable)}, received a host with a character that none has")
 
 
 def without_credentials(url: str) -> str:

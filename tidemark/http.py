@@ -21,6 +21,7 @@ import httpx
 
 from tidemark.bounded import STEP, BeyondBounds, too_large
 from tidemark.errors import TidemarkError
+from tidemark.proxies import proxy_of
 from tidemark.settings import Settings
 
 CONNECT_SECONDS = 10.0
@@ -29,6 +30,12 @@ MOST_REDIRECTS = 5  # to https, to another name, to where a file lies: a source 
 MOST_ENCODINGS = 2  # a proxy may have compressed what was compressed
 PAGE_BYTES, TITLE_CHARACTERS = 64 * 1024, 120  # of an HTML page, for an error
 GZIP = 16 + zlib.MAX_WBITS
+# Elements that a page may begin with where its server calls it HTML; roots that a source's XML may have are none.
+_OF_HTML = re.compile(
+    r"<(?:!doctype|html|head|body|title|meta|link|base|style|script|noscript|template|iframe|center|h[1-6]|p|div|span|a"
+    r"|b|i|u|em|strong|font|big|small|pre|code|br|hr|img|ul|ol|form|header|main|footer|nav|section|article)[\s/>]",
+    re.IGNORECASE,
+)
 KEPT_ELSEWHERE = ("user-agent", "accept", "accept-encoding", "if-none-match", "if-modified-since")
 
 # They log whole URLs and headers, and a key may be in one.
@@ -65,7 +72,9 @@ class Answer:
         """`an HTML page` and its title, where the body is one, for an error; None where it is none."""
         start = self.body[:PAGE_BYTES].decode(_charset(self.headers), errors="replace").lstrip("\ufeff \t\r\n")
         start = re.sub(r"\A(?:<\?.*?\?>|<!--.*?-->|\s)+", "", start, flags=re.DOTALL)
-        if not re.match(r"<!doctype\s+html\b|<html\b|<head\b|<body\b", start, re.IGNORECASE):
+        is_named = re.match(r"text/html|application/xhtml\+xml", self.headers.get("content-type", ""), re.IGNORECASE)
+        is_page = re.match(r"<!doctype\s+html\b|<html\b|<head\b|<body\b", start, re.IGNORECASE)
+        if not is_page and not (is_named and _OF_HTML.match(start)):
             return None
         title = re.search(r"<title[^>]*>(.*?)</title|<h1[^>]*>(.*?)</h1", start, re.IGNORECASE | re.DOTALL)
         if title:
@@ -87,14 +96,21 @@ def _charset(headers: Mapping[str, str]) -> str:
 def retry_after(headers: Mapping[str, str]) -> float:
     """The seconds that an answer asks to wait for, by its header Retry-After: a number or a date; 0 where it asks none.
 
-    A date is compared with that of the answer, so that a clock that differs does not count.
+    A date is compared with that of the answer, so that a clock that differs does not count. Of a header that was sent
+    twice, which stands as a list, the first is meant.
     """
-    found = {name.lower(): value.strip() for name, value in headers.items()}
+    found = {name.lower(): _first(value) for name, value in headers.items()}
     asked = found.get("retry-after", "")
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", asked, re.ASCII):
         return min(float(asked), MOST_WAIT_SECONDS)
     until, now = _moment(asked), _moment(found.get("date", ""))
     return 0.0 if until is None else min(max(0.0, until - (time.time() if now is None else now)), MOST_WAIT_SECONDS)
+
+
+def _first(listed: str) -> str:
+    """Of values that commas part, the first; a date has a comma behind its day."""
+    found = re.match(r"\s*(?:[A-Za-z]+\s*,)?[^,]*", listed)
+    return found[0].strip() if found else ""
 
 
 def _moment(text: str) -> float | None:
@@ -134,21 +150,22 @@ async def ask(
     """
     if seconds is None:
         seconds, seconds_by = settings.http_seconds, "TIDEMARK_HTTP_SECONDS"
-    place = "a URL that is none"
+    place, by = "a URL that is none", ""
     try:
         http.cookies.clear()
         request = http.build_request(method, url, headers=headers, params=params, json=json)
         place = f"{method} {hide(_place(request.url))}"
+        by = f" through the proxy {proxy}" if (proxy := proxy_of(request.url.scheme, request.url.host)) else ""
         async with asyncio.timeout(seconds):
             return await _follow(http, request, settings.http_bytes, hide)
     except TimeoutError:
         more = f" ({seconds_by} allows more)" if seconds_by else ""
-        raise NoAnswer(f"no whole answer to {place} in {seconds:g} s, TimeoutError{more}") from None
+        raise NoAnswer(f"no whole answer to {place}{by} in {seconds:g} s, TimeoutError{more}") from None
     except BeyondBounds as error:
         raise NoAnswer(f"from {place} {error}", retriable=False) from None
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, zlib.error) as error:
         said = hide(str(error)) or "the connection was cut"
-        raise NoAnswer(f"no answer to {place} ({type(error).__name__}: {said})") from None
+        raise NoAnswer(f"no answer to {place}{by} ({type(error).__name__}: {said})") from None
 
 
 def _place(url: httpx.URL) -> str:
@@ -170,13 +187,23 @@ async def _follow(http: httpx.AsyncClient, request: httpx.Request, most: int, hi
     for _ in range(MOST_REDIRECTS + 1):
         response = await http.send(request, stream=True)
         try:
-            if request.method != "GET" or not response.has_redirect_location:
+            if request.method != "GET" and response.has_redirect_location:
+                raise _not_redirected(request, response, hide)
+            if not response.has_redirect_location:
                 body = await _body(response, most)
                 return Answer(response.status_code, response.headers, body, hide(_place(request.url)), request.url)
         finally:
             await response.aclose()
         request = _redirected(http, request, response.headers["location"], hide)
     raise BeyondBounds(f"more than {MOST_REDIRECTS} redirects")
+
+
+def _not_redirected(request: httpx.Request, response: httpx.Response, hide: Callable[[str], str]) -> BeyondBounds:
+    target = hide(_place(request.url.join(response.headers["location"])))
+    return BeyondBounds(
+        f"HTTP {response.status_code}, a redirect to {target}, and a {request.method} is not sent again elsewhere: set "
+        "the source's URL to it if you trust it"
+    )
 
 
 def _redirected(

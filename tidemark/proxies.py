@@ -72,6 +72,18 @@ def socks_alone(environ: Mapping[str, str]) -> bool:
     return _either(environ, "all_proxy").startswith("socks") and not _either(environ, "https_proxy")
 
 
+def proxy_of(scheme: str, host: str) -> str:
+    """host:port of the proxy by which this process asks a host, for an error; nothing where it asks none."""
+    from urllib.request import getproxies, proxy_bypass
+
+    found = getproxies()
+    url = found.get(scheme) or found.get("all", "")
+    if not url or proxy_bypass(host):
+        return ""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    return parts.netloc.rpartition("@")[2]
+
+
 def pass_loopback_by_proxies() -> None:
     """Let no client of this process, nor of a child, ask a server on loopback through a proxy."""
     os.environ.update(of_proxies(os.environ))

@@ -10,6 +10,7 @@ import yaml
 from tidemark.errors import ConfigurationError
 
 _AMBIGUOUS_WORD = re.compile(r"yes|no|on|off", re.IGNORECASE)  # true and false of YAML 1.1, text of 1.2
+MOST_NODES = 100_000  # of a file, each alias counted as what it stands for
 _AMBIGUOUS_NUMBER = re.compile(r"[-+]?(?:0[0-7_]+|[\d_]+(?::[\d_]+)+(?:\.[\d_]*)?|[\d.]*\d_[\d_.]*)")
 
 
@@ -51,8 +52,13 @@ def read_yaml(text: str, where: str) -> tuple[Any, yaml.Node | None]:
             node = loader.get_single_node()
             if node is None:
                 return None, None
-            for wrong in _wrong(node, []):
+            for wrong in _wrong(node, [], set()):
                 raise ConfigurationError(f"{where}, {wrong}")
+            if _nodes(node, {}) > MOST_NODES:
+                raise ConfigurationError(
+                    f"{where}: expected at most {MOST_NODES:,} values, received more, as an alias stands for all that "
+                    "it names: write less, or fewer aliases"
+                )
             return loader.construct_document(node), node
         finally:
             loader.dispose()
@@ -90,8 +96,26 @@ def line_of(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
 
 
-def _wrong(node: yaml.Node, above: list[yaml.Node]) -> Iterator[str]:
-    """What a reader of another version would read otherwise, keys that stand twice, and what holds itself."""
+def _parts(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.ScalarNode):
+        return []
+    return node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
+
+
+def _nodes(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for, its aliases' too; `known` has those of nodes by id, each counted once."""
+    if id(node) not in known:
+        known[id(node)] = 1 + sum(_nodes(part, known) for part in _parts(node))
+    return known[id(node)]
+
+
+def _wrong(node: yaml.Node, above: list[yaml.Node], seen: set[int]) -> Iterator[str]:
+    """What a reader of another version would read otherwise, keys that stand twice, and what holds itself.
+
+    `seen` has the ids of nodes that were looked through: aliases name them again.
+    """
+    if id(node) in seen:
+        return
     if node in above:
         yield f"line {line_of(node)}: expected a value, received an alias of what it stands in"
     elif isinstance(node, yaml.ScalarNode):
@@ -103,9 +127,9 @@ def _wrong(node: yaml.Node, above: list[yaml.Node]) -> Iterator[str]:
     else:
         if isinstance(node, yaml.MappingNode):
             yield from _wrong_keys(node)
-        parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
-        for part in parts:
-            yield from _wrong(part, [*above, node])
+        for part in _parts(node):
+            yield from _wrong(part, [*above, node], seen)
+    seen.add(id(node))
 
 
 def _is_ambiguous(node: yaml.ScalarNode) -> bool:

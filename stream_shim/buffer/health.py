@@ -16,6 +16,9 @@ class Health:
     def __init__(self, source: str) -> None:
         self.source = source
         self.source_errors = 0  # times the source, or one of its connections, was lost and connected again
+        # Of a polled source, in seconds since 1970: its last round of requests that were all answered, and its first
+        # failure since; 0 where there is none.
+        self.answered_at, self.failing_since = 0.0, 0.0
         self.gaps: Counter[str] = Counter()  # by symbol: trades or books that are missing
         self.silences: Counter[str] = Counter()  # by symbol: times that nothing came
         self.degraded: dict[str, str] = {}  # the parts that give nothing now, and why
@@ -24,6 +27,15 @@ class Health:
 
     def expect_first(self) -> None:
         """The source is connected again: its first record is worth a line in the log."""
+
+    def answer(self) -> None:
+        """Every request of a polled source was answered, with data or without news: its session works."""
+        self.answered_at, self.failing_since = time.time(), 0.0
+
+    def lose(self) -> None:
+        """The source failed."""
+        self.source_errors += 1
+        self.failing_since = self.failing_since or time.time()
 
     def degrade(self, part: str, why: str) -> None:
         """A part of the source gives nothing, for this reason, until it is `mend`ed."""
@@ -47,6 +59,8 @@ class Health:
         """All of it, for the report."""
         return {
             "source_errors": self.source_errors,
+            "answered_at": self.answered_at,
+            "failing_since": self.failing_since,
             "gaps": dict(self.gaps),
             "silences": dict(self.silences),
             "degraded": dict(self.degraded),

@@ -38,6 +38,7 @@ class Publisher(Health):
         self.last_message_at = 0.0
         self._is_first = True  # the next record is the first since the source was connected
         self._answers: tuple[float, float] | None = None  # the first and the last since `begin`
+        self.has_answered = False  # all requests of a polled source, once, since `begin`
         self.started_at = time.time()
         self._report = report_path(settings, "connector", source)
         self._rejects = Rejects(settings, source)
@@ -52,12 +53,17 @@ class Publisher(Health):
     def begin(self) -> None:
         """The source is connected from the start."""
         self.expect_first()
-        self._answers = None
+        self._answers, self.has_answered = None, False
 
     @property
     def answered_seconds(self) -> float:
         """For how long the source gave data, or answers without news, since `begin`."""
         return self._answers[1] - self._answers[0] if self._answers else 0.0
+
+    def answer(self) -> None:
+        """One round of a polled source, noted for this session too."""
+        super().answer()
+        self.has_answered = True
 
     def _note_answer(self) -> None:
         now = time.monotonic()

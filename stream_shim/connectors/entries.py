@@ -193,11 +193,6 @@ class HttpSource(Source, frozen=True, forbid_unknown_fields=True, kw_only=True):
         refusals.check_interval(self.every_seconds, parts.hostname)
         refusals.check_placeholders(self.url, getattr(self, "requests", [{}]))
 
-    @property
-    def round_seconds(self) -> float:
-        """The longest that the requests of one poll may take."""
-        return self.timeout_seconds
-
 
 class FeedSource(HttpSource, frozen=True, forbid_unknown_fields=True, tag="feed", kw_only=True):
     """An RSS or Atom feed, polled; every entry that was not there before is a text event."""
@@ -226,11 +221,6 @@ class PollSource(HttpSource, frozen=True, forbid_unknown_fields=True, tag="poll"
     rename: dict[str, Text] = {}
     dialect: Dialect = Dialect()
     body: dict[str, Any] | None = None
-
-    @property
-    def round_seconds(self) -> float:
-        """The longest that the requests of one poll may take."""
-        return self.timeout_seconds * len(self.requests)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -157,4 +157,5 @@ async def run(source: FeedSource, publisher: Publisher, settings: Settings, stop
         async with client() as http:
             while not stop.is_set():
                 await _poll(http, source, publisher, cursor, settings)
+                publisher.answer()
                 await pause(stop, source.every_seconds)

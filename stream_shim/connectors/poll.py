@@ -212,6 +212,7 @@ async def run(source: PollSource, publisher: Publisher, settings: Settings, stop
                             break
                 if failed:
                     raise failed
+                publisher.answer()
                 await pause(stop, source.every_seconds)
 
 

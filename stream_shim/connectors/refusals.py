@@ -20,15 +20,29 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Names without what is neither letter nor digit. The first are secrets wherever they stand; the others in a URL or a
 # header, where a parameter of such a name says who asks.
 _SECRET = re.compile(
-    r".*(apikey|apisecret|secret|password|passwd|passphrase|privatekey|accesskey|accesstoken|authtoken|registrationkey"
-    r"|subscriptionkey|licensekey|bearer|credential).*"
+    r".*(apikey|apisecret|secret|password|passwd|passphrase|passcode|privatekey|accesskey|accesstoken|authtoken"
+    r"|registrationkey|subscriptionkey|licen[cs]ekey|servicekey|crtfckey|confmkey|clientkey|consumerkey|userkey|sharedkey"
+    r"|bearer|credential).*"
 )
 _SECRET_OF_A_REQUEST = re.compile(
-    r"(auth|authorization|proxyauthorization|cookie|token|pwd|sig|signature|sessionid|userid|appid|appkey|clientid"
+    r"(auth|authorization|proxyauthorization|cookie|token|pass|pwd|sig|signature|sessionid|userid|appid|appkey|clientid"
     r"|.*token|.*authkey)"
 )
 _OF_A_HEADER = re.compile(r".*(token|key|auth).*")
 _SCHEME_OF_A_HEADER = re.compile(r"\s*(bearer|basic|token|apikey)\s+\S+", re.IGNORECASE)
+# What fills a secret's place, alone: of a header also behind its scheme, or as values of its names. A text of fewer
+# characters than any key, as a cookie's `lang=en`, may stand beside it.
+_SCHEME = r"(?:[A-Za-z][A-Za-z-]*\s+)?"
+_NAMED = rf"[\w.-]+=(?:\"?{VARIABLE.pattern}\"?|[\w-]{{0,5}})"
+_FILLED = re.compile(rf"{_SCHEME}{VARIABLE.pattern}")
+_FILLED_HEADER = re.compile(
+    rf"{_SCHEME}(?:{VARIABLE.pattern}(?::{VARIABLE.pattern})?|{_NAMED}(?:\s*[;,]\s*{_NAMED})*;?)"
+)
+# What the client sets itself, by the request: another value breaks the connection, or the answer's body.
+_OF_THE_CLIENT = re.compile(
+    r"host|connection|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade|expect|content-length"
+    r"|content-encoding|accept-encoding|range|if-.*"
+)
 _LEAST_KEY = 6  # characters: a parameter `key` is as often the key of a series, which is shorter or has a dot
 
 
@@ -56,18 +70,37 @@ def check_url(url: str, schemes: Collection[str], *path: Step) -> SplitResult:
 def _refuse_secrets_in(url: str, path: Sequence[Step]) -> None:
     parts = urlsplit(VARIABLE.sub("${x}", url))
     user, at, _ = parts.netloc.rpartition("@")
-    if at and not VARIABLE.search(user.rpartition(":")[2]):
+    if at and not VARIABLE.fullmatch(user.rpartition(":")[2]):
         raise WrongValue(
             "expected no user or password in the URL but as ${NAME}, the environment's value, received a literal", *path
         )
-    for name, value in [*parse_qsl(parts.query), *parse_qsl(parts.fragment)]:
-        if VARIABLE.search(value) or _PLACEHOLDER.fullmatch(value):
+    for name, value in _parameters(parts):
+        if VARIABLE.fullmatch(value):
             continue
-        if _is_secret(name) or (_bare(name) == "key" and len(value) >= _LEAST_KEY and "." not in value):
+        if _is_secret(name) or (_bare(name) == "key" and _may_be_a_key(value)):
             raise WrongValue(
-                f"expected the parameter `{name}` of the URL as ${{NAME}}, the environment's value, received a literal",
+                f"expected the parameter `{name}` of the URL as ${{NAME}}, the environment's value, received "
+                f"{_received(value)}",
                 *path,
             )
+
+
+def _parameters(parts: SplitResult) -> Iterable[tuple[str, str]]:
+    """Of the query, the fragment and the path; a semicolon parts them too."""
+    of_path = (segment.partition(";")[2] for segment in parts.path.split("/"))
+    for text in (parts.query, parts.fragment, *of_path):
+        yield from parse_qsl(text.replace(";", "&"))
+
+
+def _may_be_a_key(value: str) -> bool:
+    return len(value) >= _LEAST_KEY and "." not in value and not _PLACEHOLDER.search(value)
+
+
+def _received(value: str) -> str:
+    """What stands in a secret's place instead of ${NAME} alone, without showing it."""
+    if _PLACEHOLDER.search(value):
+        return "a placeholder, whose value would stand in `requests` and go along with every record"
+    return "a literal beside it" if VARIABLE.search(value) else "a literal"
 
 
 def _bare(name: str) -> str:
@@ -81,15 +114,22 @@ def _is_secret(name: str) -> bool:
 
 def check_headers(headers: Mapping[str, str]) -> None:
     """Names and values that HTTP has, and no secret that stands in the file."""
+    before: set[str] = set()
     for name, value in headers.items():
+        if name.lower() in before:
+            raise WrongValue("expected each header once, received it again in other letters", "headers", name)
+        before.add(name.lower())
         if not _HEADER_NAME.fullmatch(name):
             raise WrongValue("expected the name of an HTTP header, received another text", "headers", name)
         if not value.isascii() or not value.isprintable():
             raise WrongValue("expected ASCII text in one line, as HTTP sends it, received another", "headers", name)
+        if _OF_THE_CLIENT.fullmatch(name.lower()):
+            raise WrongValue("expected no header that the request has by itself: leave it out", "headers", name)
         named = _is_secret(name) or _OF_A_HEADER.fullmatch(_bare(name))
-        if (named or _SCHEME_OF_A_HEADER.fullmatch(value)) and not VARIABLE.search(value):
+        filled = VARIABLE.search(value) and _FILLED_HEADER.fullmatch(value)
+        if (named or _SCHEME_OF_A_HEADER.fullmatch(value)) and not filled:
             raise WrongValue(
-                f"expected `{name}` as ${{NAME}}, the environment's value, received a literal", "headers", name
+                f"expected `{name}` as ${{NAME}}, the environment's value, received {_received(value)}", "headers", name
             )
         refuse_placeholders(value, [], "headers", name)
 
@@ -130,12 +170,14 @@ def check_requests(requests: Sequence[Mapping[str, str]]) -> None:
 
 def check_body(body: Any, requests: Sequence[Mapping[str, str]]) -> None:
     """Every {name} in its texts is given by every request, and no secret stands in the file."""
-    for path, text in texts(body, "body"):
+    for path, text in _texts_and_numbers(body, "body"):
         for request in requests:
             refuse_placeholders(text, request, *path)
         named = next((key for key in reversed(path) if isinstance(key, str)), "")
-        if _is_secret(named) and text and not VARIABLE.search(text) and not _PLACEHOLDER.fullmatch(text):
-            raise WrongValue(f"expected `{named}` as ${{NAME}}, the environment's value, received a literal", *path)
+        if _is_secret(named) and text and not _FILLED.fullmatch(text):
+            raise WrongValue(
+                f"expected `{named}` as ${{NAME}}, the environment's value, received {_received(text)}", *path
+            )
 
 
 def check_interval(every_seconds: float, host: str | None) -> None:
@@ -172,11 +214,22 @@ def _is_option_secret(name: str) -> bool:
 
 def texts(value: Any, *path: Step) -> Iterable[tuple[tuple[Step, ...], str]]:
     """Every text in a value of built-in types, with the keys to it."""
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, Mapping):
+    return ((keys, one) for keys, one in _leaves(value, *path) if isinstance(one, str))
+
+
+def _texts_and_numbers(value: Any, *path: Step) -> Iterable[tuple[tuple[Step, ...], str]]:
+    """The same, and each number as text: a key may consist of digits."""
+    for keys, one in _leaves(value, *path):
+        if isinstance(one, str | int | float) and not isinstance(one, bool):
+            yield keys, str(one)
+
+
+def _leaves(value: Any, *path: Step) -> Iterable[tuple[tuple[Step, ...], Any]]:
+    if isinstance(value, Mapping):
         for name, one in value.items():
-            yield from texts(one, *path, str(name))
+            yield from _leaves(one, *path, str(name))
     elif isinstance(value, list | tuple):
         for number, one in enumerate(value):
-            yield from texts(one, *path, number)
+            yield from _leaves(one, *path, number)
+    else:
+        yield path, value

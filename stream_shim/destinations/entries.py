@@ -15,6 +15,7 @@ from tidemark.kafka_security import read as read_security
 from tidemark.secrets import fill, refuse_literals
 from tidemark.settings import SaslMechanism, SecurityProtocol
 from tidemark.typed_yaml import NAME, WrongValue
+from tidemark.yaml_text import content
 
 _BOOTSTRAP = r"[\w.-]+:\d{1,5}(?:\s*,\s*[\w.-]+:\d{1,5})*|\[[0-9A-Fa-f:.]+\]:\d{1,5}"
 _SECURITY = ("security_protocol", "sasl_mechanism", "credentials", "ca_file", "certificate_file", "key_file")
@@ -71,7 +72,12 @@ class DestinationEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 def read_destinations(path: Path) -> dict[str, DestinationEntry]:
     """The destinations by name."""
-    entries: dict[str, DestinationEntry] = typed_yaml.read(path, DestinationEntry, _check_all)
+    return parse_destinations(content(path), path)
+
+
+def parse_destinations(text: str, path: Path) -> dict[str, DestinationEntry]:
+    """The same of a text that is in that file."""
+    entries: dict[str, DestinationEntry] = typed_yaml.parse(text, str(path), DestinationEntry, _check_all)
     return entries
 
 

@@ -2,10 +2,9 @@
 
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Collection
 from typing import Any
 
-from stream_shim.running.runner import RECONNECT_SECONDS
 from tidemark.settings import Settings
 from tidemark.stack.guard import SILENT_SECONDS, beat_path, silence
 from tidemark.webhook import post
@@ -14,7 +13,6 @@ HEADROOM_DAYS = 3
 DEATHS_IN_A_ROW = 3
 POLLS_WITHOUT_ANSWER = 3
 CLIENT_ERROR_SECONDS = 300  # what a client library has logged degrades its source for so long
-RETRY_SECONDS = RECONNECT_SECONDS[-1] + 15  # the longest wait before a lost source is asked again, and a little
 
 Causes = dict[str, str]  # a cause's name, and the sentence about it
 
@@ -42,41 +40,30 @@ def causes_of_degraded(name: str, report: dict[str, Any], now: float) -> Causes:
     return causes
 
 
-@dataclass
-class _Failing:
-    """One polled source: its errors so far, since when they grow, and when they last did."""
-
-    errors: int = 0
-    since: float = 0.0
-    last_at: float = 0.0
-
-
-@dataclass
 class Polled:
-    """Remembers when the polled sources failed: their reports only count it."""
+    """Remembers since when polled sources fail: a process that begins anew forgets it, and no answer came by that."""
 
-    _failing: dict[str, _Failing] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}  # by source
 
-    def causes(self, report: dict[str, Any], every_seconds: float, answer_seconds: float, now: float) -> Causes:
-        """A source that only fails, for as long as several polls. It is over once it fails no more.
-
-        `answer_seconds` is how long it may take over the answers to one poll.
-        """
-        name, errors = report["source"], report["source_errors"]
-        known = self._failing.setdefault(name, _Failing())
-        answered = now - known.last_at > RETRY_SECONDS + answer_seconds  # it would have failed again
-        if errors < known.errors:  # another process, which counts from zero
-            known.errors = 0
-        if errors > known.errors:
-            known.since = now if answered else known.since
-            known.errors, known.last_at, answered = errors, now, False
-        failed = now - max(known.since, report["last_message_at"])
-        if answered or failed <= POLLS_WITHOUT_ANSWER * every_seconds:
+    def causes(self, report: dict[str, Any], every_seconds: float, now: float) -> Causes:
+        """A source that only fails, for as long as several polls. It is over once it answers, however long it waits."""
+        name = report["source"]
+        if report["answered_at"] > self._since.get(name, 0.0):
+            self._since.pop(name, None)
+        if report["failing_since"]:
+            self._since.setdefault(name, report["failing_since"])
+        failed = now - max(self._since.get(name, now), report["last_message_at"])
+        if failed <= POLLS_WITHOUT_ANSWER * every_seconds:
             return {}
         return {
             f"failing source {name}": f"expected an answer to {name} every {every_seconds:.0f} s, "
             f"it only failed for {failed:.0f} s; logs/connector-{name}.log says why"
         }
+
+    def keep(self, names: Collection[str]) -> None:
+        """Forget the sources that the file has no more."""
+        self._since = {name: since for name, since in self._since.items() if name in names}
 
 
 def causes_of_processor(name: str, report: dict[str, Any], earlier: dict[str, Any] | None) -> Causes:

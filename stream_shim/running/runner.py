@@ -76,6 +76,9 @@ def _reason_logged(settings: Settings, role: str) -> Iterator[None]:
     except TidemarkError as error:
         log.info("%s%s", ENDS, error)
         raise
+    except Exception as error:  # nobody foresaw it: the terminal may be seen by nobody
+        log.info("%s%s: %s", ENDS, type(error).__name__, error, exc_info=True)
+        raise
 
 
 def run_connector(settings: Settings, name: str) -> None:
@@ -127,8 +130,8 @@ async def connect_until(stop: asyncio.Event, source: SourceEntry, publisher: "Pu
         try:
             await _until(stop, asyncio.create_task(connector_of(source)(source, publisher, settings, stop)))
         except SourceError as error:
-            publisher.source_errors += 1
-            if time.monotonic() - started > STEADY_SECONDS or publisher.answered_seconds > WORKED_SECONDS:
+            publisher.lose()
+            if time.monotonic() - started > STEADY_SECONDS or _has_worked(publisher):
                 failures = 0
             seconds = RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)] * random.uniform(0.5, 1)
             failures += 1
@@ -136,6 +139,11 @@ async def connect_until(stop: asyncio.Event, source: SourceEntry, publisher: "Pu
             log.warning("%s; connecting again in %.1f s", error, seconds)
             await pause(stop, seconds)
     reporting.cancel()
+
+
+def _has_worked(publisher: "Publisher") -> bool:
+    """Whether the session gave data for some time, or, polled, answered all that it was asked once."""
+    return publisher.has_answered or publisher.answered_seconds > WORKED_SECONDS
 
 
 async def _until(stop: asyncio.Event, connector: "asyncio.Task[None]") -> None:

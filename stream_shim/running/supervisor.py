@@ -12,11 +12,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from stream_shim.connectors.entries import HttpSource, ReplaySource, StreamedSource, read_sources
-from stream_shim.destinations.entries import DestinationEntry, read_destinations
+from stream_shim.connectors.entries import HttpSource, ReplaySource, StreamedSource, parse_sources
+from stream_shim.destinations.entries import DestinationEntry, parse_destinations
 from stream_shim.reports import SUPERVISOR, Beats, forget_reports, read_reports, report_path, write_report
 from stream_shim.running.alerts import (
     DEATHS_IN_A_ROW,
@@ -33,6 +35,7 @@ from tidemark.errors import ConfigurationError
 from tidemark.process_environment import OF_S3, of_a_part
 from tidemark.secrets import variables_of
 from tidemark.settings import Settings
+from tidemark.yaml_text import content
 
 log = logging.getLogger("tidemark.stream")
 
@@ -73,18 +76,26 @@ class Supervisor:
         self._alerts, self._polled, self._beats = Alerts(settings), Polled(), Beats()
         # The processors' last reports, as long as one look compares.
         self._earlier: list[dict[str, dict[str, Any]]] = []
+        self._wanted: dict[Role, object] = {}
         self._wanted = self._read()
         self._read_at = time.monotonic()
 
     def _read(self) -> dict[Role, object]:
-        sources, destinations = (
-            read_sources(self._settings.sources_file),
-            read_destinations(self._settings.destinations_file),
-        )
+        sources = self._read_file(self._settings.sources_file, "connector", parse_sources)
+        destinations = self._read_file(self._settings.destinations_file, "processor", parse_destinations)
         return {
             **{("processor", name): entry for name, entry in destinations.items()},
             **{("connector", name): entry for name, entry in sources.items()},
         }
+
+    def _read_file(self, path: Path, kind: str, parse: Callable[[str, Path], dict[str, Any]]) -> dict[str, Any]:
+        """A file's entries by name. An editor may have cut a file to nothing, to write it anew: that ends no entry."""
+        text = content(path)
+        if not text.strip() and any(role[0] == kind for role in self._wanted):
+            raise ConfigurationError(
+                f"{path}: expected entries, as before, received an empty file: write {{}} for none"
+            )
+        return parse(text, path)
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`: keep what the files name running."""
@@ -123,7 +134,10 @@ class Supervisor:
     def _adjust(self) -> None:
         for role, child in list(self._children.items()):
             if self._wanted.get(role) != child.entry:
-                log.info("%s %s: its entry was edited or removed", *role)
+                if role in self._wanted:
+                    log.info("%s %s: its entry was edited, started anew", *role)
+                else:
+                    log.warning("%s %s: left the file, ended", *role)
                 self._end([child])
                 forget_reports(self._settings, *role)
                 del self._children[role]
@@ -131,6 +145,7 @@ class Supervisor:
             child = self._children.setdefault(role, Child(entry))
             if child.process is not None and time.monotonic() - child.started_at > STEADY_SECONDS:
                 child.failures = child.waits = 0  # what it died of before is over, and so is the alert
+                child.is_refused = False
             if child.process is not None and child.process.poll() is not None:
                 self._note_death(role, child)
             if child.process is None and time.monotonic() >= child.next_start:
@@ -141,10 +156,11 @@ class Supervisor:
         connectors, processors = (read_reports(self._settings, kind) for kind in ("connector", "processor"))
         causes = causes_of_guard(self._settings) | self._end_hung([*connectors.values(), *processors.values()])
         for (kind, name), child in self._children.items():
-            if child.failures >= DEATHS_IN_A_ROW:
-                causes[f"{kind} {name} keeps dying"] = (
-                    f"it died {child.failures} times in a row; logs/{kind}-{name}.log"
-                )
+            if child.is_refused or child.failures >= DEATHS_IN_A_ROW:
+                died = "it ended as its configuration is wrong" if child.is_refused else (
+                    f"it died {child.failures} times in a row"
+                )  # fmt: skip
+                causes[f"{kind} {name} keeps dying"] = f"{died}; logs/{kind}-{name}.log says why"
         now = time.time()
         for name, report in connectors.items():
             entry = self._wanted.get(("connector", name))
@@ -153,7 +169,8 @@ class Supervisor:
             if isinstance(entry, StreamedSource):
                 causes |= causes_of_connector(name, report, entry.silence_seconds, now)
             elif isinstance(entry, HttpSource):
-                causes |= self._polled.causes(report, entry.every_seconds, entry.round_seconds, now)
+                causes |= self._polled.causes(report, entry.every_seconds, now)
+        self._polled.keep({name for kind, name in self._wanted if kind == "connector"})
         self._earlier = [*self._earlier, processors][-GROWTH_LOOKS:]
         for name, report in processors.items():
             if ("processor", name.partition("#")[0]) not in self._wanted:
@@ -205,7 +222,7 @@ class Supervisor:
         if child.is_refused and child.started_at < self._read_at:  # it read what the file said before
             seconds, child.is_refused = 0, False
         elif child.is_refused:  # an edit of the file starts it at once
-            seconds, child.failures = RESTART_SECONDS[-1], max(child.failures, DEATHS_IN_A_ROW)
+            seconds = RESTART_SECONDS[-1]
             why = last_reason(self._settings, "-".join(role))
         log.error("%s %s ended with %s%s; starting it again in %s s", *role, child.process.returncode, why, seconds)
         child.process, child.next_start = None, time.monotonic() + seconds

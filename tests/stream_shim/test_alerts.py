@@ -37,7 +37,7 @@ CONNECTOR: dict[str, Any] = {
     "source": "binance", "started_at": 100.0, "sent": {"market_tick": 5}, "rejected": {}, "errors": 0,
     "source_errors": 0, "gaps": {"BTC/USDT": 2}, "silences": {}, "last_message_at": 200.0,
     "degraded": {"XRP/USDX": "expected a symbol of binance"}, "client_errors": {"slow reader": 3},
-    "last_client_error": "this reader is slow", "last_client_error_at": 100.0,
+    "answered_at": 0.0, "failing_since": 0.0, "last_client_error": "this reader is slow", "last_client_error_at": 100.0,
 }  # fmt: skip
 
 
@@ -152,20 +152,25 @@ def test_a_part_that_gives_nothing_is_a_cause_of_its_own_and_what_a_client_logge
 
 
 def test_a_polled_source_that_only_fails_is_a_cause_until_it_answers_again() -> None:
-    polled, report = Polled(), {**CONNECTOR, "source": "edgar", "last_message_at": 0.0}
+    polled = Polled()
 
-    def causes(now: float, errors: int, last_message_at: float = 0.0) -> set[str]:
-        found = {**report, "source_errors": errors, "last_message_at": last_message_at}
-        return set(polled.causes(found, every_seconds=60, answer_seconds=30, now=now))
+    def causes(now: float, failing_since: float, answered_at: float = 0.0, last_message_at: float = 0.0) -> set[str]:
+        of_health = {"failing_since": failing_since, "answered_at": answered_at, "last_message_at": last_message_at}
+        return set(polled.causes({**CONNECTOR, **of_health, "source": "edgar"}, every_seconds=60, now=now))
 
     assert causes(1000, 0) == set()  # it has no news, and that is no failure
-    assert causes(2000, 1) == set()
-    assert [causes(2000 + 60 * number, 1 + number) for number in range(1, 4)] == [set()] * 3
-    assert causes(2240, 5) == causes(2300, 5) == {"failing source edgar"}
-    assert causes(2305, 6, last_message_at=2301) == set()  # one of its requests brought something
-    assert causes(2500, 6) == set()  # no failure for longer than the longest wait: it answers
-    assert causes(2600, 7) == set()  # and a single failure is none
-    assert causes(2605, 1) == set()  # nor is that of a new process
+    assert causes(2000, 2000) == causes(2180, 2000) == set()
+    assert causes(2181, 2000) == {"failing source edgar"}
+    assert causes(90_000, 2000) == {"failing source edgar"}  # it obeys a Retry-After: nothing was answered
+    assert causes(90_001, 0) == {"failing source edgar"}  # another process, which was not answered either
+    assert causes(90_005, 90_004) == {"failing source edgar"}
+    assert causes(90_010, 90_004, last_message_at=90_009) == set()  # one of its requests brought something
+    assert causes(90_500, 90_004, last_message_at=90_009) == {"failing source edgar"}
+    assert causes(90_600, 0, answered_at=90_599) == set()
+    assert causes(91_000, 0, answered_at=90_599) == set()
+    assert causes(91_005, 91_003, answered_at=90_599) == set()  # and a single failure is none
+    polled.keep({"another"})
+    assert causes(99_000, 98_999) == set()
 
 
 def test_a_guard_that_has_ended_is_a_cause_where_one_was_started(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from stream_shim.buffer.sink import CONNECTOR
 from stream_shim.reports import Beats, read_reports
+from stream_shim.running.runner import _reason_logged
 from stream_shim.running.supervisor import STEADY_SECONDS, Child, Supervisor
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.settings import Settings
@@ -46,6 +48,60 @@ def test_a_child_that_is_steady_again_keeps_dying_no_more(tmp_path: Path, runnin
     child.started_at -= STEADY_SECONDS + 1
     lane._adjust()
     assert lane._causes() == {}
+
+
+ONE = "nobody: {kind: feed, url: 'http://127.0.0.1:1/', event_publisher: nobody, unit: none}\n"
+
+
+@pytest.mark.parametrize("cut", ["", " \n\n"])
+def test_a_file_that_an_editor_has_cut_to_nothing_ends_no_entry(
+    cut: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (lane, nobody), connector = (supervisor(tmp_path), tmp_path / "sources.yml"), ("connector", "nobody")
+    nobody.write_text(ONE)
+    lane._read_again()
+    for path in (nobody, tmp_path / "destinations.yml"):
+        text = path.read_text()
+        path.write_text(cut)
+        lane._read_again()
+        assert f"{path}: expected entries, as before, received an empty file" in caplog.text
+        path.write_text(text)
+    assert lane._wanted.keys() == {REALTIME, connector}
+
+
+def test_an_entry_that_leaves_the_file_has_a_line_in_the_log(
+    tmp_path: Path, running: subprocess.Popen[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    lane = supervisor(tmp_path)
+    lane._children = {REALTIME: Child(lane._wanted[REALTIME], running, started_at=time.monotonic())}
+    lane._children["connector", "nobody"] = Child("feed")  # which the file has no more
+    lane._adjust()
+    assert "connector nobody: left the file, ended" in caplog.text
+    assert lane._children.keys() == {REALTIME}
+
+
+def test_what_is_said_of_a_process_that_keeps_dying_counts_its_ends(tmp_path: Path) -> None:
+    lane = supervisor(tmp_path)
+    for code, said in ((2, "it ended as its configuration is wrong; "), (1, "it died 3 times in a row; ")):
+        child = Child(lane._wanted[REALTIME])
+        lane._children[REALTIME] = child
+        for _ in range(1 if code == 2 else 3):
+            assert lane._causes() == {}
+            child.process = subprocess.Popen([sys.executable, "-c", f"raise SystemExit({code})"])
+            child.process.wait()
+            child.started_at = time.monotonic()
+            lane._note_death(REALTIME, child)
+        assert lane._causes() == {"processor realtime keeps dying": f"{said}logs/processor-realtime.log says why"}
+
+
+def test_why_a_process_ended_that_nobody_foresaw_is_in_its_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with pytest.raises(ZeroDivisionError), _reason_logged(Settings(home=tmp_path), CONNECTOR):
+        print(1 / 0)
+    assert "it ends: ZeroDivisionError: division by zero" in caplog.text
+    assert "print(1 / 0)" in caplog.text
 
 
 def test_a_process_that_reports_no_more_is_seen_by_its_own_time_alone() -> None:

@@ -28,10 +28,14 @@ class Limited:
     headers: dict[str, str] = field(default_factory=lambda: {"Retry-After": str(ASKED_SECONDS)})
     works_from: int = 10**9  # the request from which on it answers, for so many seconds
     works_seconds: float = 0.0
+    alternates: bool = False  # it answers every second request, the first with data, the others with no news
     asked_at: list[float] = field(default_factory=list)
 
     async def answer(self, _request: web.Request) -> web.Response:
         self.asked_at.append(time.monotonic())
+        if self.alternates and len(self.asked_at) % 2:
+            news = web.json_response([{"date": "1", "value": 1}], headers={"ETag": '"1"'})
+            return news if len(self.asked_at) == 1 else web.Response(status=304)
         working = self.asked_at[self.works_from :]
         if working and working[-1] - working[0] < self.works_seconds:
             return web.json_response([{"date": str(len(self.asked_at)), "value": 1}])
@@ -127,3 +131,24 @@ def test_after_a_session_that_worked_the_shortest_wait_comes_again(wire: Wire) -
             asked = len(server.asked_at)
             (*_, wait) = server.waits(asked)
     assert wait < 1.5  # as after the first failure; after the third it would be 2.5 and more
+
+
+def test_a_source_that_answers_every_second_time_is_asked_again_after_the_shortest_wait(wire: Wire) -> None:
+    server = Limited({}, alternates=True)
+    with server.serving() as port:
+        requests = [{"event_publisher": "P", "unit": "u", "description": "d"}]
+        body = poll(port, requests=requests, url=f"http://127.0.0.1:{port}/")
+        with wire.connected(entry_of(wire.settings, json.dumps({"every_second": body}))) as publisher:
+            waits = server.waits(8)
+    assert publisher.source_errors >= 4
+    assert publisher.answered_at > 0
+    assert max(waits) < 1.5
+
+
+def test_a_source_one_of_whose_requests_always_fails_is_left_alone_for_longer_each_time(wire: Wire) -> None:
+    server = Limited({}, alternates=True)  # always the second of two
+    with server.serving() as port:
+        with wire.connected(entry_of(wire.settings, json.dumps({"one_of_two": poll(port)}))) as publisher:
+            waits = server.waits(6)
+        assert publisher.failing_since > 0
+    assert waits[5] > 2  # after the third failure

@@ -102,6 +102,14 @@ def refused(path: Path) -> str:
     return str(error.value).removeprefix(str(path))
 
 
+def aliases(of_ten: str) -> bytes:
+    """Seven levels, each of ten aliases of the one before."""
+    levels = ["a: &a {k: v}"]
+    for before, name in zip("abcdefg", "bcdefgh", strict=True):
+        levels.append(f"{name}: &{name} {of_ten.format(', '.join([f'*{before}'] * 10))}")
+    return "\n".join(levels).encode()
+
+
 ONE = "kind: feed, url: 'https://a.example/', unit: u, event_publisher: p"
 FILES = {
     "a name twice": (f"a: {{{ONE}}}\nb: {{{ONE}}}\na: {{{ONE}}}\n".encode(), ", line 3, a: expected each key once"),
@@ -123,6 +131,8 @@ FILES = {
     "a bare word as a name": (f"on: {{{ONE}}}\n".encode(), ", line 1: expected a value that YAML reads in one way"),
     "a list as a name": (f"[a]: {{{ONE}}}\n".encode(), ", line 1: expected a text as key"),
     "more levels than are read": (b"a: " + b"[" * 5000, ": expected YAML, received more levels"),
+    "aliases of aliases": (aliases("[{}]"), ": expected at most 100,000 values, received more"),
+    "merges of merges": (aliases("{{<<: [{}]}}"), ": expected at most 100,000 values, received more"),
     "a tag of Python": (b"a: !!python/object:os.system {}\n", ", line 1: expected YAML, received could not determine"),
 }  # fmt: skip
 
@@ -141,6 +151,11 @@ RIGHT_ENTRIES = (
     "event_publisher: 2026-11-01}",
     "{kind: feed, url: '${BASE}/feed', unit: u, event_publisher: p}",
     "{kind: poll, url: 'https://a.example/{s}?key={k}', identity: [d], requests: [{s: GDP, k: X, more: z}]}",
+    "{kind: feed, url: 'https://a.example/?code=USD&ak=abcdef0123;key=M.USD.EUR', headers: {Accept: text/csv, "
+    "Cookie: 'lang=en; sid=${K}', X-Api-Key: '${K}', Authorization: 'Token token=\"${K}\"'}, unit: u, "
+    "event_publisher: p}",
+    "{kind: poll, url: 'https://a.example/', identity: [d], requests: [{s: GDP}], "
+    "body: {seriesid: ['{s}'], key: GDP, page: 2, next: null, token: '${K}', auth: 'Bearer ${K}', secret: ''}}",
     "{kind: ccxt, exchange: okx, trades: [A/B], urls: {rest: 'https://{hostname}'}, options: {defaultType: swap}}",
     "{kind: feed, url: 'http://[::1]:8080/', every_seconds: 0.05, unit: 'no', event_publisher: \"1:30\"}",
 )

@@ -66,6 +66,8 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True  # the client had enough
 
+    do_POST = do_GET  # noqa: N815 - the name that http.server calls
+
     def begin(self, status: int = 200, /, **headers: str) -> None:
         """Status line and headers."""
         self.send_response(status)

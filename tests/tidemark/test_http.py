@@ -134,6 +134,15 @@ def test_a_redirect_to_another_host_carries_no_credential() -> None:
     assert [path for path, _ in hostile.asked].count("/there") == 1
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_post_is_not_redirected_and_the_sentence_names_the_target(status: int) -> None:
+    answers = {"/": lambda handler: handler.begin(status, Location=f"/v2/data?k={KEY}", Content_Length="0")}
+    with serving(answers) as hostile:
+        said = no_answer(hostile.url("/"), method="POST", json={})
+    assert f"HTTP {status}, a redirect to 127.0.0.1:{hostile.port}/v2/data, and a POST is not sent again" in said
+    assert len(hostile.asked) == 1
+
+
 WHOLE = gzip.compress(BODY, mtime=0)
 
 
@@ -190,6 +199,8 @@ DATE = "Fri, 27 Nov 2026 18:00:00 GMT"
         ({"retry-after": "1.5"}, 1.5),
         ({"Retry-After": "99999999999999999999"}, 86_400),
         ({"Retry-After": "-5"}, 0),
+        (httpx.Headers([("Retry-After", "120"), ("Retry-After", "120"), ("Date", DATE), ("Date", DATE)]), 120),
+        (httpx.Headers([("Retry-After", "Fri, 27 Nov 2026 18:02:00 GMT"), ("Retry-After", "7"), ("Date", DATE)]), 120),
         ({"Retry-After": "soon"}, 0),
         ({"Retry-After": "٣"}, 0),
         ({"Retry-After": "nan"}, 0),
@@ -218,6 +229,14 @@ def test_an_answer_says_how_long_it_wants_to_be_left_alone(headers: dict[str, st
         (b"<html></html>", "text/html; charset=nonsense", "an HTML page without a title"),
         (b'<?xml version="1.0"?><rss><channel><title>html</title></channel></rss>', "text/html", None),
         (b'{"a": "<html>"}', "text/html", None),
+        (b"<h1>Access denied</h1>", "text/html", "an HTML page, 'Access denied'"),
+        (b"\n<div class='x'>Try later</div>", "TEXT/HTML; charset=utf-8", "an HTML page, 'Try later'"),
+        (b"<script>location='/login'</script>", "text/html", "an HTML page without a title"),
+        (b"<p>Maintenance", "application/xhtml+xml", "an HTML page, 'Maintenance'"),
+        (b"<h1>1</h1>", "application/xml", None),
+        (b"<rates><rate/></rates>", "text/html", None),
+        (b"<rss version='2.0'/>", "text/html", None),
+        (b"<base-rates/>", "text/html", None),
         (b"<htmlish/>", "text/xml", None),
         (b"", "text/html", None),
     ],

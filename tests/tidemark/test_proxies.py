@@ -27,6 +27,7 @@ from tests.s3_server import s3_server
 from tidemark.errors import ConfigurationError
 from tidemark.http import NoAnswer, ask_now
 from tidemark.proxies import of_proxies, socks_alone
+from tidemark.stack.ports import free_ports
 
 PASSWORD = "s3cret-of-the-pr0xy"
 OUTSIDE = "http://venue.example.invalid"
@@ -167,6 +168,18 @@ def test_every_client_asks_outside_through_the_proxy_and_loopback_never(
                 ask(OUTSIDE)
             assert len(proxy.asked) > asked, name
             assert PASSWORD not in "".join(refusal), name
+
+
+def test_a_proxy_that_does_not_answer_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = Proxy(free_ports(1)[0])
+    for name, value in of_proxies(dead.environ).items():
+        monkeypatch.setenv(name, value)
+    for url, by in ((OUTSIDE, f" through the proxy 127.0.0.1:{dead.port} "), ("http://127.0.0.1:1", "")):
+        with pytest.raises(NoAnswer) as refused:
+            by_our_client(f"{url}/x")
+        assert str(refused.value).startswith(
+            f"no answer to GET {url.removeprefix('http://')}/x{by or ' '}(ConnectError"
+        )
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from tests.tidemark.server_of_others import ServerOfOthers, server_of_others
 from tests.tidemark.test_process_environment import ELSEWHERE
 from tidemark import dbt
 from tidemark.access import apply as access
-from tidemark.connections import DATABASES, connect, postgres_server
+from tidemark.connections import DATABASES, administrator, connect, postgres_server, without_credentials
 from tidemark.credentials import FOLDER, ROLES, ensure_credentials
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
@@ -173,9 +173,26 @@ def test_a_file_of_passwords_is_read_where_the_url_names_it_and_not_because_it_i
         ("host=one,two,three port=1,2 user=boss password=hidden", "a port for each of 3 hosts, received 2"),
         ("host=one,,two user=boss password=hidden", "no host in it"),
         ("host=one port=hidden user=boss", "cannot be read"),
+        ("postgresql://boss:Ex@hidden@127.0.0.1:5432", "a host with a character that none has"),
+        ("postgresql://boss:12/hidden@127.0.0.1:5432", "a host with a character that none has"),
+        ("postgresql://boss:word@one,b@hidden:5432,5433", "a host with a character that none has"),
+        ("host=one?hidden user=boss", "a host with a character that none has"),
+        ("host='one hidden' user=boss", "a host with a character that none has"),
+        ("host=one hostaddr=127.0.0.1#hidden user=boss", "a host with a character that none has"),
+        ("host=one user=boss sslpassword=hidden", "no sslpassword, .* not encrypted"),
     ],
 )
 def test_an_address_that_libpq_would_not_take_is_refused_with_its_variable(tmp_path: Path, url: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=f"TIDEMARK_WAREHOUSE_URL: expected .*{said}") as refused:
         postgres_server(new_settings(tmp_path, warehouse_url=SecretStr(url)), "warehouse")
     assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize("proof", ["password", "passfile", "scram_client_key", "oauth_client_secret"])
+def test_what_proves_who_the_administrator_is_reaches_no_other_role(tmp_path: Path, proof: str) -> None:
+    url = make_conninfo(host="one", user="boss", **{proof: "hidden"})
+    settings = new_settings(tmp_path, warehouse_url=SecretStr(url))
+    assert administrator(settings, "warehouse").secret == {proof: "hidden"}
+    assert "hidden" not in str(postgres_server(settings, "warehouse").parameters)
+    assert "hidden" not in without_credentials(url)
+    assert "sslpassword" not in without_credentials(f"{url} sslpassword=hidden")
