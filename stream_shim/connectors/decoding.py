@@ -33,6 +33,10 @@ _UNKNOWN_TO_PYTHON = {
     "x-mac-roman": "mac_roman", "unicode-1-1-utf-8": "utf-8", "unicode": "utf-16", "ucs-2": "utf-16",
     "iso-10646-ucs-2": "utf-16", "iso-8859-8-i": "iso8859-8",
 }  # fmt: skip
+# What is no text of any charset, by how it begins.
+_PACKED = {
+    b"\x1f\x8b": "gzip", b"PK\x03\x04": "a zip, as an .xlsx is too", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz",
+}  # fmt: skip
 _NO_CHARSETS = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "utf-7"}
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,39}")
 _DECLARATION = re.compile(rb"""\s*<\?xml\s[^>]*?encoding\s*=\s*["']([A-Za-z0-9._:-]+)["']""")
@@ -66,6 +70,9 @@ def codec(label: str) -> str:
 
 def text(body: bytes, format: str, content_type: str = "", encoding: str = "") -> str:
     """The body as text, without a byte order mark. `format` is json, csv or xml. Undecodable where it is none."""
+    for start, what in _PACKED.items():
+        if body.startswith(start):
+            raise Undecodable(f"{what}, which is not opened here: set `url:` of the entry to what is not packed")
     for mark, name in _MARKS.items():
         if body.startswith(mark):
             return _decoded(body[len(mark) :], Charset(name, name, "its byte order mark"), len(mark))
@@ -93,7 +100,8 @@ def _is_utf_8(body: bytes) -> bool:
 def _charset_of(content_type: str) -> str:
     message = email.message.Message()
     message["Content-Type"] = content_type
-    return (message.get_content_charset() or "").strip("' ")
+    found = message.get_content_charset() or ""
+    return found.split(",")[0].strip("\"' ")  # of a header that was sent twice the first
 
 
 def _named(label: str, where: str) -> Charset:
@@ -124,13 +132,58 @@ def _by_zeros(body: bytes) -> str:
     return "utf-16-le" if first[:2] == [False, True] else ""
 
 
+def _more_of(name: str) -> str:
+    """How the web decodes what Python's charset of that name lacks."""
+    if name.startswith("cp125") or name == "cp874":
+        return "tidemark-windows"
+    return {"euc_jp": "tidemark-euc-jp", "gb18030": "tidemark-gbk"}.get(name, "strict")
+
+
+def _control(error: UnicodeError) -> tuple[str, int]:
+    """Of Windows' code pages bytes that stand for nothing are the control characters of ISO 8859."""
+    byte, after = _lacking(error)
+    if not b"\x80" <= byte[:1] < b"\xa0":
+        raise error
+    return byte[:1].decode("latin-1"), after
+
+
+def _row_13(error: UnicodeError) -> tuple[str, int]:
+    """NEC's row 13 of EUC-JP, ① and ㈱, is that of JIS X 0213."""
+    pair, after = _lacking(error)
+    if pair[:1] != b"\xad":
+        raise error
+    try:
+        return pair.decode("euc_jisx0213"), after + 1
+    except UnicodeDecodeError:
+        raise error from None
+
+
+def _euro(error: UnicodeError) -> tuple[str, int]:
+    byte, after = _lacking(error)
+    if byte[:1] != b"\x80":
+        raise error
+    return "€", after
+
+
+def _lacking(error: UnicodeError) -> tuple[bytes, int]:
+    """The two bytes at which it failed, and the place after the first."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.start + 2], error.start + 1
+
+
+codecs.register_error("tidemark-windows", _control)
+codecs.register_error("tidemark-euc-jp", _row_13)
+codecs.register_error("tidemark-gbk", _euro)
+
+
 def _decoded(body: bytes, charset: Charset, offset: int = 0) -> str:
     name = charset.codec
     if name in ("utf-16", "utf-32"):  # without a mark Python takes this machine's order of bytes
         found = _by_zeros(body)
         name = found if found.startswith(name) else f"{name}-le"
     try:
-        return body.decode(name)
+        return body.decode(name, _more_of(name))
     except UnicodeDecodeError as error:
         at = error.start
         raise Undecodable(

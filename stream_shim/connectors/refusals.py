@@ -3,6 +3,7 @@
 Each function raises WrongValue with the keys to what is wrong; none shows a value that may be a secret.
 """
 
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ HTTP, SOCKET = ("http", "https"), ("ws", "wss")
 LEAST_POLL_SECONDS, LEAST_LOOPBACK_SECONDS = 1.0, 0.01
 
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([^{}]*)\}")
+_NAMED = re.compile(r"(?<!\$)\{(\w+)\}")  # in a body, which has braces of its own
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Names without what is neither letter nor digit. The first are secrets wherever they stand; the others in a URL or a
 # header, where a parameter of such a name says who asks.
@@ -29,6 +31,10 @@ _SECRET_OF_A_REQUEST = re.compile(
 )
 _OF_A_HEADER = re.compile(r".*(token|key|auth).*")
 _SCHEME_OF_A_HEADER = re.compile(r"\s*(bearer|basic|token|apikey)\s+\S+", re.IGNORECASE)
+_NO_REQUESTS = {
+    "value": "it would be that of every record without one; a value comes from the source alone, also by `rename`",
+    "source_system": "that is a key of the entry itself",
+}
 _LEAST_KEY = 6  # characters: a parameter `key` is as often the key of a series, which is shorter or has a dot
 
 
@@ -103,23 +109,29 @@ def check_placeholders(url: str, requests: Sequence[Mapping[str, str]]) -> None:
 
 def refuse_placeholders(text: str, given: Collection[str], *path: Step) -> None:
     """Of what stands in braces there is nothing but ${NAME} and the names that are given."""
+    _refuse_unfilled(_PLACEHOLDER, text, given, *path)
+    if re.search(r"[{}]", _PLACEHOLDER.sub("", VARIABLE.sub("", text))):
+        raise WrongValue("expected each brace in a pair, as {name}, received one alone", *path)
+
+
+def _refuse_unfilled(placeholder: re.Pattern[str], text: str, given: Collection[str], *path: Step) -> None:
     rest = VARIABLE.sub("", text)
     if "${" in rest:
         raise WrongValue("expected ${NAME} with a name of letters, digits and _, received another after `${`", *path)
-    if re.search(r"[{}]", _PLACEHOLDER.sub("", rest)):
-        raise WrongValue("expected each brace in a pair, as {name}, received one alone", *path)
-    for name in _PLACEHOLDER.findall(rest):
+    for name in placeholder.findall(rest):
         if name not in given:
             has = f"the request has {', '.join(given)}" if given else "no request gives it"
             raise WrongValue(f"expected a value for each {{name}}, {{{name}}} is unfilled: {has}", *path)
 
 
 def check_requests(requests: Sequence[Mapping[str, str]]) -> None:
-    """Requests that differ; their values go along with every record, so that none may be a secret."""
+    """Requests that differ; their values go along with every record: none may be a secret, or the source's own word."""
     for number, request in enumerate(requests):
         if request in requests[:number]:
             raise WrongValue("expected each request once, received it again", "requests", number)
         for name, value in request.items():
+            if name in _NO_REQUESTS:
+                raise WrongValue(f"expected no `{name}`: {_NO_REQUESTS[name]}", "requests", number, name)
             if _SECRET.fullmatch(_bare(name)) or VARIABLE.search(value):
                 raise WrongValue(
                     "expected no secret: a request's values go along with every record; write ${NAME} into `url` or "
@@ -129,13 +141,36 @@ def check_requests(requests: Sequence[Mapping[str, str]]) -> None:
 
 
 def check_body(body: Any, requests: Sequence[Mapping[str, str]]) -> None:
-    """Every {name} in its texts is given by every request, and no secret stands in the file."""
+    """It is JSON, every {name} in its texts is given by every request, and no secret stands in the file.
+
+    Other braces are the text's own, as GraphQL has them.
+    """
+    _refuse_beyond_json(body, "body")
     for path, text in texts(body, "body"):
         for request in requests:
-            refuse_placeholders(text, request, *path)
+            _refuse_unfilled(_NAMED, text, request, *path)
         named = next((key for key in reversed(path) if isinstance(key, str)), "")
-        if _is_secret(named) and text and not VARIABLE.search(text) and not _PLACEHOLDER.fullmatch(text):
+        if _is_secret(named) and text and not VARIABLE.search(text) and not _NAMED.fullmatch(text):
             raise WrongValue(f"expected `{named}` as ${{NAME}}, the environment's value, received a literal", *path)
+
+
+def _refuse_beyond_json(value: Any, *path: Step) -> None:
+    """YAML has more than JSON: numbers that are none, dates, bytes, sets, keys that are no text."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                raise WrongValue(f"expected text as a key, as JSON has it, received {name!r}: quote it", *path)
+            _refuse_beyond_json(inner, *path, name)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            _refuse_beyond_json(inner, *path, number)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise WrongValue(f"expected what JSON can hold, received the number {value}", *path)
+    elif isinstance(value, str) and not value.isascii() and value != value.encode(errors="replace").decode():
+        raise WrongValue("expected what JSON can hold, received a text with half of a surrogate pair", *path)
+    elif not isinstance(value, str | int | float | None):
+        received = f"a {type(value).__name__}"
+        raise WrongValue(f"expected what JSON can hold, received {received}: quote it if it is text", *path)
 
 
 def check_interval(every_seconds: float, host: str | None) -> None:
