@@ -205,7 +205,10 @@ def reading(source: PollSource, found: Sequence[Record], time_ms: int) -> Readin
         return short("" if isinstance(record, NoRecord) else _known_as(record.get("value", "")))
 
     def once(record: Record) -> bytes | None:
-        return None if isinstance(record, NoRecord) else short(_once_known_as(record.get("value", "")))
+        value = "" if isinstance(record, NoRecord) else record.get("value", "")
+        if isinstance(value, str) and not isinstance(value, Digits):  # where a source quotes now what it did not
+            return None if number(value) is None else short(_known_as(Digits(value)))
+        return short(_once_known_as(value))
 
     def make(record: Record) -> Datum:
         if isinstance(record, dict) and identity(record) is None:

@@ -20,8 +20,8 @@ class Reading(NamedTuple, Generic[Record]):
 
     `identity` tells a record from the others, None where it lacks that; `value`, as `short` makes it, says whether it
     was revised. `message` is the record as it came, `remembered` what of it the cursor knows a reject by, and `make`
-    its datum: Unsendable says why there is none, NoValue that its source left the value empty. `once` is the value as
-    older versions made it, if they did: what they have sent is not sent again.
+    its datum: Unsendable says why there is none, NoValue that its source left the value empty. `once` is the same
+    value as it was known before, by an older version or another type, if it was: it is not sent again.
     """
 
     identity: Callable[[Record], str | None]
