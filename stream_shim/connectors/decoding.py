@@ -14,7 +14,8 @@ says Shift_JIS sends Windows-31J, which hold all of the former and what their us
 import codecs
 import email.message
 import re
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16's, with which it begins
@@ -134,17 +135,15 @@ def _by_zeros(body: bytes) -> str:
 
 def _more_of(name: str) -> str:
     """How the web decodes what Python's charset of that name lacks."""
-    if name.startswith("cp125") or name == "cp874":
-        return "tidemark-windows"
     return {"euc_jp": "tidemark-euc-jp", "gb18030": "tidemark-gbk"}.get(name, "strict")
 
 
-def _control(error: UnicodeError) -> tuple[str, int]:
-    """Of Windows' code pages bytes that stand for nothing are the control characters of ISO 8859."""
-    byte, after = _lacking(error)
-    if not b"\x80" <= byte[:1] < b"\xa0":
-        raise error
-    return byte[:1].decode("latin-1"), after
+@cache
+def _code_page(name: str) -> Any:
+    """The characters of one of Windows': bytes of 80 to 9F that stand for nothing are the control characters there."""
+    plain = (bytes([byte]).decode(name, "replace") for byte in range(256))
+    lacking = (chr(byte) if 0x80 <= byte < 0xA0 else "\ufffe" for byte in range(256))
+    return "".join(other if one == "\ufffd" else one for one, other in zip(plain, lacking, strict=True))
 
 
 def _row_13(error: UnicodeError) -> tuple[str, int]:
@@ -172,7 +171,6 @@ def _lacking(error: UnicodeError) -> tuple[bytes, int]:
     return error.object[error.start : error.start + 2], error.start + 1
 
 
-codecs.register_error("tidemark-windows", _control)
 codecs.register_error("tidemark-euc-jp", _row_13)
 codecs.register_error("tidemark-gbk", _euro)
 
@@ -183,6 +181,8 @@ def _decoded(body: bytes, charset: Charset, offset: int = 0) -> str:
         found = _by_zeros(body)
         name = found if found.startswith(name) else f"{name}-le"
     try:
+        if name.startswith("cp125") or name == "cp874":
+            return codecs.charmap_decode(body, "strict", _code_page(name))[0]
         return body.decode(name, _more_of(name))
     except UnicodeDecodeError as error:
         at = error.start
