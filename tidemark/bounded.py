@@ -29,6 +29,12 @@ _NO_JSON = re.compile(
 )
 
 
+# An escape in a JSON text; the group is half of a surrogate pair without the other.
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+
+
 class BeyondBounds(ValueError):
     """Bytes that stand for more than is allowed; the message says how much that is, and which variable allows more."""
 
@@ -75,7 +81,8 @@ def json_value(
     """The value of a UTF-8 JSON text. ValueError where it is none (msgspec's own), or it is too deep or too many.
 
     A bare NaN or Infinity, which JSON does not have, is the text that it reads, and so is an integer of more digits
-    than Python takes: they cost themselves and not the rest. `float_hook` makes the numbers that are no integers.
+    than Python takes: they cost themselves and not the rest; so does half of a surrogate pair, which is U+FFFD.
+    `float_hook` makes the numbers that are no integers.
     """
     refuse_too_many(body, (b",", b"{", b"["), most)
     too_deep = BeyondBounds(f"JSON nested deeper than {MOST_DEPTH}")
@@ -85,7 +92,7 @@ def json_value(
         try:
             value = decode(body)
         except msgspec.DecodeError:  # a ValidationError too, of an integer out of range
-            mended = _NO_JSON.sub(lambda found: found[1] or b'"%b"' % found[2], body)
+            mended = _NO_JSON.sub(_mended, body)
             if mended == body:
                 raise
             value = decode(mended)
@@ -97,6 +104,14 @@ def json_value(
         if depth > MOST_DEPTH:
             raise too_deep
     return value
+
+
+def _mended(found: re.Match[bytes]) -> bytes:
+    if found[1] is None:
+        return b'"%b"' % found[2]
+    if b"\\" not in found[1]:
+        return found[1]
+    return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], found[1])
 
 
 def _containers(outer: Any) -> Iterator[Any]:

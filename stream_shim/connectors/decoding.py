@@ -14,7 +14,8 @@ says Shift_JIS sends Windows-31J, which hold all of the former and what their us
 import codecs
 import email.message
 import re
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16's, with which it begins
@@ -32,6 +33,10 @@ _UNKNOWN_TO_PYTHON = {
     "x-sjis": "cp932", "windows-31j": "cp932", "x-gbk": "gb18030", "x-euc-jp": "euc_jp", "windows-874": "cp874",
     "x-mac-roman": "mac_roman", "unicode-1-1-utf-8": "utf-8", "unicode": "utf-16", "ucs-2": "utf-16",
     "iso-10646-ucs-2": "utf-16", "iso-8859-8-i": "iso8859-8",
+}  # fmt: skip
+# What is no text of any charset, by how it begins.
+_PACKED = {
+    b"\x1f\x8b": "gzip", b"PK\x03\x04": "a zip, as an .xlsx is too", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz",
 }  # fmt: skip
 _NO_CHARSETS = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "utf-7"}
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,39}")
@@ -66,6 +71,9 @@ def codec(label: str) -> str:
 
 def text(body: bytes, format: str, content_type: str = "", encoding: str = "") -> str:
     """The body as text, without a byte order mark. `format` is json, csv or xml. Undecodable where it is none."""
+    for start, what in _PACKED.items():
+        if body.startswith(start):
+            raise Undecodable(f"{what}, which is not opened here: set `url:` of the entry to what is not packed")
     for mark, name in _MARKS.items():
         if body.startswith(mark):
             return _decoded(body[len(mark) :], Charset(name, name, "its byte order mark"), len(mark))
@@ -93,7 +101,8 @@ def _is_utf_8(body: bytes) -> bool:
 def _charset_of(content_type: str) -> str:
     message = email.message.Message()
     message["Content-Type"] = content_type
-    return (message.get_content_charset() or "").strip("' ")
+    found = message.get_content_charset() or ""
+    return found.split(",")[0].strip("\"' ")  # of a header that was sent twice the first
 
 
 def _named(label: str, where: str) -> Charset:
@@ -124,13 +133,57 @@ def _by_zeros(body: bytes) -> str:
     return "utf-16-le" if first[:2] == [False, True] else ""
 
 
+def _more_of(name: str) -> str:
+    """How the web decodes what Python's charset of that name lacks."""
+    return {"euc_jp": "tidemark-euc-jp", "gb18030": "tidemark-gbk"}.get(name, "strict")
+
+
+@cache
+def _code_page(name: str) -> Any:
+    """The characters of one of Windows': bytes of 80 to 9F that stand for nothing are the control characters there."""
+    plain = (bytes([byte]).decode(name, "replace") for byte in range(256))
+    lacking = (chr(byte) if 0x80 <= byte < 0xA0 else "\ufffe" for byte in range(256))
+    return "".join(other if one == "\ufffd" else one for one, other in zip(plain, lacking, strict=True))
+
+
+def _row_13(error: UnicodeError) -> tuple[str, int]:
+    """NEC's row 13 of EUC-JP, ① and ㈱, is that of JIS X 0213."""
+    pair, after = _lacking(error)
+    if pair[:1] != b"\xad":
+        raise error
+    try:
+        return pair.decode("euc_jisx0213"), after + 1
+    except UnicodeDecodeError:
+        raise error from None
+
+
+def _euro(error: UnicodeError) -> tuple[str, int]:
+    byte, after = _lacking(error)
+    if byte[:1] != b"\x80":
+        raise error
+    return "€", after
+
+
+def _lacking(error: UnicodeError) -> tuple[bytes, int]:
+    """The two bytes at which it failed, and the place after the first."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.start + 2], error.start + 1
+
+
+codecs.register_error("tidemark-euc-jp", _row_13)
+codecs.register_error("tidemark-gbk", _euro)
+
+
 def _decoded(body: bytes, charset: Charset, offset: int = 0) -> str:
     name = charset.codec
     if name in ("utf-16", "utf-32"):  # without a mark Python takes this machine's order of bytes
         found = _by_zeros(body)
         name = found if found.startswith(name) else f"{name}-le"
     try:
-        return body.decode(name)
+        if name.startswith("cp125") or name == "cp874":
+            return codecs.charmap_decode(body, "strict", _code_page(name))[0]
+        return body.decode(name, _more_of(name))
     except UnicodeDecodeError as error:
         at = error.start
         raise Undecodable(

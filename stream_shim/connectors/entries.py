@@ -231,6 +231,8 @@ class PollSource(HttpSource, frozen=True, forbid_unknown_fields=True, tag="poll"
         refusals.check_list(self.identity, "identity")
         refusals.check_requests(self.requests)
         for number, (name, new) in enumerate(self.rename.items()):
+            if new == "source_system":
+                raise WrongValue("expected another name: `source_system` is a key of the entry itself", "rename", name)
             if new in list(self.rename.values())[:number]:
                 raise WrongValue(f"expected each new name once, received {new!r} again", "rename", name)
         refusals.check_body(self.body, self.requests)

@@ -9,12 +9,15 @@ Source: feedparser's reference. One accession number appears once per filer, so 
 known by its id (without one by its link) and its title.
 
 An entry that comes again is a correction where its text is another, or its times (`published`, `updated`) are, as Atom
-means `updated`. Some feeds stamp all of their entries anew whenever they are asked: where all that are known come with
-other times and the same texts, and are more than one, nothing was corrected.
+means `updated`. Some feeds stamp all of their entries anew, when they are made or whenever they are asked: where all
+that are known come with the same texts and other times, nothing was corrected if that is one time for several, or the
+time of the answer. Of an entry that has the time of an answer, the next one says whether it keeps it.
 """
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from operator import itemgetter
 from typing import Any
 from urllib.parse import urljoin
@@ -37,6 +40,7 @@ from tidemark.settings import Settings
 
 Entry = tuple[str, Datum]  # what an entry is known by, and its text event
 _SENT_ONCE = short("")  # how cursors knew every entry before a correction counted
+_AT_ONCE_SECONDS = 3.0  # between an entry that is stamped at a request and the time of the answer
 _TEXT_BYTES = 10  # of what `_state` gives; the others are of the times
 
 
@@ -119,16 +123,43 @@ def _message(entry: Entry) -> dict[str, Any]:
 READING: Reading[Entry] = Reading(itemgetter(0), _state, _message, make=itemgetter(1), remembered=_message)
 
 
-def _take_over(cursor: Cursor, entries: Sequence[Entry]) -> None:
-    """Mark as they are now entries that an older version has sent, and those of a feed that stamps all of them anew."""
+def _to_send(cursor: Cursor, entries: Sequence[Entry], time_ms: int) -> Sequence[Entry]:
+    """The entries without those that their feed stamps at each request: of which the next answer says whether it does.
+
+    What an older version has sent is marked as it is now, and so is all that was stamped anew with one time.
+    """
     keys = [short(identity) for identity, _ in entries]
     known = {key: value for start in range(0, len(keys), 10_000) for key, value in
              cursor.sent_values(keys[start : start + 10_000]).items()}  # fmt: skip
     now = {key: _state(entry) for key, entry in zip(keys, entries, strict=True) if key in known}
     before = {key: state for key, state in now.items() if known[key] == _SENT_ONCE}
     stamped = {key: state for key, state in now.items() if known[key] != state and _same_text(known[key], state)}
-    anew = stamped if len(stamped) == len(now) > 1 else {}
-    cursor.mark_sent({**before, **anew})
+    times = {_latest(entry) for key, entry in zip(keys, entries, strict=True) if key in stamped}
+    if len(stamped) != len(now) or not stamped:
+        cursor.mark_sent(before)
+        return entries
+    if all(isinstance(time, float) and abs(time - time_ms / 1000) <= _AT_ONCE_SECONDS for time in times):
+        return [entry for key, entry in zip(keys, entries, strict=True) if key not in stamped]
+    if len(stamped) > 1 and len(times) == 1:
+        cursor.mark_sent(stamped)
+    return entries
+
+
+def _latest(entry: Entry) -> float | str:
+    """The later of an entry's times, in seconds since 1970 UTC; as they are written where neither can be read."""
+    written = [str(entry[1].attributes.get(name) or "") for name in ("published", "updated")]
+    moments = [moment for text in written if (moment := _moment(text)) is not None]
+    return max(moments) if moments else "|".join(written)
+
+
+def _moment(text: str) -> float | None:
+    for read in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            found = read(text)
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            continue
+    return None
 
 
 def _same_text(one: bytes, other: bytes) -> bool:
@@ -144,10 +175,12 @@ async def _poll(
     if answer.status != 200:
         return
     kind, url = answer.headers.get("content-type", ""), str(answer.url)
-    found = await asyncio.to_thread(parse_feed, source, answer.body, date_ms(answer), settings.http_bytes, kind, url)
-    _take_over(cursor, found)
-    await send_new(publisher, cursor, found, READING)
-    cursor.mark_answered("", answer.headers)
+    time_ms = date_ms(answer)
+    found = await asyncio.to_thread(parse_feed, source, answer.body, time_ms, settings.http_bytes, kind, url)
+    to_send = _to_send(cursor, found, time_ms)
+    await send_new(publisher, cursor, to_send, READING)
+    if len(to_send) == len(found):  # else the next answer is to come whole
+        cursor.mark_answered("", answer.headers)
     cursor.commit()
 
 

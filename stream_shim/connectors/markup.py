@@ -19,6 +19,10 @@ NO_XML, BEYOND = 3, 4  # exit codes
 LINKS = ("link", "href", "url", "comments", "wfw_comment", "wfw_commentrss", "license")
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|$")
 _RELATIVE_IN_HTML = re.compile(r"""(?:href|src)=["'](?![A-Za-z][A-Za-z0-9+.-]*:)""")
+_DECLARED = re.compile(rb"<!ENTITY\s+([^\s%]+)\s")
+_LITERAL = re.compile(rb"<!\[CDATA\[.*?\]\]>|<!--.*?-->", re.DOTALL)
+_ENTITY = re.compile(rb"&([^\s#&;<>]{1,100});")
+_OF_XML = {b"amp", b"lt", b"gt", b"quot", b"apos"}
 _ABOUT_THE_DOCUMENT = "{http://www.w3.org/2001/XMLSchema-instance}"  # xsi:schemaLocation, xsi:type
 
 
@@ -77,7 +81,17 @@ def _feed(body: bytes, base: str) -> dict[str, Any]:
     if base and _is_relative(entries):
         there = {**utf_8, "content-location": base}
         whole = [_plain(entry) for entry in feedparser.parse(BytesIO(body), response_headers=there).entries]
+    if parsed.version.startswith("atom"):
+        for entry in [*entries, *whole]:
+            _drop_invented_link(entry)
     return {"version": parsed.version, "entries": list(zip(entries, whole, strict=True))}
+
+
+def _drop_invented_link(entry: dict[str, Any]) -> None:
+    """Of an Atom entry without a link feedparser makes one of its id, as it may of an RSS item's guid."""
+    if entry.get("guidislink") and entry.get("link") not in [one.get("href") for one in entry.get("links", [])]:
+        entry.pop("link", None)
+        entry["guidislink"] = False
 
 
 def _is_relative(value: Any, name: str = "") -> bool:
@@ -105,13 +119,14 @@ def _elements(body: bytes, path: str) -> dict[str, list[Any]]:
     """
     from xml.etree import ElementTree
 
+    _refuse_undeclared(body)
     root = ElementTree.fromstring(body, ElementTree.XMLParser(encoding="utf-8"))
     first, *steps = [_local(step.replace(":", "}")) for step in path.split(".")]
     if _local(root.tag) != first:
         raise LookupError(f"the root is {_local(root.tag)}, expected {first}")
     found: list[tuple[int, Any]] = [(0, root)]
     above: list[list[Any]] = [[]]
-    for step in steps:
+    for number, step in enumerate(steps, start=1):
         inner = []
         for at, element in found:
             children = [child for child in element if _local(child.tag) == step]
@@ -120,8 +135,24 @@ def _elements(body: bytes, path: str) -> dict[str, list[Any]]:
                 names = [(name, f"{_local(element.tag)}.{name}", value) for name, value in fields.items()]
                 above.append(names + above[at])
                 inner += [(len(above) - 1, child) for child in children]
+        if not inner and number < len(steps):  # no record of the last step is an empty list
+            raise LookupError(f"no {step!r} at {'.'.join([first, *steps[: number - 1]])} but {_inside(found)}")
         found = inner
     return {"above": above, "records": [(at, _fields(element)) for at, element in found]}
+
+
+def _refuse_undeclared(body: bytes) -> None:
+    """ValueError for what a DTD elsewhere declares: expat leaves it out of attributes, so that `1&nbsp;2` is 12."""
+    if b"<!DOCTYPE" not in body:
+        return  # it says itself what is undeclared
+    found = {*_ENTITY.findall(_LITERAL.sub(b"", body))} - {*_DECLARED.findall(body)} - _OF_XML
+    if found:
+        raise ValueError(f"the entity &{min(found).decode()};, which the document itself does not declare")
+
+
+def _inside(found: list[tuple[int, Any]]) -> str:
+    names = list(dict.fromkeys(_local(child.tag) for _, element in found for child in element))
+    return f"elements {', '.join(map(repr, names[:10]))}" if names else "no element"
 
 
 def _fields(element: Any, besides: str = "") -> dict[str, Any]:
@@ -130,6 +161,8 @@ def _fields(element: Any, besides: str = "") -> dict[str, Any]:
     Of a child's attribute the name is child.attribute, of a grandchild child.grandchild; what is there more than once
     is a list. A <Value> with `concept` or `id` and `value` (SDMX) is a field of that name. `besides` is what records
     are called: of an element above them, they and what is deep in their siblings are left out.
+
+    A text that goes on after a child is {"mixed": all of it}: what its first part says is not what the whole says.
     """
     fields: dict[str, Any] = {}
     for name, value in element.attrib.items():
@@ -145,21 +178,34 @@ def _fields(element: Any, besides: str = "") -> dict[str, Any]:
             _put_all(fields, child, name)
         if not (besides and outer):
             below += [(inner, name) for inner in reversed(child)]
-    if own := (element.text or "").strip():
+    own = _own(element)
+    if own and not (besides and isinstance(own, dict)):  # what stands between records says nothing of one
         _put(fields, "text" if "value" in fields else "value", own)
     return fields
 
 
+def _own(element: Any) -> str | dict[str, str]:
+    """An element's own text, of one that holds others too: {"mixed": with them} where it goes on after one of them."""
+    own = (element.text or "").strip()
+    if not any((child.tail or "").strip() for child in element):
+        return own
+    parts = [element.text or ""]
+    for child in element:
+        name, inner = _local(child.tag), "…" if len(child) else child.text or ""
+        parts += [f"<{name}>{inner}</{name}>" if inner else f"<{name}/>", child.tail or ""]
+    return {"mixed": "".join(parts).strip()}
+
+
 def _put_all(fields: dict[str, Any], child: Any, name: Any) -> None:
-    """A child's attributes, and its text where it holds no other element."""
+    """A child's attributes, and its text."""
     for attribute, value in child.attrib.items():
         if not attribute.startswith(_ABOUT_THE_DOCUMENT):
             _put(fields, _dotted((_local(attribute), name)), value)
-    if not len(child) and (child.text or "").strip():
-        _put(fields, _dotted(name), child.text)
+    if own := _own(child):
+        _put(fields, _dotted(name), own if len(child) else child.text)
 
 
-def _put(fields: dict[str, Any], name: str, value: str) -> None:
+def _put(fields: dict[str, Any], name: str, value: Any) -> None:
     if name not in fields:
         fields[name] = value
     elif isinstance(fields[name], list):

@@ -13,6 +13,7 @@ Source: FRED API, /fred/series/observations; ECB Data Portal API, /service/data.
 """
 
 import asyncio
+import decimal
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +28,7 @@ from stream_shim.connectors.cursor import Cursor, short
 from stream_shim.connectors.decoding import Undecodable
 from stream_shim.connectors.entries import PollSource
 from stream_shim.connectors.http import date_ms, get, place_of
+from stream_shim.connectors.refusals import PLACEHOLDER
 from stream_shim.connectors.records import Above, NoRecord
 from stream_shim.connectors.sending import Reading, joined, send_new
 from tidemark.bounded import MOST_BYTES, BeyondBounds
@@ -38,6 +40,9 @@ from tidemark.secrets import fill, hide
 from tidemark.settings import Settings
 
 _DISPLACED = "displaced_by_rename"  # a record's own fields of names that others were given
+_OURS = ("source_system", "value_as_sent")  # names of ours that a record may have too
+_SHOWN = 300  # characters of an answer, in an error
+_EXACT = decimal.Context(decimal.MAX_PREC, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX)
 Record = dict[str, Any] | NoRecord
 
 
@@ -57,11 +62,17 @@ def parse_records(  # noqa: PLR0917 - the answer, then what is known of it
         found = records.find(source, body, content_type, most_bytes)
     except ValueError as error:
         where = (f" at {source.records!r}" if source.records else "") + (f" from {place}" if place else "")
-        received = str(error) if isinstance(error, BeyondBounds | Undecodable) else f"{body[:80]!r}, {error}"
+        shown = "" if isinstance(error, BeyondBounds | Undecodable) else f"{_start(body)}, "
         raise SourceError(
-            f"{source.name}: expected {source.format} with a list of records{where}, received {hide(received)}"
+            f"{source.name}: expected {source.format} with a list of records{where}, received {shown}{hide(str(error))}"
         ) from None
     return [_whole(source, request, *one) for one in found]
+
+
+def _start(body: bytes) -> str:
+    """How an answer begins, for an error: a message of its own is often within. A key goes before anything is cut."""
+    text = hide(body[: 8 * _SHOWN].decode(errors="replace"))
+    return repr(text[:_SHOWN]) + ("..." if len(text) > _SHOWN else "")
 
 
 def _whole(source: PollSource, request: dict[str, str], record: Record, above: list[Above]) -> Record:
@@ -127,7 +138,10 @@ def parse_record(source: PollSource, record: Record, time_ms: int) -> Datum:
     named = {**record, "source_system": source.source_system, "value": sent if value is None else value}
     names = required_fields(topic)
     fields = {name: named.get(name) for name in names}
-    rest = {name: one for name, one in named.items() if name not in names}
+    rest = {name: one for name, one in named.items() if name not in (*names, *_OURS)}
+    if own := {name: record[name] for name in _OURS if name in record}:
+        others = record.get(_DISPLACED)
+        rest[_DISPLACED] = {**(others if isinstance(others, dict) else {}), **own}
     return Datum(topic, fields, rest if value is None else {**rest, "value_as_sent": sent}, time_ms)
 
 
@@ -140,10 +154,12 @@ def _text(value: Any) -> str | None:
 
 def _url(source: PollSource, request: dict[str, str]) -> str:
     """The entry's url with the request's values in it; it may hold a key: for the request alone."""
-    url = source.url
-    for name, value in request.items():
-        url = url.replace(f"{{{name}}}", quote(value, safe=""))
-    return fill(url)
+    return fill(_placed(source.url, {name: quote(value, safe="") for name, value in request.items()}))
+
+
+def _placed(text: str, values: dict[str, str]) -> str:
+    """A text with each {name} of these in its place, at once: a value's own braces are its text."""
+    return PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
 
 
 def _body(part: Any, request: dict[str, str]) -> Any:
@@ -152,15 +168,22 @@ def _body(part: Any, request: dict[str, str]) -> Any:
         return {name: _body(inner, request) for name, inner in part.items()}
     if isinstance(part, list):
         return [_body(inner, request) for inner in part]
-    if not isinstance(part, str):
-        return part
-    for name, value in request.items():
-        part = part.replace(f"{{{name}}}", value)
-    return fill(part)
+    return fill(_placed(part, request)) if isinstance(part, str) else part
 
 
 def _known_as(value: Any) -> str:
-    """A value as cursors know it: a JSON number by its value, not by its digits, as all versions have."""
+    """A value as cursors know it: of JSON a number by its exact value, whatever digits say it."""
+    if isinstance(value, bool) or not isinstance(value, int | Digits):
+        return str(value)
+    try:
+        exact = decimal.Decimal(value).normalize(_EXACT)
+    except decimal.DecimalException:  # its exponent is beyond all bounds: a text
+        return str(value)
+    return f"={exact if exact else 0}"
+
+
+def _once_known_as(value: Any) -> str:
+    """The same as older versions knew it, and in an identity still: a double."""
     return str(float(value)) if isinstance(value, Digits) else str(value)
 
 
@@ -175,10 +198,16 @@ def reading(source: PollSource, found: Sequence[Record], time_ms: int) -> Readin
 
     def identity(record: Record) -> str | None:
         values = [None] if isinstance(record, NoRecord) else [record.get(name) for name in names]
-        return None if None in values else joined(*map(_known_as, values))
+        return None if None in values else joined(*map(_once_known_as, values))
 
     def value(record: Record) -> bytes:
         return short("" if isinstance(record, NoRecord) else _known_as(record.get("value", "")))
+
+    def once(record: Record) -> bytes | None:
+        value = "" if isinstance(record, NoRecord) else record.get("value", "")
+        if isinstance(value, str) and not isinstance(value, Digits):  # where a source quotes now what it did not
+            return None if number(value) is None else short(_known_as(Digits(value)))
+        return short(_once_known_as(value))
 
     def make(record: Record) -> Datum:
         if isinstance(record, dict) and identity(record) is None:
@@ -194,7 +223,7 @@ def reading(source: PollSource, found: Sequence[Record], time_ms: int) -> Readin
     def remembered(record: Record) -> Any:
         return record if isinstance(record, dict) else record.raw  # its line moves as records come before it
 
-    return Reading(identity, value, message, make, remembered)
+    return Reading(identity, value, message, make, remembered, once)
 
 
 async def run(source: PollSource, publisher: Publisher, settings: Settings, stop: asyncio.Event) -> None:

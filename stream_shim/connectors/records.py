@@ -6,6 +6,7 @@ and not the answer. ValueError where there is no list of records at all, with wh
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from tidemark.bounded import BYTES_A_VALUE, VARIABLE, BeyondBounds, csv_text, js
 from tidemark.numbers import Digits
 
 _DELIMITERS = (";", "\t", "|", ",")
+_MOST_LINES_ABOVE, _MOST_OF_A_LINE = 100, 100_000  # of a header, where a sentence looks for it
 
 
 class NoRecord(NamedTuple):
@@ -154,17 +156,21 @@ def _from_csv(source: PollSource, text: str, most: int) -> list[Found]:
     try:
         header = next((row for row in rows if row), [])
     except csv.Error as error:
-        raise ValueError(f"a header that is none ({error})") from None
-    names = _columns(source, header, lines.raw())
+        raise ValueError(f"a header that is none ({error}){_advice(source, text)}") from None
+    lines.raw()
+    names, named = _columns(source, header, text)
     found = []
-    while (row := _row(rows, lines, names, dialect.skip_lines)) is not None:
+    while (row := _row(rows, lines, names, named, dialect.skip_lines)) is not None:
         if row:
             found.append(Found(row, []))
     return found
 
 
-def _row(rows: Any, lines: _Lines, names: list[str], skipped: int) -> dict[str, Any] | NoRecord | None:
-    """The next one, empty where its line is; None after the last. A cell that is empty is no value."""
+def _row(rows: Any, lines: _Lines, names: list[str], named: int, skipped: int) -> dict[str, Any] | NoRecord | None:
+    """The next one, empty where its line is; None after the last. A cell that is empty is no value.
+
+    Of the columns `named` have a name; the others are the delimiters at the header's end, or hold something too.
+    """
     try:
         cells = next(rows)
     except StopIteration:
@@ -172,39 +178,48 @@ def _row(rows: Any, lines: _Lines, names: list[str], skipped: int) -> dict[str, 
     except csv.Error as error:
         return NoRecord(f"a CSV row that is none, {error}", lines.raw(), rows.line_num + skipped)
     raw = lines.raw()
-    while len(cells) > len(names) and not cells[-1].strip():  # a delimiter at the line's end
+    longer = len(cells) > len(names)
+    while len(cells) > named and not cells[-1].strip():  # a delimiter at the line's end
         cells.pop()
-    if len(cells) != len(names) and any(cell.strip() for cell in cells):
+    most = named if longer else len(names)
+    if not named <= len(cells) <= most and any(cell.strip() for cell in cells):
         return NoRecord("a CSV row of another length than its header", raw, rows.line_num + skipped)
     return {name: cell for name, cell in zip(names, cells, strict=False) if cell.strip()}
 
 
-def _columns(source: PollSource, header: list[str], line: str) -> list[str]:
-    """The names of the columns, once the value is among them. Of those that share a name the last one has it."""
-    while header and not header[-1].strip():
-        header.pop()
-    if "value" not in {source.rename.get(name, name) for name in header}:  # a page of HTML is CSV too
-        raise ValueError(f"{_columns_shown(header)}, none of which is `value`, also by `rename`{_advice(source, line)}")
+def _columns(source: PollSource, header: list[str], text: str) -> tuple[list[str], int]:
+    """The names of the columns, once the value is among them, and how many the header names.
+
+    Of those that share a name the last one has it; the others, and those after the last name, are column_N.
+    """
+    named = max((at for at, name in enumerate(header, start=1) if name.strip()), default=0)
+    if "value" not in {source.rename.get(name, name) for name in header[:named]}:  # a page of HTML is CSV too
+        shown = _columns_shown(header[:named])
+        raise ValueError(f"{shown}, none of which is `value`, also by `rename`{_advice(source, text)}")
     last = {name: at for at, name in enumerate(header)}
-    found = [name if last[name] == at and name else f"column_{at + 1}" for at, name in enumerate(header)]
+    found = [name if last[name] == at and name.strip() else f"column_{at + 1}" for at, name in enumerate(header)]
     if len(set(found)) < len(found):
         raise ValueError("columns that cannot be told apart by their names")
-    return found
+    return found, named
 
 
 def _columns_shown(header: list[str]) -> str:
     return f"the columns {', '.join(repr(name[:40]) for name in header[:20])}" if header else "no header"
 
 
-def _advice(source: PollSource, line: str) -> str:
-    """What to set where the header would have the value by another delimiter."""
-    for delimiter in _DELIMITERS:
-        names = next(csv.reader([line], delimiter=delimiter), [])
-        if delimiter != source.dialect.delimiter and "value" in {source.rename.get(name, name) for name in names}:
-            return (
-                f": set `dialect: {{delimiter: {json.dumps(delimiter)}}}` of the entry, and its `decimal` where "
-                'numbers have another sign than a point (`decimal: ","`)'
-            )
+def _advice(source: PollSource, text: str) -> str:
+    """What to set where a later line is the header, or one by another delimiter."""
+    own, skipped = source.dialect.delimiter, source.dialect.skip_lines
+    lines = [line[:_MOST_OF_A_LINE].rstrip() for line in itertools.islice(io.StringIO(text), _MOST_LINES_ABOVE)]
+    for at, line in enumerate(lines[skipped:], start=skipped):
+        for delimiter in (own, *_DELIMITERS):
+            names = next(csv.reader([line], delimiter=delimiter, quotechar=source.dialect.quote), [])
+            if "value" not in {source.rename.get(name, name) for name in names}:
+                continue
+            keys = [f"delimiter: {json.dumps(delimiter)}"] if delimiter != own else []
+            keys += [f"skip_lines: {at}"] if any(lines[skipped:at]) else []
+            signs = ', and its `decimal` where numbers have another sign than a point (`decimal: ","`)'
+            return f": set `dialect: {{{', '.join(keys)}}}` of the entry{signs if delimiter != own else ''}"
     return ""
 
 
@@ -213,8 +228,25 @@ def _advice(source: PollSource, line: str) -> str:
 
 def _from_xml(source: PollSource, text: str, most: int) -> list[Found]:
     found = markup.parse("elements", text.encode(), most=most, path=source.records)
-    above = [[Above(*field) for field in fields] for fields in found["above"]]
-    return [Found(record, above[at]) for at, record in found["records"]]
+    above = [
+        [Above(name, qualified, _as_it_stands(value)) for name, qualified, value in fields] for fields in found["above"]
+    ]
+    return [Found(_unmixed(source, record, at), above[of]) for at, (of, record) in enumerate(found["records"])]
+
+
+def _unmixed(source: PollSource, fields: dict[str, Any], at: int) -> dict[str, Any] | NoRecord:
+    """A record whose texts with elements between them are as they stand; none where its value is one."""
+    record = {name: _as_it_stands(value) for name, value in fields.items()}
+    named = next((name for name, new in source.rename.items() if new == "value" and name in fields), "value")
+    if record.get(named) != fields.get(named):
+        return NoRecord("a value with elements between its texts", record, at)
+    return record
+
+
+def _as_it_stands(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_it_stands(one) for one in value]
+    return value["mixed"] if isinstance(value, dict) else value
 
 
 _FORMATS = {"json": _from_json, "csv": _from_csv, "xml": _from_xml}

@@ -3,6 +3,7 @@
 Each function raises WrongValue with the keys to what is wrong; none shows a value that may be a secret.
 """
 
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -15,7 +16,8 @@ from tidemark.typed_yaml import Step, WrongValue
 HTTP, SOCKET = ("http", "https"), ("ws", "wss")
 LEAST_POLL_SECONDS, LEAST_LOOPBACK_SECONDS = 1.0, 0.01
 
-_PLACEHOLDER = re.compile(r"(?<!\$)\{([^{}]*)\}")
+PLACEHOLDER = re.compile(r"(?<!\$)\{([^{}]*)\}")
+_NAMED = re.compile(r"(?<!\$)\{(\w+)\}")  # in a body, which has braces of its own
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Names without what is neither letter nor digit. The first are secrets wherever they stand; the others in a URL or a
 # header, where a parameter of such a name says who asks.
@@ -33,29 +35,33 @@ _SCHEME_OF_A_HEADER = re.compile(r"\s*(bearer|basic|token|apikey)\s+\S+", re.IGN
 # What fills a secret's place, alone: of a header also behind its scheme, or as values of its names. A text of fewer
 # characters than any key, as a cookie's `lang=en`, may stand beside it.
 _SCHEME = r"(?:[A-Za-z][A-Za-z-]*\s+)?"
-_NAMED = rf"[\w.-]+=(?:\"?{VARIABLE.pattern}\"?|[\w-]{{0,5}})"
+_OF_A_NAME = rf"[\w.-]+=(?:\"?{VARIABLE.pattern}\"?|[\w-]{{0,5}})"
 _FILLED = re.compile(rf"{_SCHEME}{VARIABLE.pattern}")
 _FILLED_HEADER = re.compile(
-    rf"{_SCHEME}(?:{VARIABLE.pattern}(?::{VARIABLE.pattern})?|{_NAMED}(?:\s*[;,]\s*{_NAMED})*;?)"
+    rf"{_SCHEME}(?:{VARIABLE.pattern}(?::{VARIABLE.pattern})?|{_OF_A_NAME}(?:\s*[;,]\s*{_OF_A_NAME})*;?)"
 )
 # What the client sets itself, by the request: another value breaks the connection, or the answer's body.
 _OF_THE_CLIENT = re.compile(
     r"host|connection|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade|expect|content-length"
     r"|content-encoding|accept-encoding|range|if-.*"
 )
+_NO_REQUESTS = {
+    "value": "it would be that of every record without one; a value comes from the source alone, also by `rename`",
+    "source_system": "that is a key of the entry itself",
+}
 _LEAST_KEY = 6  # characters: a parameter `key` is as often the key of a series, which is shorter or has a dot
 
 
 def check_url(url: str, schemes: Collection[str], *path: Step) -> SplitResult:
     """The URL's parts. It has a host, one of the schemes, and no secret that stands in the file."""
-    plain = VARIABLE.sub("0", _PLACEHOLDER.sub("0", url))
+    plain = VARIABLE.sub("0", PLACEHOLDER.sub("0", url))
     if re.search(r"[\s\x00-\x1f\x7f\\]", plain):
         raise WrongValue("expected a URL, received one with a blank, a control character or a backslash in it", *path)
     try:
         parts = urlsplit(plain)
         _ = parts.port
-    except ValueError as error:
-        raise WrongValue(f"expected a URL, received one that is none ({error})", *path) from None
+    except ValueError:  # its text may hold a part of a password
+        raise WrongValue("expected a URL, received one that is none", *path) from None
     if not VARIABLE.match(url):  # else the variable has the scheme
         if parts.scheme not in schemes or not url.split(":", 1)[1].startswith("//"):
             received = f"`{parts.scheme}:`" if parts.scheme and "." not in parts.scheme else "no scheme"
@@ -93,12 +99,12 @@ def _parameters(parts: SplitResult) -> Iterable[tuple[str, str]]:
 
 
 def _may_be_a_key(value: str) -> bool:
-    return len(value) >= _LEAST_KEY and "." not in value and not _PLACEHOLDER.search(value)
+    return len(value) >= _LEAST_KEY and "." not in value and not PLACEHOLDER.search(value)
 
 
 def _received(value: str) -> str:
     """What stands in a secret's place instead of ${NAME} alone, without showing it."""
-    if _PLACEHOLDER.search(value):
+    if PLACEHOLDER.search(value):
         return "a placeholder, whose value would stand in `requests` and go along with every record"
     return "a literal beside it" if VARIABLE.search(value) else "a literal"
 
@@ -143,23 +149,29 @@ def check_placeholders(url: str, requests: Sequence[Mapping[str, str]]) -> None:
 
 def refuse_placeholders(text: str, given: Collection[str], *path: Step) -> None:
     """Of what stands in braces there is nothing but ${NAME} and the names that are given."""
+    _refuse_unfilled(PLACEHOLDER, text, given, *path)
+    if re.search(r"[{}]", PLACEHOLDER.sub("", VARIABLE.sub("", text))):
+        raise WrongValue("expected each brace in a pair, as {name}, received one alone", *path)
+
+
+def _refuse_unfilled(placeholder: re.Pattern[str], text: str, given: Collection[str], *path: Step) -> None:
     rest = VARIABLE.sub("", text)
     if "${" in rest:
         raise WrongValue("expected ${NAME} with a name of letters, digits and _, received another after `${`", *path)
-    if re.search(r"[{}]", _PLACEHOLDER.sub("", rest)):
-        raise WrongValue("expected each brace in a pair, as {name}, received one alone", *path)
-    for name in _PLACEHOLDER.findall(rest):
+    for name in placeholder.findall(rest):
         if name not in given:
             has = f"the request has {', '.join(given)}" if given else "no request gives it"
             raise WrongValue(f"expected a value for each {{name}}, {{{name}}} is unfilled: {has}", *path)
 
 
 def check_requests(requests: Sequence[Mapping[str, str]]) -> None:
-    """Requests that differ; their values go along with every record, so that none may be a secret."""
+    """Requests that differ; their values go along with every record: none may be a secret, or the source's own word."""
     for number, request in enumerate(requests):
         if request in requests[:number]:
             raise WrongValue("expected each request once, received it again", "requests", number)
         for name, value in request.items():
+            if name in _NO_REQUESTS:
+                raise WrongValue(f"expected no `{name}`: {_NO_REQUESTS[name]}", "requests", number, name)
             if _SECRET.fullmatch(_bare(name)) or VARIABLE.search(value):
                 raise WrongValue(
                     "expected no secret: a request's values go along with every record; write ${NAME} into `url` or "
@@ -169,15 +181,38 @@ def check_requests(requests: Sequence[Mapping[str, str]]) -> None:
 
 
 def check_body(body: Any, requests: Sequence[Mapping[str, str]]) -> None:
-    """Every {name} in its texts is given by every request, and no secret stands in the file."""
+    """It is JSON, every {name} in its texts is given by every request, and no secret stands in the file.
+
+    Other braces are the text's own, as GraphQL has them.
+    """
+    _refuse_beyond_json(body, "body")
     for path, text in _texts_and_numbers(body, "body"):
         for request in requests:
-            refuse_placeholders(text, request, *path)
+            _refuse_unfilled(_NAMED, text, request, *path)
         named = next((key for key in reversed(path) if isinstance(key, str)), "")
         if _is_secret(named) and text and not _FILLED.fullmatch(text):
             raise WrongValue(
                 f"expected `{named}` as ${{NAME}}, the environment's value, received {_received(text)}", *path
             )
+
+
+def _refuse_beyond_json(value: Any, *path: Step) -> None:
+    """YAML has more than JSON: numbers that are none, dates, bytes, sets, keys that are no text."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                raise WrongValue(f"expected text as a key, as JSON has it, received {name!r}: quote it", *path)
+            _refuse_beyond_json(inner, *path, name)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            _refuse_beyond_json(inner, *path, number)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise WrongValue(f"expected what JSON can hold, received the number {value}", *path)
+    elif isinstance(value, str) and not value.isascii() and value != value.encode(errors="replace").decode():
+        raise WrongValue("expected what JSON can hold, received a text with half of a surrogate pair", *path)
+    elif not isinstance(value, str | int | float | None):
+        received = f"a {type(value).__name__}"
+        raise WrongValue(f"expected what JSON can hold, received {received}: quote it if it is text", *path)
 
 
 def check_interval(every_seconds: float, host: str | None) -> None:

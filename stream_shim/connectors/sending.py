@@ -20,7 +20,8 @@ class Reading(NamedTuple, Generic[Record]):
 
     `identity` tells a record from the others, None where it lacks that; `value`, as `short` makes it, says whether it
     was revised. `message` is the record as it came, `remembered` what of it the cursor knows a reject by, and `make`
-    its datum: Unsendable says why there is none, NoValue that its source left the value empty.
+    its datum: Unsendable says why there is none, NoValue that its source left the value empty. `once` is the same
+    value as it was known before, by an older version or another type, if it was: it is not sent again.
     """
 
     identity: Callable[[Record], str | None]
@@ -28,6 +29,7 @@ class Reading(NamedTuple, Generic[Record]):
     message: Callable[[Record], Any]
     make: Callable[[Record], Datum]
     remembered: Callable[[Record], Any]
+    once: Callable[[Record], bytes | None] = lambda _: None
 
 
 def joined(*parts: str) -> str:
@@ -86,6 +88,7 @@ def _send(  # noqa: PLR0917 - what is sent, then how it is read
     """Send of some records those that are new, and note them in `sent`."""
     known = cursor.sent_values([key for key, _ in part if key is not None])
     values = [reading.value(record) for _, record in part]
+    _take_over(cursor, part, values, reading, known, sent)
     alone = _once_shared(cursor, part, values, {*known, *sent, *shared})
     for (key, record), value in zip(part, values, strict=True):
         if key in shared and (sent.get(key) or known.get(key)) != value:
@@ -105,6 +108,31 @@ def _send(  # noqa: PLR0917 - what is sent, then how it is read
             sent[key] = value
         else:
             cursor.mark_rejected(remembered)
+
+
+def _take_over(  # noqa: PLR0917 - as of `_send`
+    cursor: Cursor,
+    part: Sequence[tuple[bytes | None, Record]],
+    values: list[bytes],
+    reading: Reading[Record],
+    known: dict[bytes, bytes],
+    sent: dict[bytes, bytes],
+) -> None:
+    """What was sent and is known as older versions knew it: as it is now; beside others of its identity as then."""
+    beside: dict[bytes, tuple[int, bytes]] = {}
+    for at, (key, record) in enumerate(part):
+        if key is None or known.get(key) == values[at]:
+            continue
+        once = reading.once(record)
+        if once is None or once == values[at]:
+            continue
+        if known.get(key) == once:
+            known[key] = sent[key] = values[at]
+        else:
+            beside[short(key + once)] = (at, once)
+    for of_both in cursor.sent_values(list(beside)):
+        at, once = beside[of_both]
+        values[at] = once
 
 
 def _once_shared(

@@ -1,12 +1,15 @@
 """What becomes of a body: the cases of tests/cases/http.yml, and others of their kind."""
 
+import gzip
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import yaml
+from aiohttp import web
 
 from stream_shim.buffer.encoding import Datum, Unsendable, encode
 from stream_shim.connectors.cursor import Cursor, short
@@ -240,7 +243,7 @@ def test_a_path_that_leads_nowhere_is_a_sentence_that_says_what_is_there(records
 
 def test_a_page_of_html_is_called_one() -> None:
     for entry in (poll(), poll(format="csv"), poll(format="xml", records="a.b")):
-        with pytest.raises(SourceError, match=r"received b'<!DOCTYPE html><p>value</p>'"):
+        with pytest.raises(SourceError, match=r"received '<!DOCTYPE html><p>value</p>'"):
             events(entry, b"<!DOCTYPE html><p>value</p>")
 
 
@@ -302,6 +305,166 @@ def test_elements_give_their_texts_and_what_stands_above_them_each_under_a_name_
     assert three["value"] == 5.0
 
 
+@pytest.mark.parametrize(
+    ("record", "value", "rename"),
+    [
+        ('<o date="1">5<sup>1</sup>.3</o>', "5<sup>1</sup>.3", {}),
+        ('<o date="1">1<br/>234.5</o>', "1<br/>234.5", {}),
+        ('<o date="1"><fn>a</fn>4.1</o>', "<fn>a</fn>4.1", {}),
+        ('<o date="1">1<g><h/></g>2</o>', "1<g>…</g>2", {}),
+        ('<o date="1"><v>1<br/>234.5</v></o>', "1<br/>234.5", {"v": "value"}),
+        ('<o date="1"><value>5<sup>1</sup>.3</value></o>', "5<sup>1</sup>.3", {}),
+        ('<o date="1"><g><v>5<sup>1</sup>.3</v></g></o>', "5<sup>1</sup>.3", {"g.v": "value"}),
+    ],
+)
+def test_a_number_with_an_element_in_it_is_rejected_with_its_text(
+    record: str, value: str, rename: dict[str, str]
+) -> None:
+    entry = poll(format="xml", records="r.o", rename=rename)
+    (event, right) = events(entry, f'<r>{record}<o date="2" value="7" v="7" g.v="7"/></r>'.encode())
+    assert event["why"] == "a value with elements between its texts"
+    assert value in event["raw"].values()
+    assert right["value"] == 7.0
+
+
+@pytest.mark.parametrize(
+    ("record", "value"),
+    [
+        ("<o>4.1<fn id='1'/></o>", 4.1),
+        ("<o><value>4.1<fn id='1'>provisional</fn> </value></o>", 4.1),
+        ("<o>5<!-- in thousands -->.3</o>", 5.3),
+        ("<o>5<?page 2?>.3</o>", 5.3),
+        ("<o><![CDATA[5]]>.3</o>", 5.3),
+        ("<o value='5.3'>see <b>note</b> 1</o>", 5.3),
+    ],
+)
+def test_a_number_before_its_footnotes_is_whole(record: str, value: float) -> None:
+    (event,) = events(poll(format="xml", records="r.o"), f"<r>text {record} between</r>".encode())
+    assert event["value"] == value
+    assert event.get("text", "see <b>note</b> 1") == "see <b>note</b> 1"
+    assert "r.value" not in event
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ("r.h.o", "no 'h' at r but elements 'g', 'e'"),
+        ("r.g.h.o", "no 'h' at r.g but elements 'o'"),
+        ("r.e.h.o", "no 'h' at r.e but no element"),
+        ("s.g.o", "the root is r, expected s"),
+    ],
+)
+def test_a_path_of_xml_that_leads_nowhere_is_a_sentence_and_an_element_without_records_is_none(
+    records: str, said: str
+) -> None:
+    body = b"<r><g><o>1</o></g><e/></r>"
+    with pytest.raises(SourceError) as refused:
+        events(poll(format="xml", records=records), body)
+    assert said in str(refused.value)
+    assert events(poll(format="xml", records="r.e.o"), body) == []
+
+
+def test_an_entity_that_is_declared_elsewhere_is_a_sentence_and_no_text_without_it() -> None:
+    entry = poll(format="xml", records="r.o")
+    elsewhere = '<!DOCTYPE r SYSTEM "r.dtd">'
+    for record in ("<o value='1&nbsp;2'/>", "<o>1&nbsp;2</o>"):
+        with pytest.raises(SourceError, match="the entity &nbsp;, which the document itself does not declare"):
+            events(entry, f"{elsewhere}<r>{record}</r>".encode())
+    declared = '<!DOCTYPE r SYSTEM "r.dtd" [<!ENTITY n "2">]>'
+    (event,) = events(entry, f"{declared}<r><!-- &a; --><o value='1&n;' b='&amp;'><![CDATA[&b;]]></o></r>".encode())
+    assert (event["value"], event["b"], event["text"]) == (12.0, "&", "&b;")
+
+
+def test_half_of_a_surrogate_pair_costs_the_text_that_it_is_in() -> None:
+    body = (
+        rb'[{"value": "a\ud800"}, {"value": "\udc00\\ud800"}, {"value": "\ud83d\ude00\ud83d\u0041"}, {"value": 1.50}]'
+    )
+    found = events(poll(), body)
+    assert [one["value"] for one in found] == ["a\ufffd", "\ufffd\\ud800", "😀\ufffdA", 1.5]
+    assert [one["value"] for one in events(poll(), rb'[{"\udfff": NaN, "value": "NaN\ud800"}]')] == ["NaN\ufffd"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "encoding", "body", "title"),
+    [
+        ("text/csv; charset=utf-8, text/csv", "", "é".encode(), "é"),
+        ("text/csv; charset=ISO-8859-1,UTF-8", "", b"\xe9", "é"),
+        ('text/csv; charset="utf-8", text/csv; charset=latin-1', "", "é".encode(), "é"),
+        ("text/csv", "latin-1", b"\x81\x8d\x80", "\x81\x8d€"),
+        ("text/csv", "windows-1251", b"\x98\xe6", "\x98ж"),
+        ("text/csv", "euc-jp", b"\xad\xa1\xb0\xa1\xad\xea", "①亜㈱"),
+        ("text/csv", "gbk", b"\x80\xb0\xa1", "€啊"),
+    ],
+)
+def test_a_charset_has_what_the_web_has_in_it(content_type: str, encoding: str, body: bytes, title: str) -> None:
+    (event,) = events(poll(format="csv", encoding=encoding), b"date,value,title\n1,2," + body + b"\n", content_type)
+    assert event["title"] == title
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"), [("windows-1253", b"\xaa"), ("euc-jp", b"\xad\xff"), ("gbk", b"\xff"), ("euc-jp", b"\x80")]
+)
+def test_what_the_web_has_neither_is_a_sentence(encoding: str, body: bytes) -> None:
+    with pytest.raises(SourceError, match=f"bytes that are no {encoding}"):
+        events(poll(format="csv", encoding=encoding), b"date,value,title\n1,2," + body + b"\n")
+
+
+def test_a_last_column_without_a_name_is_one_where_its_cells_hold_something() -> None:
+    body = b"date,value,,\r\na,1,\r\nb,2,x\r\nc,3\r\nd,4,,y\r\ne,5,,,\r\nf,1,234.5,,\r\ng,7,,,z\r\n"
+    *found, split, longer = events(poll(format="csv"), body)
+    assert [(one["date"], one["value"], one.get("column_3"), one.get("column_4")) for one in found] == [
+        ("a", 1.0, None, None), ("b", 2.0, "x", None), ("c", 3.0, None, None), ("d", 4.0, None, "y"),
+        ("e", 5.0, None, None),
+    ]  # fmt: skip
+    assert split["why"] == longer["why"] == "a CSV row of another length than its header"
+
+
+BLS_OVER_QUOTA = (
+    b'{"status":"REQUEST_NOT_PROCESSED","responseTime":0,"message":["Request could not be serviced, as the daily '
+    b'threshold for total number of requests allocated to the user has been reached."],"Results":{}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "body", "said"),
+    [
+        ({"records": "Results.series.*.data"}, BLS_OVER_QUOTA, "requests allocated to the user has been reached"),
+        ({"records": "Results.series.*.data"}, BLS_OVER_QUOTA, "no 'series' at Results"),
+        ({"format": "csv"}, gzip.compress(b"date,value\n"), "received gzip, which is not opened here: set `url:`"),
+        ({}, b"PK\x03\x04\x14\x00", "received a zip, as an .xlsx is too, which is not opened here"),
+        ({"format": "csv"}, b"# made\r\n# it's\r\n\r\ndate,value\r\n1,2", "`dialect: {skip_lines: 3}` of the entry"),
+        ({"format": "csv"}, b'# of "x\ny\ndate,value\n1,2\n', "set `dialect: {skip_lines: 2}` of the entry"),
+        ({"format": "csv", "dialect": {"skip_lines": 1}}, b"a\nb\nDate;Rate\n",
+         'set `dialect: {delimiter: ";", skip_lines: 2}` of the entry, and its `decimal`'),
+    ],
+)  # fmt: skip
+def test_what_is_no_list_is_shown_and_what_to_set_is_named(changes: dict[str, Any], body: bytes, said: str) -> None:
+    with pytest.raises(SourceError) as refused:
+        events(poll(rename={"Rate": "value"}, **changes), body)
+    assert said in str(refused.value)
+    assert "set `encoding:`" not in str(refused.value)
+
+
+def test_of_a_long_answer_the_first_300_characters_are_shown_and_no_part_of_a_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tidemark.secrets import fill
+
+    monkeypatch.setenv("BLS_KEY", KEY)
+    fill("${BLS_KEY}")
+    with pytest.raises(SourceError) as refused:
+        events(poll(), b'{"m": "' + b"x" * 285 + KEY.encode() + b"y" * 9000 + b'"}')
+    assert KEY[:4] not in str(refused.value)
+    assert len(str(refused.value)) < 500
+
+
+def test_names_of_ours_that_a_record_has_go_along_as_displaced() -> None:
+    entry = poll(rename={"v": "value"})
+    (event,) = events(entry, b'[{"v": 1.10, "value": "w", "source_system": "theirs", "value_as_sent": "x"}]')
+    assert (event["source_system"], event["value_as_sent"]) == ("example", "1.10")
+    assert event["displaced_by_rename"] == {"value": "w", "source_system": "theirs", "value_as_sent": "x"}
+
+
 ATOM = """<feed xmlns="http://www.w3.org/2005/Atom" xml:base="/news/"><title>t</title><id>f</id>
 <entry xml:base="2026/"><id>e1</id><title>x</title><link href="a.html"/><link rel="enclosure" href="../b.pdf"/>
 <content type="html">&lt;a href="z"&gt;z&lt;/a&gt;</content></entry></feed>"""
@@ -321,6 +484,22 @@ def test_links_are_absolute_wherever_they_are_in_an_entry_and_ids_stay_as_they_a
     assert (one["link"], two["link"]) == ("http://other/p", "http://127.0.0.1:8080/press/feed.xml?page=2")
     assert three["links"][0]["href"] == "http://127.0.0.1:8080/e.mp3"
     assert (three["comments"], three["id"]) == ("http://127.0.0.1:8080/press/c", "abc")
+
+
+def test_an_atom_entry_without_a_link_has_none_and_an_items_permalink_is_one() -> None:
+    entry = entry_for(kind="feed", event_publisher="P", unit="u")
+    one, two = events(
+        entry,
+        b'<feed xmlns="http://www.w3.org/2005/Atom"><title>t</title><id>f</id>'
+        b'<entry><id>http://h/1</id><title>x</title><link href="http://h/2"/></entry>'
+        b'<entry><id>urn:2</id><title>y</title><link rel="enclosure" href="/e"/></entry></feed>',
+    )
+    assert ("link" in one, one["id"], one["links"][0]["href"]) == (False, "urn:2", "http://127.0.0.1:8080/e")
+    assert (two["link"], two["id"]) == ("http://h/2", "http://h/1")
+    (item,) = events(
+        entry, b"<rss version='2.0'><channel><item><title>x</title><guid>http://h/1</guid></item></channel></rss>"
+    )
+    assert item["link"] == "http://h/1"
 
 
 def test_a_key_in_the_url_of_a_feed_is_in_no_link(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,6 +575,90 @@ def test_entries_that_an_older_version_has_sent_are_not_sent_again_and_are_corre
             until(lambda: publisher.sent.total() == 1, "the correction")
 
 
+def test_entries_that_are_each_stamped_with_another_time_are_corrected(wire: Wire) -> None:
+    with Source(atom_of(("a", "10:00:00", "0.3"), ("b", "10:00:00", "1"))).serving() as source:
+        with wire.connected(feed_of(wire, source, "both_corrected")) as publisher:
+            source.wait_for_polls()
+            source.body = atom_of(("a", "12:00:00", "0.3"), ("b", "12:00:01", "1"))
+            source.wait_for_polls()
+        assert publisher.sent.total() == 4
+
+
+class Stamping(Source):
+    """Stamps its entries at each request, the n-th of them n seconds before, until it is told not to."""
+
+    ids: str = "a"
+    stamps: bool = True
+
+    async def answer(self, request: web.Request) -> web.Response:
+        if self.stamps:
+            now = datetime.now(UTC)
+            self.body = atom_of(
+                *((id, (now - timedelta(seconds=n)).time().isoformat(), id) for n, id in enumerate(self.ids))
+            ).replace(b"2026-11-27", now.date().isoformat().encode())
+        return await super().answer(request)
+
+
+@pytest.mark.parametrize("ids", ["a", "ab"])
+def test_a_feed_that_stamps_its_entries_at_each_request_corrects_none_until_one_keeps_its_time(
+    wire: Wire, ids: str
+) -> None:
+    stamping = Stamping(headers={"ETag": '"e"'})
+    stamping.ids = ids
+    with stamping.serving() as source:
+        with wire.connected(feed_of(wire, source, f"stamping_{ids}")) as publisher:
+            source.wait_for_polls(5)
+            assert publisher.sent.total() == len(ids)
+            stamping.stamps = False
+            source.body = atom_of(*((id, f"1{n}:00:00", id) for n, id in enumerate(ids)))
+            until(lambda: publisher.sent.total() == 2 * len(ids), "what keeps its time")
+        assert publisher.sent.total() == 2 * len(ids)
+
+
+def test_a_json_number_is_revised_where_its_exact_value_is_another_and_not_by_its_digits(wire: Wire) -> None:
+    def at(value: str) -> bytes:
+        return f'[{{"date": "monday", "value": {value}}}]'.encode()
+
+    with Source(at("0")).serving() as source:
+        body = {"kind": "poll", "url": source.url, "every_seconds": 0.05, "identity": ["date"],
+                "requests": [{"event_publisher": "P", "unit": "u", "description": "d"}]}  # fmt: skip
+        entry = entry_of(wire.settings, json.dumps({"exact": body}))
+        with Cursor.open(wire.settings, entry) as cursor:
+            cursor.mark_sent({short("monday"): short("0.12345678901234568")})  # as older versions knew it
+            cursor.commit()
+        with wire.connected(entry) as publisher:
+            for value, sent in (
+                ("0.12345678901234567890", 0), ("0.12345678901234567899", 1), ("0.123456789012345678990", 1),
+                ("0", 2), ("0.0", 2), ("-0e5", 2), ("1e3", 3), ("1000", 3), ("1000.00000000000000000001", 4),
+                ("0.1", 5), ("0.10000000000000000001", 6), ('"x"', 7), ("1e99999999999999999999", 8), ("0.1", 9),
+                ('"0.1"', 9), ("0.1", 9), ('"0.10"', 9), ('"0.2"', 10),
+            ):  # fmt: skip
+                source.body = at(value)
+                source.wait_for_polls()
+                assert publisher.sent.total() == sent, value
+
+
+def test_values_that_an_older_version_has_sent_beside_others_of_their_identity_are_not_sent_again(wire: Wire) -> None:
+    def of(*values: str) -> bytes:
+        return ("[" + ", ".join(f'{{"date": "monday", "value": {value}}}' for value in values) + "]").encode()
+
+    with Source(of("1.0", "2.50")).serving() as source:
+        body = {"kind": "poll", "url": source.url, "every_seconds": 0.05, "identity": ["date"],
+                "requests": [{"event_publisher": "P", "unit": "u", "description": "d"}]}  # fmt: skip
+        entry = entry_of(wire.settings, json.dumps({"beside": body}))
+        with Cursor.open(wire.settings, entry) as cursor:
+            key = short("monday")
+            cursor.mark_sent({short(key + short(one)): short(one) for one in ("1.0", "2.5")})
+            cursor.commit()
+        with wire.connected(entry) as publisher:
+            for again in (of("1.0", "2.50"), of("2.5"), of("2.50", "1.00")):
+                source.body = again
+                source.wait_for_polls()
+                assert not publisher.sent, again
+            source.body = of("3", "2.5")
+            until(lambda: publisher.sent.total() == 1, "a value that is new")
+
+
 def test_items_without_an_id_that_share_link_and_title_are_each_sent_once(wire: Wire) -> None:
     items = [f"<item><title>Statement</title><link>http://h/</link><description>{day}</description></item>"
              for day in ("monday", "tuesday")]  # fmt: skip
@@ -426,10 +689,14 @@ def test_a_request_with_a_body_is_posted_and_its_key_is_in_nothing_that_is_sent(
         body = {
             "kind": "poll", "url": source.url, "every_seconds": 0.05, "records": "Results.series.*.data",
             "identity": ["seriesID", "year"], "requests": [{"first": "A", "event_publisher": "P", "description": "d"}],
-            "body": {"seriesid": ["{first}", "B"], "startyear": 2022, "registrationkey": "${BLS_KEY}"},
+            "body": {"seriesid": ["{first}", "B"], "startyear": 2022, "registrationkey": "${BLS_KEY}",
+                     "query": 'query { rates(of: "{first}") { usd } }', "filter": '{"a": {}}'},
         }  # fmt: skip
         with wire.connected(entry_of(wire.settings, json.dumps({"bls": body}))) as publisher:
             until(lambda: publisher.rejected.total() == 3, "every series")
-    assert json.loads(source.posted[0]) == {"seriesid": ["A", "B"], "startyear": 2022, "registrationkey": KEY}
+    assert json.loads(source.posted[0]) == {
+        "seriesid": ["A", "B"], "startyear": 2022, "registrationkey": KEY,
+        "query": 'query { rates(of: "A") { usd } }', "filter": '{"a": {}}',
+    }  # fmt: skip
     (sent,) = wire.records("economic_event_numeric")
     assert (sent["attributes"]["seriesID"], sent["unit"]) == ("B", "index")
