@@ -28,8 +28,8 @@ from stream_shim.connectors.cursor import Cursor, short
 from stream_shim.connectors.decoding import Undecodable
 from stream_shim.connectors.entries import PollSource
 from stream_shim.connectors.http import date_ms, get, place_of
-from stream_shim.connectors.refusals import PLACEHOLDER
 from stream_shim.connectors.records import Above, NoRecord
+from stream_shim.connectors.refusals import PLACEHOLDER
 from stream_shim.connectors.sending import Reading, joined, send_new
 from tidemark.bounded import MOST_BYTES, BeyondBounds
 from tidemark.categories import required_fields
