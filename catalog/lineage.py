@@ -13,6 +13,7 @@ import yaml
 from catalog.check import ROLE
 from catalog.column_lineage import Columns, Origin, Table, UnreadableQuery, origins, tables_of
 from catalog.edges import Edge, Lineage, Place, Unreached, reached
+from realtime import account
 from tidemark import dbt
 from tidemark.categories import CATEGORIES, required_fields, table_columns
 from tidemark.connections import DATABASES, connect
@@ -142,8 +143,7 @@ def _from_lake(table: str, columns: Mapping[str, str]) -> list[Step]:
 def _feeding(settings: Settings, topic: str) -> list[str]:
     """The sources of which a topic ever had a record."""
     with connect(settings, "realtime", ROLE) as connection:
-        query = "select distinct source_system from realtime.feed where topic = %s order by 1"
-        return [source for (source,) in connection.execute(query, (topic,))]
+        return account.sources(connection, topic)
 
 
 def _of_chain(chain: list[Step], columns: dict[Place, dict[str, str]]) -> Iterator[Edge]:

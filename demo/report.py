@@ -1,5 +1,6 @@
 """What a demo did, as rows of one table; what in it is wrong; and where to look next."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,7 @@ from loopback.session import Session
 from tidemark.categories import CATEGORIES
 from tidemark.connections import prefect_url
 from tidemark.output import print_table
-from tidemark.settings import PROJECT, Settings
+from tidemark.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,20 @@ def problems(report: Report, seen: Seen) -> Iterator[str]:
         yield "expected a day to be promoted, received none"
 
 
+def _variables(settings: Settings) -> list[str]:
+    """What another shell must be told to find this stack: state folder and ports, where they are not the usual."""
+    usual = Settings.model_construct()
+    ports = [name for name in Settings.model_fields if name.endswith("_port")]
+    return [
+        f"TIDEMARK_{name.upper()}={shlex.quote(str(getattr(settings, name)))}"
+        for name in ["home", *ports]
+        if getattr(settings, name) != getattr(usual, name)
+    ]
+
+
 def look_next(settings: Settings) -> list[tuple[str, str]]:
     """(what it shows, a line that can be pasted into a shell)."""
-    home = "" if settings.home == PROJECT / ".tidemark" else f"TIDEMARK_HOME={settings.home} "
-    tidemark = f"{home}{Path(sys.executable).parent / 'tidemark'}"
+    tidemark = " ".join([*_variables(settings), shlex.quote(str(Path(sys.executable).parent / "tidemark"))])
     return [
         ("the environment for what follows", f'eval "$({tidemark} env)"'),
         ("last prices, live", 'psql -d realtime -c "select * from live.last_price"'),

@@ -1,5 +1,6 @@
 """Run a flow to its end in this process."""
 
+from inspect import Signature, signature
 from typing import Any, Literal, get_args
 
 from flows.prefect_session import prefect_session
@@ -15,11 +16,26 @@ def run_flow(settings: Settings, name: str, **parameters: Any) -> Any:
     if name not in FLOWS:
         raise ConfigurationError(f"expected a flow of {', '.join(FLOWS)}, received {name!r}")
     with prefect_session(settings):
-        from prefect.exceptions import ParameterBindError, ParameterTypeError, SignatureMismatchError
+        from prefect.exceptions import ParameterTypeError
 
         from flows import definitions
 
+        flow = getattr(definitions, name)
+        _check(name, signature(flow.fn), parameters)
         try:
-            return getattr(definitions, name)(**parameters)
-        except (ParameterBindError, ParameterTypeError, SignatureMismatchError) as error:
+            return flow(**parameters)
+        except ParameterTypeError as error:
             raise ConfigurationError(f"flow {name}: expected other parameters, received {error}") from None
+
+
+def _check(name: str, known: Signature, parameters: dict[str, Any]) -> None:
+    """ConfigurationError where the flow needs another parameter, or has none of such a name."""
+    try:
+        known.bind(**parameters)
+    except TypeError as error:
+        named = [
+            f"{one.name}=.." if one.default is one.empty else f"[{one.name}=..]" for one in known.parameters.values()
+        ]
+        raise ConfigurationError(
+            f"flow {name}: expected `--param NAME=VALUE` of {', '.join(named) or 'no parameter'}, received {error}"
+        ) from None

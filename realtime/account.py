@@ -6,7 +6,7 @@ from uuid import UUID
 
 from psycopg import Connection, IsolationLevel, sql
 
-from realtime.tables import LOST, POSITIONS, QUARANTINE, TRIMMED, of_topic, of_topics
+from realtime.tables import FEEDS, LOST, POSITIONS, QUARANTINE, TRIMMED, of_topic, of_topics
 from tidemark.categories import CATEGORIES
 
 # By topic, log epoch and Kafka partition: the number of each name of QUERIES, as far as it is not 0.
@@ -49,3 +49,9 @@ def holdings(connection: Connection[Any]) -> tuple[Figures, list[UUID]]:
             figures[topic, epoch, partition][name] = number
     left = connection.execute(sql.SQL("select promotion_id from {}").format(TRIMMED)).fetchall()
     return figures, [promotion_id for (promotion_id,) in left]
+
+
+def sources(connection: Connection[Any], topic: str) -> list[str]:
+    """The source systems of which the topic ever had a row, in order."""
+    found = sql.SQL("select distinct source_system from {} where topic = %s order by 1").format(FEEDS)
+    return [source for (source,) in connection.execute(found, (topic,))]

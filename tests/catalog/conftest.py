@@ -58,7 +58,7 @@ class Rows:
     def realtime(self, topic: str, **changed: Any) -> int:
         """A good row with some fields changed, received now unless it says when; its offset."""
         self.offset += 1
-        place = {"log_epoch": 0, "kafka_partition": 0, "kafka_offset": self.offset, "received_at": NOW}
+        place = {"log_epoch": 0, "kafka_partition": 0, "kafka_offset": self.offset, "received_at": datetime.now(UTC)}
         row = {**GOOD_ROWS[topic], "attributes": Jsonb({}), **place, **changed}
         with psycopg.connect(self.stack.dsn("realtime", "stream_writer")) as connection:
             connection.execute("select realtime.ensure_partition(%s, %s)", (topic, row["received_at"].date()))
