@@ -33,6 +33,8 @@ from tidemark.connections import (
 )
 from tidemark.errors import ConfigurationError, StackError, TidemarkError
 from tidemark.lake import lake_url
+from tidemark.process_environment import OF_S3
+from tidemark.secrets import VARIABLE
 from tidemark.settings import Settings
 
 TURN_SECONDS = 600.0  # for a promotion that runs
@@ -119,6 +121,7 @@ def _fill(settings: Settings, part: Path, lake: Path | None) -> Manifest:
     files += _lake(lake, part)
     files += _settings_files(settings, part)
     values, secrets = settings_now(settings)
+    secrets += sorted(_variables_of_files(settings) - {*secrets})
     return Manifest(
         format=FORMAT, version=version("tidemark"), begun_at=begun_at, home=str(settings.home.absolute()),
         kind=home_kind(settings), dumps=dumps, places=places, balances=[asdict(each) for each in held.balances],
@@ -235,6 +238,12 @@ def _settings_files(settings: Settings, part: Path) -> Iterator[File]:
     """For a person to compare, as they belong to the checkout."""
     for name, path in settings_paths(settings).items():
         yield manifest.copy(path, part / "settings" / name, part, lambda size: None)
+
+
+def _variables_of_files(settings: Settings) -> set[str]:
+    """What the saved files name as ${NAME}, and what enters the lake on S3 from here."""
+    texts = [path.read_bytes().decode(errors="replace") for path in settings_paths(settings).values()]
+    return {name for text in texts for name in VARIABLE.findall(text)} | (set(OF_S3) & os.environ.keys())
 
 
 def settings_now(settings: Settings) -> tuple[dict[str, str], list[str]]:

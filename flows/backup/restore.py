@@ -193,7 +193,8 @@ def _differences(settings: Settings, folder: Path, made: Manifest) -> list[str]:
         for name in names
         if made.settings.get(name) != values.get(name)
     ]
-    notes += [f"{name} was set, it is not" for name in made.secrets if name not in secrets]
+    there = {*secrets, *os.environ, *(name.removesuffix("_FILE") for name in os.environ)}
+    notes += [f"{name} was needed, it is not set" for name in made.secrets if name not in there]
     for name, path in settings_paths(settings).items():
         if (folder / "settings" / name).read_bytes() != path.read_bytes():
             notes.append(f"{path} is another than the backup's {folder / 'settings' / name}")

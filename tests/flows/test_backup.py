@@ -236,6 +236,8 @@ def test_a_backup_that_is_ended_amid_it_has_no_name_and_the_next_one_is_whole(
         assert (refused.returncode, "no manifest.json" in refused.stderr) == (1, True), refused.stderr
     done = stack.run("backup", str(folder))
     assert (done.returncode, folder.exists(), part.exists()) == (0, True, False), done.stderr
+    named = json.loads((folder / "manifest.json").read_text())["secrets"]
+    assert "TIDEMARK_USER_AGENT" in named  # what sources.yml needs, though it is no secret setting
 
 
 def test_what_cannot_be_restored_is_refused_and_nothing_is_made(stack: Stack, tmp_path: Path) -> None:
