@@ -43,21 +43,24 @@ setup: .venv/.installed ## Install everything into .venv, from requirements.lock
 demo: setup ## Run the main job on recorded or generated sessions, and leave the stack up to look at
 	@$(TIDEMARK) demo
 
-.PHONY: test
-test: lint ## Run the linters, then all tests but the long fault loops: those of one stack, and beside them the others
-	@$(MAKE) -j 2 test-of-the-stack test-beside-the-stack
+# make test is two sessions at once, each on a stack of its own: the batch lane's rooms, and all others.
+BATCH := $(addprefix tests/,catalog dbt_project flows ingest)
+SHORT := -m "not faults and not pythons" --durations=15
 
-SHORT := not faults and not pythons
-.PHONY: test-of-the-stack test-beside-the-stack
-test-of-the-stack: setup
-	@$(BIN)/python -m pytest -m "$(SHORT) and stack" --durations=15
+.PHONY: test
+test: lint ## Run the linters, then all tests but the long loops
+	@$(MAKE) -j 2 test-batch test-others
+
+.PHONY: test-batch test-others
+test-batch: setup
+	@$(BIN)/python -m pytest $(SHORT) $(BATCH)
 
 # What it says is printed when it has ended, whole.
-test-beside-the-stack: setup
-	@said=$$($(BIN)/python -m pytest -m "$(SHORT) and not stack" --durations=15 2>&1) && code=0 || code=$$?; echo "$$said"; exit $$code
+test-others: setup
+	@said=$$($(BIN)/python -m pytest $(SHORT) $(addprefix --ignore=,$(BATCH)) 2>&1) && code=0 || code=$$?; echo "$$said"; exit $$code
 
 .PHONY: test-faults
-test-faults: setup ## Run the long fault loops
+test-faults: setup ## Run the long loops
 	@$(BIN)/python -m pytest -m faults --timeout 1800
 
 .PHONY: demo-pythons

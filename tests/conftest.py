@@ -157,12 +157,6 @@ def recorded(recordings: Path) -> Session:
 _left_out = 0
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark the tests of the shared stack: of the two processes of `make test` one runs these, in order."""
-    if "stack" in getattr(item, "fixturenames", ()):
-        item.add_marker("stack")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests that need recordings where there are none, and what runs long unless asked for."""
     global _left_out  # noqa: PLW0603

@@ -174,6 +174,7 @@ def test_topics_reach_the_live_views_and_flows_what_they_write(found: Lineage) -
     assert json.loads(json.dumps(found.as_json()))["mart_columns"] == found.mart_columns
 
 
+@pytest.mark.faults
 def test_everything_is_published_and_a_second_time_changes_nothing(
     built: Rows, found: Lineage, double: DoubleProcess
 ) -> None:

@@ -146,6 +146,7 @@ def check_demo(new_stack: Any, session: Session, **environ: str) -> tuple[set[st
     return source_systems(rows), report["stages"]
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(600)
 def test_the_demo_without_recordings_is_all_simulated_and_every_record_is_accounted_for(
     new_stack: Any, generated: Session

@@ -75,6 +75,7 @@ def balances(lane: Lane) -> list[tuple[int, int, int, int]]:
     return [(b["epoch"], b["consumed"], b["lost"], b["balance"]) for b in found if b["topic"] == "market_tick"]
 
 
+@pytest.mark.faults
 def test_a_log_cut_and_filled_beyond_the_old_end_ends_the_epoch_and_every_new_record_is_a_row(own_lane: Lane) -> None:
     produce(own_lane, 1000, 100)
     with own_lane.running("processor"):
