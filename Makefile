@@ -43,21 +43,22 @@ setup: .venv/.installed ## Install everything into .venv, from requirements.lock
 demo: setup ## Run the main job on recorded or generated sessions, and leave the stack up to look at
 	@$(TIDEMARK) demo
 
-# make test is two sessions at once, each on a stack of its own: the batch lane's rooms, and all others.
-BATCH := $(addprefix tests/,catalog dbt_project flows ingest)
+# make test is two sessions at once, each on a stack of its own, which take about as long: what fills the warehouse, with
+# the demo and the upgrades, and all others.
+WAREHOUSE := $(addprefix tests/,catalog dbt_project demo flows ingest migrations)
 SHORT := -m "not faults and not pythons" --durations=15
 
 .PHONY: test
 test: lint ## Run the linters, then all tests but the long loops
-	@$(MAKE) -j 2 test-batch test-others
+	@$(MAKE) -j 2 test-warehouse test-others
 
-.PHONY: test-batch test-others
-test-batch: setup
-	@$(BIN)/python -m pytest $(SHORT) $(BATCH)
+.PHONY: test-warehouse test-others
+test-warehouse: setup
+	@$(BIN)/python -m pytest $(SHORT) $(WAREHOUSE)
 
 # What it says is printed when it has ended, whole.
 test-others: setup
-	@said=$$($(BIN)/python -m pytest $(SHORT) $(addprefix --ignore=,$(BATCH)) 2>&1) && code=0 || code=$$?; echo "$$said"; exit $$code
+	@said=$$($(BIN)/python -m pytest $(SHORT) $(addprefix --ignore=,$(WAREHOUSE)) 2>&1) && code=0 || code=$$?; echo "$$said"; exit $$code
 
 .PHONY: test-faults
 test-faults: setup ## Run the long loops
