@@ -52,7 +52,7 @@ def know(value: str, variable: str) -> str:
 
 def hide(text: str) -> str:
     """`text` with every value that is known, as it is or in a URL, replaced by its variable's name."""
-    for value, name in _known.items():
+    for value, name in sorted(_known.items(), key=lambda known: -len(known[0])):  # one may be the beginning of another
         if len(value) >= _LEAST_SECRET:
             text = text.replace(value, f"${{{name}}}").replace(quote(value, safe=""), f"${{{name}}}")
     return text

@@ -156,6 +156,7 @@ def test_a_message_that_is_no_record_is_kept_whole(
 
 def test_a_reject_holds_no_credential_in_whatever_form_it_came(stack: Stack) -> None:
     quoted = f'{SECRET}"\\ é/'
+    fill("${THE_BEGINNING}", {"THE_BEGINNING": SECRET})  # of the other: what is left of that would be shown
     fill("${TIDEMARK_TEST_SECRET}", {"TIDEMARK_TEST_SECRET": quoted})
     kept = Rejects(stack.settings, "secret")
     kept.keep("reason", {"a": [quoted, {quoted: 1}], "b": quoted.encode(), "c": f"https://x/?k={quoted}"})
