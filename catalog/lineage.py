@@ -69,11 +69,9 @@ def _tables(settings: Settings) -> dict[Table, dict[str, str]]:
 
 
 def _models(settings: Settings) -> Iterator[Model]:
-    """As dbt would build them when nothing is there. The artifacts of the last build, with its results, stay."""
+    """As dbt would build them when nothing is there."""
     for database in DATABASES:
-        compile_all = ["--no-write-json", "compile", "--full-refresh", "--indirect-selection", "empty"]
-        for result in dbt.run(settings, [*compile_all, "--select", "resource_type:model"], database):
-            node = result.node
+        for node in dbt.compiled(settings, ["resource_type:model"], database):
             reads = tuple((database, "ingestion", f"{source}__{name}") for source, name in node.sources)
             is_stored = node.config.materialized != "view"
             yield Model((database, node.schema, node.alias), node.compiled_code, is_stored, reads)

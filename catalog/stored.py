@@ -47,10 +47,7 @@ def stored_models(settings: Settings, only: str | None = None) -> list[Model]:
     Waits for a build that goes on. DbtError where dbt cannot compile them.
     """
     chosen = [only] if only else ["config.materialized:incremental", "config.materialized:table"]
-    results = dbt.run(
-        settings, ["--no-write-json", "compile", "--full-refresh", "--indirect-selection", "empty", "--select", *chosen]
-    )
-    return [_model(result.node) for result in results]
+    return [_model(node) for node in dbt.compiled(settings, chosen)]
 
 
 def _model(node: Any) -> Model:

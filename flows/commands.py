@@ -1,29 +1,15 @@
 """The flows' commands: promote, account, check, flow."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from datetime import datetime
 from typing import Any
 
 import click
 
-from tidemark.errors import StackError
+from flows.errors import reachable_databases
 from tidemark.output import json_option, print_table, show, visible
-
-
-@contextmanager
-def _reachable_databases() -> Iterator[None]:
-    """A database that does not answer is a sentence, not a traceback."""
-    from psycopg import OperationalError
-
-    try:
-        yield
-    except OperationalError as error:
-        raise StackError(
-            f"expected the databases to answer, received {' '.join(str(error).split())}: run `tidemark up`, "
-            "or set TIDEMARK_REALTIME_URL and TIDEMARK_WAREHOUSE_URL"
-        ) from None
 
 
 @click.command()
@@ -47,7 +33,7 @@ def account(ctx: click.Context, as_json: bool) -> None:
     from flows.ledger import promotions
     from tidemark.settings import load
 
-    with _reachable_databases():
+    with reachable_databases():
         found = balances(load())
         ledger = [] if as_json else promotions(load())
     show("Where every record is", [asdict(balance) for balance in found], as_json, "nothing was consumed yet")
@@ -80,7 +66,7 @@ def promote(as_of: datetime | None, as_json: bool) -> None:
 
     title, empty = "Promoted", "no day is due"
     try:
-        with redirect_stdout(sys.stderr), _reachable_databases():
+        with redirect_stdout(sys.stderr), reachable_databases():
             rows = run_flow(load(), "promote", as_of=as_of)
     except NotPromoted as error:
         show(title, error.rows, as_json, empty)
@@ -121,7 +107,7 @@ def check(context: click.Context, names: tuple[str, ...], deep: bool, as_json: b
     from flows.checks import verify
     from tidemark.settings import load
 
-    with _reachable_databases():
+    with reachable_databases():
         results = verify(load(), names, deep, quiet=as_json)
     if as_json:
         click.echo(json.dumps([asdict(result) for result in results], indent=2))
@@ -173,7 +159,7 @@ def run(name: str, pairs: tuple[str, ...]) -> None:
     from flows.running import run_flow
     from tidemark.settings import load
 
-    with _reachable_databases():
+    with reachable_databases():
         run_flow(load(), name, **_parameters(pairs))
     click.echo(f"{name}: done")
 

@@ -1,8 +1,10 @@
 """Why a day stays where it is. A day that stays is whole, and the next run takes it up again."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from tidemark.errors import TidemarkError
+from tidemark.errors import StackError, TidemarkError
 
 
 class NotClosed(TidemarkError):
@@ -31,3 +33,18 @@ class NotPromoted(TidemarkError):
 
 class CheckFailed(TidemarkError):
     """A contract found broken rows."""
+
+
+@contextmanager
+def reachable_databases(
+    advice: str = "run `tidemark up`, or set TIDEMARK_REALTIME_URL and TIDEMARK_WAREHOUSE_URL",
+) -> Iterator[None]:
+    """A database that does not answer, or not any more, is a sentence, not a traceback."""
+    from psycopg import OperationalError
+
+    try:
+        yield
+    except OperationalError as error:
+        raise StackError(
+            f"expected the databases to answer, received {' '.join(str(error).split())}: {advice}"
+        ) from None

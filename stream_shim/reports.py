@@ -70,20 +70,28 @@ def forget_reports(settings: Settings, kind: str, name: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def claim_lane(settings: Settings) -> IO[str]:
-    """The lane of this state folder, for as long as the returned file is open. StackError where one runs already."""
+def _try_lock(settings: Settings, name: str) -> tuple[IO[str], bool]:
+    """The lock's file, open, and whether this process has the lock, which goes when the file is closed."""
     (settings.home / "run").mkdir(parents=True, exist_ok=True)
-    held = (settings.home / "run" / "stream.lock").open("a+")
+    held = (settings.home / "run" / f"{name}.lock").open("a+")
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        return held, False
+    return held, True
+
+
+def claim_lane(settings: Settings) -> IO[str]:
+    """The lane of this state folder, for as long as the returned file is open. StackError where one runs already."""
+    held, is_ours = _try_lock(settings, "stream")
+    if not is_ours:
         held.seek(0)
         pid = held.read().strip()
         held.close()
         raise StackError(
             f"expected no lane in {settings.home}, one runs already, as process {pid}: it takes up what changes in its "
             "files by itself; end it first if you want another"
-        ) from None
+        )
     held.truncate(0)
     held.write(str(os.getpid()))
     held.flush()
@@ -95,14 +103,10 @@ def claim(settings: Settings, kind: str, name: str, most: int) -> tuple[str, IO[
 
     The first is `NAME`, the next `NAME#2`. StackError where all are taken: a source that two processes send is doubled.
     """
-    (settings.home / "run").mkdir(parents=True, exist_ok=True)
     for number in range(1, most + 1):
         label = name if number == 1 else f"{name}#{number}"
-        held = (settings.home / "run" / f"{kind}-{label}.lock").open("w")
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            held.close()
-            continue
-        return label, held
+        held, is_ours = _try_lock(settings, f"{kind}-{label}")
+        if is_ours:
+            return label, held
+        held.close()
     raise StackError(f"expected no other process of {kind} {name} in {settings.home}, one runs: end it first")

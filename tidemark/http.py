@@ -61,7 +61,7 @@ class Answer:
     status: int
     headers: httpx.Headers
     body: bytes = field(repr=False)  # a task that ends shows what it returns: eight times the body
-    place: str = ""  # host, port and path that answered, without the query and without secrets
+    place: str = ""  # method, host, port and path that answered, without the query and without secrets
     url: httpx.URL = field(default=httpx.URL(""), repr=False)  # its query may hold a key
 
     def start(self, characters: int = 200) -> str:
@@ -103,7 +103,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
     asked = found.get("retry-after", "")
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", asked, re.ASCII):
         return min(float(asked), MOST_WAIT_SECONDS)
-    until, now = _moment(asked), _moment(found.get("date", ""))
+    until, now = moment(asked), moment(found.get("date", ""))
     return 0.0 if until is None else min(max(0.0, until - (time.time() if now is None else now)), MOST_WAIT_SECONDS)
 
 
@@ -113,7 +113,7 @@ def _first(listed: str) -> str:
     return found[0].strip() if found else ""
 
 
-def _moment(text: str) -> float | None:
+def moment(text: str) -> float | None:
     """The seconds since 1970 of an HTTP date, None where it is none."""
     try:
         return email.utils.parsedate_to_datetime(text).timestamp()
@@ -191,7 +191,13 @@ async def _follow(http: httpx.AsyncClient, request: httpx.Request, most: int, hi
                 raise _not_redirected(request, response, hide)
             if not response.has_redirect_location:
                 body = await _body(response, most)
-                return Answer(response.status_code, response.headers, body, hide(_place(request.url)), request.url)
+                return Answer(
+                    response.status_code,
+                    response.headers,
+                    body,
+                    f"{request.method} {hide(_place(request.url))}",
+                    request.url,
+                )
         finally:
             await response.aclose()
         request = _redirected(http, request, response.headers["location"], hide)

@@ -33,6 +33,12 @@ class WrongValue(ConfigurationError, ValueError):
         self.path = path
 
 
+def check_name(name: str) -> None:
+    """WrongValue where the name of an entry could name no file of the state folder."""
+    if not re.fullmatch(NAME, name):
+        raise WrongValue(f"expected a name of letters, digits and _ . -, at most 100, received {name!r}", name)
+
+
 def read(path: Path, entry_type: type[Entry] | Any, check: Check[Entry] | None = None) -> dict[str, Entry]:
     """The file's entries by name. ConfigurationError where it is missing or wrong."""
     return parse(content(path), str(path), entry_type, check)

@@ -1,13 +1,33 @@
 """`tidemark backup` and `tidemark restore`."""
 
 import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import click
 
+from flows.errors import reachable_databases
 from tidemark.output import json_option, print_table, visible
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
+ADVICE = "see `tidemark status`, and run it again"
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _as_interrupts() -> Iterator[None]:
+    """SIGTERM is Ctrl-C: what was begun is taken away, and programs that were started end."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @click.command()
@@ -29,10 +49,9 @@ def backup(folder: Path, without_lake: bool, as_json: bool) -> None:
     Exit codes: 0 it is there and whole; 1 it failed, and nothing has the name; 2 wrong usage or configuration.
     """
     from flows.backup.create import create
-    from flows.backup.running import as_interrupts, reachable
     from tidemark.settings import load
 
-    with as_interrupts(), reachable():
+    with _as_interrupts(), reachable_databases(ADVICE):
         made = create(load(), folder, not without_lake)
     rows = [
         {"part": name, "files": len(files), "bytes": sum(file.bytes for file in files)}
@@ -67,7 +86,6 @@ def restore(folder: Path, as_json: bool) -> None:
     from rich.console import Console
 
     from flows.backup.restore import restore as restore_into
-    from flows.backup.running import as_interrupts, reachable
     from tidemark.settings import load
 
     settings = load()
@@ -77,7 +95,7 @@ def restore(folder: Path, as_json: bool) -> None:
         if what == "ready":
             console.print(f"{server}: {what}", highlight=False, markup=False)
 
-    with as_interrupts(), reachable():
+    with _as_interrupts(), reachable_databases(ADVICE):
         done = restore_into(settings, folder, report)
     rows = [outcome.row() for outcome in done.outcomes]
     if as_json:

@@ -195,7 +195,7 @@ def _dump(settings: Settings, part: Path, files: list[File], held: snapshots.Hel
     path = part / f"{held.database}.dump"
     path.touch(mode=0o600)
     with progress.tables(f"database {held.database}", held.sizes) as begins:
-        major = postgres.dump(settings, held.database, held.snapshot, path, begins)
+        major = postgres.dump(settings, held, path, begins)
     files.append(manifest.describe(path, part))
     info = held.connection.info
     made = Dump(

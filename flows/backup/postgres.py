@@ -13,6 +13,7 @@ from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
 from flows.backup.manifest import Dump
+from flows.backup.snapshots import Held
 from tidemark.connections import LIMITS, Database, administrator, postgres_server
 from tidemark.credentials import PARTS
 from tidemark.errors import StackError, TidemarkError
@@ -29,14 +30,11 @@ _TABLE_BEGINS = re.compile(r'(?:dumping contents of|processing data for) table "
 Begins = Callable[[str], None]  # told each table (schema.name) when its rows begin
 
 
-def dump(settings: Settings, database: Database, snapshot: str, path: Path, begins: Begins) -> int:
-    """Write one database as of an exported snapshot; pg_dump's major version. StackError, a sentence, where it fails.
-
-    Whoever exported the snapshot keeps its transaction open, and its tables locked against being dropped, until then.
-    """
-    major = _server_major(settings, database)
+def dump(settings: Settings, held: Held, path: Path, begins: Begins) -> int:
+    """Write one database as of its snapshot; pg_dump's major version. StackError, a sentence, where it fails."""
+    database, major = held.database, held.connection.info.server_version // 10_000
     program, ours = _program("pg_dump", major, f"the server of {database} is of Postgres {major}")
-    arguments = ["--format=custom", "--compress=zstd:3", f"--snapshot={snapshot}", "--lock-wait-timeout=30s"]
+    arguments = ["--format=custom", "--compress=zstd:3", f"--snapshot={held.snapshot}", "--lock-wait-timeout=30s"]
     _run(settings, database, [program, *arguments, *_LEFT_OUT, "--verbose", f"--file={path}"], begins)
     return ours
 
@@ -139,14 +137,6 @@ def _require_owner(connection: Connection, of: Dump) -> None:
 def missing_roles(connection: Connection, of: Dump) -> list[str]:
     """The roles that the backup names and the server lacks, less the administrator's."""
     return sorted(of.roles.keys() - _names(connection) - {of.administrator})
-
-
-def _server_major(settings: Settings, database: Database) -> int:
-    from tidemark.connections import connect
-    from tidemark.credentials import OWNER
-
-    with connect(settings, database, OWNER) as connection:
-        return connection.info.server_version // 10_000
 
 
 def _program(name: str, least: int, why: str) -> tuple[str, int]:

@@ -267,7 +267,7 @@ SourceEntry = CcxtSource | AlpacaSource | DatabentoSource | FeedSource | PollSou
 
 def check_source(name: str, text: str) -> SourceEntry:
     """One entry, of what stands below its name. ConfigurationError with the lines of that text where it is wrong."""
-    check_name(name)
+    typed_yaml.check_name(name)
     entry: SourceEntry = typed_yaml.parse_entry(text, name, "the entry", SourceEntry)
     return _named(name, entry)
 
@@ -287,17 +287,11 @@ def _named(name: str, entry: SourceEntry) -> SourceEntry:
     return msgspec.structs.replace(entry, name=name, source_system=entry.source_system or name)
 
 
-def check_name(name: str) -> None:
-    """WrongValue where the name of an entry could name no file."""
-    if not re.fullmatch(typed_yaml.NAME, name):  # of the state folder
-        raise WrongValue(f"expected a name of letters, digits and _ . -, at most 100, received {name!r}", name)
-
-
 def _check_all(entries: dict[str, SourceEntry]) -> None:
     """What is said of one source is never taken for another's: their rows are told apart by it."""
     owners: dict[str, str] = {}
     for name, entry in entries.items():
-        check_name(name)
+        typed_yaml.check_name(name)
         system = entry.source_system or name
         if system in owners and system != SIMULATED:
             raise WrongValue(

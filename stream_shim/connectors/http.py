@@ -1,6 +1,5 @@
 """What the polling kinds share: one request, as long as its entry says, and its time."""
 
-import email.utils
 import time
 from typing import Any
 
@@ -8,7 +7,7 @@ from httpx import AsyncClient
 
 from stream_shim.connectors.entries import HttpSource, PollSource
 from tidemark.errors import SourceError
-from tidemark.http import Answer, NoAnswer, ask, retry_after
+from tidemark.http import Answer, NoAnswer, ask, moment, retry_after
 from tidemark.secrets import hide
 from tidemark.settings import Settings
 
@@ -28,7 +27,7 @@ async def get(  # noqa: PLR0917 - who asks, then what
         )  # fmt: skip
     except NoAnswer as error:
         raise SourceError(f"{source.name}: expected an answer, received {error}") from None
-    place, page = place_of(source, answer), answer.html_page()
+    place, page = answer.place, answer.html_page()
     if answer.status not in (200, 304):
         said = hide(page or repr(answer.start()))
         wait_seconds = retry_after(answer.headers)
@@ -47,15 +46,7 @@ def _is_wanted(source: HttpSource) -> bool:
     return isinstance(source, PollSource) and source.format == "xml" and source.records.startswith("html.")
 
 
-def place_of(source: HttpSource, answer: Answer) -> str:
-    """What gave the answer, without its query, for an error about its content."""
-    method = "POST" if getattr(source, "body", None) is not None else "GET"
-    return f"{method} {answer.place}"
-
-
 def date_ms(answer: Answer) -> int:
     """The time of a poll: the answer's Date header, else now, in milliseconds since 1970 UTC."""
-    try:
-        return int(email.utils.parsedate_to_datetime(answer.headers["date"]).timestamp() * 1000)
-    except (KeyError, ValueError):
-        return int(time.time() * 1000)
+    at = moment(answer.headers.get("date", ""))
+    return int((time.time() if at is None else at) * 1000)

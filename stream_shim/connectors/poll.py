@@ -27,7 +27,7 @@ from stream_shim.connectors import pause, records
 from stream_shim.connectors.cursor import Cursor, short
 from stream_shim.connectors.decoding import Undecodable
 from stream_shim.connectors.entries import PollSource
-from stream_shim.connectors.http import date_ms, get, place_of
+from stream_shim.connectors.http import date_ms, get
 from stream_shim.connectors.records import Above, NoRecord
 from stream_shim.connectors.refusals import PLACEHOLDER
 from stream_shim.connectors.sending import Reading, joined, send_new
@@ -261,7 +261,7 @@ async def _poll(
     answer = await get(http, settings, source, _url(source, request), {**headers, **conditions}, posted)
     if answer.status != 200:
         return
-    kind, place = answer.headers.get("content-type", ""), place_of(source, answer)
+    kind, place = answer.headers.get("content-type", ""), answer.place
     found = await asyncio.to_thread(parse_records, source, request, answer.body, settings.http_bytes, kind, place)
     await send_new(publisher, cursor, found, reading(source, found, date_ms(answer)))
     cursor.mark_answered(request, answer.headers)

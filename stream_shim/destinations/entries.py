@@ -14,7 +14,7 @@ from tidemark.kafka_security import KafkaSecurity
 from tidemark.kafka_security import read as read_security
 from tidemark.secrets import fill, refuse_literals
 from tidemark.settings import SaslMechanism, SecurityProtocol
-from tidemark.typed_yaml import NAME, WrongValue
+from tidemark.typed_yaml import WrongValue
 from tidemark.yaml_text import content
 
 _BOOTSTRAP = r"[\w.-]+:\d{1,5}(?:\s*,\s*[\w.-]+:\d{1,5})*|\[[0-9A-Fa-f:.]+\]:\d{1,5}"
@@ -92,8 +92,7 @@ def _check_all(entries: dict[str, DestinationEntry]) -> None:
         )
     places: dict[tuple[str, ...], str] = {}
     for name, entry in entries.items():
-        if not re.fullmatch(NAME, name):
-            raise WrongValue(f"expected a name of letters, digits and _ . -, at most 100, received {name!r}", name)
+        typed_yaml.check_name(name)
         place = (entry.kind, entry.path or name if entry.kind == "lake" else entry.bootstrap, entry.prefix)
         if place in places and entry.kind != "postgres":
             raise WrongValue(f"expected a place of its own, it is that of {places[place]}: records would double", name)

@@ -3,6 +3,16 @@
 from tidemark.dbt.docs import build_docs
 from tidemark.dbt.live import ensure_live
 from tidemark.dbt.project import DBT_PROJECT, ROLE, artifacts, dbt_environment
-from tidemark.dbt.running import DbtError, run
+from tidemark.dbt.running import DbtError, compiled, run
 
-__all__ = ["DBT_PROJECT", "ROLE", "DbtError", "artifacts", "build_docs", "dbt_environment", "ensure_live", "run"]
+__all__ = [
+    "DBT_PROJECT",
+    "ROLE",
+    "DbtError",
+    "artifacts",
+    "build_docs",
+    "compiled",
+    "dbt_environment",
+    "ensure_live",
+    "run",
+]

@@ -106,3 +106,12 @@ def run(
     if not results and any(word in args for word in ("--select", "-s")):
         raise DbtError(f"dbt {' '.join(args)}: expected nodes that the selection names, found none")
     return results
+
+
+def compiled(settings: Settings, select: Sequence[str], target: Database = "warehouse") -> list[Any]:
+    """The chosen models with their SQL as dbt would build them when nothing is there.
+
+    It waits for a build that goes on, and leaves the artifacts of the last one, with its results.
+    """
+    args = ["--no-write-json", "compile", "--full-refresh", "--indirect-selection", "empty", "--select", *select]
+    return [result.node for result in run(settings, args, target)]
