@@ -37,7 +37,7 @@ class Publisher(Health):
         self.last_ids: dict[str, int] = json.loads(self._ids_file.read_text()) if self._ids_file.exists() else {}
         self.last_message_at = 0.0
         self._is_first = True  # the next record is the first since the source was connected
-        self._answers: tuple[float, float] | None = None  # the first and the last since `begin`
+        self._answered_from, self._flushed_at = 0.0, 0.0  # the first answer and the last flush since `begin`
         self.has_answered = False  # all requests of a polled source, once, since `begin`
         self.started_at = time.time()
         self._report = report_path(settings, "connector", source)
@@ -53,21 +53,17 @@ class Publisher(Health):
     def begin(self) -> None:
         """The source is connected from the start."""
         self.expect_first()
-        self._answers, self.has_answered = None, False
+        self._answered_from, self._flushed_at, self.has_answered = 0.0, 0.0, False
 
     @property
     def answered_seconds(self) -> float:
         """For how long the source gave data, or answers without news, since `begin`."""
-        return self._answers[1] - self._answers[0] if self._answers else 0.0
+        return max(self.last_message_at, self._flushed_at) - self._answered_from if self._answered_from else 0.0
 
     def answer(self) -> None:
         """One round of a polled source, noted for this session too."""
         super().answer()
         self.has_answered = True
-
-    def _note_answer(self) -> None:
-        now = time.monotonic()
-        self._answers = (self._answers[0] if self._answers else now, now)
 
     def send(self, datum: Datum) -> bool:
         """Queue one datum, and say whether it is a record; blocks while the buffer is full."""
@@ -79,9 +75,9 @@ class Publisher(Health):
             self.reject(str(why), datum.whole)
             return False
         self.last_message_at = time.time()
-        self._note_answer()
         if self._is_first:
             self._is_first = False
+            self._answered_from = self._answered_from or self.last_message_at
             log.info("%s: connected, its first record came", self.source)
         self._sink.put(record, self._acknowledged[datum.topic], self._on_error)
         return True
@@ -107,7 +103,8 @@ class Publisher(Health):
 
     def flush(self) -> None:
         """Wait until Kafka has acknowledged all that was sent; TidemarkError where it refused some."""
-        self._note_answer()
+        self._flushed_at = time.time()
+        self._answered_from = self._answered_from or self._flushed_at
         self._sink.flush()
         if self._refusal is not None:
             raise self._refusal

@@ -20,6 +20,7 @@ from flows import alerts
 from flows.deployments import deploy, serve
 from flows.prefect_session import prefect_session
 from flows.running import run_flow
+from tests.serving import in_a_thread
 from tidemark.connections import local_prefect_auth_string, prefect_url
 from tidemark.errors import SourceError, StackError
 from tidemark.settings import Settings
@@ -59,13 +60,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as made:
-        thread = threading.Thread(target=made.serve_forever)
-        thread.start()
+    with in_a_thread(Server()) as made:
         yield made
         made.may_answer.set()
-        made.shutdown()
-        thread.join()
 
 
 def prefect(settings: Settings, path: str) -> list[dict[str, Any]]:

@@ -1,13 +1,14 @@
 """A source on loopback that answers as a test says, and remembers what it was asked."""
 
 import io
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
+
+from tests.serving import in_a_thread
 
 Query = dict[str, str]
 
@@ -50,16 +51,9 @@ def serving(answer: Callable[[str, Query], Reply]) -> Iterator[Source]:
         def log_message(self, *_: object) -> None:
             """Nothing: pytest shows what matters."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    source.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        source.url = f"http://127.0.0.1:{server.server_address[1]}"
         yield source
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def zipped(text: str) -> Reply:

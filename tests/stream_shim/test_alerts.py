@@ -24,6 +24,7 @@ from stream_shim.running.alerts import (
     causes_of_processor,
 )
 from stream_shim.running.metrics import LaneCollector
+from tests.serving import in_a_thread
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.settings import Settings
 from tidemark.stack.guard import SILENT_SECONDS, beat_path
@@ -51,15 +52,8 @@ class Quiet(BaseHTTPRequestHandler):
 @contextmanager
 def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     """The loopback URL of such a server, in a thread."""
-    server = HTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with in_a_thread(HTTPServer(("127.0.0.1", 0), handler)) as server:
         yield f"http://127.0.0.1:{server.server_port}/hook"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from tests.serving import in_a_thread
+
 MIB = 1024 * 1024
 
 
@@ -95,12 +97,8 @@ def serving(answers: dict[str, Answer]) -> Iterator[Hostile]:
     hostile = Hostile()
     server = Server(hostile, answers)
     hostile.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield hostile
-    finally:
-        hostile.stopped.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with in_a_thread(server):
+        try:
+            yield hostile
+        finally:
+            hostile.stopped.set()

@@ -19,6 +19,7 @@ from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 
 from tests.conftest import Stack
+from tests.serving import in_a_thread
 from tests.stream_shim.conftest import until
 from tidemark.access import apply as access
 from tidemark.connections import connect
@@ -126,15 +127,8 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]], list[int]]]:
         def log_message(self, *_: Any) -> None:
             return
 
-    server = HTTPServer(("127.0.0.1", 0), Receiver)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with in_a_thread(HTTPServer(("127.0.0.1", 0), Receiver)) as server:
         yield f"http://127.0.0.1:{server.server_port}/hook", posts, statuses
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_a_post_that_failed_is_repeated_and_what_waits_is_posted_at_the_end(stack: Stack, webhook: Any) -> None:

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import re
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -20,6 +19,7 @@ from websockets.typing import Subprotocol
 
 from flows.deployments import deploy
 from tests.conftest import Stack
+from tests.serving import in_a_thread
 from tidemark.connections import local_prefect_auth_string, prefect_auth_string, prefect_url
 from tidemark.credentials import PREFECT, credential
 from tidemark.errors import StackError
@@ -212,12 +212,8 @@ class CollectorHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    with Collector() as made:
-        thread = threading.Thread(target=made.serve_forever)
-        thread.start()
+    with in_a_thread(Collector()) as made:
         yield made
-        made.shutdown()
-        thread.join()
 
 
 def test_who_took_the_servers_port_is_not_sent_the_string(stack: Stack, collector: Collector) -> None:

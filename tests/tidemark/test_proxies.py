@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from stream_shim.connectors.exchange import open_exchange
 from tests.conftest import Stack
 from tests.ingest.loopback import serving, zipped
 from tests.s3_server import s3_server
+from tests.serving import in_a_thread
 from tidemark.errors import ConfigurationError
 from tidemark.http import NoAnswer, ask_now
 from tidemark.proxies import of_proxies, socks_alone
@@ -71,14 +71,8 @@ def proxying() -> Iterator[Proxy]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     found = Proxy(server.server_address[1])
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with in_a_thread(server):
         yield found
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def by_our_client(url: str) -> None:
