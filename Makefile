@@ -62,7 +62,7 @@ test-others: setup
 
 .PHONY: test-faults
 test-faults: setup ## Run the long loops
-	@$(BIN)/python -m pytest -m faults --timeout 1800
+	@$(BIN)/python -m pytest -m faults --timeout 1800 --durations=40
 
 .PHONY: demo-pythons
 demo-pythons: setup ## Run the demo on every promised Python that is here; ONLY=newest takes the newest but .venv's own

@@ -121,9 +121,9 @@ def test_a_processor_that_is_stopped_is_ended_and_another_goes_on(lane: Lane, tm
         "TIDEMARK_DESTINATIONS_FILE": str(tmp_path / "destinations.yml"),
         "TIDEMARK_METRICS_PORT": str(free_ports(1)[0]),
     }
-    with lane.running("run", **environ):
-        until(partial(_has_reported, lane.settings, *REALTIME), "a report of the processor", 120)
-        stopped = psutil.Process(read_reports(lane.settings, "processor")["realtime"]["pid"])
+    with lane.running("run", **environ) as process:
+        reported = partial(_reported, lane.settings, process.pid, *REALTIME)
+        stopped: psutil.Process = until(reported, "a report of the processor", 120)
         stopped.suspend()
         lane.produce("market_tick", [tick(number) for number in range(20)])
         until(lambda: not is_running(stopped), "the end of the processor that was stopped", 90)
@@ -143,15 +143,17 @@ def test_no_process_outlives_a_supervisor_that_is_killed(lane: Lane, tmp_path: P
     }
     with lane.running("run", **environ) as process:
         for kind, name in (("connector", "nobody"), REALTIME):
-            until(partial(_has_reported, lane.settings, kind, name), f"a report of {kind} {name}", 120)
+            until(partial(_reported, lane.settings, process.pid, kind, name), f"a report of {kind} {name}", 120)
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) >= 2
         process.kill()
         until(lambda: not any(map(is_running, children)), "the end of every child", 20)
 
 
-def _has_reported(settings: Settings, kind: str, name: str) -> bool:
-    return name in read_reports(settings, kind)
+def _reported(settings: Settings, supervisor: int, kind: str, name: str) -> psutil.Process | None:
+    """The supervisor's process of that name once it has reported; an earlier lane's report may lie there still."""
+    pid = read_reports(settings, kind).get(name, {}).get("pid")
+    return next((child for child in psutil.Process(supervisor).children() if child.pid == pid), None)
 
 
 def is_running(process: psutil.Process) -> bool:
