@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +19,8 @@ from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.connector")
+
+RATE_REPORTS = 60  # one each second
 
 
 class Publisher(Health):
@@ -40,6 +42,7 @@ class Publisher(Health):
         self._answered_from, self._flushed_at = 0.0, 0.0  # the first answer and the last flush since `begin`
         self.has_answered = False  # all requests of a polled source, once, since `begin`
         self.started_at = time.time()
+        self._minute: deque[tuple[float, int]] = deque(maxlen=RATE_REPORTS)  # when, and how many were sent by then
         self._report = report_path(settings, "connector", source)
         self._rejects = Rejects(settings, source)
         self._is_kept = sink is None  # else whoever tries the source shows its rejects
@@ -122,8 +125,15 @@ class Publisher(Health):
             "without_value": self.without_value,
             "errors": self.errors,
             **self.troubles(),
+            "records_per_second": self._rate(),
             "last_message_at": self.last_message_at,
         }
+
+    def _rate(self) -> float:
+        """Records a second that Kafka acknowledged during the last minute of reports."""
+        self._minute.append((time.monotonic(), self.sent.total()))
+        (first, before), (last, now) = self._minute[0], self._minute[-1]
+        return round((now - before) / (last - first), 2) if last > first else 0.0
 
     def write_report(self) -> None:
         """Keep the counts where the state folder's other parts find them."""

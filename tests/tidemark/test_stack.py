@@ -17,10 +17,12 @@ import pytest
 
 from tests.conftest import Stack, new_settings
 from tests.stream_shim.conftest import until
+from tidemark.connections import local_prefect_auth_string
 from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
 from tidemark.errors import StackError
 from tidemark.kafka import kafka_client
 from tidemark.stack import checks, jars, kafka, local, postgres, process
+from tidemark.stack.ports import free_ports
 
 
 @pytest.fixture
@@ -284,3 +286,23 @@ def test_env_before_up_says_what_to_do(new_stack: Stack) -> None:
     done = new_stack.run("env")
     assert done.returncode == 1
     assert "run `tidemark up` first" in done.stderr
+
+
+def test_a_server_of_others_is_asked_whether_it_answers(stack: Stack, tmp_path: Path) -> None:
+    shutil.copytree(stack.settings.home / "credentials", tmp_path / "home" / "credentials")
+    mine = Stack(new_settings(tmp_path / "home"))
+    nobody = f"127.0.0.1:{free_ports(1)[0]}"
+    of_others = {
+        "TIDEMARK_REALTIME_URL": f"postgresql://nobody:none@127.0.0.1:{stack.settings.postgres_port}",
+        "TIDEMARK_WAREHOUSE_URL": f"postgresql://nobody:none@127.0.0.1:{stack.settings.postgres_port}",
+        "TIDEMARK_KAFKA_BOOTSTRAP": nobody,
+        "TIDEMARK_PREFECT_URL": f"http://127.0.0.1:{stack.settings.prefect_port}/api",
+    }
+    for string, said in ((local_prefect_auth_string(stack.settings), ""), ("a:b", "expected the Prefect server at")):
+        done = mine.run("status", "--json", TIDEMARK_PREFECT_AUTH_STRING=string, **of_others)
+        found = {server["name"]: server for server in json.loads(done.stdout)}
+        assert [server["state"] for server in found.values()] == ["external", "external", "external", "stopped"]
+        assert found["postgres"]["silence"] == ""
+        assert nobody in found["kafka"]["silence"]
+        assert found["prefect"]["silence"][: len(said) or None] == said
+    assert "external, does not answer" in mine.run("status", **of_others).stdout
