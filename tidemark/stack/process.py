@@ -165,6 +165,35 @@ def last_lines(home: Path, name: str, count: int = 3) -> str:
 
 
 @contextlib.contextmanager
+def keeping(home: Path) -> Iterator[None]:
+    """The one process that keeps the servers of a state folder running; StackError where another does."""
+    with (home / "run" / "stay.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(
+                f"expected no other `tidemark up --stay` of {home}, process {keeper(home)} is one: end it first"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+        lock.truncate(0)
+
+
+def keeper(home: Path) -> int | None:
+    """The pid of the process that keeps the servers running; None where nobody does."""
+    try:
+        with (home / "run" / "stay.lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return int((home / "run" / "stay.lock").read_text() or 0)
+    return None
+
+
+@contextlib.contextmanager
 def exclusive(home: Path) -> Iterator[None]:
     """One `up` or `down` of a state folder at a time; StackError where another runs."""
     with (home / "run" / "lock").open("w") as lock:
