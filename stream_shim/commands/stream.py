@@ -40,7 +40,7 @@ def _run(settings: "Settings") -> None:
     from stream_shim.buffer.entries import read_topics
     from stream_shim.buffer.topics import MANAGER, ensure_topics
     from stream_shim.claims import end_orphans
-    from stream_shim.running.ending import ALL_SECONDS, stop_on_signal
+    from stream_shim.running.ending import SUPERVISOR_SECONDS, stop_on_signal
     from stream_shim.running.log_file import start_log
     from stream_shim.running.metrics import serve
     from stream_shim.running.supervisor import Supervisor
@@ -55,11 +55,8 @@ def _run(settings: "Settings") -> None:
     click.echo(
         f"the lane runs, until Ctrl-C; metrics: http://127.0.0.1:{settings.metrics_port}/metrics; logs: `tidemark logs`"
     )
-    server = serve(settings)
-    try:
-        supervisor.run(stop_on_signal(ALL_SECONDS + 0.4))
-    finally:
-        server.shutdown()
+    serve(settings)  # for as long as the process lasts
+    supervisor.run(stop_on_signal(SUPERVISOR_SECONDS))
 
 
 def _require_database(settings: "Settings") -> None:

@@ -15,9 +15,9 @@ from types import FrameType
 log = logging.getLogger("tidemark.stream")
 
 # Seconds after the signal. Connectors end first, so that processors may still bring what was sent; all end within 5.
-CONNECTOR_SECONDS, CONNECTORS_FIRST_SECONDS = 3.0, 2.5
-PROCESSOR_SECONDS = 4.0
-ALL_SECONDS = 4.5
+CONNECTOR_SECONDS, CONNECTORS_FIRST_SECONDS = 2.5, 2.0
+PROCESSOR_SECONDS = 3.5
+CHILDREN_SECONDS, SUPERVISOR_SECONDS = 4.0, 4.7
 
 
 def _noted(_number: int, _frame: FrameType | None) -> None:

@@ -40,7 +40,7 @@ from stream_shim.running.alerts import (
     causes_of_guard,
     causes_of_processor,
 )
-from stream_shim.running.ending import ALL_SECONDS, CONNECTORS_FIRST_SECONDS
+from stream_shim.running.ending import CHILDREN_SECONDS, CONNECTORS_FIRST_SECONDS
 from stream_shim.running.logs import last_reason
 from tidemark.errors import ConfigurationError
 from tidemark.process_environment import OF_S3, of_a_part
@@ -57,7 +57,7 @@ RESTART_SECONDS = (0, 1, 2, 5, 10, 30, 60)
 STEADY_SECONDS = 60
 WORKED_SECONDS = 10  # one that sent and lasted so long is started again with the shortest wait
 WRONG_CONFIGURATION = 2  # the command line's exit code
-STOP_SECONDS = ALL_SECONDS
+STOP_SECONDS = CHILDREN_SECONDS
 HANGS_SECONDS, HUNG_SECONDS = 40, 50  # without a report: shown, and ended
 
 OF_THE_LANE = ("TIDEMARK_KAFKA_PASSWORD",)  # of a cluster of others: connectors and processors enter as one account
