@@ -46,21 +46,13 @@ class RoomCommands(click.Group):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            said = error if isinstance(error, TidemarkError) else _of_database(error)
-            if said is None:
+            from tidemark.refusals import explained, is_foreseen
+
+            if not is_foreseen(error):
                 raise
+            said = error if isinstance(error, TidemarkError) else explained(error, "the database")  # type: ignore[arg-type]
             click.echo(f"tidemark: {visible(str(said))}", err=True)
             ctx.exit(2 if isinstance(said, ConfigurationError) else 1)
-
-
-def _of_database(error: Exception) -> TidemarkError | None:
-    """The sentence about a database that takes nothing now; None for any other error, which nobody foresaw."""
-    psycopg = sys.modules.get("psycopg")  # else there was none
-    if psycopg is None or not isinstance(error, psycopg.Error):
-        return None
-    from tidemark.refusals import explained, is_temporary
-
-    return explained(error, "the database") if is_temporary(error) else None
 
 
 @click.command(cls=RoomCommands, context_settings={"help_option_names": ["-h", "--help"]})

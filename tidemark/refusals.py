@@ -3,9 +3,10 @@
 A connection that is refused has no code of its own, only the server's words; an error of a statement has its SQLSTATE.
 """
 
+import sys
 from typing import TYPE_CHECKING
 
-from tidemark.errors import StackError
+from tidemark.errors import StackError, TidemarkError
 
 if TYPE_CHECKING:
     from psycopg import Error
@@ -56,6 +57,14 @@ def is_temporary(error: "Error") -> bool:
     from psycopg import OperationalError
 
     return isinstance(error, OperationalError) or bool(what_to_do("", error.sqlstate))
+
+
+def is_foreseen(error: BaseException | None) -> bool:
+    """Whether its message says it all, and no traceback adds to it: our own, and what a database refuses for now."""
+    if isinstance(error, TidemarkError):
+        return True
+    psycopg = sys.modules.get("psycopg")  # not imported: then it is none of its errors
+    return psycopg is not None and isinstance(error, psycopg.Error) and is_temporary(error)
 
 
 def explained(error: "Error", whom: str) -> StackError:

@@ -40,7 +40,7 @@ def _run(settings: "Settings") -> None:
     from stream_shim.buffer.entries import read_topics
     from stream_shim.buffer.topics import MANAGER, ensure_topics
     from stream_shim.claims import end_orphans
-    from stream_shim.running.ending import SUPERVISOR_SECONDS, stop_on_signal
+    from stream_shim.running.ending import SUPERVISOR_SECONDS, leave, stop_on_signal
     from stream_shim.running.log_file import start_log
     from stream_shim.running.metrics import serve
     from stream_shim.running.supervisor import Supervisor
@@ -57,6 +57,7 @@ def _run(settings: "Settings") -> None:
     )
     serve(settings)  # for as long as the process lasts
     supervisor.run(stop_on_signal(SUPERVISOR_SECONDS))
+    leave()
 
 
 def _require_database(settings: "Settings") -> None:
@@ -85,10 +86,12 @@ def connector(name: str) -> None:
     Example:
       tidemark stream connector binance
     """
+    from stream_shim.running.ending import leave
     from stream_shim.running.runner import run_connector
     from tidemark.settings import load
 
     run_connector(load(), name)
+    leave()
 
 
 @stream.command()
@@ -100,10 +103,12 @@ def processor(destination: str) -> None:
     Example:
       tidemark stream processor realtime
     """
+    from stream_shim.running.ending import leave
     from stream_shim.running.runner import run_processor
     from tidemark.settings import load
 
     run_processor(load(), destination)
+    leave()
 
 
 @stream.command()

@@ -38,7 +38,7 @@ RECONNECT_SECONDS = (1, 2, 5, 10, 30, 60)
 STEADY_SECONDS = 60  # a source that ran so long before it failed begins again with the shortest wait
 WORKED_SECONDS = 2  # and so does one that gave data, or answers without news, for so long
 REPORT_SECONDS = 1
-STOP_SECONDS = 1
+STOP_SECONDS = 0.5
 END_SECONDS = 8  # a processor that stands still may hang in a call, and come to no end
 # Messages and rows in flight are many small objects without cycles: to look through them as often as by default costs a
 # connector a tenth of its time, a processor a third.

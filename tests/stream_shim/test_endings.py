@@ -117,12 +117,12 @@ def reports(lane: Lane, process: subprocess.Popen[str]) -> bool:
     pids = {child.pid for child in psutil.Process(process.pid).children()}
     found = {**read_reports(lane.settings, "connector"), **read_reports(lane.settings, "processor")}
     ours = {name for name, report in found.items() if report["pid"] in pids}
-    return ours >= {"busy", "hanging", "realtime"} and lane.count("economic_event_numeric") > 0
+    return {"busy", "hanging", "realtime"} <= ours and lane.count("economic_event_numeric") > 0
 
 
 def blocked(lane: Lane) -> bool:
     """Whether the source with news waits in a call to Kafka: it reports no more."""
-    return time.time() - read_reports(lane.settings, "connector")["busy"]["written_at"] > 3
+    return bool(time.time() - read_reports(lane.settings, "connector")["busy"]["written_at"] > 3)
 
 
 def runs(lane: Lane, kind: str, name: str, process: subprocess.Popen[str]) -> bool:
