@@ -20,6 +20,7 @@ log = logging.getLogger("tidemark.stream")
 CONNECTOR_SECONDS, CONNECTORS_FIRST_SECONDS = 2.5, 2.0
 PROCESSOR_SECONDS = 3.5
 CHILDREN_SECONDS, SUPERVISOR_SECONDS = 4.0, 4.7
+SAID_SECONDS = 0.2
 
 
 def _noted(_number: int, _frame: FrameType | None) -> None:
@@ -45,8 +46,11 @@ def stop_on_signal(within_seconds: float, ask: Callable[[], None] = lambda: None
             stop.set()
             ask()
             time.sleep(within_seconds)
-            log.warning("expected to end within %s s of the signal, something hangs; it is cut off", within_seconds)
-            leave()
+            text = f"expected to end within {within_seconds} s of the signal, something hangs; it is cut off"
+            said = threading.Thread(target=log.warning, args=(text,), daemon=True)  # what hangs may be the log
+            said.start()
+            said.join(SAID_SECONDS)
+            os._exit(0)
 
     threading.Thread(target=end, name="ending", daemon=True).start()
     return stop
