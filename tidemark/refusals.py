@@ -67,10 +67,18 @@ def is_foreseen(error: BaseException | None) -> bool:
     return psycopg is not None and isinstance(error, psycopg.Error) and is_temporary(error)
 
 
+def with_what_to_do(error: "Error") -> str:
+    """What the server said, on one line, and what helps where that is known."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    todo = what_to_do(said, error.sqlstate)
+    return f"{said}: {todo}" if todo else said
+
+
 def explained(error: "Error", whom: str) -> StackError:
     """The sentence about an error of a database, with what to do; it may be tried again where it is temporary."""
-    said = " ".join(str(error).split())
-    todo = what_to_do(said, error.sqlstate) or (_AWAY if is_temporary(error) else "")
-    sentence = StackError(f"expected {whom} to do what it was asked, received {said}" + (f": {todo}" if todo else ""))
+    said = with_what_to_do(error)
+    if is_temporary(error) and not what_to_do(str(error), error.sqlstate):
+        said = f"{said}: {_AWAY}"
+    sentence = StackError(f"expected {whom} to do what it was asked, received {said}")
     sentence.retriable = is_temporary(error)
     return sentence

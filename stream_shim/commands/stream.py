@@ -72,9 +72,9 @@ def _require_database(settings: "Settings") -> None:
     try:
         connect(settings, "realtime", "stream_writer").close()
     except StackError as error:
-        if not (todo := what_to_do(str(error))):
+        if not what_to_do(str(error)):
             raise
-        click.echo(f"tidemark: {error}: {todo}; connectors run meanwhile, and the processor waits", err=True)
+        click.echo(f"tidemark: {error}; connectors run meanwhile, and the processor waits", err=True)
 
 
 @stream.command()
