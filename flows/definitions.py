@@ -17,6 +17,7 @@ from flows.ledger import Promotion
 from flows.prefect_session import current_settings
 from realtime.trim import DayChanged
 from tidemark.errors import SourceError, TidemarkError
+from tidemark.refusals import is_temporary
 from tidemark.settings import Settings
 
 DATABASE_RETRY_SECONDS = [2, 10, 30]
@@ -29,7 +30,9 @@ def _retriable(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     error = state.result(raise_on_failure=False)
     if isinstance(error, SourceError | DayChanged):
         return False
-    return isinstance(error, psycopg.OperationalError) or (isinstance(error, TidemarkError) and error.retriable)
+    if isinstance(error, psycopg.Error):
+        return is_temporary(error)
+    return isinstance(error, TidemarkError) and error.retriable
 
 
 def _task(function: Any, name: str, delays: list[int]) -> Any:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from tidemark.connections import prefect_url
-from tidemark.errors import StackError, TidemarkError
+from tidemark.errors import StackError
 from tidemark.output import visible
+from tidemark.refusals import is_foreseen
 from tidemark.settings import Settings, load
 from tidemark.stack.prefect import prefect_login, refusal
 
@@ -29,7 +30,7 @@ def _as_sentences(record: logging.LogRecord) -> bool:
     Text from outside shows its control characters, in Prefect's UI as on the terminal.
     """
     record.msg, record.args = visible(record.getMessage(), lines=True), None
-    if record.exc_info and isinstance(record.exc_info[1], TidemarkError):
+    if record.exc_info and is_foreseen(record.exc_info[1]):
         record.exc_info = None
     return True
 

@@ -18,6 +18,7 @@ PAGES = {
     "low-head-room": r"low head-room ",
     "growing-quarantine": r"growing quarantine ",
     "keeps-dying": r"\w+ \S+ keeps dying",
+    "state-not-written": r"state not written",
     "guard-does-not-run": r"the guard does not run",
     "guard-put-back": r"guard: changed ",
     "guard-ended-a-session": r"guard: ",

@@ -1,4 +1,7 @@
-"""Prometheus metrics of the whole lane, at one address: read from the reports that its processes write each second."""
+"""Prometheus metrics of the whole lane, at one address: read from the reports that its processes write each second.
+
+What a process counted is given while its report is fresh: of one that hangs, is gone or cannot write, its age is left.
+"""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +11,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from stream_shim.reports import read_reports
+from stream_shim.reports import FRESH_SECONDS, find_reports, fresh_reports
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 
@@ -63,8 +66,9 @@ class LaneCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """One family a metric, labelled by source or destination."""
-        connectors = read_reports(self._settings, "connector")
-        processors = read_reports(self._settings, "processor")
+        yield from self._ages()
+        connectors = fresh_reports(self._settings, "connector")
+        processors = fresh_reports(self._settings, "processor")
         for metric in CONNECTOR_COUNTERS:
             yield _family(CounterMetricFamily, metric, "source", connectors)
         for metric in PROCESSOR_COUNTERS:
@@ -85,10 +89,29 @@ class LaneCollector(Collector):
         restarts = CounterMetricFamily(
             "tidemark_process_restart_total", "Times that a process died and was started again", labels=["kind", "name"]
         )
-        for report in read_reports(self._settings, "supervisor").values():
+        for report in fresh_reports(self._settings, "supervisor").values():
             for role, times in report["restarts"].items():
                 restarts.add_metric(role.split(" ", 1), times)
         yield restarts
+
+    def _ages(self) -> Iterator[Metric]:
+        labels = ["kind", "name"]
+        ages = GaugeMetricFamily(
+            "tidemark_process_report_age_seconds",
+            "Since the process last reported; what it counts is given while that is below 10 (a supervisor's: 30)",
+            labels=labels,
+        )
+        unreadable = GaugeMetricFamily(
+            "tidemark_process_report_unreadable", "1 for a report that is empty, cut off, or none", labels=labels
+        )
+        for kind in FRESH_SECONDS:
+            for found in find_reports(self._settings, kind):
+                if found.report is None:
+                    unreadable.add_metric([kind, found.name], 1)
+                else:
+                    ages.add_metric([kind, found.name], found.age_seconds)
+        yield ages
+        yield unreadable
 
 
 def _family(

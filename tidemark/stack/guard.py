@@ -17,6 +17,7 @@ from tidemark.guard.watch import Server
 from tidemark.settings import Settings
 from tidemark.stack import process
 from tidemark.stack.process import Launch, server_environment
+from tidemark.state_file import read_whole
 
 NAME = "guard"
 TITLE = "the guard"
@@ -59,8 +60,8 @@ def read_beat(settings: Settings) -> dict[str, Any]:
     try:
         if time.time() - path.stat().st_mtime > SILENT_SECONDS:
             return {}
-        beat: dict[str, Any] = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        beat = read_whole(path) or {}
+    except (FileNotFoundError, ValueError):  # cut off: the next one comes within a second
         return {}
     return beat if record is not None and beat.get("pid") == record.pid else {}
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 import psutil
 
 from tidemark.errors import StackError
+from tidemark.state_file import read_whole, write_whole
 
 # A start time is computed from the boot time, which a stepped clock moves a little.
 START_TIME_TOLERANCE = 2.0
@@ -73,8 +73,9 @@ def log_path(home: Path, name: str) -> Path:
 def read_record(home: Path, name: str) -> Record | None:
     """The record as written, whether or not its process still runs; None where there is none, or half of one."""
     try:
-        return Record(**json.loads(record_path(home, name).read_text()))
-    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        found = read_whole(record_path(home, name))
+        return None if found is None else Record(int(found["pid"]), float(found["started_at"]), dict(found["ports"]))
+    except (ValueError, KeyError, TypeError):
         return None
 
 
@@ -126,7 +127,7 @@ def note(home: Path, name: str, pid: int, ports: dict[str, int]) -> psutil.Proce
     """Record a process that leads a session of its own, so that it is found again, and ended by `stop`."""
     process = psutil.Process(pid)
     record = Record(pid, process.create_time(), ports)
-    record_path(home, name).write_text(json.dumps(asdict(record)))
+    write_whole(record_path(home, name), asdict(record))
     return process
 
 
