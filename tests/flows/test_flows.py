@@ -151,6 +151,33 @@ def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_
     assert local_prefect_auth_string(stack.settings).partition(":")[2] not in log.read_text()
 
 
+@pytest.mark.parametrize("seconds", [15, pytest.param(None, marks=pytest.mark.faults)])
+def test_a_run_by_hand_that_is_killed_without_a_word_is_crashed_and_posts_it_once(
+    stack: Any, server: Server, seconds: int | None
+) -> None:
+    environ = stack.environ | {
+        "TIDEMARK_ECB_URL": server.url,
+        "TIDEMARK_ALERT_WEBHOOK": f"{server.url}/hook",
+        "TIDEMARK_USER_AGENT": "Test test@example.org",
+    }
+    if seconds:
+        environ["TIDEMARK_FLOW_SILENCE_SECONDS"] = str(seconds)
+    server.may_answer.clear()
+    command = [sys.executable, "-m", "tidemark.cli", "flow", "run", "ingest", "--param", "source=ecb"]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        try:
+            server.asked.get(timeout=120)
+        finally:
+            running.kill()
+    post = server.posts.get(timeout=120)
+    assert (post["state"], post["cause"]) == ("raised", "flow ingest Crashed"), post
+    silence = seconds or Settings.model_fields["flow_silence_seconds"].default
+    assert f"gave no sign of life for {silence} s" in post["text"]
+    with prefect_session(stack.settings):
+        alerts.apply(stack.settings)  # the next run of the automations would post a second one by now
+    assert server.posts.empty()
+
+
 def _deployment(settings: Settings, name: str) -> str:
     return next(str(each["id"]) for each in prefect(settings, "deployments") if each["name"] == name)
 

@@ -1,4 +1,7 @@
-"""The guard's process: one watch and one mender a server, until SIGTERM. `tidemark up` starts it."""
+"""The guard's process: one watch and one mender a server, until SIGTERM. `tidemark up` starts it.
+
+As it runs wherever servers of the local stack do, it also keeps their logs from growing.
+"""
 
 import json
 import logging
@@ -14,10 +17,12 @@ from tidemark.guard.mend import Mender
 from tidemark.guard.watch import Watch
 from tidemark.output import VisibleFormatter
 from tidemark.settings import Settings, load
+from tidemark.stack import guard, kafka, postgres, prefect, process
 from tidemark.stack.guard import beat_path, configuration, servers
 
 log = logging.getLogger("tidemark.guard")
 
+LOGGED = (postgres, kafka, prefect, guard)
 BEAT_SECONDS = 1.0
 FRESH_SECONDS = 10.0
 
@@ -41,11 +46,13 @@ def main() -> int:
         journal.flush()
         try:
             _beat(settings, started_with, watches)
+            for server in LOGGED:
+                process.rotate(settings.home, server.NAME, settings.log_bytes)
             said = ""
         except OSError as error:  # a full disk is no reason to watch nobody
             if str(error) != said:
                 said = str(error)
-                log.error("expected to say that the guard lives, received %s", error)
+                log.error("expected to say that the guard lives and to keep logs short, received %s", error)
         if ended := [thread.name for thread in (*watches, *menders) if not thread.is_alive()]:
             log.error("expected to go on, %s ended", ", ".join(ended))
             return 1
