@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Queue
@@ -127,6 +128,8 @@ def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_
     log = stack.settings.home / "logs" / "serve.log"
     deploy(stack.with_settings(alert_webhook=SecretStr(f"{server.url}/hook")))
     ecb = _deployment(stack.settings, "ingest-ecb")
+    missed = {"start_time": str(datetime.now(UTC) - timedelta(days=5)), "end_time": str(datetime.now(UTC))}
+    call(stack.settings, f"deployments/{_deployment(stack.settings, 'check-daily')}/schedule", min_runs=1, **missed)
     with log.open("wb") as output, subprocess.Popen(command, env=environ, stdout=output, stderr=output) as serving:
         try:
             call(stack.settings, f"deployments/{ecb}/create_flow_run")
@@ -143,6 +146,9 @@ def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_
             post = server.posts.get(timeout=120)
             assert (post["state"], post["cause"]) == ("raised", "flow ingest Crashed"), post
             assert "status code: -9" in post["text"]
+            cancelled = [run for run in prefect(stack.settings, "flow_runs") if run["state"]["name"] == "Cancelled"]
+            assert len(cancelled) in {3, 4}, cancelled  # of the five or so that a schedule missed, the last one runs
+            assert len({run["expected_start_time"] for run in cancelled}) == len(cancelled)
         finally:
             serving.send_signal(signal.SIGTERM)
             serving.wait(60)

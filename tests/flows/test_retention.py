@@ -1,6 +1,6 @@
 """What is older than its retention leaves the databases, nothing else does, and every balance stays zero."""
 
-import json
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +12,10 @@ from flows import retention
 from flows.account import account
 from realtime.quarantined import Wanted, drop, show
 from tests.conftest import Stack
-from tidemark.settings import Settings
+from tidemark.categories import CATEGORIES
+from tidemark.credentials import KAFKA_ADMINISTRATOR
+from tidemark.kafka import admin
+from tidemark.settings import PROJECT, Settings
 
 
 def rows(stack: Stack, database: str, query: str) -> list[Any]:
@@ -25,7 +28,7 @@ def age(stack: Stack, table: str, entry: retention.Entry, days: dict[str, str]) 
     with psycopg.connect(stack.dsn(entry.database)) as connection:
         for condition, ago in days.items():
             connection.execute(
-                sql.SQL("update {} set {} = now() - {}::interval where " + condition).format(  # noqa: S608
+                sql.SQL("update {} set {} = now() - {}::interval where " + condition).format(
                     sql.Identifier(*table.split(".")), sql.Identifier(entry.clock), sql.Literal(ago)
                 )
             )
@@ -92,23 +95,25 @@ def test_what_was_dropped_loses_its_payload_and_is_accounted_for_as_before(empti
     assert retention.let_go(settings)["realtime.quarantine"] == 0
 
 
-def test_every_table_of_both_databases_has_an_answer_to_how_it_grows(stack: Stack) -> None:
-    """What docs/a-year.md says of a table, by name or by the schema's `*`; a new table needs a line there."""
-    from tidemark.settings import PROJECT
-
+def test_every_table_topic_and_folder_has_an_answer_to_how_it_grows(stack: Stack) -> None:
+    """What docs/a-year.md says of a table, by name or by the schema's `*`; a new one needs a line there."""
     page = (PROJECT / "docs" / "a-year.md").read_text()
-    unanswered = [
-        f"{database}: {schema}.{table}"
+    tables = [
+        (schema, table)
         for database in ("realtime", "warehouse")
         for schema, table in rows(
             stack, database,
             "select table_schema, table_name from information_schema.tables where table_type = 'BASE TABLE' "
             "and table_schema !~ '^(pg_|information_schema$)' and table_name !~ '_[0-9]{8}$'",
         )
-        if f"`{schema}.{table}`" not in page and f"`{schema}.*`" not in page
     ]  # fmt: skip
-    assert unanswered == []
-    assert json.dumps(sorted(retention.entries())) != "[]"
+    client = admin(stack.settings, KAFKA_ADMINISTRATOR)
+    topics = {topic for topic in client.list_topics() if topic.startswith("__")} | set(CATEGORIES)
+    client.close()
+    folders = [path.name for path in stack.settings.home.iterdir()]
+    assert len(tables) > 15
+    assert [f"{s}.{t}" for s, t in tables if f"`{s}.{t}`" not in page and f"`{s}.*`" not in page] == []
+    assert [name for name in [*topics, *folders] if not re.search(rf"`{name}`|the {name}:", page)] == []
 
 
 def test_each_entry_names_a_setting_that_the_configuration_explains() -> None:

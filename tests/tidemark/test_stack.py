@@ -9,6 +9,7 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -202,6 +203,10 @@ def test_a_pid_that_now_belongs_to_another_process_is_never_ended(tmp_path: Path
         assert process.stop(tmp_path, "postgres", local.SERVERS[0].STOP_SIGNAL)
 
 
+def _ends_with(log: Path, line: str) -> bool:
+    return log.read_text().endswith(line)
+
+
 def test_a_log_is_cut_while_its_server_runs_and_no_line_of_either_half_is_lost(tmp_path: Path) -> None:
     for name in ("run", "logs"):
         (tmp_path / name).mkdir()
@@ -212,7 +217,7 @@ def test_a_log_is_cut_while_its_server_runs_and_no_line_of_either_half_is_lost(t
     )
     seen = []
     for number in range(60):
-        until(lambda last=f"line {number}\n": log.read_text().endswith(last), f"line {number}")
+        until(partial(_ends_with, log, f"line {number}\n"), f"line {number}")
         process.rotate(tmp_path, "s", most=100)
         if log.stat().st_size == 0:
             seen += old.read_text().splitlines()
