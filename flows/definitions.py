@@ -208,11 +208,19 @@ def _settle(settings: Settings, outcome: Outcome, promotion: Promotion) -> None:
 
 @flow(name="check", flow_run_name="check every contract", log_prints=True)
 def check() -> int:
-    """Verify every contract; CheckFailed where a check found broken rows. The number of checks that ran."""
+    """Verify every contract, and let go of what is old; CheckFailed where a check found broken rows.
+
+    Returns the number of checks that ran.
+    """
     from catalog import check as contracts
+    from flows import retention
 
     settings = current_settings()
     results = _task(contracts.run, "verify the contracts", DATABASE_RETRY_SECONDS)(settings)
+    gone = _task(retention.let_go, "let go of what is old", DATABASE_RETRY_SECONDS)(settings)
+    for table, rows in gone.items():
+        if rows:
+            print(f"{table}: {rows} rows were older than their retention")
     if failed := contracts.failures(results):
         raise CheckFailed("; ".join(contracts.sentence(result) for result in failed))
     return len(results)

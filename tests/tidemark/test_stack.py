@@ -9,6 +9,7 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -202,6 +203,45 @@ def test_a_pid_that_now_belongs_to_another_process_is_never_ended(tmp_path: Path
         assert other.poll() is None
         process.record_path(tmp_path, "postgres").write_text(json.dumps(record | {"started_at": started}))
         assert process.stop(tmp_path, "postgres", local.SERVERS[0].STOP_SIGNAL)
+
+
+def _ends_with(log: Path, line: str) -> bool:
+    return log.read_text().endswith(line)
+
+
+def test_a_log_is_cut_while_its_server_runs_and_no_line_of_either_half_is_lost(tmp_path: Path) -> None:
+    for name in ("run", "logs"):
+        (tmp_path / name).mkdir()
+    log, old = process.log_path(tmp_path, "s"), process.log_path(tmp_path, "s").with_name("s.log.1")
+    waits = "i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); until [ -e go.$i ]; do sleep 0.01; done; done"
+    running = process.spawn(
+        tmp_path, "s", process.Launch(["sh", "-c", waits], process.server_environment(), tmp_path), {}
+    )
+    seen = []
+    for number in range(60):
+        until(partial(_ends_with, log, f"line {number}\n"), f"line {number}")
+        process.rotate(tmp_path, "s", most=100)
+        if log.stat().st_size == 0:
+            seen += old.read_text().splitlines()
+        (tmp_path / f"go.{number + 1}").touch()
+    running.wait(10)
+    assert seen + log.read_text().splitlines() == [f"line {number}" for number in range(60)]
+    assert len(seen) > 40
+    assert old.stat().st_size < 120
+
+
+def test_a_log_that_an_older_version_opened_is_cut_at_the_next_start_alone(tmp_path: Path) -> None:
+    for name in ("run", "logs"):
+        (tmp_path / name).mkdir()
+    log = process.log_path(tmp_path, "s")
+    with log.open("wb") as output, subprocess.Popen(["sleep", "60"], stdout=output, start_new_session=True) as running:
+        process.note(tmp_path, "s", running.pid, {})
+        log.write_text("x" * 2000)
+        process.rotate(tmp_path, "s", most=1000)
+        assert log.stat().st_size == 2000
+        running.kill()
+    process.rotate(tmp_path, "s", most=1000)
+    assert (log.stat().st_size, log.with_name("s.log.1").stat().st_size) == (0, 2000)
 
 
 def test_two_ups_at_once_are_refused(stack: Stack) -> None:

@@ -1,4 +1,7 @@
-"""The guard's process: one watch and one mender a server, until SIGTERM. `tidemark up` starts it."""
+"""The guard's process: one watch and one mender a server, until SIGTERM. `tidemark up` starts it.
+
+As it runs wherever servers of the local stack do, it also keeps their logs from growing.
+"""
 
 import logging
 import os
@@ -13,12 +16,14 @@ from tidemark.guard.journal import Journal
 from tidemark.guard.mend import Mender
 from tidemark.guard.watch import Watch
 from tidemark.output import VisibleFormatter
-from tidemark.settings import load
+from tidemark.settings import Settings, load
+from tidemark.stack import guard, kafka, postgres, prefect, process
 from tidemark.stack.guard import beat_path, configuration, servers
 from tidemark.state_file import StateFile
 
 log = logging.getLogger("tidemark.guard")
 
+LOGGED = (postgres, kafka, prefect, guard)
 BEAT_SECONDS = 1.0
 FRESH_SECONDS = 10.0
 
@@ -37,15 +42,28 @@ def main() -> int:
     menders = [Mender(settings, server, limits, journal, stop) for server in servers(settings)]
     for thread in (*watches, *menders):
         thread.start()
-    beat = StateFile(beat_path(settings.home), log)
+    beat, said = StateFile(beat_path(settings.home), log), ""
     while not stop.wait(BEAT_SECONDS):
         journal.flush()
         beat.write(_life(started_with, watches))
+        said = _rotate(settings, said)
         if ended := [thread.name for thread in (*watches, *menders) if not thread.is_alive()]:
             log.error("expected to go on, %s ended", ", ".join(ended))
             return 1
     journal.close()
     return 0
+
+
+def _rotate(settings: Settings, said: str) -> str:
+    """Keep the servers' logs short; why that did not work, which is said once: a full disk is no reason to end."""
+    try:
+        for server in LOGGED:
+            process.rotate(settings.home, server.NAME, settings.log_bytes)
+    except OSError as error:
+        if str(error) != said:
+            log.error("expected to keep the servers' logs short, received %s", error)
+        return str(error)
+    return ""
 
 
 def _life(started_with: str, watches: list[Watch]) -> dict[str, Any]:

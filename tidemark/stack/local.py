@@ -168,6 +168,7 @@ def _start(
         if given_up.is_set():
             return
         started.append(server)
+        process.rotate(settings.home, server.NAME, settings.log_bytes)
         running = process.spawn(settings.home, server.NAME, launch, server.ports(settings))
     report(server.TITLE, "starting")
     _wait_until_ready(settings, server, running, given_up)
@@ -179,6 +180,7 @@ def _start_guard(settings: Settings, started: list[Server]) -> psutil.Process:
     running = process.find(settings.home, guard.NAME)
     if running is None:
         started.append(guard)
+        process.rotate(settings.home, guard.NAME, settings.log_bytes)
         running = process.spawn(settings.home, guard.NAME, guard.prepare(settings), guard.ports(settings))
     return running
 

@@ -3,6 +3,8 @@
 import contextlib
 import fcntl
 import os
+import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +23,7 @@ OF_A_SERVER = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "NO_COLOR",
     "LD_LIBRARY_PATH", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
 )  # fmt: skip
-LOG_LIMIT = 5_000_000  # bytes; a longer log begins anew when its server starts
+OLD = ".1"  # ends the name of a log that was full
 
 # A detached child may outlive this process; one that Python forgot would be reported as a leak.
 _detached: list[subprocess.Popen[bytes]] = []
@@ -70,6 +72,30 @@ def log_path(home: Path, name: str) -> Path:
     return home / "logs" / f"{name}.log"
 
 
+def rotate(home: Path, name: str, most: int) -> None:
+    """A log of more than `most` bytes becomes the old one, in place of the one before, and begins anew.
+
+    Copied, then cut: its server holds the file open, and appends to it. A server that does not append (an older
+    version started it) would write behind a hole, so its log waits for its next start.
+    """
+    log, running = log_path(home, name), find(home, name)
+    if not log.exists() or log.stat().st_size <= most or (running is not None and not _appends(running)):
+        return
+    fresh = log.with_name(log.name + OLD + ".new")
+    with log.open("rb") as full, fresh.open("wb") as old:
+        shutil.copyfileobj(full, old)
+    os.truncate(log, 0)
+    fresh.replace(log.with_name(log.name + OLD))
+
+
+def _appends(running: psutil.Process) -> bool:
+    try:
+        flags = re.search(r"^flags:\s*(\d+)$", Path(f"/proc/{running.pid}/fdinfo/1").read_text(), re.MULTILINE)
+    except OSError:
+        return False
+    return flags is not None and bool(int(flags[1], 8) & os.O_APPEND)
+
+
 def read_record(home: Path, name: str) -> Record | None:
     """The record as written, whether or not its process still runs; None where there is none, or half of one."""
     try:
@@ -111,10 +137,8 @@ def listens(home: Path, name: str, port: int) -> bool:
 
 
 def spawn(home: Path, name: str, launch: Launch, ports: dict[str, int]) -> psutil.Process:
-    """Start a process in a session of its own, its output in the log, and record it."""
-    log = log_path(home, name)
-    mode = "ab" if log.exists() and log.stat().st_size < LOG_LIMIT else "wb"
-    with log.open(mode) as output:
+    """Start a process in a session of its own, its output at the end of its log, and record it."""
+    with log_path(home, name).open("ab") as output:
         child = subprocess.Popen(
             launch.argv, env=dict(launch.env), cwd=launch.folder, stdin=subprocess.DEVNULL, stdout=output,
             stderr=subprocess.STDOUT, start_new_session=True, umask=0o077, **become(launch.user),
