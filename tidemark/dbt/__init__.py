@@ -3,7 +3,7 @@
 from tidemark.dbt.docs import build_docs
 from tidemark.dbt.live import ensure_live
 from tidemark.dbt.project import DBT_PROJECT, ROLE, artifacts, dbt_environment
-from tidemark.dbt.running import DbtError, compiled, run
+from tidemark.dbt.running import DbtError, compiled, declared, run
 
 __all__ = [
     "DBT_PROJECT",
@@ -13,6 +13,7 @@ __all__ = [
     "build_docs",
     "compiled",
     "dbt_environment",
+    "declared",
     "ensure_live",
     "run",
 ]
