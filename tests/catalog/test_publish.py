@@ -73,7 +73,7 @@ def test_without_a_server_publishing_is_a_sentence_that_names_the_setting_and_th
     done = stack.run("catalog", "publish")
     assert done.returncode == 2
     assert "TIDEMARK_OPENMETADATA_URL: expected the API URL" in done.stderr
-    assert "`tidemark catalog docs`" in done.stderr
+    assert "`tidemark catalog site`" in done.stderr
 
 
 def test_a_server_that_does_not_answer_is_a_sentence_that_names_its_address(stack: Stack) -> None:
@@ -85,7 +85,7 @@ def test_a_server_that_does_not_answer_is_a_sentence_that_names_its_address(stac
 
 
 def test_the_static_pages_without_a_database_are_a_sentence_that_names_it(stack: Stack) -> None:
-    done = stack.run("catalog", "docs", TIDEMARK_POSTGRES_PORT="9")
+    done = stack.run("catalog", "site", TIDEMARK_POSTGRES_PORT="9")
     assert done.returncode == 1
     assert "tidemark: expected the database warehouse to answer, received" in done.stderr
     assert "`tidemark status`" in done.stderr
