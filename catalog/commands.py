@@ -86,7 +86,8 @@ def lineage(as_json: bool) -> None:
     rows = [asdict(column) for column in found.unreached]
     print_table("Columns of marts that no source reaches", rows, "every column of a mart reaches a source")
     columns = sum(len(edge.columns) for edge in found.edges)
+    followed = found.mart_columns - len(found.unreached)
     click.echo(
-        f"{len(found.edges)} edges, {columns} of columns; {found.mart_columns - len(found.unreached)} of "
-        f"{found.mart_columns} columns of marts reach a source, {found.share:.1%} of those that could"
+        f"{len(found.edges)} edges, {columns} of columns; {followed} of {found.mart_columns} columns of marts are "
+        f"followed to where they came in, {found.of_sources} to a field of a source, the others to what the way writes"
     )

@@ -54,7 +54,8 @@ class Lineage:
 
     `columns`: of each place its columns with their types, in its own order; a flow has none. `absent`: places that are
     declared and not there yet, as nothing was loaded into them or built. `mart_columns`: how many columns the marts
-    have, by information_schema, those of a mart that is not built yet by its SQL.
+    have, by information_schema, those of a mart that is not built yet by its SQL; `of_sources`: how many of them a
+    field of a source or topic reaches, beside those that are written on the way (a record's place in Kafka, its load).
     """
 
     edges: tuple[Edge, ...]
@@ -62,6 +63,7 @@ class Lineage:
     mart_columns: int
     unreached: tuple[Unreached, ...]
     absent: frozenset[Place] = frozenset()
+    of_sources: int = 0
 
     @property
     def share(self) -> float:
@@ -89,6 +91,7 @@ class Lineage:
             ],
             "edges": [asdict(edge) for edge in self.edges],
             "mart_columns": self.mart_columns,
+            "of_sources": self.of_sources,
             "share": round(self.share, 4),
             "unreached": [asdict(column) for column in self.unreached],
         }

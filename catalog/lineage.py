@@ -224,8 +224,11 @@ def _whole(
         for column in columns[place]
     ]  # fmt: skip
     reason = _Reasons(edges, models, made, columns)
-    unreached = [reason.of(*column) for column in in_marts if column not in reaching]
-    return Lineage(tuple(sorted(edges, key=_order)), columns, len(in_marts), tuple(unreached), _with_files(absent))
+    unreached = tuple(reason.of(*column) for column in in_marts if column not in reaching)
+    sent = reached(edges, [place for place in columns if place.kind in ("source", "topic")])
+    of_sources = sum(column in sent for column in in_marts)
+    ordered = tuple(sorted(edges, key=_order))
+    return Lineage(ordered, columns, len(in_marts), unreached, _with_files(absent), of_sources)
 
 
 def _with_files(absent: frozenset[Place]) -> frozenset[Place]:

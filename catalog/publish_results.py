@@ -33,7 +33,7 @@ def publish_results(
         if progress:
             progress(result.full_name)
         _publish(server, result)
-    _delete_others(server, _existing(settings, lineage, results), _counted(settings))
+    _delete_others(settings, server, _existing(settings, lineage, results))
 
 
 def _is_of(lineage: Lineage, test: DataTest) -> bool:
@@ -48,17 +48,13 @@ def _existing(settings: Settings, lineage: Lineage, results: Collection[Result])
     return {test.full_name for test in tests}
 
 
-def _counted(settings: Settings) -> tuple[str, ...]:
-    """What the names of test cases begin with that are ours to delete: where dbt never ran, its tests are not known."""
-    built = [database for database in DATABASES if of_dbt(settings, database) is not None]
-    return tuple(f"tidemark_{database}.{database}." for database in built)
-
-
-def _delete_others(server: Server, existing: Collection[str], ours: tuple[str, ...]) -> None:
-    definitions = {f"{platform}{kind}Test" for platform in ("soda", "dbt") for kind in ("Column", "Table")}
+def _delete_others(settings: Settings, server: Server, existing: Collection[str]) -> None:
+    built = [f"tidemark_{database}." for database in DATABASES if of_dbt(settings, database) is not None]
+    ours = {"soda": ("tidemark_",), "dbt": tuple(built)}  # where dbt never ran, its tests are not known
+    begins = {f"{platform}{kind}Test": begin for platform, begin in ours.items() for kind in ("Column", "Table")}
     for case in list(_cases(server)):
         name = case["fullyQualifiedName"]
-        if case["testDefinition"]["name"] in definitions and name.startswith(ours) and name not in existing:
+        if name.startswith(begins.get(case["testDefinition"]["name"], ())) and name not in existing:
             server.send("DELETE", f"{CASES}/{case['id']}")
 
 

@@ -76,7 +76,13 @@ class _Site:
             loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
-        self.environment.filters |= {"code": _code, "address": pages.address, "slug": pages.slug, "json": _json}
+        self.environment.filters |= {
+            "code": _code,
+            "name": _name,
+            "address": pages.address,
+            "slug": pages.slug,
+            "json": _json,
+        }
         self.environment.globals |= {"asked": asked, "lineage": found}
 
     def render(self, settings: Settings, manifests: Mapping[Any, Mapping[str, Any]]) -> dict[str, str]:
@@ -114,6 +120,13 @@ def _code(text: str) -> Any:
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # escaped before: the tags are ours
+
+
+def _name(text: str) -> Any:
+    """A name that may go on in the next line behind a dot or an underscore."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"([._]+)", r"\1<wbr>", str(escape(text))))  # no entity holds either
 
 
 def _json(value: object) -> str:

@@ -45,7 +45,8 @@ def _together(manifests: Mapping[Database, Mapping[str, Any]]) -> dict[str, Any]
     warehouse, realtime = (manifests[database] for database in DOCUMENTED)
     whole = {**warehouse, **{key: {**realtime[key], **warehouse[key]} for key in _BY_KEY}}
     whole["metadata"] = {key: warehouse["metadata"][key] for key in _METADATA}
-    for key in ("nodes", "sources", "macros", "unit_tests"):
+    whole["disabled"] = {}  # what one target disables, the other has
+    for key in ("nodes", "sources", "macros", "unit_tests", "docs"):
         whole[key] = {name: _without_run(node) for name, node in whole[key].items()}
     picture = b64encode((DBT_PROJECT / PICTURE).read_bytes()).decode()
     text = overview(whole).replace(f"]({PICTURE})", f"](data:image/svg+xml;base64,{picture})")
