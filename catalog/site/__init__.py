@@ -11,14 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from catalog.check import ROLE
 from catalog.edges import Lineage
 from catalog.lineage import lineage
 from catalog.results import Result, of_contracts, of_dbt, results_of_dbt, results_of_soda
 from catalog.site import pages
 from catalog.site.ways import ways
 from tidemark import dbt
-from tidemark.connections import DATABASES
-from tidemark.errors import ConfigurationError
+from tidemark.connections import DATABASES, connect
+from tidemark.errors import ConfigurationError, StackError
 from tidemark.secrets import hide
 from tidemark.settings import PROJECT, Settings
 
@@ -31,10 +32,13 @@ def build(settings: Settings, folder: Path | None = None, asked: bool = True) ->
     """Build the site, by default in the state folder; the path of its first page.
 
     `asked`: whether the databases say what is there and what checks last found; else only files do. The same databases
-    and files give the same bytes. ConfigurationError where the folder holds something else; else as `lineage`.
+    and files give the same bytes. ConfigurationError where the folder holds something else; StackError where a database
+    does not answer; else as `lineage`.
     """
     folder = (folder or settings.home / "site").resolve()
     _refuse_other_content(folder)
+    if asked:
+        _refuse_absent(settings)
     manifests = {database: dbt.declared(settings, database) for database in DATABASES}
     found = lineage(settings, manifests, asked)
     tests = pages.tested(
@@ -50,6 +54,15 @@ def build(settings: Settings, folder: Path | None = None, asked: bool = True) ->
     written["style.css"] = (TEMPLATES / "style.css").read_text()
     _write(folder, written)
     return folder / "index.html"
+
+
+def _refuse_absent(settings: Settings) -> None:
+    """StackError where a database does not answer, before anything is compiled."""
+    try:
+        for database in DATABASES:
+            connect(settings, database, ROLE).close()
+    except StackError as error:
+        raise StackError(f"{error}; with --from-files no database is asked") from None
 
 
 def _results(settings: Settings, asked: bool) -> list[Result]:
