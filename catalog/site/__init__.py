@@ -32,11 +32,12 @@ def build(settings: Settings, folder: Path | None = None, asked: bool = True) ->
     """Build the site, by default in the state folder; the path of its first page.
 
     `asked`: whether the databases say what is there and what checks last found; else only files do. The same databases
-    and files give the same bytes. ConfigurationError where the folder holds something else; StackError where a database
-    does not answer; else as `lineage`.
+    and files give the same bytes. ConfigurationError where a named folder holds something else; StackError where a
+    database does not answer; else as `lineage`.
     """
-    folder = (folder or settings.home / "site").resolve()
-    _refuse_other_content(folder)
+    if folder:
+        _refuse_other_content(folder)
+    folder = (folder or settings.home / "docs").resolve()
     if asked:
         _refuse_absent(settings)
     manifests = {database: dbt.declared(settings, database) for database in DATABASES}
