@@ -17,6 +17,8 @@ PAGES = {
     "stopped-processor": r"stopped processor ",
     "low-head-room": r"low head-room ",
     "growing-quarantine": r"growing quarantine ",
+    "oldest-day": r"oldest day past its time",
+    "disk-ends": r"disk ends ",
     "keeps-dying": r"\w+ \S+ keeps dying",
     "guard-does-not-run": r"the guard does not run",
     "guard-put-back": r"guard: changed ",

@@ -31,6 +31,7 @@ from stream_shim.running.alerts import (
     causes_of_processor,
 )
 from stream_shim.running.logs import last_reason
+from stream_shim.running.room import Room
 from tidemark.errors import ConfigurationError
 from tidemark.process_environment import OF_S3, of_a_part
 from tidemark.secrets import variables_of
@@ -73,7 +74,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._children: dict[Role, Child] = {}
-        self._alerts, self._polled, self._beats = Alerts(settings), Polled(), Beats()
+        self._alerts, self._polled, self._beats, self._room = Alerts(settings), Polled(), Beats(), Room(settings)
         # The processors' last reports, as long as one look compares.
         self._earlier: list[dict[str, dict[str, Any]]] = []
         self._wanted: dict[Role, object] = {}
@@ -109,7 +110,7 @@ class Supervisor:
                     self._read_again()
                 self._adjust()
                 if time.monotonic() >= next_look:
-                    self._alerts.update_aside(self._causes())
+                    self._alerts.update_aside(self._causes() | self._room.look())
                     self._report()
                     next_look = time.monotonic() + LOOK_SECONDS
                 stop.wait(0.25)
@@ -198,7 +199,8 @@ class Supervisor:
     def _report(self) -> None:
         restarts = {" ".join(role): child.restarts for role, child in self._children.items()}
         try:
-            write_report(report_path(self._settings, "supervisor", "stream"), {"restarts": restarts})
+            report = {"restarts": restarts, **self._room.measured.report()}
+            write_report(report_path(self._settings, "supervisor", "stream"), report)
         except OSError as error:  # a full disk is no reason to end the lane
             log.error("expected to write the supervisor's report, received %s", error)
 
