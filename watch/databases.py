@@ -10,6 +10,7 @@ from catalog import check
 from flows.account import account
 from realtime import partitions, quarantined
 from stream_shim.running.alerts import HEADROOM_DAYS, causes_of_oldest_day
+from tidemark.categories import CATEGORIES
 from tidemark.connections import (
     Database,
     connect_once,
@@ -180,7 +181,7 @@ def head_room(settings: Settings) -> Iterator[Observation]:
         days, oldest = partitions.days(connection), partitions.oldest_day(connection)
     today, is_live = datetime.now(UTC).date(), home_kind(settings) == "live"
     last = dict(days)  # in order, so the last one stays
-    ahead = min((partitions.days_after_today(day) for day in last.values()), default=0)
+    ahead = min(partitions.days_after_today(last[topic]) if topic in last else 0 for topic in CATEGORIES)
     low = is_live and ahead < HEADROOM_DAYS
     yield Observation(
         "low head-room", "database", "realtime", "failing" if low else "ok",

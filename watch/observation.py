@@ -69,8 +69,3 @@ def one_line(failure: BaseException) -> str:
 def moment(seconds: float | None) -> datetime | None:
     """A time (UTC) of seconds since 1970; None where there is none, or 0."""
     return datetime.fromtimestamp(seconds, UTC) if seconds else None
-
-
-def worst_first(observations: Iterable[Observation]) -> list[Observation]:
-    """By state, and among equals in their order, in which one causes another."""
-    return sorted(observations, key=lambda one: WORST_FIRST.index(one.state))

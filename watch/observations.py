@@ -10,9 +10,10 @@ from functools import partial
 from tidemark.connections import DATABASES
 from tidemark.settings import Settings
 from watch import batch, databases, lane, logs, servers
-from watch.observation import Look, Observation, worst_first
+from watch.observation import WORST_FIRST, Look, Observation
 
 LOOK_SECONDS = 10.0  # after so long without an answer it is unknown
+CONSEQUENCES = (logs.LAG,)  # of whatever else fails as badly, which is to be mended first
 
 # In the order in which one causes another: what is first of the failing ones is the one to mend first.
 LOOKS: tuple[Look, ...] = (
@@ -45,7 +46,7 @@ def observe(settings: Settings, looks: Sequence[Look] = LOOKS, seconds: float = 
             seen += answer.result(max(0.0, deadline - time.monotonic()))
         except NotYet:
             seen.append(look.unknown(f"none within {seconds:.0f} s"))
-    return worst_first(seen)
+    return sorted(seen, key=lambda one: (WORST_FIRST.index(one.state), one.name in CONSEQUENCES))
 
 
 def _ask(settings: Settings, look: Look) -> "Future[list[Observation]]":
