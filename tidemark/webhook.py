@@ -17,6 +17,7 @@ PAGES = {
     "stopped-processor": r"stopped processor ",
     "low-head-room": r"low head-room ",
     "growing-quarantine": r"growing quarantine ",
+    "database-does-not-answer": r"database |connections are taken",
     "oldest-day": r"oldest day past its time",
     "disk-ends": r"disk ends ",
     "keeps-dying": r"\w+ \S+ keeps dying",

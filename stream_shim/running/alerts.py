@@ -104,11 +104,14 @@ def causes_of_disk(file_systems: Iterable[FileSystem]) -> Causes:
     """A disk whose room ends: by what is free, and by how days have grown."""
     causes = {}
     for each in file_systems:
-        free, cause = f"{each.free_bytes / 1e9:,.1f} GB are free", f"disk ends {each.path}"
+        free = f"{each.free_bytes / 1e9:,.1f} GB are free"
         if each.days_left is not None and each.days_left < DISK_DAYS:
-            causes[cause] = f"expected room for {DISK_DAYS} days, {free}, which last {each.days_left:,.1f} days"
+            said = f"expected room for {DISK_DAYS} days, {free}, which last {each.days_left:,.1f} days"
         elif each.free_bytes < NEEDED_BYTES:
-            causes[cause] = f"expected {NEEDED_BYTES / 1e9:,.1f} GB free, {free}"
+            said = f"expected {NEEDED_BYTES / 1e9:,.1f} GB free, {free}"
+        else:
+            continue
+        causes[f"disk ends {each.path}"] = said
     return causes
 
 

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,15 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from stream_shim.reports import SUPERVISOR, claim, claim_lane, read_reports, report_path, write_process_report
+from stream_shim.reports import (
+    SUPERVISOR,
+    claim,
+    claim_lane,
+    read_reports,
+    report_path,
+    write_process_report,
+    write_report,
+)
 from tests.stream_shim.conftest import Lane, made, tick, until
 from tests.stream_shim.test_alerts import CONNECTOR
 from tests.stream_shim.test_faults import limit_file_size
@@ -111,18 +120,20 @@ def processor_gone_with_records_waiting(lane: Lane) -> Iterator[None]:
 def orphan(lane: Lane) -> Iterator[None]:
     with lane.running("processor", **{SUPERVISOR: str(os.getppid())}) as process:
         process.send_signal(signal.SIGSTOP)  # before it looks who started it
-        with held(lane, "processor", "realtime", {}, process.pid):
+        _, lock = claim(lane.settings, "processor", "realtime", most=1)
+        with lock:
+            report = {"pid": process.pid, "written_at": time.time(), "waits": 0, "waiting_for": "", "headroom_days": 7}
+            write_report(report_path(lane.settings, "processor", "realtime"), report | {"rejects": {}})
             yield
         process.send_signal(signal.SIGCONT)
 
 
 @contextmanager
-def held(lane: Lane, kind: str, name: str, report: dict[str, Any], pid: int | None = None) -> Iterator[None]:
+def held(lane: Lane, kind: str, name: str, report: dict[str, Any]) -> Iterator[None]:
     """An entry whose process has the lock, and wrote this report."""
     _, lock = claim(lane.settings, kind, name, most=1)
     with lock:
-        path = report_path(lane.settings, kind, name)
-        write_process_report(path, report)
+        write_process_report(report_path(lane.settings, kind, name), report)
         yield
 
 
