@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
@@ -53,9 +54,11 @@ def _print(wrong: "Sequence[Observation]", found: "Sequence[Observation]") -> No
 
     console = Console(highlight=False)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED_WIDTH
-    for one in wrong:
-        console.print(Text(f"{one.state:8}", STYLES[one.state]), Text(visible(one.title), "bold"), soft_wrap=True)
-        for line in _lines(one, width):
+    for (state, *_), alike in groupby(wrong, lambda one: (one.state, one.sentence, one.since, one.mend)):
+        together = list(alike)  # what is unknown for one reason is one paragraph
+        first, *others = _wrap("; ".join(one.title for one in together), width, " " * 9).splitlines()
+        console.print(Text(f"{state:8}", STYLES[state]), Text(first.strip(), "bold"), soft_wrap=True)
+        for line in [*others, *_lines(together[0], width)]:
             console.print(Text(line), soft_wrap=True)
     console.print(Text(_wrap(_summary(wrong, found), width, "")), soft_wrap=True)
 

@@ -12,6 +12,7 @@ from realtime import partitions, quarantined
 from stream_shim.running.alerts import HEADROOM_DAYS, causes_of_oldest_day
 from tidemark.categories import CATEGORIES
 from tidemark.connections import (
+    DATABASES,
     Database,
     connect_once,
     home_kind,
@@ -79,18 +80,26 @@ class Held(NamedTuple):
     by_state: str | None
 
 
-def enter(settings: Settings, database: Database) -> psycopg.Connection[Any]:
+def _connect(settings: Settings, database: Database) -> psycopg.Connection[Any]:
     """One connection, at once or not at all; it reads alone."""
     connection = connect_once(settings, database, ROLE, autocommit=True, application_name="tidemark-doctor", **LIMITS)
     connection.read_only = True
     return connection
 
 
+def enter(settings: Settings, database: Database) -> psycopg.Connection[Any]:
+    """The same for who asks something of it; StackError where it does not answer: `look` says why."""
+    try:
+        return _connect(settings, database)
+    except (psycopg.OperationalError, StackError):
+        raise StackError(f"nothing: the database {database} does not answer") from None
+
+
 def look(settings: Settings, database: Database) -> Iterator[Observation]:
     """One database: whether it answers, takes writes, has room for more sessions, and whose transactions hang."""
     where = postgres_server(settings, database)
     try:
-        connection = enter(settings, database)
+        connection = _connect(settings, database)
     except (psycopg.OperationalError, StackError) as failure:
         yield _refused(settings, database, f"{where}, received {one_line(failure)}", one_line(failure))
         return
@@ -212,6 +221,8 @@ def day_bytes(settings: Settings) -> float | None:
 
 def balance(settings: Settings) -> Iterator[Observation]:
     """Whether every record that was consumed is accounted for."""
+    for database in DATABASES:
+        enter(settings, database).close()  # who does not answer is not waited for
     found = account(settings, ROLE, **LIMITS)
     wrong = [each for each in found if each.balance]
     yield Observation(
