@@ -17,7 +17,7 @@ from tests.conftest import Stack, new_settings
 from tests.stream_shim.conftest import Lane
 from tidemark.settings import Settings
 from watch.observation import Look, Observation
-from watch.observations import LOOK_SECONDS, observe
+from watch.observations import observe
 
 EVERYTHING = {
     "state folder", "disk", "server", "database", "topic", "destination", "lane", "account", "flow", "flows",
@@ -27,9 +27,7 @@ EVERYTHING = {
 
 def test_with_no_state_folder_and_no_server_it_says_so_and_what_to_do(tmp_path: Path) -> None:
     nowhere = Stack(new_settings(tmp_path / "nowhere"))
-    began = time.monotonic()
     said = nowhere.run("doctor", "--json")
-    assert time.monotonic() - began < LOOK_SECONDS + 15  # of imports, on a machine that does other things too
     assert said.returncode == 1, said.stderr
     assert "Traceback" not in said.stdout + said.stderr
     found = json.loads(said.stdout)
@@ -65,7 +63,9 @@ def answers(settings: Settings) -> Iterator[Observation]:
 
 def test_a_look_that_fails_or_hangs_is_unknown_and_hides_no_other() -> None:
     looks = [Look(name, "kind", name, ask) for name, ask in (("f", fails), ("h", hangs), ("a", answers))]
+    began = time.monotonic()
     found = observe(Settings(), looks, seconds=0.5)
+    assert time.monotonic() - began < 5  # whatever hangs
     assert [(one.state, one.name) for one in found] == [
         ("failing", "ill"), ("unknown", "f"), ("unknown", "h"), ("ok", "well"),
     ]  # fmt: skip
@@ -91,7 +91,7 @@ def test_at_80_columns_every_line_fits_and_no_identity_is_cut(no_color: str | No
         except OSError:  # the other end is closed
             os.close(master)
     assert process.returncode == 1
-    assert (b"\x1b[" in text) == (no_color is None)
+    assert bool(re.search(rb"\x1b\[[0-9;]*3[1-7]m", text)) == (no_color is None)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text.decode()).replace("\r", "")
     assert str(home) in plain
     assert [line for line in plain.splitlines() if len(line) > 80 and str(home) not in line] == []
