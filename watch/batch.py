@@ -29,8 +29,8 @@ _LAST_SUCCESS = {
 }
 
 
-def look(settings: Settings) -> Iterator[Observation]:
-    """Each schedule and its runs. In a replay nothing is on a schedule."""
+def look(settings: Settings, stuck: timedelta = STUCK) -> Iterator[Observation]:
+    """Each schedule and its runs, of which one that takes longer than `stuck` is. A replay has no schedule."""
     deployments = _ask(settings, "deployments", {"deployments": {"tags": {"all_": [TAG]}}, "limit": 100})
     yield Observation(UNREACHED, "server", "prefect", "ok", f"Prefect answers at {prefect_url(settings)}")
     by_name = {each["name"]: each for each in deployments}
@@ -39,7 +39,7 @@ def look(settings: Settings) -> Iterator[Observation]:
     for schedule in wanted:
         if schedule.name in by_name:
             yield from _of_schedule(settings, schedule, by_name[schedule.name])
-    yield from _stuck(settings)
+    yield from _stuck(settings, stuck)
 
 
 def _ask(settings: Settings, what: str, query: dict[str, Any]) -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ def _of_schedule(settings: Settings, schedule: Schedule, deployment: dict[str, A
         else f"it does not run {schedule.paused}" if schedule.paused else f"it runs at {schedule.cron} (UTC)",
         mend="tidemark flow serve" if is_paused else "",
     )  # fmt: skip
-    filters = {"deployments": {"id": {"any_": [deployment["id"]]}}, "sort": "START_TIME_DESC", "limit": 1}
+    filters = {"deployments": {"id": {"any_": [deployment["id"]]}}, "sort": "END_TIME_DESC", "limit": 1}
     done = {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}
     last = next(iter(_ask(settings, "flow_runs", {**filters, "flow_runs": done})), None)
     failed = last is not None and last["state_type"] != "COMPLETED"
@@ -102,14 +102,14 @@ def _of_schedule(settings: Settings, schedule: Schedule, deployment: dict[str, A
     )  # fmt: skip
 
 
-def _stuck(settings: Settings) -> Iterator[Observation]:
+def _stuck(settings: Settings, limit: timedelta) -> Iterator[Observation]:
     running = {"state": {"type": {"any_": ["RUNNING", "CANCELLING"]}}}
     found = _ask(settings, "flow_runs", {"flow_runs": running, "sort": "START_TIME_ASC", "limit": 50})
-    stuck = [run for run in found if (began := _time(run["start_time"])) and datetime.now(UTC) - began > STUCK]
+    stuck = [run for run in found if (began := _time(run["start_time"])) and datetime.now(UTC) - began > limit]
     named = ", ".join(run["name"] for run in stuck)
     yield Observation(
         RUN_STUCK, "flows", "runs", "failing" if stuck else "ok",
-        f"expected a run to end within {STUCK}, still running: {named}" if stuck else f"{len(found)} runs go on",
+        f"expected a run to end within {limit}, still running: {named}" if stuck else f"{len(found)} runs go on",
         _time(stuck[0]["start_time"]) if stuck else None, PAGE if stuck else "", {"running": len(found)},
     )  # fmt: skip
 

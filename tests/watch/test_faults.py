@@ -32,6 +32,7 @@ from tidemark.access.kafka_rights import GROUP_PREFIX
 from tidemark.credentials import KAFKA_ADMINISTRATOR
 from tidemark.kafka import kafka_client
 from tidemark.stack import local
+from tidemark.stack.ports import free_ports
 from tidemark.stack.process import find
 from watch.observation import Observation
 from watch.observations import observe
@@ -149,6 +150,19 @@ def source(entry: str, report: dict[str, Any]) -> Plant:
             lane.settings.sources_file.write_text(before)
 
     return plant
+
+
+@contextmanager
+def connector_that_cannot_run(lane: Lane) -> Iterator[None]:
+    files = {"SOURCES": lane.settings.sources_file, "DESTINATIONS": lane.settings.destinations_file}
+    environ = {f"TIDEMARK_{name}_FILE": str(path) for name, path in files.items()}
+    before = lane.settings.sources_file.read_text()
+    lane.settings.sources_file.write_text("venue: {kind: feed, url: 'http://${NOT_SET}/', unit: none}\n")
+    try:
+        with lane.running("run", **environ, TIDEMARK_METRICS_PORT=str(free_ports(1)[0])):
+            yield
+    finally:
+        lane.settings.sources_file.write_text(before)
 
 
 @contextmanager
@@ -355,7 +369,8 @@ FAULTS = [
     fault("server does not run: postgres", server_killed("postgres"), "tidemark up", long=True),
     fault("server does not run: kafka", server_killed("kafka"), "tidemark up", long=True),
     fault("server does not run: prefect", server_killed("prefect"), "tidemark up", long=True),
-    fault("the guard does not run: guard", server_killed("guard"), "tidemark up", long=True),
+    fault("the guard does not run", server_killed("guard"), "tidemark up", long=True),
+    fault("keeps dying: venue", connector_that_cannot_run, "keeps-dying", long=True),
     fault("stopped processor: realtime", disk_full_for_the_writer, "stopped-processor", long=True),
     fault("lag: realtime market_tick", rebalance_held_up, "stopped-processor", long=True),
     fault("transaction hangs: realtime", transaction_idle, "select pg_terminate_backend(", long=True),
