@@ -16,12 +16,14 @@ from stream_shim.reports import SUPERVISOR, read_reports
 from stream_shim.running import alerts
 from stream_shim.running.logs import last_reason
 from tidemark.connections import home_kind
+from tidemark.errors import ConfigurationError
 from tidemark.migrations.lane import is_held
 from tidemark.settings import Settings
 from watch.logs import ENDED
 from watch.observation import RUNBOOK, Number, Observation, moment
 
 STALE_SECONDS = 20.0  # a process reports each second
+WRONG = "file is wrong"
 LANE, HANGS, ORPHAN, DIES = "the lane does not run", "reports no more", "orphan process", "keeps dying"
 Reports = Mapping[str, dict[str, Any]]
 
@@ -30,10 +32,16 @@ def look(settings: Settings) -> Iterator[Observation]:
     """The supervisor, then each process that the files name, then those that nobody named."""
     runs = _has_lock(settings, "stream")
     yield _supervisor(settings, runs)
-    wanted: dict[str, Mapping[str, object]] = {
-        "processor": read_destinations(settings.destinations_file),
-        "connector": read_sources(settings.sources_file),
-    }
+    wanted: dict[str, Mapping[str, object]] = {}
+    files = (("processor", settings.destinations_file, read_destinations),
+             ("connector", settings.sources_file, read_sources))  # fmt: skip
+    for kind, path, read in files:
+        try:
+            wanted[kind] = read(path)
+        except ConfigurationError as error:  # the lane goes on with what it read before, and does not begin anew
+            yield Observation(WRONG, "entries", path.name, "failing", str(error), mend="docs/sources.md")
+        else:
+            yield Observation(WRONG, "entries", path.name, "ok", f"{len(wanted[kind])} entries")
     supervisor = read_reports(settings, "supervisor").get("stream", {})
     for kind, entries in wanted.items():
         reports = read_reports(settings, kind)

@@ -157,10 +157,22 @@ def connector_that_cannot_run(lane: Lane) -> Iterator[None]:
     files = {"SOURCES": lane.settings.sources_file, "DESTINATIONS": lane.settings.destinations_file}
     environ = {f"TIDEMARK_{name}_FILE": str(path) for name, path in files.items()}
     before = lane.settings.sources_file.read_text()
-    lane.settings.sources_file.write_text("venue: {kind: feed, url: 'http://${NOT_SET}/', unit: none}\n")
+    lane.settings.sources_file.write_text(
+        "venue: {kind: feed, url: 'http://${NOT_SET}/', event_publisher: x, unit: none}\n"
+    )
     try:
         with lane.running("run", **environ, TIDEMARK_METRICS_PORT=str(free_ports(1)[0])):
             yield
+    finally:
+        lane.settings.sources_file.write_text(before)
+
+
+@contextmanager
+def file_cut_short(lane: Lane) -> Iterator[None]:
+    before = lane.settings.sources_file.read_text()
+    lane.settings.sources_file.write_text("venue: {kind: feed}\n")
+    try:
+        yield
     finally:
         lane.settings.sources_file.write_text(before)
 
@@ -341,6 +353,7 @@ FAULTS = [
     fault("log cannot be read on: market_tick", topic_made_again, "tidemark stream epoch market_tick"),
     fault("log cannot be read on: market_tick", tail_lost, "tidemark stream epoch market_tick"),
     fault("the lane does not run: supervisor", lane_ended, "tidemark stream run"),
+    fault("file is wrong: sources.yml", file_cut_short, "docs/sources.md"),
     fault("reports no more: realtime", processor_paused, "kill -CONT "),
     fault("orphan process: realtime", orphan, "kill "),
     fault("lag: realtime market_tick", processor_gone_with_records_waiting, "stopped-processor"),
@@ -388,10 +401,17 @@ def test_a_fault_comes_first_with_its_name_and_what_mends_it(
     title: str, plant: Plant, mend: str, lane: Lane, known: set[str]
 ) -> None:
     assert worst(lane, known) is None
+    seen: list[Observation | None] = []
+
+    def is_first() -> bool:
+        seen.append(worst(lane, known))
+        return seen[-1] is not None and seen[-1].title.startswith(title)
+
     with plant(lane):
-        until(lambda: (first := worst(lane, known)) is not None and first.title.startswith(title), title, 75)
-        first = worst(lane, known)
-    assert first is not None
-    assert first.title.startswith(title)
-    assert mend in first.mend
-    assert first.sentence
+        try:
+            until(is_first, title, 100)
+        finally:
+            print(seen[-1])  # pytest shows it where the test fails
+    assert seen[-1] is not None
+    assert mend in seen[-1].mend
+    assert seen[-1].sentence
