@@ -9,7 +9,6 @@ from stream_shim.reports import forget_reports
 from tests.conftest import Stack, empty_realtime, empty_warehouse
 from tests.stream_shim.conftest import Lane, made, until
 from tidemark.settings import Settings
-from tidemark.stack import local
 from watch.observations import observe
 
 
@@ -34,13 +33,12 @@ def forget(settings: Settings) -> None:
 
 @pytest.fixture
 def lane(stack: Stack, files: dict[str, Path]) -> Iterator[Lane]:
-    """The session's stack, empty; what a test ended is started again."""
+    """The session's stack, empty, and as if no lane had ever run on it."""
     lane = Lane(Stack(stack.with_settings(**files)))
     forget(lane.settings)
     empty_realtime(stack)
     until(lambda: made(lane.settings), "the topics")
     yield lane
-    local.up(stack.settings)
     forget(lane.settings)
 
 

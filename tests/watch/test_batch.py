@@ -12,6 +12,7 @@ import pytest
 from flows.deployments import deploy
 from tests.conftest import Stack
 from tidemark.connections import prefect_auth_string, prefect_url
+from tidemark.dbt.project import artifacts
 from tidemark.http import ask_now
 from tidemark.settings import Settings
 from watch import batch
@@ -103,7 +104,7 @@ def test_a_schedule_that_a_person_paused_is_a_warning_and_one_without_its_settin
 
 
 def test_what_dbt_left_is_read_as_it_stands(tmp_path: Path) -> None:
-    folder = batch.artifacts(Settings(home=tmp_path), "warehouse")
+    folder = artifacts(Settings(home=tmp_path), "warehouse")
     folder.mkdir(parents=True)
     results = [
         {"unique_id": "model.tidemark.fct_bars_1m", "status": "error"},

@@ -92,7 +92,10 @@ def server_killed(name: str) -> Plant:
         children = server.children(recursive=True)
         server.kill()
         psutil.wait_procs([server, *children], timeout=30)
-        yield
+        try:
+            yield
+        finally:
+            local.up(lane.stack.settings)
 
     return plant
 
@@ -349,15 +352,15 @@ FAULTS = [
         ),
         "tidemark promote",
     ),
-    fault("lock is held: realtime", lock_held, "select pg_terminate_backend("),
+    fault("lock is held: realtime", lock_held, "select pg_terminate_backend(", long=True),
     fault("log cannot be read on: market_tick", topic_made_again, "tidemark stream epoch market_tick"),
-    fault("log cannot be read on: market_tick", tail_lost, "tidemark stream epoch market_tick"),
+    fault("log cannot be read on: market_tick", tail_lost, "tidemark stream epoch market_tick", long=True),
     fault("the lane does not run: supervisor", lane_ended, "tidemark stream run"),
     fault("file is wrong: sources.yml", file_cut_short, "docs/sources.md"),
     fault("reports no more: realtime", processor_paused, "kill -CONT "),
-    fault("orphan process: realtime", orphan, "kill "),
-    fault("lag: realtime market_tick", processor_gone_with_records_waiting, "stopped-processor"),
-    fault("lag: realtime market_tick", transaction_of_kafka_open, "stopped-processor"),
+    fault("orphan process: realtime", orphan, "kill ", long=True),
+    fault("lag: realtime market_tick", processor_gone_with_records_waiting, "stopped-processor", long=True),
+    fault("lag: realtime market_tick", transaction_of_kafka_open, "stopped-processor", long=True),
     fault("silent source: venue", source(VENUE, {"last_message_at": NOW - 900}), "silent-source"),
     fault("failing source: venue", source(FEED, {"failing_since": NOW - 900}), "failing-source"),
     fault(
@@ -365,8 +368,8 @@ FAULTS = [
         source(VENUE, {"last_message_at": NOW + 900, "degraded": {"XRP": "expected a symbol"}}),
         "degraded-source",
     ),
-    fault("growing quarantine: realtime", bad_record, "tidemark quarantine list"),
-    fault("balance is not 0: realtime", row_gone, "tidemark account"),
+    fault("growing quarantine: realtime", bad_record, "tidemark quarantine list", long=True),
+    fault("balance is not 0: realtime", row_gone, "tidemark account", long=True),
     fault(
         "check failed: quality",
         by_sql(
