@@ -80,6 +80,15 @@ def _holder(held: IO[str]) -> Holder | None:
         return None
 
 
+def signed_by(settings: Settings, name: str) -> Holder | None:
+    """Who signed a lock (`stream`, `connector-NAME`, ..) and runs still. It is read alone: who claims meanwhile may."""
+    try:
+        with _lock_path(settings, name).open() as signed:
+            return _holder(signed)
+    except FileNotFoundError:
+        return None
+
+
 def claim_lane(settings: Settings) -> IO[str]:
     """The lane of this state folder, for as long as the returned file is open. Taken where one runs already."""
     held, is_ours = _try_lock(_lock_path(settings, "stream"))

@@ -4,7 +4,7 @@ What a process counted is given while its report is fresh: of one that hangs, is
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, start_http_server
@@ -89,10 +89,12 @@ class LaneCollector(Collector):
         restarts = CounterMetricFamily(
             "tidemark_process_restart_total", "Times that a process died and was started again", labels=["kind", "name"]
         )
-        for report in fresh_reports(self._settings, "supervisor").values():
+        supervisors = fresh_reports(self._settings, "supervisor").values()
+        for report in supervisors:
             for role, times in report["restarts"].items():
                 restarts.add_metric(role.split(" ", 1), times)
         yield restarts
+        yield from _room(supervisors)
 
     def _ages(self) -> Iterator[Metric]:
         labels = ["kind", "name"]
@@ -112,6 +114,21 @@ class LaneCollector(Collector):
                     ages.add_metric([kind, found.name], found.age_seconds)
         yield ages
         yield unreadable
+
+
+def _room(supervisors: Iterable[dict[str, Any]]) -> Iterator[Metric]:
+    """What the supervisor measured of `realtime` and of the disks; nothing of what did not answer it."""
+    age = GaugeMetricFamily("tidemark_realtime_oldest_day_age_days", "Days since the oldest day that realtime holds")
+    left = GaugeMetricFamily(
+        "tidemark_disk_days_left", "Days that the free room lasts, as days of realtime grow", labels=["file_system"]
+    )
+    for report in supervisors:
+        if (days := report.get("oldest_day_age_days")) is not None:
+            age.add_metric([], days)
+        for path, days_left in report.get("disk_days_left", {}).items():
+            left.add_metric([path], days_left)
+    yield age
+    yield left
 
 
 def _family(

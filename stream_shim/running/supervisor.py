@@ -42,6 +42,7 @@ from stream_shim.running.alerts import (
 )
 from stream_shim.running.ending import CHILDREN_SECONDS, CONNECTORS_FIRST_SECONDS
 from stream_shim.running.logs import last_reason
+from stream_shim.running.room import Room
 from tidemark.errors import ConfigurationError
 from tidemark.process_environment import OF_S3, of_a_part
 from tidemark.secrets import variables_of
@@ -85,7 +86,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._children: dict[Role, Child] = {}
-        self._alerts, self._polled, self._beats = Alerts(settings), Polled(), Beats()
+        self._alerts, self._polled, self._beats, self._room = Alerts(settings), Polled(), Beats(), Room(settings)
         # The processors' last reports, as long as one look compares.
         self._earlier: list[dict[str, dict[str, Any]]] = []
         self._file = StateFile(report_path(settings, "supervisor", "stream"), log)
@@ -122,7 +123,7 @@ class Supervisor:
                     self._read_again()
                 self._adjust()
                 if time.monotonic() >= next_look:
-                    self._alerts.update_aside(self._causes())
+                    self._alerts.update_aside(self._causes() | self._room.look())
                     self._report()
                     next_look = time.monotonic() + LOOK_SECONDS
                 stop.wait(0.25)
@@ -219,7 +220,7 @@ class Supervisor:
 
     def _report(self) -> None:
         restarts = {" ".join(role): child.restarts for role, child in self._children.items()}
-        write_process_report(self._file, {"restarts": restarts})
+        write_process_report(self._file, {"restarts": restarts, **self._room.measured.report()})
 
     def _start(self, role: Role, child: Child) -> None:
         command = [sys.executable, "-m", "tidemark.cli", "stream", *role]
