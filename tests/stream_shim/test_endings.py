@@ -229,7 +229,7 @@ def test_a_full_disk_stops_nobody_and_is_over_when_there_is_room(lane: Lane, env
         for pid in pids:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         until(lambda: "tidemark_sink_records_lag{" in shown(), "fresh reports", 20)
-        assert lane.count("economic_event_numeric") > rows
+        until(lambda: lane.count("economic_event_numeric") > rows, "rows once more", 30)
         assert pids == [process.pid, *(child.pid for child in psutil.Process(process.pid).children())]
         log = lane.settings.home / "logs" / "stream.log"
         until(lambda: "run/supervisor-stream.json is written again" in log.read_text(), "the supervisor's own", 20)
