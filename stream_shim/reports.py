@@ -49,11 +49,13 @@ class Found(NamedTuple):
     age_seconds: float  # since the report was written
     beat: float  # seconds since 1970
 
+    def is_there(self) -> bool:
+        """Whether the process that wrote it is there."""
+        return self.report is not None and ("pid" not in self.report or psutil.pid_exists(self.report["pid"]))
+
     def is_fresh(self, kind: str) -> bool:
         """Whether it says how its process is now: it is no older than they get, and the process is there."""
-        if self.report is None or self.age_seconds > FRESH_SECONDS[kind]:
-            return False
-        return "pid" not in self.report or psutil.pid_exists(self.report["pid"])
+        return self.age_seconds <= FRESH_SECONDS[kind] and self.is_there()
 
 
 def find_reports(settings: Settings, kind: str) -> Iterator[Found]:

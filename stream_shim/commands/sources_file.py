@@ -10,7 +10,7 @@ import yaml
 from stream_shim.buffer.rejects import read_rejects
 from stream_shim.connectors import check
 from stream_shim.connectors.entries import SourceEntry, check_source, parse_sources, read_sources
-from stream_shim.reports import read_reports
+from stream_shim.reports import find_reports
 from stream_shim.running.states import state_of
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
@@ -19,11 +19,11 @@ from tidemark.yaml_text import content, decoded
 
 def list_sources(settings: Settings) -> list[dict[str, Any]]:
     """Each source with its state and what its connector last reported; the rate is the last minute's, records/s."""
-    reports = read_reports(settings, "connector")
+    reports = {found.name: found for found in find_reports(settings, "connector")}
     rows = []
     for name, entry in read_sources(settings.sources_file).items():
-        report = reports.get(name, {})
-        state = state_of(name, entry, report)
+        found = reports.get(name)
+        report, state = (found and found.report) or {}, state_of(name, entry, found)
         rows.append(
             {
                 "source": name,

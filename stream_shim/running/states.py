@@ -4,20 +4,24 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-import psutil
-
 from stream_shim.connectors.entries import SourceEntry, StreamedSource
+from stream_shim.reports import FRESH_SECONDS, Found
 from stream_shim.running.alerts import causes_of_connector
-from stream_shim.running.supervisor import HANGS_SECONDS
 
 
-def state_of(name: str, entry: SourceEntry, report: dict[str, Any]) -> str:
+def state_of(name: str, entry: SourceEntry, found: Found | None) -> str:
     """The worst that is true now: not running, hangs, failing, silent, degraded, waiting, or sending."""
-    now = time.time()
-    if not psutil.pid_exists(report.get("pid", -1)):
+    if found is None or found.report is None or not found.is_there():
         return "not running"
-    if now - report["written_at"] > HANGS_SECONDS:
-        return f"hangs since {_clock(report['written_at'])}"
+    now, most = time.time(), FRESH_SECONDS["connector"]
+    if now - found.beat > most:
+        return f"hangs since {_clock(found.beat)}"
+    if found.age_seconds > most:
+        return f"cannot write its report since {_clock(now - found.age_seconds)}"
+    return _as_reported(name, entry, found.report, now)
+
+
+def _as_reported(name: str, entry: SourceEntry, report: dict[str, Any], now: float) -> str:
     if report["failing_since"]:
         return f"failing since {_clock(report['failing_since'])}"
     if isinstance(entry, StreamedSource) and causes_of_connector(name, report, entry.silence_seconds, now):

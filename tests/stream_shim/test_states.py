@@ -11,6 +11,7 @@ import pytest
 
 from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors.entries import SourceEntry, check_source
+from stream_shim.reports import Found
 from stream_shim.running.states import state_of
 from tests.conftest import Stack
 
@@ -48,8 +49,17 @@ def test_the_worst_that_is_true_of_a_source_is_its_state(changes: dict[str, Any]
     }  # fmt: skip
     for key, value in changes.items():
         report[key] = now + value if isinstance(value, float) and value else ended() if value is None else value
-    assert state_of("kraken", entry(), report).startswith(state)
-    assert state_of("kraken", entry(), {}) == "not running"
+    written_at = report["written_at"]
+    found = Found("kraken", report, now - written_at, written_at)
+    assert state_of("kraken", entry(), found).startswith(state)
+    assert (
+        state_of("kraken", entry(), None) == state_of("kraken", entry(), found._replace(report=None)) == "not running"
+    )
+
+
+def test_a_source_that_cannot_write_its_report_says_so_and_does_not_hang() -> None:
+    found = Found("kraken", {"pid": os.getpid()}, 300.0, time.time())
+    assert state_of("kraken", entry(), found).startswith("cannot write its report since ")
 
 
 def test_a_source_s_report_has_its_rate_and_the_list_shows_it(stack: Stack) -> None:
