@@ -56,8 +56,8 @@ class Lineage:
     `columns`: of each place its columns with their types, in its own order; a flow has none. `absent`: places that are
     declared and not there yet, as nothing was loaded into them or built. `mart_columns`: how many columns the marts
     have, by information_schema, those of a mart that is not built yet by its SQL; `of_sources`: how many of them come
-    from a field of a source or topic. The others that are followed, `on_the_way`, come from what was written on the way: a
-    record's place in Kafka, its load (`load_id`, `file_name`, `loaded_at`).
+    from a field of a source or topic. The others that are followed, `on_the_way`, come from what was written on the
+    way: a record's place in Kafka, its load (`load_id`, `file_name`, `loaded_at`).
     """
 
     edges: tuple[Edge, ...]

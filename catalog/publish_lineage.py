@@ -134,7 +134,7 @@ def _refuse_small_share(lineage: Lineage) -> None:
     first = next(column for column in lineage.unreached if column.counts)
     raise CatalogError(
         f"expected {LEAST_SHARE:.0%} of the marts' columns to be followed to where they came in, {lineage.share:.1%} "
-        f"are: {lineage.of_sources} to a field of a source or topic, {lineage.on_the_way} to what is written on the way; "
-        f"the first that is not: {first.table}, column {first.column} ({first.reason}); `tidemark catalog lineage` "
-        "lists all"
+        f"are: {lineage.of_sources} to a field of a source or topic, {lineage.on_the_way} to what is written on the "
+        f"way; the first that is not: {first.table}, column {first.column} ({first.reason}); "
+        "`tidemark catalog lineage` lists all"
     )

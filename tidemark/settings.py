@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     )
     log_bytes: Annotated[int, Field(ge=100_000)] = Field(
         10_000_000,
-        description="Bytes of a log, after which it begins anew; the last one of a local server is kept, three of the lane",
+        description="Bytes of a log until it begins anew; one old one of a local server is kept, three of the lane",
     )
 
     sources_file: Path = Field(PROJECT / "stream_shim" / "sources.yml", description="The streaming sources")
