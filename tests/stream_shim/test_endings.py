@@ -5,7 +5,6 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -269,14 +268,3 @@ def test_a_lane_starts_where_the_one_before_left_a_process_that_hangs(lane: Lane
                 assert not any(map(is_running, left))
             nothing_stays.pop_all()
     assert lane.unbalanced() == []
-
-
-def test_a_log_of_the_lane_begins_anew_at_the_bytes_that_are_set(tmp_path: Path) -> None:
-    program = (
-        "import logging; from stream_shim.running.log_file import start_log; from tidemark.settings import load; "
-        "start_log(load(), 'x'); [logging.getLogger('y').info('z' * 1000) for _ in range(150)]"
-    )
-    environ = {"TIDEMARK_HOME": str(tmp_path), "TIDEMARK_LOG_BYTES": "100000"}
-    subprocess.run([sys.executable, "-c", program], env=environ, check=True)
-    sizes = [(tmp_path / "logs" / name).stat().st_size for name in ("x.log.1", "x.log")]
-    assert sizes[0] <= 100_000 < sum(sizes)
