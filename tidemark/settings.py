@@ -94,7 +94,8 @@ class Settings(BaseSettings):
         description="Days that what a person dropped from quarantine keeps its payload; that it was there is kept on",
     )
     log_bytes: Annotated[int, Field(ge=100_000)] = Field(
-        10_000_000, description="Bytes of a local server's log, after which it begins anew; the one before is kept"
+        10_000_000,
+        description="Bytes of a log until it begins anew; one old one of a local server is kept, three of the lane",
     )
 
     sources_file: Path = Field(PROJECT / "stream_shim" / "sources.yml", description="The streaming sources")
