@@ -7,16 +7,23 @@ descriptions as (
 
 ),
 
+worded as (
+
+    select
+        *,
+        jsonb_build_array(title, unit, frequency, seasonal_adjustment) as words
+    from descriptions
+
+),
+
 compared as (
 
     select
         *,
-        row(title, unit, frequency, seasonal_adjustment)
-        is distinct from lag(row(title, unit, frequency, seasonal_adjustment)) over history
-            as is_changed,
-        unit is distinct from lag(unit) over history
-        and row_number() over history > 1 as is_another_unit
-    from descriptions
+        lag(words) over history as words_before,
+        lag(unit) over history as unit_before,
+        row_number() over history as load_number
+    from worded
     window history as (partition by source_system, series_id order by loaded_at, file_name)
 
 ),
@@ -27,9 +34,10 @@ numbered as (
         *,
         row_number() over history as description_number,
         lead(loaded_at) over history as superseded_at,
-        count(1) filter (where is_another_unit) over history as unit_change_count
+        count(1) filter (where load_number > 1 and unit is distinct from unit_before) over history
+            as unit_change_count
     from compared
-    where is_changed
+    where words is distinct from words_before
     window history as (partition by source_system, series_id order by loaded_at, file_name)
 
 ),

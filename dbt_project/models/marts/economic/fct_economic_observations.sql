@@ -122,7 +122,7 @@ compared as (
 
     select
         *,
-        value is distinct from lag(value) over history as is_changed
+        lag(value) over history as value_before
     from dated
     where is_last_of_day
     window history as (partition by observation_key order by known_date)
@@ -133,7 +133,8 @@ runs as (
 
     select
         *,
-        count(1) filter (where is_changed) over (
+        coalesce(value is distinct from value_before, false) as is_changed,
+        count(1) filter (where value is distinct from value_before) over (
             partition by observation_key order by known_date
         ) as vintage_number
     from compared

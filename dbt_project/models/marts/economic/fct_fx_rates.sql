@@ -45,7 +45,8 @@ bounds as (
                 rates.source_system = changed.source_system
                 and rates.currency = changed.currency
                 and rates.source_date < changed.changed_date
-        ) as before on true
+        ) as before
+        on true
 
 ),
 
