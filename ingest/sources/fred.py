@@ -97,6 +97,8 @@ def parse_vintage_dates(body: bytes, offset: int = 0, most_bytes: int = MOST_BYT
         raise
     except ValueError as error:
         raise Unexpected(f"{len(body)} bytes that are no page of vintage dates ({error})") from None
+    if page.count > most_bytes // BYTES_A_VALUE:
+        raise BeyondBounds(f"a count of {page.count:,} vintage dates ({VARIABLE} allows one for {BYTES_A_VALUE} bytes)")
     if not page.count or rising != sorted(set(rising)):
         raise Unexpected(f"{page.count} vintage dates, expected one at least, each later than the one before")
     if len(rising) < min(PAGE_OF_DATES, page.count - offset):

@@ -186,7 +186,7 @@ def test_what_is_no_event_is_rejected_by_its_identity_and_holds_up_nothing(wareh
     ]  # fmt: skip
     with pytest.raises(DbtError, match="stg_fred__observations_file_name") as failed:
         dbt.run(warehouse.stack.settings, ["build", "--exclude-resource-type", "unit_test"])
-    assert not failed.value.skipped
+    assert {"fct_economic_events", "fct_economic_observations"} <= failed.value.skipped  # the last good ones stay
     incremental = contents(warehouse)
     build(warehouse, "--full-refresh")
     assert contents(warehouse) == incremental
