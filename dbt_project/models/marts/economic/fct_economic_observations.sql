@@ -66,7 +66,7 @@ placed as (
                 and received_at < {{ end_of_day("vintage_date") }}
                 then received_at
             when vintage_date is not null then {{ end_of_day("vintage_date") }}
-            when source_table = 'ecb__reference_rates' and event_key like '%:1'
+            when source_table = 'ecb__reference_rates' and event_key = observation_key || ':1'
                 then least({{ ecb_published_at("reference_date") }}, loaded_at)
             else loaded_at
         end as available_at,
@@ -77,7 +77,9 @@ placed as (
                 and received_at < {{ end_of_day("vintage_date") }}
                 then 'exact'
             when vintage_date is not null then 'date'
-            when source_table = 'ecb__reference_rates' and event_key like '%:1'
+            when
+                source_table = 'ecb__reference_rates' and event_key = observation_key || ':1'
+                and {{ ecb_published_at("reference_date") }} <= loaded_at
                 then 'scheduled'
             else 'exact'
         end as availability_precision,
