@@ -60,9 +60,20 @@ test-warehouse: setup
 test-others: setup
 	@said=$$($(BIN)/python -m pytest $(SHORT) $(addprefix --ignore=,$(WAREHOUSE)) 2>&1) && code=0 || code=$$?; echo "$$said"; exit $$code
 
+# Two sessions at once too: they mostly wait.
+FAULTS := -m faults --timeout 1800 --durations=15
+OF_THE_LANE := tests/stream_shim tests/watch
+
 .PHONY: test-faults
-test-faults: setup ## Run the long loops
-	@$(BIN)/python -m pytest -m faults --timeout 1800 --durations=40
+test-faults: setup ## Run the long loops, as two sessions
+	@$(MAKE) -j 2 faults-of-the-lane other-faults
+
+.PHONY: faults-of-the-lane other-faults
+faults-of-the-lane: setup
+	@$(BIN)/python -m pytest $(FAULTS) $(OF_THE_LANE)
+
+other-faults: setup
+	@said=$$($(BIN)/python -m pytest $(FAULTS) $(addprefix --ignore=,$(OF_THE_LANE)) 2>&1) && code=0 || code=$$?; echo "$$said"; exit $$code
 
 .PHONY: demo-pythons
 demo-pythons: setup ## Run the demo on every promised Python that is here; ONLY=newest takes the newest but .venv's own

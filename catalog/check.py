@@ -21,6 +21,8 @@ from tidemark.settings import Settings
 ROLE = "catalog_reader"
 SAMPLE_ROWS = 5
 TABLE_EXISTS = "the table exists"
+CONTRACT_RUNS = "the contract runs"
+AS_IN_LAKE = "every row as the lake has it"  # what the flows compare, which alone know the lake
 REPLAY_IS_OLD = "the rows of a replay are as old as its recording"
 Outcome = Literal["passed", "failed", "not evaluated"]
 Connections = dict[Database, psycopg.Connection[dict[str, Any]]]
@@ -141,7 +143,7 @@ def _verify(contract: Contract, connections: Connections, source: Any, replay: b
     results = [_result(contract, connections[contract.database], found) for found in verified.check_results]
     if not session.is_ok and not failures(results):
         errors = session.get_errors_str()
-        results.append(CheckResult(contract.name, contract.dataset, "the contract runs", None, "failed", detail=errors))
+        results.append(CheckResult(contract.name, contract.dataset, CONTRACT_RUNS, None, "failed", detail=errors))
     return results
 
 
@@ -210,6 +212,14 @@ def _failing_rows(connection: psycopg.Connection[dict[str, Any]], query: sql.Com
     ).format(query, SAMPLE_ROWS)
     rows = connection.execute(statement).fetchall()
     return (rows[0]["failing_count"] if rows else 0), tuple(row["failing_row"] for row in rows)
+
+
+def standing(connection: psycopg.Connection[Any]) -> list[tuple[str, str, str | None, str, datetime]]:
+    """Of each check its last result: contract, check, column, outcome, and when it was checked."""
+    return connection.execute(
+        "select distinct on (contract, check_name, column_name) contract, check_name, column_name, outcome, checked_at "
+        "from quality.check_result order by contract, check_name, column_name, checked_at desc"
+    ).fetchall()
 
 
 def keep(connection: psycopg.Connection[Any], results: Sequence[CheckResult], checked_at: datetime) -> None:

@@ -36,19 +36,28 @@ def publish(names: tuple[str, ...]) -> None:
 
 
 @catalog.command()
-def docs() -> None:
-    """Build dbt's pages of both databases as one static file, and name it.
+@click.argument("folder", required=False, metavar="[FOLDER]")
+@click.option(
+    "--from-files", is_flag=True, help="Ask no database: models as files declare them, no result of a contract."
+)
+def site(folder: str | None, from_files: bool) -> None:
+    """Build the catalog as one folder of static pages, and name the first.
 
-    To build it takes both databases, to look at it no server.
+    Both databases' models with the lineage of every column, topics with their mapping, the lake, contracts with their
+    last results, and dbt's own page. To look at them takes no server and no network. Without FOLDER they are built in
+    the state folder; FOLDER must be empty, or hold an earlier build.
 
     \b
-    Example:
-      tidemark catalog docs
+    Examples:
+      tidemark catalog site
+      tidemark catalog site --from-files public/
     """
-    from tidemark.dbt import build_docs
+    from pathlib import Path
+
+    from catalog.site import build
     from tidemark.settings import load
 
-    click.echo(str(build_docs(load())))
+    click.echo(str(build(load(), Path(folder) if folder else None, asked=not from_files)))
 
 
 @catalog.command()
@@ -77,7 +86,8 @@ def lineage(as_json: bool) -> None:
     rows = [asdict(column) for column in found.unreached]
     print_table("Columns of marts that no source reaches", rows, "every column of a mart reaches a source")
     columns = sum(len(edge.columns) for edge in found.edges)
+    followed = found.mart_columns - len(found.unreached)
     click.echo(
-        f"{len(found.edges)} edges, {columns} of columns; {found.mart_columns - len(found.unreached)} of "
-        f"{found.mart_columns} columns of marts reach a source, {found.share:.1%} of those that could"
+        f"{len(found.edges)} edges, {columns} of columns; {followed} of {found.mart_columns} columns of marts are "
+        f"followed to where they came in, {found.of_sources} to a field of a source, the others to what the way writes"
     )

@@ -1,5 +1,6 @@
 """Contracts are data: contracts/<database>/<schema>/<table>.yml. Here they are found, and asked for rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,18 @@ FOLDER = Path(__file__).parent / "contracts"
 
 @dataclass(frozen=True)
 class Contract:
-    """One contract file. `identity` is the columns that name a row of its table, as an SQL list."""
+    """One contract file. `identity` is the columns that name a row of its table, as an SQL list.
+
+    `checks`: the name of each, with the column that it is of, or None for one of the whole table.
+    """
 
     path: Path
     database: Database
     schema: str
     table: str
     identity: str
+    checks: Mapping[str, str | None]
+    description: str
 
     @property
     def name(self) -> str:
@@ -45,7 +51,16 @@ def read(path: Path) -> Contract:
             f"name say so), received {document.get('dataset')!r}"
         )
     identity = document.get("variables", {}).get("identity", {}).get("default", "*")
-    return Contract(path, database, schema, table, identity)  # type: ignore[arg-type]
+    checks: dict[str, str | None] = {_name(check): None for check in document.get("checks", ())}
+    for column in document["columns"]:
+        checks |= {_name(check): column["name"] for check in column.get("checks", ())}
+    return Contract(path, database, schema, table, identity, checks, document["description"])  # type: ignore[arg-type]
+
+
+def _name(check: dict[str, dict[str, Any]]) -> str:
+    """Every check of ours has one, which no other of its contract has."""
+    ((_, said),) = check.items()
+    return str(said["name"])
 
 
 def find(names: tuple[str, ...] = ()) -> list[Contract]:

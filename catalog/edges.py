@@ -1,7 +1,7 @@
 """The lineage of everything as plain data: places, and edges between them with the columns that follow."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Kind = Literal["source", "topic", "lake", "table", "flow"]
@@ -52,14 +52,18 @@ class Unreached:
 class Lineage:
     """All edges, in order of their names, and how much of the marts they reach.
 
-    `columns`: of each place its columns with their types, in its own order; a flow has none. `descriptions`: of places.
-    `mart_columns`: how many columns the marts have, by information_schema.
+    `columns`: of each place its columns with their types, in its own order; a flow has none. `absent`: places that are
+    declared and not there yet, as nothing was loaded into them or built. `mart_columns`: how many columns the marts
+    have, by information_schema, those of a mart that is not built yet by its SQL; `of_sources`: how many of them a
+    field of a source or topic reaches, beside those that are written on the way (a record's place in Kafka, its load).
     """
 
     edges: tuple[Edge, ...]
     columns: dict[Place, dict[str, str]]
     mart_columns: int
     unreached: tuple[Unreached, ...]
+    absent: frozenset[Place] = frozenset()
+    of_sources: int = 0
 
     @property
     def share(self) -> float:
@@ -68,6 +72,12 @@ class Lineage:
         possible = self.mart_columns - len(self.unreached) + missing
         return 1 - missing / possible if possible else 1.0
 
+    def without_absent(self) -> "Lineage":
+        """The lineage of what is there: all that a server can be told of."""
+        edges = [edge for edge in self.edges if not {edge.upstream, edge.downstream} & self.absent]
+        columns = {place: columns for place, columns in self.columns.items() if place not in self.absent}
+        return replace(self, edges=tuple(edges), columns=columns, absent=frozenset())
+
     def upstream_of(self, place: Place) -> list[Edge]:
         """The edges that end here."""
         return [edge for edge in self.edges if edge.downstream == place]
@@ -75,9 +85,13 @@ class Lineage:
     def as_json(self) -> dict[str, Any]:
         """Lists and objects alone: `places` (kind, name, columns), `edges`, `mart_columns`, `share`, `unreached`."""
         return {
-            "places": [{**asdict(place), "columns": dict(columns)} for place, columns in sorted(self.columns.items())],
+            "places": [
+                {**asdict(place), "columns": dict(columns), "is_there": place not in self.absent}
+                for place, columns in sorted(self.columns.items())
+            ],
             "edges": [asdict(edge) for edge in self.edges],
             "mart_columns": self.mart_columns,
+            "of_sources": self.of_sources,
             "share": round(self.share, 4),
             "unreached": [asdict(column) for column in self.unreached],
         }

@@ -6,7 +6,9 @@ table, models. The views of `live` read the tables of `realtime`.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from itertools import pairwise
+from typing import Any
 
 import yaml
 
@@ -16,7 +18,7 @@ from catalog.edges import Edge, Lineage, Place, Unreached, reached
 from realtime import account
 from tidemark import dbt
 from tidemark.categories import CATEGORIES, required_fields, table_columns
-from tidemark.connections import DATABASES, connect
+from tidemark.connections import DATABASES, Database, connect
 from tidemark.settings import Settings
 
 SHOWN = {
@@ -30,28 +32,40 @@ OF_THE_LOAD = ("load_id", "file_name", "loaded_at")  # columns of an ingestion t
 
 @dataclass(frozen=True)
 class Model:
-    """A model of dbt as it is in a database. `query`: its SQL as it builds everything; `reads`: its dbt sources."""
+    """A model of dbt. `query`: its SQL as it builds everything; `reads`: its dbt sources; `types`: of columns."""
 
     table: Table
     query: str
     is_stored: bool
     reads: tuple[Table, ...]
+    types: Mapping[str, str]
 
 
-def lineage(settings: Settings) -> Lineage:
-    """Every edge that the catalog must show. It waits for a build that goes on.
+Manifest = Mapping[str, Any]  # dbt's own
 
-    StackError where a database does not answer; DbtError where dbt cannot compile the models; UnreadableQuery for
-    the SQL of one, with its name.
+
+def lineage(settings: Settings, manifests: Mapping[Database, Manifest] | None = None, asked: bool = True) -> Lineage:
+    """Every edge that the catalog must show, of models as they are once every source has its declared columns.
+
+    `manifests`: those of `dbt.declared`, which are made where none are given. `asked`: whether the databases say which
+    tables and columns are there; else only files do, and no source of a topic is known. StackError where a database
+    does not answer; DbtError where dbt cannot compile the models; UnreadableQuery for the SQL of one, with its name.
     """
-    tables = _tables(settings)
-    models = [model for model in _models(settings) if model.table in tables]
-    made = {model.table: _origins(model, tables) for model in models}
+    manifests = manifests or {database: dbt.declared(settings, database) for database in DATABASES}
+    there = _tables(settings) if asked else {}
+    tables = {**_declared(manifests), **there}
+    parsed = {table: {**columns, **tables[table]} for table, columns in _declared(manifests).items()}
+    models, made = [], {}
+    for model in _models(manifests):
+        made[model.table] = _origins(model, {**tables, **parsed})
+        tables.setdefault(model.table, {name: model.types.get(name, "") for name in made[model.table]})
+        models.append(model)
     columns = {_place(table): dict(columns) for table, columns in tables.items()}
-    edges = [edge for model in models for edge in _of_model(model, made[model.table])]
-    edges += [edge for chain in _chains(settings, tables) for edge in _of_chain(chain, columns)]
+    edges = [edge for model in models for edge in _of_model(model, made[model.table], tables)]
+    edges += [edge for chain in _chains(settings, tables, asked) for edge in _of_chain(chain, columns)]
     edges += _of_flows(edges, models, columns)
-    return _whole(edges, columns, models, made)
+    absent = frozenset(_place(table) for table in tables if table not in there)
+    return _whole(edges, columns, models, made, absent)
 
 
 def _tables(settings: Settings) -> dict[Table, dict[str, str]]:
@@ -68,13 +82,29 @@ def _tables(settings: Settings) -> dict[Table, dict[str, str]]:
     return found
 
 
-def _models(settings: Settings) -> Iterator[Model]:
-    """As dbt would build them when nothing is there."""
-    for database in DATABASES:
-        for node in dbt.compiled(settings, ["resource_type:model"], database):
-            reads = tuple((database, "ingestion", f"{source}__{name}") for source, name in node.sources)
-            is_stored = node.config.materialized != "view"
-            yield Model((database, node.schema, node.alias), node.compiled_code, is_stored, reads)
+def _declared(manifests: Mapping[Database, Manifest]) -> dict[Table, dict[str, str]]:
+    """The tables that dbt reads, with the columns that their files declare."""
+    return {
+        (node["database"], node["schema"], node["identifier"]): {
+            name: column["data_type"] for name, column in node["columns"].items()
+        }
+        for manifest in manifests.values()
+        for node in manifest["sources"].values()
+    }
+
+
+def _models(manifests: Mapping[Database, Manifest]) -> Iterator[Model]:
+    """As dbt would build them when nothing is there, each after those that it reads."""
+    for database, manifest in manifests.items():
+        nodes = {key: node for key, node in manifest["nodes"].items() if node["resource_type"] == "model"}
+        order = TopologicalSorter({key: set(node["depends_on"]["nodes"]) & set(nodes) for key, node in nodes.items()})
+        for key in order.static_order():
+            node = nodes[key]
+            reads = tuple((database, "ingestion", f"{source}__{name}") for source, name in node["sources"])
+            is_stored = node["config"]["materialized"] != "view"
+            types = {name: column["data_type"] or "" for name, column in node["columns"].items()}
+            table = (database, node["schema"], node["alias"])
+            yield Model(table, node["compiled_code"], is_stored, reads, types)
 
 
 def _origins(model: Model, tables: Columns) -> dict[str, Origin]:
@@ -89,12 +119,13 @@ def _place(table: Table) -> Place:
     return Place("table", ".".join(table))
 
 
-def _of_model(model: Model, columns: Mapping[str, Origin]) -> Iterator[Edge]:
-    """An edge from each table that a model reads, with the columns that follow."""
+def _of_model(model: Model, columns: Mapping[str, Origin], tables: Columns) -> Iterator[Edge]:
+    """An edge from each table that a model reads, with the columns that follow, of those that both have."""
     pairs: dict[Table, set[tuple[str, str]]] = {table: set() for table in tables_of(model.query)}
     for name, origin in columns.items():
         for table, column in origin.columns:
-            pairs.setdefault(table, set()).add((column, name))
+            if column in tables.get(table, ()) and name in tables[model.table]:
+                pairs.setdefault(table, set()).add((column, name))
     for table, found in pairs.items():
         yield Edge(_place(table), _place(model.table), tuple(sorted(found)), model.query)
 
@@ -108,7 +139,7 @@ class Step:
     renamed: Mapping[str, str]
 
 
-def _chains(settings: Settings, tables: Columns) -> Iterator[list[Step]]:
+def _chains(settings: Settings, tables: Columns, asked: bool) -> Iterator[list[Step]]:
     """The ways from a source to its ingestion table, one place after the other."""
     loaded = {table: columns for table, columns in tables.items() if table[:2] == ("warehouse", "ingestion")}
     for (_, _, name), columns in loaded.items():
@@ -125,7 +156,7 @@ def _chains(settings: Settings, tables: Columns) -> Iterator[list[Step]]:
         chain = [Step(Place("topic", topic), fields, {}), Step(_place(("realtime", "realtime", topic)), table, renamed)]
         promoted = loaded.get(("warehouse", "ingestion", f"realtime__{topic}"))
         yield [*chain, *(_from_lake(f"realtime__{topic}", promoted) if promoted else ())]
-        for source in _feeding(settings, topic):
+        for source in _feeding(settings, topic) if asked else ():
             yield [Step(Place("source", f"{source}.{topic}"), fields, {}), chain[0]]
 
 
@@ -183,6 +214,7 @@ def _whole(
     columns: dict[Place, dict[str, str]],
     models: list[Model],
     made: Mapping[Table, dict[str, Origin]],
+    absent: frozenset[Place],
 ) -> Lineage:
     made_here = {_place(model.table) for model in models}
     reaching = reached(edges, [place for place in columns if place not in made_here])
@@ -191,9 +223,20 @@ def _whole(
         for place in sorted(columns) if place.name.startswith("warehouse.marts.")
         for column in columns[place]
     ]  # fmt: skip
-    reason = _Reasons(edges, models, made)
-    unreached = [reason.of(*column) for column in in_marts if column not in reaching]
-    return Lineage(tuple(sorted(edges, key=_order)), columns, len(in_marts), tuple(unreached))
+    reason = _Reasons(edges, models, made, columns)
+    unreached = tuple(reason.of(*column) for column in in_marts if column not in reaching)
+    sent = reached(edges, [place for place in columns if place.kind in ("source", "topic")])
+    of_sources = sum(column in sent for column in in_marts)
+    ordered = tuple(sorted(edges, key=_order))
+    return Lineage(ordered, columns, len(in_marts), unreached, _with_files(absent), of_sources)
+
+
+def _with_files(absent: frozenset[Place]) -> frozenset[Place]:
+    """Ingestion tables that are not there, and the folder and source that would fill each."""
+    names = [name for place in absent if (name := place.name.removeprefix("warehouse.ingestion.")) != place.name]
+    lake = {Place("lake", name.replace("__", "/", 1)) for name in names}
+    sources = {Place("source", name.replace("__", ".", 1)) for name in names if not name.startswith("realtime__")}
+    return absent | lake | sources
 
 
 def _order(edge: Edge) -> tuple[Place, Place]:
@@ -203,8 +246,15 @@ def _order(edge: Edge) -> tuple[Place, Place]:
 class _Reasons:
     """Why no field of a source reaches a column."""
 
-    def __init__(self, edges: list[Edge], models: list[Model], made: Mapping[Table, dict[str, Origin]]) -> None:
-        self.made = {_place(table): columns for table, columns in made.items()}
+    def __init__(
+        self,
+        edges: list[Edge],
+        models: list[Model],
+        made: Mapping[Table, dict[str, Origin]],
+        columns: Mapping[Place, Mapping[str, str]],
+    ) -> None:
+        self.made = {_place(table): origins for table, origins in made.items()}
+        self.columns = columns
         self.above: dict[Place, set[Place]] = {}
         for edge in edges:
             self.above.setdefault(edge.downstream, set()).add(edge.upstream)
@@ -212,26 +262,30 @@ class _Reasons:
 
     def of(self, place: Place, column: str) -> Unreached:
         """One column of a mart, with its reason and whether it weighs."""
-        made_of = self._made_of(place, column)
+        made_of, ends = self._made_of(place, column)
         stated = {one for one in made_of if not one.startswith("CAST(NULL")} or made_of
-        above = self._all_above(place)
-        read = {table for each in above for table in self.reads.get(each, ())}
-        absent = sorted(".".join(table) for table in read if _place(table) not in above)
-        if stated == {CLOCK}:
+        names = {f"'{name}'" for each in self._all_above(place) for _, _, name in self.reads.get(each, ())}
+        lacking = sorted(f"{there.name}.{name}" for there, name in ends if name not in self.columns.get(there, ()))
+        if lacking:
+            reason, counts = f"nothing was loaded yet that has {', '.join(lacking)}", False
+        elif stated == {CLOCK}:
             reason, counts = "the clock of the build that writes the row", False
-        elif stated <= {f"'{name}'" for _, _, name in read} and stated:
+        elif stated <= names and stated:
             reason, counts = "the name of the ingestion table, which the model writes", False
-        elif absent:
-            reason, counts = f"nothing was loaded yet into {', '.join(absent)}", False
         else:
             reason, counts = f"made of {', '.join(sorted(stated)) or 'no column'}", True
         return Unreached(place.name, column, reason, counts)
 
-    def _made_of(self, place: Place, column: str) -> set[str]:
+    def _made_of(self, place: Place, column: str) -> tuple[set[str], set[tuple[Place, str]]]:
+        """The expressions that make a column, and the columns of tables that are no model, however far."""
         origin = self.made.get(place, {}).get(column)
         if origin is None:
-            return set()
-        return set(origin.made_of).union(*(self._made_of(_place(table), name) for table, name in origin.columns))
+            return set(), {(place, column)}
+        expressions, ends = set(origin.made_of), set[tuple[Place, str]]()
+        for table, name in origin.columns:
+            further, found = self._made_of(_place(table), name)
+            expressions, ends = expressions | further, ends | found
+        return expressions, ends
 
     def _all_above(self, place: Place) -> set[Place]:
         found, waiting = {place}, [place]

@@ -79,7 +79,7 @@ class _Run:
     def lineage(self) -> Lineage:
         if self._lineage is None:
             self.progress("lineage of the models")
-            self._lineage = expected_lineage(self.settings)
+            self._lineage = expected_lineage(self.settings).without_absent()
         return self._lineage
 
     def step(self, name: str) -> None:

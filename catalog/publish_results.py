@@ -1,60 +1,26 @@
 """Publishes the last results of Soda's checks and of dbt's tests as results of test cases, each once."""
 
-import json
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
-from hashlib import sha256
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
-from catalog.check import ROLE
-from catalog.edges import Lineage, Place
-from catalog.naming import column_named, full_name, named
+from catalog.edges import Lineage
+from catalog.naming import named
+from catalog.results import DataTest, Result, of_contracts, of_dbt, results_of_dbt, results_of_soda
 from catalog.server import Server, in_path
-from tidemark.connections import DATABASES, connect
-from tidemark.dbt import artifacts
+from tidemark.connections import DATABASES
 from tidemark.settings import Settings
 
-Status = Literal["Success", "Failed", "Aborted"]
-_DBT = {"pass": "Success", "warn": "Success", "fail": "Failed", "error": "Aborted", "skipped": "Aborted"}
-_SODA = {"passed": "Success", "failed": "Failed", "not evaluated": "Aborted"}
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one test last found. `at`: by the clock of the machine that ran it; `column` is None for a whole table's."""
-
-    platform: Literal["Soda", "dbt"]
-    table: Place
-    column: str | None
-    test: str
-    status: Status
-    at: datetime
-    said: str
-
-    @property
-    def name(self) -> str:
-        """A name for a test case: letters, digits and _, at most 200, a hash of the rest so that two never meet."""
-        name = re.sub(r"\W+", "_", f"{self.platform}_{self.test}").strip("_")
-        return name if len(name) <= 200 else f"{name[:180]}_{sha256(name.encode()).hexdigest()[:16]}"
-
-    @property
-    def full_name(self) -> str:
-        """The fully qualified name of the test case."""
-        owner = column_named(self.table, self.column) if self.column else named(self.table)
-        return f"{owner}.{full_name(self.name)}"
-
-    @property
-    def definition(self) -> str:
-        """The test definition that it is one of."""
-        return f"{self.platform.lower()}{'Column' if self.column else 'Table'}Test"
+CASES = "dataQuality/testCases"
+MOST = 1000  # test cases in one answer
 
 
 def publish_results(
     settings: Settings, server: Server, lineage: Lineage, progress: Callable[[str], None] | None = None
 ) -> None:
-    """The last result of every test of a table that the lineage has; one that the server has already is not sent."""
+    """The last result of every test of a table that the lineage has; one that the server has already is not sent.
+
+    A test case of ours whose test, table or column is gone is marked deleted there.
+    """
     for platform in ("Soda", "dbt"):
         for kind in ("TABLE", "COLUMN"):
             body = {
@@ -62,22 +28,55 @@ def publish_results(
                 "description": f"A test of {platform}, run by Tidemark.",
             }  # fmt: skip
             server.send("PUT", "dataQuality/testDefinitions", body)
-    for result in [*_of_soda(settings), *_of_dbt(settings)]:
-        columns = lineage.columns.get(result.table)
-        if columns is None or (result.column and result.column not in columns):
-            continue  # a table that is gone, or the test of one that is no longer shown
+    results = [result for result in [*results_of_soda(settings), *results_of_dbt(settings)] if _is_of(lineage, result)]
+    for result in results:
         if progress:
             progress(result.full_name)
         _publish(server, result)
+    _delete_others(settings, server, _existing(settings, lineage, results))
+
+
+def _is_of(lineage: Lineage, test: DataTest) -> bool:
+    columns = lineage.columns.get(test.table)
+    return columns is not None and (not test.column or test.column in columns)
+
+
+def _existing(settings: Settings, lineage: Lineage, results: Collection[Result]) -> set[str]:
+    """The full names of all tests that there are, those of the last results among them, run lately or not."""
+    of_models = [test for database in DATABASES for test in of_dbt(settings, database) or ()]
+    tests = [*results, *(test for test in [*of_contracts(), *of_models] if _is_of(lineage, test))]
+    return {test.full_name for test in tests}
+
+
+def _delete_others(settings: Settings, server: Server, existing: Collection[str]) -> None:
+    built = [f"tidemark_{database}." for database in DATABASES if of_dbt(settings, database) is not None]
+    ours = {"soda": ("tidemark_",), "dbt": tuple(built)}  # where dbt never ran, its tests are not known
+    begins = {f"{platform}{kind}Test": begin for platform, begin in ours.items() for kind in ("Column", "Table")}
+    for case in list(_cases(server)):
+        name = case["fullyQualifiedName"]
+        if name.startswith(begins.get(case["testDefinition"]["name"], ())) and name not in existing:
+            server.send("DELETE", f"{CASES}/{case['id']}")
+
+
+def _cases(server: Server) -> Iterator[dict[str, Any]]:
+    """Every test case that the server shows, page by page."""
+    after = ""
+    while True:
+        found = server.get(f"{CASES}?fields=testDefinition&limit={MOST}{after}") or {}
+        yield from found.get("data") or []
+        following = (found.get("paging") or {}).get("after")
+        if not following:
+            return
+        after = f"&after={in_path(following)}"
 
 
 def _publish(server: Server, result: Result) -> None:
     link = f"<#E::table::{named(result.table)}{f'::columns::{result.column}' if result.column else ''}>"
-    path = f"dataQuality/testCases/name/{in_path(result.full_name)}?fields=testCaseResult"
+    path = f"{CASES}/name/{in_path(result.full_name)}?fields=testCaseResult"
     case = server.get(path)
     if case is None:
         body = {"name": result.name, "displayName": result.test[:200], "testDefinition": result.definition}
-        case = server.send("PUT", "dataQuality/testCases", {**body, "entityLink": link})
+        case = server.send("PUT", CASES, {**body, "entityLink": link})
     at = int(result.at.timestamp() * 1000)
     if int((case.get("testCaseResult") or {}).get("timestamp") or 0) >= at:
         return
@@ -87,37 +86,4 @@ def _publish(server: Server, result: Result) -> None:
         "result": result.said,
         "testResultValue": [],
     }
-    server.send("POST", f"dataQuality/testCases/testCaseResults/{in_path(result.full_name)}", found)
-
-
-def _of_soda(settings: Settings) -> Iterator[Result]:
-    query = (
-        "select distinct on (dataset, check_name, column_name) dataset, check_name, column_name, outcome, checked_at,"
-        " failing_rows from quality.check_result order by dataset, check_name, column_name, checked_at desc"
-    )
-    with connect(settings, "warehouse", ROLE) as connection:
-        for dataset, check, column, outcome, at, failing in connection.execute(query):
-            said = outcome if failing is None else f"{outcome}: {failing} rows"
-            yield Result("Soda", Place("table", dataset), column, check, _SODA[outcome], at, said)  # type: ignore[arg-type]
-
-
-def _of_dbt(settings: Settings) -> Iterator[Result]:
-    """The tests of the last build of each database; none where nothing was ever built."""
-    for database in DATABASES:
-        folder = artifacts(settings, database)
-        if not (folder / "run_results.json").exists() or not (folder / "manifest.json").exists():
-            continue
-        nodes = json.loads((folder / "manifest.json").read_text())["nodes"]
-        for run in json.loads((folder / "run_results.json").read_text())["results"]:
-            test = nodes.get(run["unique_id"], {})
-            tested = nodes.get(test.get("attached_node") or "")
-            if test.get("resource_type") == "test" and tested and (at := _ended(run)):
-                table = Place("table", f"{tested['database']}.{tested['schema']}.{tested['alias']}")
-                said = run["message"] or run["status"]
-                column = test.get("column_name")
-                yield Result("dbt", table, column, test["name"], _DBT[run["status"]], at, said)  # type: ignore[arg-type]
-
-
-def _ended(run: dict[str, Any]) -> datetime | None:
-    ends = [timing["completed_at"] for timing in run["timing"] if timing.get("completed_at")]
-    return datetime.fromisoformat(max(ends)) if ends else None
+    server.send("POST", f"{CASES}/testCaseResults/{in_path(result.full_name)}", found)

@@ -129,7 +129,7 @@ def address(settings: Settings) -> tuple[str, str]:
         )
         raise ConfigurationError(
             f"TIDEMARK_OPENMETADATA_{variable}: expected {what}, found none; "
-            "without a server, `tidemark catalog docs` builds static pages"
+            "without a server, `tidemark catalog site` builds static pages"
         )
     return settings.openmetadata_url.rstrip("/"), settings.openmetadata_token.get_secret_value()
 

@@ -133,7 +133,7 @@ def look_next(settings: Settings) -> list[tuple[str, str]]:
             "flows, in a browser (it asks for $PREFECT_API_AUTH_STRING)",
             prefect_url(settings).removesuffix("/api"),
         ),
-        ("models, columns and tests, in a browser", f"{settings.home.resolve()}/docs/index.html"),
+        ("what comes from where, contracts and models, in a browser", f"{settings.home.resolve()}/docs/index.html"),
         ("the end of it", f"{tidemark} down"),
     ]
 

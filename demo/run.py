@@ -146,17 +146,17 @@ def _promote(settings: Settings, clock: Clock) -> None:
 
 
 def _verify_and_describe(settings: Settings, clock: Clock) -> None:
+    from catalog.site import build
     from flows.errors import CheckFailed
     from flows.running import run_flow
-    from tidemark import dbt
 
     with clock.step("quality", "contracts"):
         try:
             run_flow(settings, "check")
         except CheckFailed as error:
             clock.result.problems.append(str(error))
-    with clock.step("catalog", "docs"):
-        dbt.build_docs(settings)
+    with clock.step("catalog", "site"):
+        build(settings)
 
 
 def _conclude(settings: Settings, result: Report, seen: Seen) -> None:

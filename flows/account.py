@@ -41,15 +41,16 @@ _PROMOTED = (
 )
 
 
-def account(settings: Settings) -> list[Balance]:
+def account(settings: Settings, role: str = "promoter", **options: Any) -> list[Balance]:
     """The balance of each topic, epoch and partition; exact while the processor and a promotion run.
 
     `realtime` is read first, in one snapshot; then the ledger, for exactly the promotions that had left by
     then. A promotion is verified before it leaves, so the later read knows each of them, and counts no other.
+    `role` may read both databases; `options` are those of its connections.
     """
-    with connect(settings, "realtime", "promoter") as connection:
+    with connect(settings, "realtime", role, **options) as connection:
         figures, left = holdings(connection)
-    with connect(settings, "warehouse", "promoter") as connection:
+    with connect(settings, "warehouse", role, **options) as connection:
         return balances(connection, figures, left)
 
 

@@ -1,5 +1,6 @@
-"""A flow run that fails posts to the webhook of the settings: a Prefect automation, declared here."""
+"""Prefect's automations, declared here: a silent flow run is Crashed, and one that fails posts to the webhook."""
 
+from datetime import timedelta
 from typing import Any
 
 from tidemark.settings import Settings
@@ -12,13 +13,84 @@ CAUSE = "flow {{ flow.name }} {{ flow_run.state.name }}"
 PAGE = "docs/runbook/flow-run-failed.md"
 BODY = "{{ flow_run.name }}: {{ flow_run.state.message }}"
 
+SILENT_NAME = "tidemark: a flow run gave no sign of life"
+HEARTBEAT = "prefect.flow-run.heartbeat"
+BEGUN = {HEARTBEAT, "prefect.flow-run.Pending", "prefect.flow-run.Running"}
+# Any of these within the time, or the run is Crashed. A run that goes back to its schedule waits for nobody.
+SIGNS = {
+    HEARTBEAT,
+    *(
+        f"prefect.flow-run.{state}"
+        for state in (
+            "Running", "Completed", "Failed", "Crashed", "TimedOut", "Cancelled", "Paused", "Suspended", "Scheduled",
+            "AwaitingConcurrencySlot", "AwaitingRetry", "Late", "Resuming",
+        )
+    ),
+}  # fmt: skip
+
 
 def apply(settings: Settings) -> bool:
-    """Make Prefect's automation what the settings say: one that posts, or none. Whether there is one now.
+    """Make Prefect's automations what the settings say; whether there is one that posts now.
 
     Needs a Prefect session. The post is tidemark.webhook's payload; the block keeps the URL as a secret.
     """
-    automation = _find()
+    crash_the_silent(settings)
+    return _apply_alert(settings)
+
+
+def ensure(settings: Settings) -> None:
+    """Before a run by hand: whoever has no webhook in their shell does not take away the one that is served."""
+    crash_the_silent(settings)
+    if settings.alert_webhook is not None:
+        _apply_alert(settings)
+
+
+def crash_the_silent(settings: Settings) -> None:
+    """Whatever ran it, a run that gives no sign for so long is Crashed by Prefect's server, and its slot is free.
+
+    It counts from a run's last sign on; while it stays as it is, it is left alone, as a change would forget them.
+    """
+    wanted, there = _silent(settings.flow_silence_seconds), _find(SILENT_NAME)
+    if there is None:
+        wanted.create()
+    elif _said(there) != _said(wanted):
+        wanted.id = there.id
+        wanted.update()
+
+
+def _said(automation: Any) -> tuple[Any, ...]:
+    trigger = automation.trigger
+    return trigger.after, trigger.expect, trigger.within, trigger.for_each, automation.actions, automation.enabled
+
+
+def _silent(seconds: int) -> Any:
+    from prefect.automations import Automation, EventTrigger, Posture
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+
+    return Automation(
+        name=SILENT_NAME,
+        description="A flow run whose process is gone without a word is Crashed (TIDEMARK_FLOW_SILENCE_SECONDS)",
+        trigger=EventTrigger(
+            after=BEGUN,
+            expect=SIGNS,
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=seconds),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                message=f"its process gave no sign of life for {seconds} s: killed, or the machine was asleep",
+            )
+        ],
+    )
+
+
+def _apply_alert(settings: Settings) -> bool:
+    automation = _find(NAME)
     if settings.alert_webhook is None:
         if automation:
             automation.delete()
@@ -32,11 +104,11 @@ def apply(settings: Settings) -> bool:
     return True
 
 
-def _find() -> Any:
+def _find(name: str) -> Any:
     from prefect.automations import Automation
 
     try:
-        return Automation.read(name=NAME)
+        return Automation.read(name=name)
     except ValueError:
         return None
 

@@ -23,7 +23,6 @@ from tidemark.connections import connect
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
-AS_IN_LAKE = "every row as the lake has it"
 NOT_THERE = "it does not exist yet: nothing has filled it"
 
 
@@ -81,7 +80,7 @@ def run(settings: Settings, todo: Sequence[Comparison], step: Callable[[str], No
             results.append(comparison.run())
         except (psycopg.DataError, psycopg.ProgrammingError) as error:  # a value that is not what its column says
             name, detail = comparison.name, " ".join(str(error).split())
-            results.append(CheckResult(name, f"warehouse.{name}", AS_IN_LAKE, None, "failed", detail=detail))
+            results.append(CheckResult(name, f"warehouse.{name}", check.AS_IN_LAKE, None, "failed", detail=detail))
     with connect(settings, "warehouse", check.ROLE) as connection:
         check.keep(connection, results, started)
     return results
@@ -102,7 +101,7 @@ def _batch(settings: Settings, source: str, resource: str) -> CheckResult:
 
 
 def _of_ingestion(table: str) -> CheckResult:
-    return CheckResult(f"ingestion.{table}", f"warehouse.ingestion.{table}", AS_IN_LAKE, None, "passed")
+    return CheckResult(f"ingestion.{table}", f"warehouse.ingestion.{table}", check.AS_IN_LAKE, None, "passed")
 
 
 def _promoted(settings: Settings, topic: str) -> CheckResult:
@@ -120,5 +119,5 @@ def _held(settings: Settings, topic: str) -> CheckResult:
     staged: dict[date, list[str]] = defaultdict(list)
     for day, file in ledger.slices_of_files(settings, topic):
         staged[day].append(file)
-    result = CheckResult(f"realtime.{topic}", f"realtime.realtime.{topic}", AS_IN_LAKE, None, "passed")
+    result = CheckResult(f"realtime.{topic}", f"realtime.realtime.{topic}", check.AS_IN_LAKE, None, "passed")
     return _found(result, compare.held(settings, topic, staged))

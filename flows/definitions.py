@@ -17,6 +17,7 @@ from flows.ledger import Promotion
 from flows.prefect_session import current_settings
 from realtime.trim import DayChanged
 from tidemark.errors import SourceError, TidemarkError
+from tidemark.refusals import is_temporary
 from tidemark.settings import Settings
 
 DATABASE_RETRY_SECONDS = [2, 10, 30]
@@ -29,7 +30,9 @@ def _retriable(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     error = state.result(raise_on_failure=False)
     if isinstance(error, SourceError | DayChanged):
         return False
-    return isinstance(error, psycopg.OperationalError) or (isinstance(error, TidemarkError) and error.retriable)
+    if isinstance(error, psycopg.Error):
+        return is_temporary(error)
+    return isinstance(error, TidemarkError) and error.retriable
 
 
 def _task(function: Any, name: str, delays: list[int]) -> Any:
@@ -205,11 +208,19 @@ def _settle(settings: Settings, outcome: Outcome, promotion: Promotion) -> None:
 
 @flow(name="check", flow_run_name="check every contract", log_prints=True)
 def check() -> int:
-    """Verify every contract; CheckFailed where a check found broken rows. The number of checks that ran."""
+    """Verify every contract, and let go of what is old; CheckFailed where a check found broken rows.
+
+    Returns the number of checks that ran.
+    """
     from catalog import check as contracts
+    from flows import retention
 
     settings = current_settings()
     results = _task(contracts.run, "verify the contracts", DATABASE_RETRY_SECONDS)(settings)
+    gone = _task(retention.let_go, "let go of what is old", DATABASE_RETRY_SECONDS)(settings)
+    for table, rows in gone.items():
+        if rows:
+            print(f"{table}: {rows} rows were older than their retention")
     if failed := contracts.failures(results):
         raise CheckFailed("; ".join(contracts.sentence(result) for result in failed))
     return len(results)

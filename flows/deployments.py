@@ -1,6 +1,8 @@
 """The flows' deployments: schedules.yml made known to Prefect, and the process that runs what is due."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,16 @@ class Schedule:
 
 def schedules(settings: Settings) -> list[Schedule]:
     """The entries of schedules.yml, and which of them these settings pause."""
-    entries: dict[str, Entry] = typed_yaml.read(SCHEDULES, Entry, _check_all)
+    return _of_file(settings, _check_all)
+
+
+def registered(settings: Settings) -> list[Schedule]:
+    """The same without a look at their times, which Prefect has taken already: its import takes seconds."""
+    return _of_file(settings, lambda entries: None)
+
+
+def _of_file(settings: Settings, check: Callable[[dict[str, Entry]], None]) -> list[Schedule]:
+    entries: dict[str, Entry] = typed_yaml.read(SCHEDULES, Entry, check)
     return [_schedule(settings, name, entry) for name, entry in entries.items()]
 
 
@@ -92,7 +103,44 @@ def serve(settings: Settings) -> None:
     with prefect_session(settings):
         import prefect
 
+        _let_missed_runs_go()
         prefect.serve(*_deployments(wanted), pause_on_shutdown=False)
+
+
+def _let_missed_runs_go() -> None:
+    """Of the runs that a schedule missed while nobody served, the latest does the work of all: others are cancelled.
+
+    What a person asked for is no run of a schedule, and runs.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import (
+        DeploymentFilter,
+        DeploymentFilterTags,
+        FlowRunFilter,
+        FlowRunFilterExpectedStartTime,
+        FlowRunFilterState,
+        FlowRunFilterStateName,
+    )
+    from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.states import Cancelled
+
+    missed = FlowRunFilter(
+        state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Scheduled", "Late"])),
+        expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
+    )
+    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+    with get_client(sync_client=True) as client:
+        while True:  # a page at a time
+            found = client.read_flow_runs(
+                flow_run_filter=missed, deployment_filter=ours, sort=FlowRunSort.EXPECTED_START_TIME_DESC
+            )
+            scheduled = [run for run in found if run.auto_scheduled]
+            latest = {run.deployment_id: run.id for run in reversed(scheduled)}.values()
+            older = [run for run in scheduled if run.id not in latest]
+            for run in older:
+                client.set_flow_run_state(run.id, Cancelled(message="missed; the latest of its schedule runs instead"))
+            if not older:
+                return
 
 
 def _deployments(wanted: list[Schedule]) -> list[Any]:

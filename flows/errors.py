@@ -40,11 +40,15 @@ def reachable_databases(
     advice: str = "run `tidemark up`, or set TIDEMARK_REALTIME_URL and TIDEMARK_WAREHOUSE_URL",
 ) -> Iterator[None]:
     """A database that does not answer, or not any more, is a sentence, not a traceback."""
-    from psycopg import OperationalError
+    from psycopg import Error
+
+    from tidemark.refusals import is_temporary, what_to_do
 
     try:
         yield
-    except OperationalError as error:
-        raise StackError(
-            f"expected the databases to answer, received {' '.join(str(error).split())}: {advice}"
-        ) from None
+    except Error as error:
+        if not is_temporary(error):
+            raise
+        said = " ".join(str(error).split())
+        todo = what_to_do(said, error.sqlstate) or advice
+        raise StackError(f"expected the databases to answer, received {said}: {todo}") from None

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from tidemark.connections import prefect_url
-from tidemark.errors import StackError, TidemarkError
+from tidemark.errors import StackError
 from tidemark.output import visible
+from tidemark.refusals import is_foreseen
 from tidemark.settings import Settings, load
 from tidemark.stack.prefect import prefect_login, refusal
+
+HEARTBEAT_SECONDS = 30  # Prefect's shortest
 
 _settings: ContextVar[Settings] = ContextVar("settings")
 
@@ -29,7 +32,7 @@ def _as_sentences(record: logging.LogRecord) -> bool:
     Text from outside shows its control characters, in Prefect's UI as on the terminal.
     """
     record.msg, record.args = visible(record.getMessage(), lines=True), None
-    if record.exc_info and isinstance(record.exc_info[1], TidemarkError):
+    if record.exc_info and is_foreseen(record.exc_info[1]):
         record.exc_info = None
     return True
 
@@ -47,10 +50,19 @@ def prefect_session(settings: Settings) -> Iterator[None]:
     try:
         with _environment(settings, url, auth_string):
             _require_healthy(settings, url)
-            from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+            from prefect.settings import (
+                PREFECT_API_AUTH_STRING,
+                PREFECT_API_URL,
+                PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+                temporary_settings,
+            )
 
             # A string that a first session or the caller's environment left is not for another server.
-            known = {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: auth_string}
+            known = {
+                PREFECT_API_URL: url,
+                PREFECT_API_AUTH_STRING: auth_string,
+                PREFECT_FLOWS_HEARTBEAT_FREQUENCY: HEARTBEAT_SECONDS,
+            }
             unknown = [setting for setting, value in known.items() if value is None]
             with temporary_settings({key: value for key, value in known.items() if value}, restore_defaults=unknown):
                 _require_entry(settings)
@@ -67,6 +79,7 @@ def _environment(settings: Settings, url: str, auth_string: str | None) -> Itera
         PREFECT_API_URL=url,
         PREFECT_HOME=str(settings.home.resolve() / "prefect"),
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY=str(HEARTBEAT_SECONDS),
         DO_NOT_TRACK="1",
     )
     os.environ.pop("PREFECT_API_AUTH_STRING", None)

@@ -18,8 +18,9 @@ def run_flow(settings: Settings, name: str, **parameters: Any) -> Any:
     with prefect_session(settings):
         from prefect.exceptions import ParameterTypeError
 
-        from flows import definitions
+        from flows import alerts, definitions
 
+        alerts.ensure(settings)
         flow = getattr(definitions, name)
         _check(name, signature(flow.fn), parameters)
         try:

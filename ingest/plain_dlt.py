@@ -2,7 +2,9 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dlt
@@ -79,6 +81,13 @@ def run(of: Any, source: str, resources: list[Any] | None, file_format: str) -> 
             f"run it again (`tidemark ingest run {source}`), nothing of it is counted twice",
             _of_the_server(failure),
         ) from failure
+    _forget_loaded(Path(of.working_dir))
+
+
+def _forget_loaded(working: Path) -> None:
+    """What was loaded stands where it was loaded to; dlt would keep all of it here a second time, for ever."""
+    for package in (working / "load" / "loaded").glob("*"):
+        shutil.rmtree(package)
 
 
 def _plain_schema(name: str) -> Any:

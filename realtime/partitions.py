@@ -1,6 +1,7 @@
 """The days of a topic's table: one partition a day (UTC) of the record's time in Kafka."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from typing import Any
@@ -22,6 +23,7 @@ inner join pg_class as partition on partition.oid = inhrelid
 inner join pg_class as topic on topic.oid = inhparent
 where topic.relnamespace = %s::regnamespace and topic.relname = any(%s)
 """
+_SIZES = _DAYS.replace("select partition.relname", "select partition.relname, pg_total_relation_size(partition.oid)")
 
 
 def partition(topic: str, day: date) -> sql.Identifier:
@@ -65,3 +67,17 @@ def ensure_ahead(connection: Connection[Any]) -> date:
 def days_after_today(last: date) -> int:
     """How many days after today (UTC) there are up to `last`."""
     return (last - datetime.now(UTC).date()).days
+
+
+def oldest_day(connection: Connection[Any]) -> date | None:
+    """The oldest day that has a partition, of any topic: promotion drops those that are due, with rows or without."""
+    return min((day for _, day in days(connection)), default=None)
+
+
+def bytes_by_day(connection: Connection[Any]) -> dict[date, int]:
+    """What each day takes on the server's disk, all topics together, with indexes."""
+    sizes: dict[date, int] = defaultdict(int)
+    for name, size in connection.execute(_SIZES, (SCHEMA, list(CATEGORIES))):
+        if found := _NAME.fullmatch(name):
+            sizes[date.fromisoformat(found[2])] += size
+    return dict(sizes)

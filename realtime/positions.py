@@ -5,6 +5,7 @@ has expired beyond the stored offset, would give old offsets to new records, and
 more is written, a person opens the next epoch (epochs.py), and what may be missing is recorded as lost.
 """
 
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from psycopg import Connection, sql
@@ -85,6 +86,7 @@ class Fenced(TidemarkError):
 REFILLED = "another one: the log lost its tail and was filled again"
 _MARK = ("last_offset", "last_leader_epoch", "last_batch_crc", "last_timestamp_ms")  # as a Mark has them
 _EPOCH = sql.SQL("select log_epoch, topic_id from {} where topic = %s order by log_epoch desc limit 1").format(EPOCHS)
+_MOVED = sql.SQL("select topic, max(updated_at) from {} where closed_at is null group by topic").format(POSITIONS)
 _FIRST_EPOCH = sql.SQL("insert into {} (topic, log_epoch, topic_id) values (%s, 1, %s) on conflict do nothing").format(
     EPOCHS
 )
@@ -127,6 +129,11 @@ def reaches(connection: Connection[Any], topic: str, log_epoch: int, for_update:
     """Each partition's stored position in an epoch; `for_update` keeps writers out until the transaction ends."""
     query = _REACHES + sql.SQL(" order by kafka_partition") + sql.SQL(" for update" if for_update else "")
     return [_reach(log_epoch, *row) for row in connection.execute(query, (topic, log_epoch))]
+
+
+def moved_at(connection: Connection[Any]) -> dict[str, datetime]:
+    """By topic, when a position was last written."""
+    return dict(connection.execute(_MOVED).fetchall())
 
 
 def _reach(log_epoch: int, partition: int, first: int, end: int, next_offset: int, *mark: Any) -> Reach:

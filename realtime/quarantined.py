@@ -41,6 +41,10 @@ _SHOW = sql.SQL(
     "select concat_ws(':', topic, log_epoch, kafka_partition, kafka_offset) as identity, reason, detail, "
     "received_at, record_key, payload from {} where {} order by received_at, kafka_offset limit {}"
 )
+_KEPT_SINCE = sql.SQL(
+    "select topic, count(*), count(*) filter (where quarantined_at >= %s), max(quarantined_at) from {} "
+    "where dropped_at is null group by topic order by topic"
+).format(QUARANTINE)
 _DROP = sql.SQL("update {} set dropped_at = now(), dropped_by = {} where {}")
 _KEPT = sql.SQL(
     "select topic, log_epoch, kafka_partition, kafka_offset, received_at, record_key, payload from {} where {}"
@@ -82,6 +86,11 @@ def summary(settings: Settings, wanted: Wanted) -> list[dict[str, Any]]:
     """How many records by topic and reason, with the first and the last time."""
     with enter(settings) as connection:
         return _named(connection.execute(_SUMMARY.format(QUARANTINE, wanted.condition())))
+
+
+def growth(connection: Connection[Any], since: datetime) -> list[tuple[str, int, int, datetime]]:
+    """By topic: the records in quarantine, those of them that came since a moment, and when the last one came."""
+    return connection.execute(_KEPT_SINCE, (since,)).fetchall()
 
 
 def show(settings: Settings, wanted: Wanted, limit: int) -> list[dict[str, Any]]:

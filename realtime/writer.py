@@ -21,6 +21,7 @@ from realtime.positions import LogState, Move, Position
 from realtime.quarantine import REFUSED, KeptRecord, Reject, keep_rejects
 from realtime.rows import Feed, Row
 from tidemark import connections
+from tidemark.refusals import with_what_to_do
 from tidemark.settings import Settings
 
 # A writer that hangs while it sends rows holds its position's lock: Postgres waits for the rest without a limit, as no
@@ -97,9 +98,11 @@ class Writer:
             # A trimmed day's partition must be made again, and a crash may have taken back what was the newest.
             self._days.clear()
             self._feeds.clear()
-            if self._connection is not None and self._connection.broken:
+            # Of several hosts, one that may only be read is no place to stay; and what a role may is known at log-in.
+            is_read_only = isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
+            if self._connection is not None and (self._connection.broken or is_read_only):
                 self._connection.close()
-            raise Refused(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+            raise Refused(with_what_to_do(error)) from error
 
     def _connect(self) -> Connection:
         if self._connection is None or self._connection.closed:
@@ -151,7 +154,7 @@ class Writer:
             with self._open(application_name="tidemark-upkeep", options=options) as connection:
                 return partitions.ensure_ahead(connection)
         except psycopg.Error as error:
-            raise Refused(" ".join(str(error).split())) from error
+            raise Refused(with_what_to_do(error)) from error
 
     def close(self) -> None:
         """Give the connection back."""

@@ -1,18 +1,29 @@
 """What each process of the lane counts: a file in the state folder, each second, for metrics and alerts to read."""
 
-import contextlib
-import fcntl
-import json
+import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NamedTuple
 
-from tidemark.errors import StackError
+import psutil
+
 from tidemark.settings import Settings
+from tidemark.state_file import StateFile, read_whole
+
+log = logging.getLogger("tidemark.stream")
 
 SUPERVISOR = "TIDEMARK_SUPERVISOR_PID"  # the variable that tells a process of the lane who started it
+# A report that is older, in seconds, says nothing of how its process is now.
+FRESH_SECONDS = {"connector": 10.0, "processor": 10.0, "supervisor": 30.0}
+# What is read of a report as a matter of course: one that lacks any of it is no report.
+NEEDED = {
+    "connector": {"source", "started_at", "last_message_at", "answered_at", "failing_since"},
+    "processor": {"destination", "waiting_for", "headroom_days", "rejects"},
+    "supervisor": {"restarts"},
+}
+_said_unreadable: set[Path] = set()
 
 
 def supervisor_is_gone() -> bool:
@@ -25,88 +36,95 @@ def report_path(settings: Settings, kind: str, name: str) -> Path:
     return settings.home / "run" / f"{kind}-{name}.json"
 
 
-def write_report(path: Path, report: dict[str, Any]) -> None:
-    """Write it whole under its name, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(report))
-    part.replace(path)
+def write_process_report(file: StateFile, report: dict[str, Any]) -> None:
+    """The report of this process, with its pid and the time: others see by them that it goes on."""
+    file.write(report | {"pid": os.getpid(), "written_at": time.time()})
 
 
-def write_process_report(path: Path, report: dict[str, Any]) -> None:
-    """The report of this process, with its pid and the time: the supervisor sees by them that it goes on."""
-    write_report(path, report | {"pid": os.getpid(), "written_at": time.time()})
+class Found(NamedTuple):
+    """A report as it lies in the state folder. `beat` is when its process last said that it goes on."""
+
+    name: str
+    report: dict[str, Any] | None  # None where the file is empty, cut off, or no report
+    age_seconds: float  # since the report was written
+    beat: float  # seconds since 1970
+
+    def is_there(self) -> bool:
+        """Whether the process that wrote it is there."""
+        return self.report is not None and ("pid" not in self.report or psutil.pid_exists(self.report["pid"]))
+
+    def is_fresh(self, kind: str) -> bool:
+        """Whether it says how its process is now: it is no older than they get, and the process is there."""
+        return self.age_seconds <= FRESH_SECONDS[kind] and self.is_there()
+
+
+def find_reports(settings: Settings, kind: str) -> Iterator[Found]:
+    """The files of the reports of a kind, by name. One that cannot be read is said once, until it can be."""
+    for path in sorted((settings.home / "run").glob(f"{kind}-*.json")):
+        try:
+            touched_at, report = path.stat().st_mtime, read_whole(path)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            touched_at, report = time.time(), None
+            _say_unreadable(path, str(error))
+        else:
+            if report is None:
+                continue  # its process was started again since the look into the folder
+            if missing := NEEDED[kind] - report.keys():
+                report = None
+                _say_unreadable(path, f"one without {', '.join(sorted(missing))}")
+            else:
+                _said_unreadable.discard(path)
+        written_at = (report or {}).get("written_at", touched_at)
+        name = path.stem.removeprefix(f"{kind}-")
+        yield Found(name, report, max(0.0, time.time() - written_at), max(written_at, touched_at))
+
+
+def _say_unreadable(path: Path, why: str) -> None:
+    if path not in _said_unreadable:
+        _said_unreadable.add(path)
+        log.warning("expected a report in %s, received %s; it is left out until its process writes it anew", path, why)
+
+
+def read_reports(settings: Settings, kind: str) -> dict[str, dict[str, Any]]:
+    """The latest report of each process of a kind, by its entry's name, however old; the last word of one that is gone.
+
+    As a sign of health, `fresh_reports` alone will do.
+    """
+    return {found.name: found.report for found in find_reports(settings, kind) if found.report is not None}
+
+
+def fresh_reports(settings: Settings, kind: str) -> dict[str, dict[str, Any]]:
+    """The reports that say how a process is now: not those of one that is gone, hangs, or cannot write them."""
+    return {found.name: found.report for found in find_reports(settings, kind) if found.is_fresh(kind) and found.report}
 
 
 class Beats:
     """For how long the processes that report have not: one that was stopped, or hangs, says nothing of it."""
 
     def __init__(self) -> None:
-        self._last: dict[int, tuple[float, float]] = {}  # by pid: the time in its last report, and when that was seen
+        self._last: dict[int, tuple[float, float]] = {}  # by pid: its last sign of life, and when that was seen
 
-    def look(self, reports: Iterable[dict[str, Any]]) -> dict[int, float]:
-        """By pid, the seconds since its last report was first seen; a machine that slept does not count them."""
+    def look(self, beats: Iterable[tuple[int, float]]) -> dict[int, float]:
+        """By pid, the seconds since its last sign of life was first seen; a machine that slept does not count them."""
         now, known = time.monotonic(), self._last
-        written = {report["pid"]: report["written_at"] for report in reports if "pid" in report}
-        self._last = {
-            pid: known[pid] if known.get(pid, (None, 0))[0] == at else (at, now) for pid, at in written.items()
-        }
+        self._last = {pid: known[pid] if known.get(pid, (None, 0))[0] == at else (at, now) for pid, at in beats}
         return {pid: now - since for pid, (_, since) in self._last.items()}
 
 
-def read_reports(settings: Settings, kind: str) -> dict[str, dict[str, Any]]:
-    """The latest report of each process of a kind, by its entry's name."""
-    found: dict[str, dict[str, Any]] = {}
-    for path in sorted((settings.home / "run").glob(f"{kind}-*.json")):
-        with contextlib.suppress(FileNotFoundError):  # its process was started again since the look into the folder
-            found[path.stem.removeprefix(f"{kind}-")] = json.loads(path.read_text())
-    return found
+def beats_of(settings: Settings, kind: str) -> Iterator[tuple[int, float]]:
+    """The processes of a kind that report: pid, and the time of the last sign of life."""
+    for found in find_reports(settings, kind):
+        if found.report is not None and "pid" in found.report:
+            yield found.report["pid"], found.beat
 
 
 def forget_reports(settings: Settings, kind: str, name: str) -> None:
     """Remove what the processes of an entry reported: they are no more."""
-    for path in (settings.home / "run").glob(f"{kind}-*.json"):
+    for path in [*(settings.home / "run").glob(f"{kind}-*.json"), *(settings.home / "run").glob(f"{kind}-*.part")]:
         if path.stem.removeprefix(f"{kind}-").partition("#")[0] == name:
-            path.unlink(missing_ok=True)
-
-
-def _try_lock(settings: Settings, name: str) -> tuple[IO[str], bool]:
-    """The lock's file, open, and whether this process has the lock, which goes when the file is closed."""
-    (settings.home / "run").mkdir(parents=True, exist_ok=True)
-    held = (settings.home / "run" / f"{name}.lock").open("a+")
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return held, False
-    return held, True
-
-
-def claim_lane(settings: Settings) -> IO[str]:
-    """The lane of this state folder, for as long as the returned file is open. StackError where one runs already."""
-    held, is_ours = _try_lock(settings, "stream")
-    if not is_ours:
-        held.seek(0)
-        pid = held.read().strip()
-        held.close()
-        raise StackError(
-            f"expected no lane in {settings.home}, one runs already, as process {pid}: it takes up what changes in its "
-            "files by itself; end it first if you want another"
-        )
-    held.truncate(0)
-    held.write(str(os.getpid()))
-    held.flush()
-    return held
-
-
-def claim(settings: Settings, kind: str, name: str, most: int) -> tuple[str, IO[str]]:
-    """The label of this process among at most so many of its entry, held for as long as the returned file is open.
-
-    The first is `NAME`, the next `NAME#2`. StackError where all are taken: a source that two processes send is doubled.
-    """
-    for number in range(1, most + 1):
-        label = name if number == 1 else f"{name}#{number}"
-        held, is_ours = _try_lock(settings, f"{kind}-{label}")
-        if is_ours:
-            return label, held
-        held.close()
-    raise StackError(f"expected no other process of {kind} {name} in {settings.home}, one runs: end it first")
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:  # its age says the same
+                log.warning("expected to remove %s, received %s; what it says is over", path, error.strerror)

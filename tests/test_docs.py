@@ -169,7 +169,14 @@ def guard_reasons() -> frozenset[str]:
 def test_every_alert_has_a_page_and_no_page_is_without_an_alert() -> None:
     assert len(causes_in_the_code()) >= 16
     assert [cause for cause in causes_in_the_code() if page(cause) is None] == []
+    named = {
+        found
+        for path in (PROJECT / "watch").glob("*.py")
+        for found in re.findall(r"{RUNBOOK}/([\w-]+\.md)", path.read_text())
+    }
+    assert "database-does-not-answer.md" in named
     reached = {page(cause) for cause in causes_in_the_code()} | {flow_alerts.PAGE}
+    reached |= {f"docs/runbook/{name}" for name in named}
     pages = {str(path.relative_to(PROJECT)) for path in RUNBOOK.glob("*.md")} - {"docs/runbook/README.md"}
     assert reached == pages
     assert {f"docs/runbook/{name}.md" for name in PAGES} | {flow_alerts.PAGE} == pages
@@ -228,6 +235,7 @@ NUMBERS = [
     ("docs/runbook/failing-source.md", f"as {WORDS[alerts.POLLS_WITHOUT_ANSWER]} of its polls"),
     ("docs/runbook/low-head-room.md", f"fewer than {WORDS[alerts.HEADROOM_DAYS]} days"),
     ("docs/runbook/low-head-room.md", f"again every {WORDS[int(UPKEEP_SECONDS / 60)]} minutes"),
+    ("docs/runbook/disk-ends.md", f"less than room for {WORDS[alerts.DISK_DAYS]} more"),
     ("docs/runbook/keeps-dying.md", f"{WORDS[alerts.DEATHS_IN_A_ROW]} times in a row"),
     ("docs/runbook/flow-run-failed.md", f"each failed check, with {WORDS[SAMPLE_ROWS]} of its rows"),
     ("docs/runbook/guard-put-back.md", f"looks every {mend.MEND_SECONDS:g} s"),

@@ -45,9 +45,14 @@ class RoomCommands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except TidemarkError as error:
-            click.echo(f"tidemark: {visible(str(error))}", err=True)
-            ctx.exit(2 if isinstance(error, ConfigurationError) else 1)
+        except Exception as error:
+            from tidemark.refusals import explained, is_foreseen
+
+            if not is_foreseen(error):
+                raise
+            said = error if isinstance(error, TidemarkError) else explained(error, "the database")  # type: ignore[arg-type]
+            click.echo(f"tidemark: {visible(str(said))}", err=True)
+            ctx.exit(2 if isinstance(said, ConfigurationError) else 1)
 
 
 @click.command(cls=RoomCommands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,7 +16,8 @@ HEAD = """\
 # Configuration
 
 Every setting is an environment variable, read once when a command starts. Nothing needs to be set: without any, the
-local stack is used. `make docs` writes this page from `tidemark/settings.py`.
+local stack is used. `make docs` writes this page from `tidemark/settings.py`. What days and bytes of it mean for a disk
+stands in [a-year.md](a-year.md).
 
 | variable | default | meaning |
 |---|---|---|

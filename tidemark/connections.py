@@ -10,6 +10,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tidemark.credentials import ADMINISTRATOR, LOCAL_ADMINISTRATOR, OWNER, PREFECT, ROLES, credential
 from tidemark.errors import ConfigurationError, StackError
+from tidemark.refusals import what_to_do
 from tidemark.settings import Settings
 
 if TYPE_CHECKING:
@@ -253,7 +254,8 @@ def connect(settings: Settings, database: str, role: str, **options: Any) -> "Co
     except psycopg.OperationalError as failure:
         first, *rest = str(failure).splitlines()
         received = "; ".join(line[2:] for line in rest if line.startswith("- host:")) or first  # of several hosts: each
-        error = StackError(f"expected the database {database} to answer, received {received}: see `tidemark status`")
+        todo = what_to_do(received) or "see `tidemark status`"
+        error = StackError(f"expected the database {database} to answer, received {received}: {todo}")
         error.retriable = True
         raise error from None
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 PIPED_WIDTH = 200  # a file has no edge
+MOST_WIDTH = 100_000  # of a table in a file that one long name makes wider
 _NO_STYLES: Mapping[Any, str] = {}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
@@ -71,23 +72,71 @@ def print_table(
         click.echo(empty)
         return
     from rich.console import Console
-    from rich.table import Table
 
     console = Console()
+    cells = [
+        [name.replace("_", " ") for name in rows[0]],
+        *([_cell(each, styles) for each in row.values()] for row in rows),
+    ]
+    widths = _widths(cells, console.width if console.is_terminal else PIPED_WIDTH)
+    if widths is None and console.is_terminal:  # a name would be cut: every value has a line of its own
+        _print_records(title, rows, styles)
+        return
     if not console.is_terminal:
-        console.width = PIPED_WIDTH
+        console.width = MOST_WIDTH
+    console.print(_table(title, rows, cells, widths, grouped))
+
+
+def _widths(cells: list[list[str]], most: int) -> list[int] | None:
+    """How wide each column is for the table to be at most so wide, every word whole; None where that cannot be."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    columns = [[Text.from_markup(cell).plain for cell in column] for column in zip(*cells, strict=True)]
+    least = [max((cell_len(word) for cell in column for word in cell.split()), default=1) for column in columns]
+    wanted = [max(map(cell_len, column)) for column in columns]
+    room = most - sum(least) - 3 * len(columns) - 1  # a column's edges take three, the last one a fourth
+    if room < 0:
+        return None
+    for index in sorted(range(len(columns)), key=lambda index: wanted[index]):  # a short column is whole first
+        more = min(room, wanted[index] - least[index])
+        least[index], room = least[index] + more, room - more
+    return least
+
+
+def _table(
+    title: str, rows: Sequence[dict[str, Any]], cells: list[list[str]], widths: list[int] | None, grouped: bool
+) -> Any:
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left")
-    for name in rows[0]:
+    for index, (name, head) in enumerate(zip(rows[0], cells[0], strict=True)):
         numbers = any(_is_number(row[name]) for row in rows)
-        table.add_column(name.replace("_", " "), justify="right" if numbers else "left")
+        table.add_column(head, justify="right" if numbers else "left", width=widths[index] if widths else None)
     last = None
-    for row in rows:
-        first, *others = (_cell(value, styles) for value in row.values())
+    for first, *others in cells[1:]:
         if grouped and last not in (None, first):
             table.add_section()
         table.add_row("" if grouped and first == last else first, *others)
         last = first
-    console.print(table)
+    return table
+
+
+def _print_records(title: str, rows: Sequence[dict[str, Any]], styles: Mapping[Any, str]) -> None:
+    """A block a row, a line a value, whole whatever the terminal's width: what is longer goes on in its next line."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console, names = Console(), max(len(name) for name in rows[0])
+    console.print(Text(title, style="italic"))
+    for row in rows:
+        console.print("─" * min(console.width, names + 20))
+        for name, value in row.items():
+            if value is not None and value != "":
+                line = Text.assemble(
+                    (f"{name.replace('_', ' '):{names}}  ", "bold"), Text.from_markup(_cell(value, styles))
+                )
+                console.print(line, overflow="fold", soft_wrap=False)
 
 
 def _is_number(value: Any) -> bool:

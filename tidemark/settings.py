@@ -78,6 +78,25 @@ class Settings(BaseSettings):
         10, description="Minutes after a day's end before its end offsets are read and the day may leave"
     )
 
+    flow_silence_seconds: Annotated[int, Field(ge=10)] = Field(
+        90,
+        description="Seconds without a sign of life after which a flow run is Crashed; its process gives one every 30",
+    )
+    flow_days: Annotated[int, Field(ge=7)] = Field(
+        90, description="Days that Prefect's local server keeps ended flow runs with their tasks and logs"
+    )
+
+    result_days: Annotated[int, Field(ge=30)] = Field(
+        400, description="Days that results of checks and what the guard did are kept in the databases"
+    )
+    dropped_days: Annotated[int, Field(ge=1)] = Field(
+        30,
+        description="Days that what a person dropped from quarantine keeps its payload; that it was there is kept on",
+    )
+    log_bytes: Annotated[int, Field(ge=100_000)] = Field(
+        10_000_000, description="Bytes of a local server's log, after which it begins anew; the one before is kept"
+    )
+
     sources_file: Path = Field(PROJECT / "stream_shim" / "sources.yml", description="The streaming sources")
     topics_file: Path = Field(
         PROJECT / "stream_shim" / "topics.yml", description="The topics, as far as one may choose"

@@ -37,7 +37,10 @@
 {%- endmacro %}
 
 
-{#- `dbt show` has no table to add to: of an incremental model it shows what the model gives, not the nothing that is new. -#}
+{#-
+    `dbt show` has no table to add to: of an incremental model it shows what the model gives, not the nothing that is new.
+    With the variable `as_declared` no database is asked whether the table is there.
+-#}
 {% macro is_incremental() -%}
-    {{ return(flags.WHICH != "show" and dbt.is_incremental()) }}
+    {{ return(flags.WHICH != "show" and not var("as_declared") and dbt.is_incremental()) }}
 {%- endmacro %}

@@ -6,7 +6,7 @@
     {%- set relation = source(source_name, table_name) -%}
     {%- if execute -%}
         {%- set declared = declared_columns(source_name, table_name) -%}
-        {%- set present = present_columns(relation) -%}
+        {%- set present = present_columns(relation, declared) -%}
         (
             select
                 {%- for column in declared %}
@@ -28,7 +28,7 @@
 -#}
 {% macro source_as_json(source_name, table_name) -%}
     {%- set relation = source(source_name, table_name) -%}
-    {%- if execute and not present_columns(relation) -%}
+    {%- if execute and not present_columns(relation, declared_columns(source_name, table_name)) -%}
         (
             select
                 null::jsonb as record,
@@ -59,7 +59,11 @@
 {%- endmacro %}
 
 
-{% macro present_columns(relation) -%}
+{#- The columns that the table has; with the variable `as_declared` those that it will have, and no database is asked. -#}
+{% macro present_columns(relation, declared) -%}
+    {%- if var("as_declared") -%}
+        {{ return(declared | map(attribute="name") | list) }}
+    {%- endif -%}
     {%- set found = load_relation(relation) -%}
     {%- set columns = adapter.get_columns_in_relation(found) if found else [] -%}
     {{ return(columns | map(attribute="name") | list) }}

@@ -5,6 +5,7 @@ The newest `FILES` + 1 files of `FILE_BYTES` are kept, a message that is larger 
 
 import json
 import logging
+import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,8 +27,9 @@ class Rejects(RotatingFileHandler):
 
     def __init__(self, settings: Settings, source: str) -> None:
         path = rejects_path(settings, source)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.source, self.dropped = source, 0
+        with suppress(OSError):  # then nothing is kept, which is said
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self.source, self.dropped, self._said = source, 0, ""
         super().__init__(path, maxBytes=FILE_BYTES, backupCount=FILES, delay=True, encoding="utf-8")
 
     def keep(self, reason: str, raw: Any) -> None:
@@ -47,7 +49,10 @@ class Rejects(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's own name)
         """A disk that takes no more must not stop the source: its rejects are counted all the same."""
         self.dropped += 1
-        log.error("%s: expected to keep a reject in %s", self.source, self.baseFilename, exc_info=True)
+        why = str(sys.exc_info()[1])
+        if why != self._said:
+            self._said = why
+            log.error("%s: expected to keep rejects, received %s: they are counted, and not kept", self.source, why)
 
 
 def rejects_path(settings: Settings, source: str) -> Path:

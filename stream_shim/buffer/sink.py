@@ -1,6 +1,7 @@
 """Where a publisher's records go: into Kafka, or wherever else who tries a source wants to see them."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from tidemark.settings import Settings
 
 CONNECTOR = "connector"  # the role of every connector: it may write to the topics, and nothing else
 FLUSH_SECONDS = 30
+LAST_SECONDS = 1.5  # for what is on its way at the end: a broker that is gone keeps nobody for longer
 
 
 class Sink(Protocol):
@@ -26,7 +28,7 @@ class Sink(Protocol):
         """Wait until each is answered."""
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Wait a while for what has no answer yet, and let go of what is open."""
 
 
 @lru_cache(maxsize=100_000)
@@ -71,5 +73,8 @@ class KafkaSink:
         self._producer.flush(timeout=FLUSH_SECONDS)
 
     def close(self) -> None:
-        """Close the connection."""
-        self._producer.close(timeout=5)
+        """Close the connection; what is not answered by then is answered no more."""
+        from kafka.errors import KafkaTimeoutError
+
+        with suppress(KafkaTimeoutError):
+            self._producer.close(timeout=LAST_SECONDS)

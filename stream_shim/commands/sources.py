@@ -15,7 +15,7 @@ def sources() -> None:
 @sources.command("list")
 @json_option
 def sources_list(as_json: bool) -> None:
-    """List the sources, and what each has sent."""
+    """List the sources: the state of each, its rate during the last minute, and what it has sent."""
     from stream_shim.commands.sources_file import list_sources
     from tidemark.settings import load
 

@@ -10,25 +10,30 @@ import yaml
 from stream_shim.buffer.rejects import read_rejects
 from stream_shim.connectors import check
 from stream_shim.connectors.entries import SourceEntry, check_source, parse_sources, read_sources
-from stream_shim.reports import read_reports
+from stream_shim.reports import find_reports
+from stream_shim.running.states import state_of
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 from tidemark.yaml_text import content, decoded
 
 
 def list_sources(settings: Settings) -> list[dict[str, Any]]:
-    """Each source with what its connector last reported."""
-    reports = read_reports(settings, "connector")
+    """Each source with its state and what its connector last reported; the rate is the last minute's, records/s."""
+    reports = {found.name: found for found in find_reports(settings, "connector")}
     rows = []
     for name, entry in read_sources(settings.sources_file).items():
-        report = reports.get(name, {})
+        found = reports.get(name)
+        report, state = (found and found.report) or {}, state_of(name, entry, found)
         rows.append(
             {
                 "source": name,
                 "kind": entry.__struct_config__.tag,
                 "source_system": entry.source_system,
+                "state": state,
+                "records_per_second": report.get("records_per_second", 0.0) if state != "not running" else 0.0,
                 "sent": sum(report.get("sent", {}).values()),
                 "rejected": sum(report.get("rejected", {}).values()),
+                "without_value": report.get("without_value", 0),
                 "gaps": sum(report.get("gaps", {}).values()),
                 "reconnects": report.get("source_errors", 0),
                 "client_errors": sum(report.get("client_errors", {}).values()),

@@ -25,7 +25,7 @@ def run() -> None:
     Example:
       tidemark stream run
     """
-    from stream_shim.reports import claim_lane
+    from stream_shim.claims import claim_lane
     from stream_shim.running.runner import refuse_live_sources_in_a_replay
     from tidemark.settings import load
 
@@ -39,27 +39,42 @@ def run() -> None:
 def _run(settings: "Settings") -> None:
     from stream_shim.buffer.entries import read_topics
     from stream_shim.buffer.topics import MANAGER, ensure_topics
-    from stream_shim.destinations.entries import read_destinations
+    from stream_shim.claims import end_orphans
+    from stream_shim.running.ending import SUPERVISOR_SECONDS, leave, stop_on_signal
+    from stream_shim.running.log_file import start_log
     from stream_shim.running.metrics import serve
-    from stream_shim.running.runner import start_log, stop_on_signal
     from stream_shim.running.supervisor import Supervisor
-    from tidemark.connections import connect
     from tidemark.kafka import reachable_kafka
 
     supervisor = Supervisor(settings)  # which reads the files: a wrong one is refused before anything is asked
     with reachable_kafka(settings, MANAGER):  # before anything is started; what goes away later is waited for
         ensure_topics(settings, read_topics(settings.topics_file))
-    if any(entry.kind == "postgres" for entry in read_destinations(settings.destinations_file).values()):
-        connect(settings, "realtime", "stream_writer").close()
+    _require_database(settings)
     start_log(settings, "stream")
+    end_orphans(settings)
     click.echo(
         f"the lane runs, until Ctrl-C; metrics: http://127.0.0.1:{settings.metrics_port}/metrics; logs: `tidemark logs`"
     )
-    server = serve(settings)
+    serve(settings)  # for as long as the process lasts
+    supervisor.run(stop_on_signal(SUPERVISOR_SECONDS))
+    leave()
+
+
+def _require_database(settings: "Settings") -> None:
+    """StackError where nobody has set the database up; one that takes nobody now is waited for by its processor."""
+    from stream_shim.destinations.entries import read_destinations
+    from tidemark.connections import connect
+    from tidemark.errors import StackError
+    from tidemark.refusals import what_to_do
+
+    if not any(entry.kind == "postgres" for entry in read_destinations(settings.destinations_file).values()):
+        return
     try:
-        supervisor.run(stop_on_signal())
-    finally:
-        server.shutdown()
+        connect(settings, "realtime", "stream_writer").close()
+    except StackError as error:
+        if not what_to_do(str(error)):
+            raise
+        click.echo(f"tidemark: {error}; connectors run meanwhile, and the processor waits", err=True)
 
 
 @stream.command()
@@ -71,10 +86,12 @@ def connector(name: str) -> None:
     Example:
       tidemark stream connector binance
     """
+    from stream_shim.running.ending import leave
     from stream_shim.running.runner import run_connector
     from tidemark.settings import load
 
     run_connector(load(), name)
+    leave()
 
 
 @stream.command()
@@ -86,10 +103,12 @@ def processor(destination: str) -> None:
     Example:
       tidemark stream processor realtime
     """
+    from stream_shim.running.ending import leave
     from stream_shim.running.runner import run_processor
     from tidemark.settings import load
 
     run_processor(load(), destination)
+    leave()
 
 
 @stream.command()

@@ -7,20 +7,26 @@ import hashlib
 import json
 import logging
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
 from stream_shim.connectors.entries import SourceEntry
-from tidemark.errors import TidemarkError
+from tidemark.errors import SourceError, TidemarkError
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.connector")
 
+# What gets over without the file being another: no room, no right, a lock of somebody's who looks into it.
+_UNWRITTEN = {
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY,
+}  # fmt: skip
 _CONDITIONS = {"etag": "If-None-Match", "last-modified": "If-Modified-Since"}
 # Hashes: `rejected` holds what was no record by that version of the entry, `validator` what makes requests conditional.
 _TABLES = """
+create table if not exists opened (id integer primary key check (id = 1), at real not null);
 create table if not exists sent (identity blob primary key, value blob not null) without rowid;
 create table if not exists rejected (message blob primary key, entry blob not null) without rowid;
 create table if not exists validator (request blob primary key, headers text not null, entry blob not null)
@@ -41,9 +47,14 @@ class Cursor:
     @classmethod
     @contextmanager
     def open(cls, settings: Settings, source: SourceEntry) -> Iterator["Cursor"]:
-        """The cursor as it was last committed, or an empty one. TidemarkError where its file is none."""
+        """The cursor as it was last committed, or an empty one. TidemarkError where its file is none.
+
+        SourceError where it cannot be written, as on a full disk: found before anything is asked for and sent, which
+        would be sent again each time.
+        """
         folder = settings.home / "cursors"
-        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # SQLite says what is the matter
+            folder.mkdir(parents=True, exist_ok=True)
         path, entry = folder / f"{source.name}.sqlite", short((version("tidemark"), source))
         try:
             with closing(sqlite3.connect(path)) as connection:
@@ -52,9 +63,15 @@ class Cursor:
                 _take_over(connection, folder / f"{source.name}.json")
                 connection.execute("delete from rejected where entry != ?", (entry,))
                 connection.execute("delete from validator where entry != ?", (entry,))
+                connection.execute("insert or replace into opened values (1, ?)", (time.time(),))
                 connection.commit()
                 yield cls(connection, entry)
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNWRITTEN:
+                raise SourceError(
+                    f"{source.name}: expected to write its cursor {path}, received {error}: make room there, or let it "
+                    "be written; nothing is asked meanwhile"
+                ) from None
             raise TidemarkError(
                 f"expected a cursor in {path} that can be read and written, received {error}; without the file all "
                 "values are sent again, and the warehouse knows them as repeats"

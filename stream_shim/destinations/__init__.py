@@ -12,9 +12,10 @@ def open_destination(settings: Settings, name: str, entry: DestinationEntry) -> 
 
         return PostgresDestination(settings)
     if entry.kind == "lake":
-        from stream_shim.destinations.lake import LakeDestination
+        from stream_shim.destinations.lake import ROLL_BYTES, ROLL_SECONDS, LakeDestination
 
-        return LakeDestination(settings, entry.path or name)
+        roll_bytes = ROLL_BYTES if entry.roll_mb is None else entry.roll_mb * 1_000_000
+        return LakeDestination(settings, entry.path or name, entry.roll_seconds or ROLL_SECONDS, roll_bytes)
     from stream_shim.destinations.kafka import KafkaDestination
 
     return KafkaDestination(name, entry)

@@ -21,20 +21,23 @@ _BOOTSTRAP = r"[\w.-]+:\d{1,5}(?:\s*,\s*[\w.-]+:\d{1,5})*|\[[0-9A-Fa-f:.]+\]:\d{
 _SECURITY = ("security_protocol", "sasl_mechanism", "credentials", "ca_file", "certificate_file", "key_file")
 _OF_KIND: dict[str, tuple[str, ...]] = {
     "postgres": (),
-    "lake": ("path",),
+    "lake": ("path", "roll_seconds", "roll_mb"),
     "kafka": ("bootstrap", "prefix", *_SECURITY),
 }
 
 
 class DestinationEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One destination and the topics that it wants. `path` is the lake's, all else is kafka's.
+    """One destination and the topics that it wants. `path` and what begins with `roll_` are the lake's, else kafka's.
 
+    A lake's file is written once its lines are `roll_mb` (of 1,000,000 bytes, before gzip) or it is `roll_seconds` old.
     `security_protocol`, `sasl_mechanism` and the PEM files are as in TIDEMARK_KAFKA_*; credentials are ${NAME}.
     """
 
     kind: Literal["postgres", "lake", "kafka"]
     topics: Annotated[list[str], Meta(min_length=1)]
     path: str = ""
+    roll_seconds: Annotated[int, Meta(ge=1, le=86_400)] | None = None
+    roll_mb: Annotated[int, Meta(ge=1, le=1_000)] | None = None
     bootstrap: str = ""
     prefix: str = ""
     security_protocol: SecurityProtocol = "PLAINTEXT"
@@ -46,7 +49,7 @@ class DestinationEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def __post_init__(self) -> None:
         refuse_literals(self.credentials)
-        for name in ("path", "bootstrap", "prefix", *_SECURITY[1:]):
+        for name in ("path", "roll_seconds", "roll_mb", "bootstrap", "prefix", *_SECURITY[1:]):
             if getattr(self, name) and name not in _OF_KIND[self.kind]:
                 raise WrongValue(f"expected no `{name}` for kind {self.kind}, received {getattr(self, name)!r}", name)
         for number, topic in enumerate(self.topics):

@@ -9,8 +9,11 @@ them apart: a log that lost its tail was filled again under another leader epoch
 
 import base64
 import gzip
-from collections import defaultdict
-from typing import Any
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,46 +24,93 @@ from stream_shim.processor.segments import Segment
 from tidemark.lake import LakeError, lake_url, new_file
 from tidemark.settings import Settings
 
+log = logging.getLogger("tidemark.processor")
+
+ROLL_SECONDS, ROLL_BYTES = 300, 32_000_000
+
+
+class _Place(NamedTuple):
+    """Where lines go: a file is of one day and one log, and named by the first of its offsets."""
+
+    topic: str
+    day: str
+    log: str
+    first_offset: int
+
+    @property
+    def file(self) -> str:
+        return f"{self.topic}/day={self.day}/{self.log}-{self.first_offset:012d}.jsonl.gz"
+
 
 class LakeDestination:
-    """Files below `path` of the lake. The position is what the group has committed to Kafka, after the files."""
+    """Files below `path` of the lake. The position is what the group has committed to Kafka, after the files.
 
-    def __init__(self, settings: Settings, path: str) -> None:
+    A poll brings few records, so many of them are gathered for a file: until its lines, before gzip, have `roll_bytes`,
+    or its first is `roll_seconds` old.
+    """
+
+    def __init__(
+        self, settings: Settings, path: str, roll_seconds: float = ROLL_SECONDS, roll_bytes: int = ROLL_BYTES
+    ) -> None:
         self._settings, self._path = settings, path
+        self._roll_seconds, self._roll_bytes = roll_seconds, roll_bytes
+        self._lines: dict[_Place, list[bytes]] = {}
+        self._bytes = 0
+        self._began_at = 0.0
 
-    def prepare(self, segments: list[Segment]) -> list[tuple[Segment, dict[str, bytes]]]:
-        """Each segment's files: name to compressed bytes."""
-        return [(segment, self._files_of(segment)) for segment in segments]
+    def prepare(self, segments: list[Segment]) -> list[tuple[_Place, list[bytes]]]:
+        """The lines of each segment, by the place of their file."""
+        return [piece for segment in segments for piece in _pieces(segment)]
 
-    def _files_of(self, segment: Segment) -> dict[str, bytes]:
-        by_day: dict[str, list[Record]] = defaultdict(list)
-        for record in segment.records:
-            by_day[day_of(record.timestamp).isoformat()].append(record)
-        return {
-            f"{segment.log.topic}/day={day}/{_log_of(segment)}-{records[0].offset:012d}.jsonl.gz": gzip.compress(
-                b"\n".join(_line(segment.log.partition, record) for record in records) + b"\n", 3
-            )
-            for day, records in by_day.items()
-        }
+    def commit(self, prepared: list[tuple[_Place, list[bytes]]]) -> None:
+        """Gather the lines for their files."""
+        if not self._lines:
+            self._began_at = time.monotonic()
+        for place, lines in prepared:
+            self._lines.setdefault(_beside(self._lines, place), []).extend(lines)
+            self._bytes += sum(map(len, lines))
 
-    def commit(self, prepared: list[tuple[Segment, dict[str, bytes]]]) -> Written:
-        """Write the files, each whole under its name or not at all."""
-        written = Written({}, {})
+    def write(self, all_of_it: bool) -> Written | None:
+        """Write the files, each whole under its name or not at all, once it is time."""
+        age = time.monotonic() - self._began_at
+        if not (all_of_it or self._bytes >= self._roll_bytes or age >= self._roll_seconds):
+            return None
+        rows: Counter[str] = Counter()
         try:
-            for segment, files in prepared:
-                for name, data in files.items():
-                    with new_file(self._settings, f"{self._path}/{name}") as file:
-                        file.write(data)
-                written.rows[segment.log.topic] = written.rows.get(segment.log.topic, 0) + len(segment.records)
+            for place, lines in self._lines.items():
+                with new_file(self._settings, f"{self._path}/{place.file}") as file:
+                    file.write(gzip.compress(b"\n".join(lines) + b"\n", 3))
+                rows[place.topic] += len(lines)
         except LakeError as error:
             raise NotTaken(str(error)) from error
         except OSError as error:
             root = f"{lake_url(self._settings)}/{self._path}"
             raise NotTaken(f"expected the lake at {root} to take files, received {error}") from error
-        return written
+        log.info("%s: wrote %s records in %s files", self._path, rows.total(), len(self._lines))
+        self._lines, self._bytes = {}, 0
+        return Written(dict(rows), {})
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """What is gathered and was not asked for stays unread: it is read again."""
+
+
+def _pieces(segment: Segment) -> list[tuple[_Place, list[bytes]]]:
+    by_day: dict[str, list[Record]] = defaultdict(list)
+    for record in segment.records:
+        by_day[day_of(record.timestamp).isoformat()].append(record)
+    return [
+        (
+            _Place(segment.log.topic, day, _log_of(segment), records[0].offset),
+            [_line(segment.log.partition, record) for record in records],
+        )
+        for day, records in by_day.items()
+    ]
+
+
+def _beside(held: Iterable[_Place], place: _Place) -> _Place:
+    """The place of lines of the same day and log that are held already, before which these are not; or their own."""
+    same = (one for one in held if one[:3] == place[:3] and one.first_offset <= place.first_offset)
+    return next(same, place)
 
 
 def _line(partition: int, record: Record) -> bytes:

@@ -34,9 +34,10 @@ class Destination(Protocol):
     def prepare(self, segments: list[Segment]) -> Any:
         """What `commit` takes: the segments, in order, mapped and serialized. Pure: it reads and writes nothing."""
 
-    def commit(self, prepared: Any) -> Written:
+    def commit(self, prepared: Any) -> Written | None:
         """Write all that was prepared, and say how many rows and rejects of each topic that were.
 
+        None, of one that Gathers: it is taken, and written later.
         NotTaken: nothing is taken now, and the same batch comes again after a wait. Fenced: another consumer is ahead,
         nothing was written, and the positions are asked for anew. Any other error ends the processor.
         """
@@ -54,6 +55,17 @@ class KeepsPositions(Protocol):
 
         EpochEnded where a topic is not the one that was read, which ends the processor; NotTaken. Whether the log still
         holds what was read is the processor's to find out, by the position's mark.
+        """
+
+
+@runtime_checkable
+class Gathers(Protocol):
+    """A destination that writes many batches at once. Their positions wait with them: a kill reads them again."""
+
+    def write(self, all_of_it: bool) -> Written | None:
+        """Write what was gathered, once it is much or old, or if `all_of_it` is asked for; None: nothing was written.
+
+        Called by the writer after each `commit`, and now and then. NotTaken: it stays gathered, and is tried again.
         """
 
 

@@ -198,7 +198,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _settle(self, stop: threading.Event) -> None:
         """Wait until the writer has committed all that it was given, so that the stored positions are the latest."""
-        while not self._handover.is_settled and not stop.is_set():
+        while not self._handover.settle() and not stop.is_set():
             self._stay_in_the_group()
             stop.wait(0.02)
 

@@ -2,14 +2,18 @@
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
+from tidemark.connections import home_kind
+from tidemark.disk import FileSystem
 from tidemark.settings import Settings
+from tidemark.stack.checks import NEEDED_BYTES
 from tidemark.stack.guard import SILENT_SECONDS, beat_path, silence
 from tidemark.webhook import post
 
 HEADROOM_DAYS = 3
+DISK_DAYS = 7  # fewer than so many are left
 DEATHS_IN_A_ROW = 3
 POLLS_WITHOUT_ANSWER = 3
 CLIENT_ERROR_SECONDS = 300  # what a client library has logged degrades its source for so long
@@ -82,6 +86,32 @@ def causes_of_processor(name: str, report: dict[str, Any], earlier: dict[str, An
         causes[f"growing quarantine {name}"] = (
             f"{grown} more records went to quarantine: `tidemark quarantine list` shows why"
         )
+    return causes
+
+
+def causes_of_oldest_day(settings: Settings, age_days: int | None) -> Causes:
+    """Days that stay in `realtime`: promotion has had a whole day for the first of them. A replay's are old as such."""
+    most = settings.keep_days + 1
+    if age_days is None or age_days <= most or home_kind(settings) == "replay":
+        return {}
+    return {
+        "oldest day past its time": f"expected the oldest day in realtime to be at most {most} days old, "
+        f"it is {age_days}: promotion does not move it"
+    }
+
+
+def causes_of_disk(file_systems: Iterable[FileSystem]) -> Causes:
+    """A disk whose room ends: by what is free, and by how days have grown."""
+    causes = {}
+    for each in file_systems:
+        free = f"{each.free_bytes / 1e9:,.1f} GB are free"
+        if each.days_left is not None and each.days_left < DISK_DAYS:
+            said = f"expected room for {DISK_DAYS} days, {free}, which last {each.days_left:,.1f} days"
+        elif each.free_bytes < NEEDED_BYTES:
+            said = f"expected {NEEDED_BYTES / 1e9:,.1f} GB free, {free}"
+        else:
+            continue
+        causes[f"disk ends {each.path}"] = said
     return causes
 
 

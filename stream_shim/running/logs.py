@@ -33,6 +33,8 @@ def print_log(settings: Settings, name: str, lines: int, follow: bool) -> None:
         elif path.exists() and path.stat().st_ino != _inode(log):  # it was rotated: the new one has the name
             log.close()
             log = path.open(errors="replace")
+        elif path.exists() and path.stat().st_size < log.tell():  # it was cut in its place, as a server's is
+            log.seek(0)
         else:
             time.sleep(LOOK_SECONDS)
     log.close()

@@ -1,14 +1,17 @@
-"""Prometheus metrics of the whole lane, at one address: read from the reports that its processes write each second."""
+"""Prometheus metrics of the whole lane, at one address: read from the reports that its processes write each second.
+
+What a process counted is given while its report is fresh: of one that hangs, is gone or cannot write, its age is left.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from stream_shim.reports import read_reports
+from stream_shim.reports import FRESH_SECONDS, find_reports, fresh_reports
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 
@@ -63,8 +66,9 @@ class LaneCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """One family a metric, labelled by source or destination."""
-        connectors = read_reports(self._settings, "connector")
-        processors = read_reports(self._settings, "processor")
+        yield from self._ages()
+        connectors = fresh_reports(self._settings, "connector")
+        processors = fresh_reports(self._settings, "processor")
         for metric in CONNECTOR_COUNTERS:
             yield _family(CounterMetricFamily, metric, "source", connectors)
         for metric in PROCESSOR_COUNTERS:
@@ -85,10 +89,46 @@ class LaneCollector(Collector):
         restarts = CounterMetricFamily(
             "tidemark_process_restart_total", "Times that a process died and was started again", labels=["kind", "name"]
         )
-        for report in read_reports(self._settings, "supervisor").values():
+        supervisors = fresh_reports(self._settings, "supervisor").values()
+        for report in supervisors:
             for role, times in report["restarts"].items():
                 restarts.add_metric(role.split(" ", 1), times)
         yield restarts
+        yield from _room(supervisors)
+
+    def _ages(self) -> Iterator[Metric]:
+        labels = ["kind", "name"]
+        ages = GaugeMetricFamily(
+            "tidemark_process_report_age_seconds",
+            "Since the process last reported; what it counts is given while that is below 10 (a supervisor's: 30)",
+            labels=labels,
+        )
+        unreadable = GaugeMetricFamily(
+            "tidemark_process_report_unreadable", "1 for a report that is empty, cut off, or none", labels=labels
+        )
+        for kind in FRESH_SECONDS:
+            for found in find_reports(self._settings, kind):
+                if found.report is None:
+                    unreadable.add_metric([kind, found.name], 1)
+                else:
+                    ages.add_metric([kind, found.name], found.age_seconds)
+        yield ages
+        yield unreadable
+
+
+def _room(supervisors: Iterable[dict[str, Any]]) -> Iterator[Metric]:
+    """What the supervisor measured of `realtime` and of the disks; nothing of what did not answer it."""
+    age = GaugeMetricFamily("tidemark_realtime_oldest_day_age_days", "Days since the oldest day that realtime holds")
+    left = GaugeMetricFamily(
+        "tidemark_disk_days_left", "Days that the free room lasts, as days of realtime grow", labels=["file_system"]
+    )
+    for report in supervisors:
+        if (days := report.get("oldest_day_age_days")) is not None:
+            age.add_metric([], days)
+        for path, days_left in report.get("disk_days_left", {}).items():
+            left.add_metric([path], days_left)
+    yield age
+    yield left
 
 
 def _family(

@@ -6,27 +6,27 @@ import logging
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from logging.handlers import RotatingFileHandler
-from pathlib import Path
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING
 
-from stream_shim.buffer.entries import TopicEntry, read_topics
+from stream_shim.buffer.entries import read_topics
+from stream_shim.claims import claim, claim_in_turn
 from stream_shim.connectors import check_in, connector_of, pause
 from stream_shim.connectors.entries import SourceEntry, read_sources
 from stream_shim.destinations.entries import read_destinations
-from stream_shim.reports import claim, report_path, supervisor_is_gone, write_process_report
+from stream_shim.reports import SUPERVISOR, report_path, supervisor_is_gone, write_process_report
+from stream_shim.running.ending import CONNECTOR_SECONDS, PROCESSOR_SECONDS, stop_on_signal
+from stream_shim.running.log_file import start_log
 from stream_shim.running.logs import ENDS
+from stream_shim.running.starting import apply_schemas_in_time
 from tidemark import connections
-from tidemark.errors import ConfigurationError, SourceError, StackError, TidemarkError
+from tidemark.errors import ConfigurationError, SourceError, TidemarkError
 from tidemark.kafka import reachable_kafka
-from tidemark.output import VisibleFormatter
-from tidemark.secrets import hide
 from tidemark.settings import Settings
+from tidemark.state_file import StateFile
 
 if TYPE_CHECKING:
     from stream_shim.buffer.publisher import Publisher
@@ -34,37 +34,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tidemark.connector")
 
-LOG_BYTES, LOG_FILES = 10 * 1024 * 1024, 3
 RECONNECT_SECONDS = (1, 2, 5, 10, 30, 60)
 STEADY_SECONDS = 60  # a source that ran so long before it failed begins again with the shortest wait
 WORKED_SECONDS = 2  # and so does one that gave data, or answers without news, for so long
 REPORT_SECONDS = 1
-DATABASE_SECONDS = 5
-STOP_SECONDS = 3
+STOP_SECONDS = 0.5
 END_SECONDS = 8  # a processor that stands still may hang in a call, and come to no end
 # Messages and rows in flight are many small objects without cycles: to look through them as often as by default costs a
 # connector a tenth of its time, a processor a third.
 GC_THRESHOLDS = (100_000, 50, 100)
 MOST_PROCESSORS = 32  # of one destination, on one machine
-
-
-class _WithoutCredentials(VisibleFormatter):
-    """Leaves credentials out of whatever is logged, tracebacks and other libraries' lines too."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return hide(super().format(record))
-
-
-def start_log(settings: Settings, name: str) -> None:
-    """Everything to logs/NAME.log, which rotates at 10 MB with three old files kept, and warnings to the terminal."""
-    folder = settings.home / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    to_file = RotatingFileHandler(folder / f"{name}.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES)
-    to_terminal = logging.StreamHandler(sys.stderr)
-    to_terminal.setLevel(logging.WARNING)
-    for handler in (to_file, to_terminal):
-        handler.setFormatter(_WithoutCredentials("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal])
 
 
 @contextmanager
@@ -96,7 +75,9 @@ def run_connector(settings: Settings, name: str) -> None:
     start_log(settings, f"connector-{name}")
     with _reason_logged(settings, CONNECTOR):
         check_in(sources[name], settings.sources_file)
-        _, held = claim(settings, "connector", name, most=1)
+        held = _claim_connector(settings, name)
+        if held is None:
+            return
     with held, _reason_logged(settings, CONNECTOR):
         require_topics(settings, list(read_topics(settings.topics_file)), CONNECTOR)
         publisher = Publisher(settings, name)
@@ -107,6 +88,16 @@ def run_connector(settings: Settings, name: str) -> None:
             publisher.close()
 
 
+def _claim_connector(settings: Settings, name: str) -> IO[str] | None:
+    """The lock of a source: a person is told who has it, a supervisor's process waits. None where nobody wants it more.
+
+    Until it has it, a signal ends the process at once.
+    """
+    if SUPERVISOR not in os.environ:
+        return claim(settings, "connector", name, most=1)[1]
+    return claim_in_turn(settings, "connector", name, supervisor_is_gone)
+
+
 def refuse_live_sources_in_a_replay(settings: Settings) -> None:
     """A replay's state folder has its sources in itself."""
     if not settings.sources_file.resolve().is_relative_to(settings.home.resolve()):
@@ -114,9 +105,13 @@ def refuse_live_sources_in_a_replay(settings: Settings) -> None:
 
 
 async def _connect_until_signal(source: SourceEntry, publisher: "Publisher", settings: Settings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def ask() -> None:
+        with suppress(RuntimeError):  # the loop is closed: it ends already
+            loop.call_soon_threadsafe(stop.set)
+
+    stop_on_signal(CONNECTOR_SECONDS, ask)
     await connect_until(stop, source, publisher, settings)
 
 
@@ -166,14 +161,6 @@ async def _report(publisher: "Publisher") -> None:
         await asyncio.sleep(REPORT_SECONDS)
 
 
-def stop_on_signal() -> threading.Event:
-    """Set by SIGTERM and Ctrl-C."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
-
-
 def run_processor(settings: Settings, name: str) -> None:
     """Run the processor of one destination until SIGTERM."""
     from stream_shim.buffer.topics import require_topics
@@ -189,17 +176,16 @@ def run_processor(settings: Settings, name: str) -> None:
         )
     label, held = claim(settings, "processor", name, MOST_PROCESSORS)
     start_log(settings, f"processor-{label}")
-    stop = stop_on_signal()
     topics = read_topics(settings.topics_file)
-    if destinations[name].kind == "postgres":
-        _apply_schemas(settings, topics, stop)
+    file = StateFile(report_path(settings, "processor", label), logging.getLogger("tidemark.processor"))
     with _reason_logged(settings, PROCESSOR):
+        if destinations[name].kind == "postgres" and not apply_schemas_in_time(settings, name, topics, file):
+            return
         require_topics(settings, destinations[name].topics, PROCESSOR)
         mappers = {topic: build_mapper(topic, topics[topic].mapping) for topic in destinations[name].topics}
         processor = Processor(settings, name, open_destination(settings, name, destinations[name]), mappers)
-    reporting = threading.Thread(
-        target=_report_processor, args=(processor, report_path(settings, "processor", label), stop)
-    )
+    stop = stop_on_signal(PROCESSOR_SECONDS)  # until here a signal ends the process at once
+    reporting = threading.Thread(target=_report_processor, args=(processor, file, stop))
     reporting.start()
     gc.set_threshold(*GC_THRESHOLDS)
     try:
@@ -211,25 +197,12 @@ def run_processor(settings: Settings, name: str) -> None:
         held.close()
 
 
-def _apply_schemas(settings: Settings, topics: dict[str, TopicEntry], stop: threading.Event) -> None:
-    """Wait for a database that does not answer, as for one that takes no rows."""
-    from stream_shim.buffer.topic_schema import apply_schemas
-
-    while not stop.is_set():
-        try:
-            apply_schemas(settings, topics)
-            return
-        except StackError as error:
-            log.warning("%s; trying again in %s s", error, DATABASE_SECONDS)
-            stop.wait(DATABASE_SECONDS)
-
-
-def _report_processor(processor: "Processor", path: Path, stop: threading.Event) -> None:
+def _report_processor(processor: "Processor", file: StateFile, stop: threading.Event) -> None:
     while not stop.wait(REPORT_SECONDS):
-        write_process_report(path, processor.report())
+        write_process_report(file, processor.report())
         if supervisor_is_gone():
             stop.set()
         if (why := processor.end_if_still()) and not stop.wait(END_SECONDS):
             logging.getLogger("tidemark.processor").error("%s; it does not end by itself either, and is ended", why)
             os._exit(1)
-    write_process_report(path, processor.report())
+    write_process_report(file, processor.report())

@@ -13,13 +13,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stream_shim.connectors.entries import HttpSource, ReplaySource, StreamedSource, parse_sources
 from stream_shim.destinations.entries import DestinationEntry, parse_destinations
-from stream_shim.reports import SUPERVISOR, Beats, forget_reports, read_reports, report_path, write_report
+from stream_shim.reports import (
+    SUPERVISOR,
+    Beats,
+    beats_of,
+    find_reports,
+    forget_reports,
+    read_reports,
+    report_path,
+    write_process_report,
+)
 from stream_shim.running.alerts import (
     DEATHS_IN_A_ROW,
     Alerts,
@@ -30,11 +40,14 @@ from stream_shim.running.alerts import (
     causes_of_guard,
     causes_of_processor,
 )
+from stream_shim.running.ending import CHILDREN_SECONDS, CONNECTORS_FIRST_SECONDS
 from stream_shim.running.logs import last_reason
+from stream_shim.running.room import Room
 from tidemark.errors import ConfigurationError
 from tidemark.process_environment import OF_S3, of_a_part
 from tidemark.secrets import variables_of
 from tidemark.settings import Settings
+from tidemark.state_file import StateFile
 from tidemark.yaml_text import content
 
 log = logging.getLogger("tidemark.stream")
@@ -45,7 +58,7 @@ RESTART_SECONDS = (0, 1, 2, 5, 10, 30, 60)
 STEADY_SECONDS = 60
 WORKED_SECONDS = 10  # one that sent and lasted so long is started again with the shortest wait
 WRONG_CONFIGURATION = 2  # the command line's exit code
-STOP_SECONDS = 10
+STOP_SECONDS = CHILDREN_SECONDS
 HANGS_SECONDS, HUNG_SECONDS = 40, 50  # without a report: shown, and ended
 
 OF_THE_LANE = ("TIDEMARK_KAFKA_PASSWORD",)  # of a cluster of others: connectors and processors enter as one account
@@ -73,9 +86,10 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._children: dict[Role, Child] = {}
-        self._alerts, self._polled, self._beats = Alerts(settings), Polled(), Beats()
+        self._alerts, self._polled, self._beats, self._room = Alerts(settings), Polled(), Beats(), Room(settings)
         # The processors' last reports, as long as one look compares.
         self._earlier: list[dict[str, dict[str, Any]]] = []
+        self._file = StateFile(report_path(settings, "supervisor", "stream"), log)
         self._wanted: dict[Role, object] = {}
         self._wanted = self._read()
         self._read_at = time.monotonic()
@@ -109,13 +123,12 @@ class Supervisor:
                     self._read_again()
                 self._adjust()
                 if time.monotonic() >= next_look:
-                    self._alerts.update_aside(self._causes())
+                    self._alerts.update_aside(self._causes() | self._room.look())
                     self._report()
                     next_look = time.monotonic() + LOOK_SECONDS
                 stop.wait(0.25)
         finally:
-            self._stop("connector")
-            self._stop("processor")
+            self._stop_all()
 
     def _files_changed_at(self) -> tuple[int, ...]:
         files = (self._settings.sources_file, self._settings.destinations_file)
@@ -153,23 +166,24 @@ class Supervisor:
 
     def _causes(self) -> Causes:
         """All that needs a person now, from the processes and from their reports."""
-        connectors, processors = (read_reports(self._settings, kind) for kind in ("connector", "processor"))
-        causes = causes_of_guard(self._settings) | self._end_hung([*connectors.values(), *processors.values()])
+        processors = read_reports(self._settings, "processor")
+        causes = causes_of_guard(self._settings) | self._end_hung() | self._causes_of_state()
         for (kind, name), child in self._children.items():
             if child.is_refused or child.failures >= DEATHS_IN_A_ROW:
                 died = "it ended as its configuration is wrong" if child.is_refused else (
                     f"it died {child.failures} times in a row"
                 )  # fmt: skip
                 causes[f"{kind} {name} keeps dying"] = f"{died}; logs/{kind}-{name}.log says why"
-        now = time.time()
-        for name, report in connectors.items():
+        for name, report, age_seconds, _ in find_reports(self._settings, "connector"):
             entry = self._wanted.get(("connector", name))
-            if entry is not None:
-                causes |= causes_of_degraded(name, report, now)
+            if entry is None or report is None:
+                continue
+            at = time.time() - age_seconds  # an old report is no news: what held then holds
+            causes |= causes_of_degraded(name, report, at)
             if isinstance(entry, StreamedSource):
-                causes |= causes_of_connector(name, report, entry.silence_seconds, now)
+                causes |= causes_of_connector(name, report, entry.silence_seconds, at)
             elif isinstance(entry, HttpSource):
-                causes |= self._polled.causes(report, entry.every_seconds, now)
+                causes |= self._polled.causes(report, entry.every_seconds, at)
         self._polled.keep({name for kind, name in self._wanted if kind == "connector"})
         self._earlier = [*self._earlier, processors][-GROWTH_LOOKS:]
         for name, report in processors.items():
@@ -178,9 +192,18 @@ class Supervisor:
             causes |= causes_of_processor(name, report, self._earlier[0].get(name))
         return causes
 
-    def _end_hung(self, reports: list[dict[str, Any]]) -> Causes:
-        """A process that reports no more, though it lives, is shown, and then ended: it is started again."""
-        silent, causes = self._beats.look(reports), {}
+    def _causes_of_state(self) -> Causes:
+        """Reports that cannot be written: what they say is old, and of the lane there is no news but this."""
+        if not self._file.error:
+            return {}
+        folder = self._file.path.parent
+        return {"state not written": f"expected to write {self._file.path}, received {self._file.error}: the lane goes "
+                f"on, and nothing in {folder} says how; make room there"}  # fmt: skip
+
+    def _end_hung(self) -> Causes:
+        """A process that gives no sign of life, though it is there, is shown, and then ended: it is started again."""
+        beats = [beat for kind in ("connector", "processor") for beat in beats_of(self._settings, kind)]
+        silent, causes = self._beats.look(beats), {}
         for (kind, name), child in self._children.items():
             process = child.process
             if process is None or (seconds := silent.get(process.pid, 0.0)) < HANGS_SECONDS:
@@ -197,10 +220,7 @@ class Supervisor:
 
     def _report(self) -> None:
         restarts = {" ".join(role): child.restarts for role, child in self._children.items()}
-        try:
-            write_report(report_path(self._settings, "supervisor", "stream"), {"restarts": restarts})
-        except OSError as error:  # a full disk is no reason to end the lane
-            log.error("expected to write the supervisor's report, received %s", error)
+        write_process_report(self._file, {"restarts": restarts, **self._room.measured.report()})
 
     def _start(self, role: Role, child: Child) -> None:
         command = [sys.executable, "-m", "tidemark.cli", "stream", *role]
@@ -234,25 +254,47 @@ class Supervisor:
         given = sum(report.get("sent" if kind == "connector" else "rows", {}).values())
         return given > 0 and time.monotonic() - child.started_at > WORKED_SECONDS
 
-    def _stop(self, kind: str) -> None:
-        self._end([child for role, child in self._children.items() if role[0] == kind])
+    def _stop_all(self) -> None:
+        """Connectors end first, for a while, so that the processors may still bring what was sent."""
+        deadline = time.monotonic() + STOP_SECONDS
+        first = self._running("connector")
+        _terminate(first)
+        _wait(first, time.monotonic() + CONNECTORS_FIRST_SECONDS)
+        last = self._running("processor")
+        _terminate(last)
+        _end_by(deadline, [*first, *last])
+
+    def _running(self, kind: str) -> list[subprocess.Popen[bytes]]:
+        return [
+            child.process
+            for role, child in self._children.items()
+            if role[0] == kind and child.process is not None and child.process.poll() is None
+        ]
 
     def _end(self, children: list[Child]) -> None:
         running = [child.process for child in children if child.process is not None and child.process.poll() is None]
-        for process in running:
-            process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        for process in running:
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                log.error(
-                    "expected process %s to end within %s s of SIGTERM; it is killed",
-                    process.pid,
-                    STOP_SECONDS,
-                )
-                process.kill()
-                process.wait()
+        _terminate(running)
+        _end_by(time.monotonic() + STOP_SECONDS, running)
+
+
+def _terminate(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+
+
+def _wait(processes: list[subprocess.Popen[bytes]], deadline: float) -> list[subprocess.Popen[bytes]]:
+    """Those that have not ended by then."""
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
+    return [process for process in processes if process.poll() is None]
+
+
+def _end_by(deadline: float, processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in _wait(processes, deadline):
+        log.error("expected process %s to end within %s s of SIGTERM; it is killed", process.pid, STOP_SECONDS)
+        process.kill()
+        process.wait()
 
 
 def of_the_lake(entry: object) -> bool:

@@ -73,7 +73,7 @@ def test_without_a_server_publishing_is_a_sentence_that_names_the_setting_and_th
     done = stack.run("catalog", "publish")
     assert done.returncode == 2
     assert "TIDEMARK_OPENMETADATA_URL: expected the API URL" in done.stderr
-    assert "`tidemark catalog docs`" in done.stderr
+    assert "`tidemark catalog site`" in done.stderr
 
 
 def test_a_server_that_does_not_answer_is_a_sentence_that_names_its_address(stack: Stack) -> None:
@@ -85,10 +85,10 @@ def test_a_server_that_does_not_answer_is_a_sentence_that_names_its_address(stac
 
 
 def test_the_static_pages_without_a_database_are_a_sentence_that_names_it(stack: Stack) -> None:
-    done = stack.run("catalog", "docs", TIDEMARK_POSTGRES_PORT="9")
+    done = stack.run("catalog", "site", TIDEMARK_POSTGRES_PORT="9")
     assert done.returncode == 1
-    assert "tidemark: expected the database warehouse to answer, received" in done.stderr
-    assert "`tidemark status`" in done.stderr
+    assert "tidemark: expected the database realtime to answer, received" in done.stderr
+    assert "`tidemark status`; with --from-files no database is asked" in done.stderr
 
 
 def test_an_unknown_workflow_is_refused_before_anything_runs(stack: Stack) -> None:
@@ -145,8 +145,12 @@ def test_every_column_of_a_mart_leads_to_a_source_or_says_why_not(found: Lineage
             assert ("lake" in above) != ((place.name, column) in unreached) or column.endswith("loaded_at"), column
     assert unreached[TICKS.name, "built_at"] == "the clock of the build that writes the row"
     assert unreached[TICKS.name, "source_table"] == "the name of the ingestion table, which the model writes"
-    attributes = unreached["warehouse.marts.fct_text_events", "attributes"]
-    assert "nothing was loaded yet into" in attributes and "realtime__economic_event_text" in attributes
+    # Nothing was loaded into it, and nothing lacks: its file declares what it will have.
+    texts = Place("table", "warehouse.ingestion.realtime__economic_event_text")
+    assert {texts, Place("lake", "realtime/economic_event_text")} <= found.absent
+    assert (texts, "attributes") in _above(found, Place("table", "warehouse.marts.fct_text_events"), "attributes")
+    assert texts not in found.without_absent().columns
+    assert TICKS not in found.absent
 
     assert _above(found, TICKS, "price") >= {
         (Place("source", "binance.market_tick"), "price"),
@@ -184,7 +188,7 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
     assert done.returncode == 0, done.stderr
     kept = double.kept()
     assert kept["problems"] == []
-    _assert_whole(kept, found)
+    _assert_whole(kept, found.without_absent())
     logs = "".join(path.read_text() for path in (stack.settings.home / "logs").glob("catalog_*.log"))
     secrets = (TOKEN, credential(stack.settings, "catalog_reader"), credential(stack.settings, PREFECT))
     assert not [secret for secret in secrets if secret in logs + done.stderr]
@@ -194,15 +198,17 @@ def test_everything_is_published_and_a_second_time_changes_nothing(
     assert stack.run("catalog", "publish", *OURS, **double.environ).returncode == 0
     assert double.kept() == kept
 
-    # A source with its folder is gone, and one workflow cannot log in: the other step runs.
+    # A table with its source and folder is gone, and one workflow cannot log in: the other steps run.
     built.forget("venue__trades")
     named = f"http://127.0.0.1:{stack.settings.prefect_port}/api"
-    done = stack.run("catalog", "publish", "prefect", "places", TIDEMARK_PREFECT_URL=named, **double.environ)
+    steps = ("postgres_warehouse", "prefect", "places")
+    done = stack.run("catalog", "publish", *steps, TIDEMARK_PREFECT_URL=named, **double.environ)
     assert done.returncode == 1
-    assert "1 of 2 steps failed: prefect: " in done.stderr
+    assert "1 of 3 steps failed: prefect: " in done.stderr
     assert "it answered 401: set TIDEMARK_PREFECT_AUTH_STRING to" in done.stderr
     gone = ["tidemark_lake.venue/trades", "tidemark_sources.venue.trades"]
-    assert sorted(double.kept()["deleted"]) == gone
+    table = "tidemark_warehouse.warehouse.ingestion.venue__trades"
+    assert sorted(double.kept()["deleted"]) == [*gone, table]
 
 
 def _assert_whole(kept: dict[str, Any], expected: Lineage) -> None:

@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from catalog.check import run as run_contracts
 from catalog.edges import Edge, Lineage, Place, Unreached
+from catalog.naming import named
 from catalog.publish_governance import publish_governance
 from catalog.publish_lineage import publish_lineage
+from catalog.publish_results import publish_results
 from catalog.server import CatalogError, Server, server
+from tests.catalog.conftest import Rows
 from tests.catalog.double import TOKEN, DoubleProcess
 from tidemark.settings import Settings
 
@@ -166,6 +170,41 @@ def test_owners_domains_and_tags_are_made_before_they_are_named_and_those_of_peo
     assert after["entities"]["topics"] == before["entities"]["topics"]
     tags = {tag["tagFQN"] for tag in after["entities"]["tables"][mart["fullyQualifiedName"]]["tags"]}
     assert "Tier.Tier3" in tags and "Tier.Tier1" not in tags
+
+
+def test_a_test_case_whose_check_is_gone_is_deleted_and_those_of_people_stay(
+    rows: Rows, double: DoubleProcess, reached: Server
+) -> None:
+    rows.realtime("market_tick")
+    run_contracts(rows.stack.settings, ["realtime.market_tick"])
+    publish_results(rows.stack.settings, reached, LINEAGE)
+    published = set(double.kept()["entities"]["dataQuality/testCases"])
+    table = "tidemark_realtime.realtime.realtime.market_tick"
+    assert {f"{table}.price.Soda_a_finite_price", f"{table}.Soda_the_columns_of_the_category"} <= published
+
+    double.put("dataQuality/testDefinitions", name="theirs", entityType="TABLE", testPlatforms=["Soda"], description="")
+    for name, definition in {"Soda_no_longer_there": "sodaTableTest", "Soda_by_hand": "theirs"}.items():
+        case = {"name": name, "testDefinition": definition, "entityLink": f"<#E::table::{table}>"}
+        double.put("dataQuality/testCases", **case)
+    publish_results(rows.stack.settings, reached, LINEAGE)
+    kept = double.kept()
+    assert set(kept["entities"]["dataQuality/testCases"]) == published | {f"{table}.Soda_by_hand"}
+    assert kept["deleted"] == [f"{table}.Soda_no_longer_there"]
+
+    publish_results(rows.stack.settings, reached, LINEAGE)
+    assert double.kept() == kept
+
+
+def test_a_check_that_failed_on_a_column_has_one_test_case_before_and_after(
+    rows: Rows, double: DoubleProcess, reached: Server
+) -> None:
+    rows.realtime("market_tick", price=float("nan"))
+    run_contracts(rows.stack.settings, ["realtime.market_tick"])
+    publish_results(rows.stack.settings, reached, LINEAGE)
+    cases = double.kept()["entities"]["dataQuality/testCases"]
+    name = f"{named(RECENT)}.price.Soda_a_finite_price"
+    assert cases[name]["testCaseResult"]["testCaseStatus"] == "Failed"
+    assert double.kept()["problems"] == []
 
 
 @pytest.mark.parametrize(

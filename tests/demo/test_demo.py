@@ -100,7 +100,7 @@ def check_report(report: dict[str, Any], settings: Settings) -> None:
     assert promoted["market_tick"] > 0
     assert promoted["order_book_l2"] > 0
     assert home_kind(settings) == "replay"
-    assert (settings.home / "docs" / "index.html").stat().st_size > 1_000_000
+    assert (settings.home / "docs" / "dbt.html").stat().st_size > 1_000_000
 
 
 def check_memory(new_stack: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from catalog import stored
-from catalog.check import failures
+from catalog.check import AS_IN_LAKE, failures
 from flows import checks, promote
 from ingest import pipeline
 from tests.conftest import Stack
@@ -89,7 +89,7 @@ def whole(clean_realtime: Stack, clean_warehouse: Stack, tmp_path: Path) -> Data
     return databases
 
 
-COMPARED = (checks.AS_IN_LAKE, stored.CHECK)
+COMPARED = (AS_IN_LAKE, stored.CHECK)
 BREAKS = {
     "warehouse": (
         "update marts.fct_bars_1m set close = close + 1 where bar_key = 'venue:A/B:2024-08-08T10:02Z'",

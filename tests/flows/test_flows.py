@@ -2,10 +2,13 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Queue
@@ -127,6 +130,7 @@ def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_
     log = stack.settings.home / "logs" / "serve.log"
     deploy(stack.with_settings(alert_webhook=SecretStr(f"{server.url}/hook")))
     ecb = _deployment(stack.settings, "ingest-ecb")
+    _miss(stack.settings, "check-daily", days=5)
     with log.open("wb") as output, subprocess.Popen(command, env=environ, stdout=output, stderr=output) as serving:
         try:
             call(stack.settings, f"deployments/{ecb}/create_flow_run")
@@ -143,6 +147,9 @@ def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_
             post = server.posts.get(timeout=120)
             assert (post["state"], post["cause"]) == ("raised", "flow ingest Crashed"), post
             assert "status code: -9" in post["text"]
+            cancelled = [run for run in prefect(stack.settings, "flow_runs") if run["state"]["name"] == "Cancelled"]
+            assert len(cancelled) in {3, 4}, cancelled  # of the four or five that a schedule missed, the last one runs
+            assert {run["state"]["message"] for run in cancelled} == {"missed; the latest of its schedule runs instead"}
         finally:
             serving.send_signal(signal.SIGTERM)
             serving.wait(60)
@@ -151,8 +158,45 @@ def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_
     assert local_prefect_auth_string(stack.settings).partition(":")[2] not in log.read_text()
 
 
+@pytest.mark.parametrize("seconds", [15, pytest.param(None, marks=pytest.mark.faults)])
+def test_a_run_by_hand_that_is_killed_without_a_word_is_crashed_and_posts_it_once(
+    stack: Any, server: Server, seconds: int | None
+) -> None:
+    environ = stack.environ | {
+        "TIDEMARK_ECB_URL": server.url,
+        "TIDEMARK_ALERT_WEBHOOK": f"{server.url}/hook",
+        "TIDEMARK_USER_AGENT": "Test test@example.org",
+    }
+    if seconds:
+        environ["TIDEMARK_FLOW_SILENCE_SECONDS"] = str(seconds)
+    server.may_answer.clear()
+    command = [sys.executable, "-m", "tidemark.cli", "flow", "run", "ingest", "--param", "source=ecb"]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        try:
+            server.asked.get(timeout=120)
+        finally:
+            running.kill()
+    post = server.posts.get(timeout=120)
+    assert (post["state"], post["cause"]) == ("raised", "flow ingest Crashed"), post
+    silence = seconds or Settings.model_fields["flow_silence_seconds"].default
+    assert f"gave no sign of life for {silence} s" in post["text"]
+    with prefect_session(stack.settings):
+        alerts.apply(stack.settings)  # the next run of the automations would post a second one by now
+    assert server.posts.empty()
+
+
 def _deployment(settings: Settings, name: str) -> str:
     return next(str(each["id"]) for each in prefect(settings, "deployments") if each["name"] == name)
+
+
+def _miss(settings: Settings, name: str, days: int) -> None:
+    """Runs of a schedule that nobody took: a person may ask for such, the scheduler's are marked in its database."""
+    now, deployment = datetime.now(UTC), _deployment(settings, name)
+    missed = {"start_time": str(now - timedelta(days=days)), "end_time": str(now), "min_runs": days}
+    call(settings, f"deployments/{deployment}/schedule", **missed)
+    with closing(sqlite3.connect(settings.home / "prefect" / "prefect.db", timeout=60)) as database, database:
+        marked = "update flow_run set auto_scheduled = 1 where deployment_id = ? and expected_start_time < ?"
+        assert database.execute(marked, (deployment, f"{now:%Y-%m-%d %H:%M:%S.%f}")).rowcount >= days - 1
 
 
 def _empty(queue: "Queue[str]") -> None:

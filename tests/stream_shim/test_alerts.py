@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from stream_shim.reports import read_reports, report_path, write_report
+from stream_shim.reports import read_reports, report_path
 from stream_shim.running.alerts import (
     CLIENT_ERROR_SECONDS,
     Alerts,
@@ -28,6 +28,7 @@ from tests.serving import in_a_thread
 from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.settings import Settings
 from tidemark.stack.guard import SILENT_SECONDS, beat_path
+from tidemark.state_file import write_whole
 
 PROCESSOR: dict[str, Any] = {
     "destination": "realtime", "started_at": 0.0, "rows": {"market_tick": 9}, "rejects": {"market_tick": 1},
@@ -179,9 +180,9 @@ def test_a_guard_that_has_ended_is_a_cause_where_one_was_started(tmp_path: Path)
 
 def test_the_metrics_say_what_the_reports_say(tmp_path: Any) -> None:
     settings = Settings(home=tmp_path)
-    write_report(report_path(settings, "connector", "binance"), CONNECTOR)
-    write_report(report_path(settings, "processor", "realtime"), PROCESSOR)
-    write_report(report_path(settings, "supervisor", "stream"), {"restarts": {"connector binance": 4}})
+    write_whole(report_path(settings, "connector", "binance"), CONNECTOR)
+    write_whole(report_path(settings, "processor", "realtime"), PROCESSOR)
+    write_whole(report_path(settings, "supervisor", "stream"), {"restarts": {"connector binance": 4}})
     found = {
         (sample.name, *sample.labels.values()): sample.value
         for metric in LaneCollector(settings).collect()
@@ -200,7 +201,7 @@ def test_the_metrics_say_what_the_reports_say(tmp_path: Any) -> None:
 
 def test_a_report_that_goes_between_the_look_and_the_reading_is_left_out(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    write_report(report_path(settings, "connector", "binance"), CONNECTOR)
+    write_whole(report_path(settings, "connector", "binance"), CONNECTOR)
     report_path(settings, "connector", "gone").symlink_to(tmp_path / "nowhere")  # the folder has it, reading finds none
     assert set(read_reports(settings, "connector")) == {"binance"}
 

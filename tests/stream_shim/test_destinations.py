@@ -19,7 +19,7 @@ def destinations_file(tmp_path: Path, lane: Lane) -> str:
     path, bootstrap = tmp_path / "destinations.yml", kafka_bootstrap(lane.settings)
     path.write_text(
         "realtime: {kind: postgres, topics: [market_tick]}\n"
-        "archive: {kind: lake, topics: [market_tick], path: stream}\n"
+        "archive: {kind: lake, topics: [market_tick], path: stream, roll_seconds: 1}\n"
         f"mirror: {{kind: kafka, topics: [market_tick], prefix: copy., bootstrap: '{bootstrap}', "
         "security_protocol: SASL_PLAINTEXT, credentials: {username: '${OTHER_USER}', password: '${OTHER_PASSWORD}'}}\n"
         "dead: {kind: kafka, topics: [market_tick], bootstrap: '127.0.0.1:1', prefix: copy.}\n"
@@ -54,7 +54,7 @@ def test_a_destination_whose_next_records_expired_says_so_and_begins_anew_when_i
     lane: Lane, tmp_path: Path
 ) -> None:
     path = tmp_path / "destinations.yml"
-    path.write_text("vault: {kind: lake, topics: [market_tick], path: stream}\n")
+    path.write_text("vault: {kind: lake, topics: [market_tick], path: stream, roll_seconds: 1}\n")
     files, before = {"TIDEMARK_DESTINATIONS_FILE": str(path)}, len(archived(lane))
     lane.produce("market_tick", [tick(number) for number in range(10)])
     with lane.running("processor", "vault", **files):

@@ -32,7 +32,9 @@ def archive(stack: Stack, path: str, files: list[list[Record]]) -> None:
         Segment(log_of("Xt0p1cId"), records[0].offset, records[-1].offset + 1, records, records[-1].offset + 1)
         for records in files
     ]
-    lake.commit(lake.prepare(segments))
+    for segment in segments:
+        lake.commit(lake.prepare([segment]))
+        lake.write(all_of_it=True)
 
 
 def recorded(number: int, time_ms: int) -> Record:
@@ -76,6 +78,7 @@ def test_a_late_record_of_an_earlier_day_and_a_topic_made_again_are_replayed_too
     archive(stack, "late", [late, [recorded(3, 3000)]])
     lake = LakeDestination(stack.settings, "late")
     lake.commit(lake.prepare([Segment(log_of("Made-again"), 0, 1, [recorded(4, 4000)._replace(offset=0)], 1)]))
+    lake.write(all_of_it=True)
     with wire.connected(replay(wire, "late", "late", 0)) as publisher:
         until(lambda: publisher.sent["market_tick"] == 5, "all five")
     assert [one["attributes"]["id"] for one in wire.records("market_tick")] == ["0", "2", "3", "4", "1"]

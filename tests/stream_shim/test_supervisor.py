@@ -106,10 +106,9 @@ def test_why_a_process_ended_that_nobody_foresaw_is_in_its_log(
 
 def test_a_process_that_reports_no_more_is_seen_by_its_own_time_alone() -> None:
     beats = Beats()
-    first = {"pid": 1, "written_at": 5.0}
-    assert beats.look([first, {"errors": 0}]) == {1: 0.0}
-    assert beats.look([first])[1] > 0
-    assert beats.look([{"pid": 1, "written_at": 6.0}]) == {1: 0.0}
+    assert beats.look([(1, 5.0)]) == {1: 0.0}
+    assert beats.look([(1, 5.0)])[1] > 0
+    assert beats.look([(1, 6.0)]) == {1: 0.0}
     assert beats.look([]) == {}
 
 

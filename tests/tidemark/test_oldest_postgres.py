@@ -64,7 +64,7 @@ def _refused(stack: Stack, old_server: str, command: str, **more: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["account", "stream run", "check", "ingest run ecb", "catalog docs"])
+@pytest.mark.parametrize("command", ["account", "stream run", "check", "ingest run ecb", "catalog site"])
 def test_an_older_postgres_is_refused_in_one_sentence(stack: Stack, old_server: str, command: str) -> None:
     _refused(stack, old_server, command)
 

@@ -119,7 +119,7 @@ class Squatter:
     "command",
     [
         "account", "quarantine list", "ingest run ecb", "check", "promote",
-        "catalog docs",
+        "catalog site",
     ],
 )  # fmt: skip
 def test_a_server_that_asks_for_the_password_as_it_is_gets_none(clean_warehouse: Stack, command: str) -> None:

@@ -1,8 +1,17 @@
 """Rows for people and for programs."""
 
+import fcntl
 import io
 import json
 import logging
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from typing import Any
 
 import pytest
 
@@ -76,3 +85,45 @@ def test_a_logged_record_is_one_line_and_its_traceback_is_indented() -> None:
     assert first == f"ERROR received {SHOWN}"
     assert all(line.startswith("  ") for line in traceback)
     assert "\x1b" not in written.getvalue()
+
+
+LONG = "BTC/USDT:USDT-241227-100000-C"
+WIDE: dict[str, Any] = {
+    "topic": "economic_event_numeric",
+    "symbol": LONG,
+    "rows": 1_234_567,
+    "detail": "expected this, " * 9,
+}
+
+
+@pytest.mark.parametrize(("columns", "is_a_table"), [(120, True), (90, True), (80, False), (20, False)])
+def test_a_terminal_of_any_width_shows_every_name_whole(columns: int, is_a_table: bool) -> None:
+    printed = on_a_terminal(f"from tidemark.output import print_table; print_table('Topics', [{WIDE!r}] * 2)", columns)
+    lines = printed.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "…" not in printed
+    assert (sum(WIDE["topic"] in line and LONG in line for line in lines) == 2) is is_a_table
+    if columns > len(LONG):
+        assert [printed.count(str(WIDE[name])) for name in ("topic", "symbol")] == [2, 2]
+    assert "".join(printed.split()).count("1,234,567") == 2
+
+
+def on_a_terminal(program: str, columns: int) -> str:
+    """What a Python program prints on a terminal of so many columns, without colours."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environ = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=follower, stderr=follower, env=environ | {"TERM": "xterm"}
+    )
+    os.close(follower)
+    said = b""
+    try:
+        while read := os.read(leader, 65536):
+            said += read
+    except OSError:  # a terminal whose programs have all ended
+        pass
+    finally:
+        os.close(leader)
+    assert process.wait(20) == 0, said
+    return re.sub(r"\x1b\[[0-9;]*m|\r", "", said.decode())

@@ -276,3 +276,16 @@ def test_status_says_how_to_log_in_and_env_has_the_string(stack: Stack) -> None:
     other = stack.run("env", TIDEMARK_PREFECT_URL="https://prefect.example.org/api").stdout
     assert "unset PREFECT_API_AUTH_STRING" in other.splitlines()
     assert secret not in other
+
+
+def test_a_server_that_keeps_runs_for_another_time_than_is_set_is_started_anew(stack: Stack) -> None:
+    running = process.find(stack.settings.home, prefect.NAME)
+    assert running is not None
+    assert prefect.outdated(stack.settings, running) == ""
+    said = prefect.outdated(stack.with_settings(flow_days=30), running)
+    assert said == "kept its runs for another time than is set"
+    kept = {key: value for key, value in running.environ().items() if "VACUUM" in key}
+    assert kept == {
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs,orphans",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(90 * 86_400),
+    }

@@ -9,6 +9,7 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -17,10 +18,12 @@ import pytest
 
 from tests.conftest import Stack, new_settings
 from tests.stream_shim.conftest import until
+from tidemark.connections import local_prefect_auth_string
 from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
 from tidemark.errors import StackError
 from tidemark.kafka import kafka_client
 from tidemark.stack import checks, jars, kafka, local, postgres, process
+from tidemark.stack.ports import free_ports
 
 
 @pytest.fixture
@@ -202,6 +205,45 @@ def test_a_pid_that_now_belongs_to_another_process_is_never_ended(tmp_path: Path
         assert process.stop(tmp_path, "postgres", local.SERVERS[0].STOP_SIGNAL)
 
 
+def _ends_with(log: Path, line: str) -> bool:
+    return log.read_text().endswith(line)
+
+
+def test_a_log_is_cut_while_its_server_runs_and_no_line_of_either_half_is_lost(tmp_path: Path) -> None:
+    for name in ("run", "logs"):
+        (tmp_path / name).mkdir()
+    log, old = process.log_path(tmp_path, "s"), process.log_path(tmp_path, "s").with_name("s.log.1")
+    waits = "i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); until [ -e go.$i ]; do sleep 0.01; done; done"
+    running = process.spawn(
+        tmp_path, "s", process.Launch(["sh", "-c", waits], process.server_environment(), tmp_path), {}
+    )
+    seen = []
+    for number in range(60):
+        until(partial(_ends_with, log, f"line {number}\n"), f"line {number}")
+        process.rotate(tmp_path, "s", most=100)
+        if log.stat().st_size == 0:
+            seen += old.read_text().splitlines()
+        (tmp_path / f"go.{number + 1}").touch()
+    running.wait(10)
+    assert seen + log.read_text().splitlines() == [f"line {number}" for number in range(60)]
+    assert len(seen) > 40
+    assert old.stat().st_size < 120
+
+
+def test_a_log_that_an_older_version_opened_is_cut_at_the_next_start_alone(tmp_path: Path) -> None:
+    for name in ("run", "logs"):
+        (tmp_path / name).mkdir()
+    log = process.log_path(tmp_path, "s")
+    with log.open("wb") as output, subprocess.Popen(["sleep", "60"], stdout=output, start_new_session=True) as running:
+        process.note(tmp_path, "s", running.pid, {})
+        log.write_text("x" * 2000)
+        process.rotate(tmp_path, "s", most=1000)
+        assert log.stat().st_size == 2000
+        running.kill()
+    process.rotate(tmp_path, "s", most=1000)
+    assert (log.stat().st_size, log.with_name("s.log.1").stat().st_size) == (0, 2000)
+
+
 def test_two_ups_at_once_are_refused(stack: Stack) -> None:
     with process.exclusive(stack.settings.home):
         done = stack.run("up")
@@ -284,3 +326,23 @@ def test_env_before_up_says_what_to_do(new_stack: Stack) -> None:
     done = new_stack.run("env")
     assert done.returncode == 1
     assert "run `tidemark up` first" in done.stderr
+
+
+def test_a_server_of_others_is_asked_whether_it_answers(stack: Stack, tmp_path: Path) -> None:
+    shutil.copytree(stack.settings.home / "credentials", tmp_path / "home" / "credentials")
+    mine = Stack(new_settings(tmp_path / "home"))
+    nobody = f"127.0.0.1:{free_ports(1)[0]}"
+    of_others = {
+        "TIDEMARK_REALTIME_URL": f"postgresql://nobody:none@127.0.0.1:{stack.settings.postgres_port}",
+        "TIDEMARK_WAREHOUSE_URL": f"postgresql://nobody:none@127.0.0.1:{stack.settings.postgres_port}",
+        "TIDEMARK_KAFKA_BOOTSTRAP": nobody,
+        "TIDEMARK_PREFECT_URL": f"http://127.0.0.1:{stack.settings.prefect_port}/api",
+    }
+    for string, said in ((local_prefect_auth_string(stack.settings), ""), ("a:b", "expected the Prefect server at")):
+        done = mine.run("status", "--json", TIDEMARK_PREFECT_AUTH_STRING=string, **of_others)
+        found = {server["name"]: server for server in json.loads(done.stdout)}
+        assert [server["state"] for server in found.values()] == ["external", "external", "external", "stopped"]
+        assert found["postgres"]["silence"] == ""
+        assert nobody in found["kafka"]["silence"]
+        assert found["prefect"]["silence"][: len(said) or None] == said
+    assert "external, does not answer" in mine.run("status", **of_others).stdout

@@ -29,6 +29,7 @@ from tidemark.migrations import lane
 from tidemark.migrations.files import Migration
 from tidemark.migrations.runner import Report, Runner
 from tidemark.migrations.turn import take_turn
+from tidemark.refusals import what_to_do
 from tidemark.settings import Settings
 
 LOCK_TIMEOUT = "10s"  # nothing here waits longer for whoever else uses the server
@@ -111,10 +112,11 @@ def _refusals(server: Server, database: Database) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
+        todo = what_to_do(str(error), error.sqlstate)
         raise StackError(
             f"expected to set up {database} on {server.address} as "
             f"{server.administrator.user} (a superuser, or one with CREATEDB and CREATEROLE), the server said: "
-            f"{_one_line(error)}"
+            f"{_one_line(error)}{f': {todo}' if todo else ''}"
         ) from None
 
 

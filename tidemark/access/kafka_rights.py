@@ -26,5 +26,6 @@ RIGHTS: dict[str, Rights] = {
     "stream_manager": Rights(topics=("CREATE", "ALTER", "ALTER_CONFIGS"), groups=("DELETE",)),
     # Closing a day asks for the log's end, `stream rebuild` and `stream epoch` read it again.
     "promoter": Rights(topics=("READ",)),
-    "catalog_reader": Rights(topics=("DESCRIBE", "DESCRIBE_CONFIGS")),
+    # `catalog publish` shows the topics; `doctor` compares the logs' ends with what the groups have committed.
+    "catalog_reader": Rights(topics=("DESCRIBE", "DESCRIBE_CONFIGS"), groups=("DESCRIBE",)),
 }

@@ -18,6 +18,7 @@ from tidemark.errors import ConfigurationError
 DEFAULTS = Path(__file__).with_name("people.yml")
 PARTS_LOCK_TIMEOUT = "60s"  # whichever library opened the session; a part that knows better says so
 GUARD_RIGHTS = ("pg_signal_backend", "pg_read_all_stats")
+LOOKING_RIGHTS = ("pg_read_all_stats",)  # of catalog_reader: whose transactions hang is seen, and nothing is ended
 # Functions of everybody's with which a reader can hold a key, fill the disk or the log, or lock what others read.
 WITHHELD = (
     "pg_advisory_lock", "pg_advisory_lock_shared", "pg_advisory_xact_lock", "pg_advisory_xact_lock_shared",
@@ -127,6 +128,8 @@ def limit_roles(connection: Connection, limits: PeopleLimits) -> None:
         _try(connection, SQL("grant pg_use_reserved_connections to {}").format(Identifier(part)))
     for right in GUARD_RIGHTS:
         _try(connection, SQL("grant {} to guard").format(Identifier(right)))
+    for right in LOOKING_RIGHTS:
+        _try(connection, SQL("grant {} to catalog_reader").format(Identifier(right)))
     _let_mend(connection, people)
 
 

@@ -47,6 +47,22 @@ def _libpq_environment(settings: Settings, database: Database) -> dict[str, str]
     return libpq_variables({key: value for key, value in parts.items() if key not in _OF_THE_PROFILE})
 
 
+def _project_environment() -> dict[str, str]:
+    return {
+        "DBT_PROJECT_DIR": str(DBT_PROJECT),
+        "DBT_PROFILES_DIR": str(DBT_PROJECT),
+        "DBT_DEV_SCHEMA": dev_schema(),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
+
+
+def environment_of_no_server() -> dict[str, str]:
+    """What dbt needs where it asks no database: the variables of profiles.yml, with an address that is nobody's."""
+    nowhere = {"HOST": "nowhere.invalid", "PORT": "1", "USER": ROLE, "PASSWORD": ""}
+    servers = {prefix + name: value for prefix in ("DBT_", "DBT_REALTIME_") for name, value in nowhere.items()}
+    return {**_project_environment(), **servers}
+
+
 def dbt_environment(settings: Settings, target: Database = "warehouse") -> dict[str, str]:
     """What dbt needs to run by hand, from any folder: the variables of profiles.yml, and dbt's own folders.
 
@@ -56,13 +72,10 @@ def dbt_environment(settings: Settings, target: Database = "warehouse") -> dict[
     """
     by_hand = settings.home.resolve() / "dbt" / "by_hand"
     return {
-        "DBT_PROJECT_DIR": str(DBT_PROJECT),
-        "DBT_PROFILES_DIR": str(DBT_PROJECT),
+        **_project_environment(),
         "DBT_ARTIFACTS": str(by_hand),  # dbt_project.yml adds the target
         "DBT_LOG_PATH": str(by_hand / "logs"),
         "DBT_DEFER_STATE": str(artifacts(settings)),
-        "DBT_DEV_SCHEMA": dev_schema(),
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         **_libpq_environment(settings, target),
         **_server_environment(settings, "warehouse", "DBT_"),
         **_server_environment(settings, "realtime", "DBT_REALTIME_"),

@@ -1,15 +1,17 @@
 """One run of dbt at a time on each database, in this process."""
 
 import fcntl
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, Any
 
 import tenacity
 
 from tidemark.connections import Database
-from tidemark.dbt.project import artifacts, dbt_environment
+from tidemark.dbt.project import artifacts, dbt_environment, environment_of_no_server
 from tidemark.dbt.tables import outgrown
 from tidemark.errors import StackError, TidemarkError
 from tidemark.settings import Settings
@@ -32,16 +34,15 @@ class DbtError(TidemarkError):
 
 
 @contextmanager
-def _alone(settings: Settings, target: Database, turn_seconds: float) -> Iterator[None]:
-    """dbt's environment for one call; a second call on the same target, of any process, waits for its turn."""
-    folder = artifacts(settings, target)
+def _alone(folder: Path, environment: Mapping[str, str], target: Database, turn_seconds: float) -> Iterator[None]:
+    """dbt's environment for one call; a second call with the same folder, of any process, waits for its turn."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         _await_turn(lock, target, turn_seconds)
         before = dict(os.environ)
         for name in [name for name in before if name.startswith("DBT_")]:
             del os.environ[name]  # a person's DBT_EMPTY or DBT_FULL_REFRESH is not meant for our runs
-        os.environ.update(dbt_environment(settings, target))
+        os.environ.update(environment)
         os.environ.update({"DBT_TARGET": target})
         os.environ.update({"DBT_TARGET_PATH": str(folder), "DBT_LOG_PATH": str(folder / "logs")})
         try:
@@ -85,6 +86,12 @@ def _advice(settings: Settings, results: Sequence[Any]) -> str:
     return ""
 
 
+def _invoke(args: Sequence[str]) -> Any:
+    from dbt.cli.main import dbtRunner
+
+    return dbtRunner().invoke(["--log-level", "none", "--log-level-file", "info", *args])
+
+
 def run(
     settings: Settings, args: Sequence[str], target: Database = "warehouse", turn_seconds: float = TURN_SECONDS
 ) -> list[Any]:
@@ -94,10 +101,8 @@ def run(
     start, when the run before on the target does not end within `turn_seconds`, or when the selection matched
     nothing (dbt itself calls that a success).
     """
-    from dbt.cli.main import dbtRunner
-
-    with _alone(settings, target, turn_seconds):
-        outcome = dbtRunner().invoke(["--log-level", "none", "--log-level-file", "info", *args])
+    with _alone(artifacts(settings, target), dbt_environment(settings, target), target, turn_seconds):
+        outcome = _invoke(args)
     results = list(getattr(outcome.result, "results", None) or [])
     if not outcome.success:
         failed = [result.node.name for result in results if str(result.status) in FAILED]
@@ -115,3 +120,23 @@ def compiled(settings: Settings, select: Sequence[str], target: Database = "ware
     """
     args = ["--no-write-json", "compile", "--full-refresh", "--indirect-selection", "empty", "--select", *select]
     return [result.node for result in run(settings, args, target)]
+
+
+def declared(settings: Settings, target: Database = "warehouse") -> dict[str, Any]:
+    """dbt's manifest of a target, every model with its SQL as it is once each source has the columns it declares.
+
+    No database is asked, none needs to be there, and the artifacts of the last build stay. DbtError where dbt cannot
+    compile the models.
+    """
+    folder = settings.home.resolve() / "dbt" / "declared" / target
+    args = [
+        "--no-populate-cache", "compile", "--no-introspect", "--full-refresh", "--indirect-selection", "empty",
+        "--select", "resource_type:model", "--vars", "{as_declared: true}",
+    ]  # fmt: skip
+    with _alone(folder, environment_of_no_server(), target, TURN_SECONDS):
+        outcome = _invoke(args)
+        if not outcome.success:
+            results = list(getattr(outcome.result, "results", None) or [])
+            raise DbtError(_failure(args, results, outcome.exception))
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+        return manifest

@@ -1,12 +1,15 @@
-"""The guard's process: one watch and one mender a server, until SIGTERM. `tidemark up` starts it."""
+"""The guard's process: one watch and one mender a server, until SIGTERM. `tidemark up` starts it.
 
-import json
+As it runs wherever servers of the local stack do, it also keeps their logs from growing.
+"""
+
 import logging
 import os
 import signal
 import sys
 import threading
 import time
+from typing import Any
 
 from tidemark.access.people import PeopleLimits
 from tidemark.guard.journal import Journal
@@ -14,10 +17,13 @@ from tidemark.guard.mend import Mender
 from tidemark.guard.watch import Watch
 from tidemark.output import VisibleFormatter
 from tidemark.settings import Settings, load
+from tidemark.stack import guard, kafka, postgres, prefect, process
 from tidemark.stack.guard import beat_path, configuration, servers
+from tidemark.state_file import StateFile
 
 log = logging.getLogger("tidemark.guard")
 
+LOGGED = (postgres, kafka, prefect, guard)
 BEAT_SECONDS = 1.0
 FRESH_SECONDS = 10.0
 
@@ -36,16 +42,11 @@ def main() -> int:
     menders = [Mender(settings, server, limits, journal, stop) for server in servers(settings)]
     for thread in (*watches, *menders):
         thread.start()
-    said = ""
+    beat, said = StateFile(beat_path(settings.home), log), ""
     while not stop.wait(BEAT_SECONDS):
         journal.flush()
-        try:
-            _beat(settings, started_with, watches)
-            said = ""
-        except OSError as error:  # a full disk is no reason to watch nobody
-            if str(error) != said:
-                said = str(error)
-                log.error("expected to say that the guard lives, received %s", error)
+        beat.write(_life(started_with, watches))
+        said = _rotate(settings, said)
         if ended := [thread.name for thread in (*watches, *menders) if not thread.is_alive()]:
             log.error("expected to go on, %s ended", ", ".join(ended))
             return 1
@@ -53,19 +54,27 @@ def main() -> int:
     return 0
 
 
-def _beat(settings: Settings, started_with: str, watches: list[Watch]) -> None:
-    """Say that it lives, over whom it watches, and what falls short; whole or not at all."""
+def _rotate(settings: Settings, said: str) -> str:
+    """Keep the servers' logs short; why that did not work, which is said once: a full disk is no reason to end."""
+    try:
+        for server in LOGGED:
+            process.rotate(settings.home, server.NAME, settings.log_bytes)
+    except OSError as error:
+        if str(error) != said:
+            log.error("expected to keep the servers' logs short, received %s", error)
+        return str(error)
+    return ""
+
+
+def _life(started_with: str, watches: list[Watch]) -> dict[str, Any]:
+    """That it lives, over whom it watches, and what falls short."""
     now = time.monotonic()
-    body = {
+    return {
         "pid": os.getpid(),
         "configuration": started_with,
         "watched": [watch.server.address for watch in watches if now - watch.seen_at < FRESH_SECONDS],
         "shortfalls": {watch.server.address: watch.shortfalls for watch in watches},
     }
-    path = beat_path(settings.home)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(body))
-    fresh.replace(path)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ class Journal:
         self._minute = 0.0
         self._connection: Connection[Any] | None = None
         self._unkept: dict[tuple[str, str, str], tuple[int, str]] = {}
+        self._refused = ""  # why the table took nothing last; said once
         self._alerts = _Alerts(settings)
         self._alerts.start()
 
@@ -110,8 +111,11 @@ class Journal:
             for key, (times, detail) in list(self._unkept.items()):
                 self._connection.execute(_KEEP, (*key, times, detail))
                 del self._unkept[key]
+            self._refused = ""
         except (StackError, psycopg.Error) as error:
-            log.info("expected guard.action to take what was done, received %s", " ".join(str(error).split()))
+            if (said := " ".join(str(error).split())) != self._refused:
+                self._refused = said
+                log.info("expected guard.action to take what was done, received %s; tried again every second", said)
             if self._connection is not None and self._connection.broken:
                 self._connection.close()
 

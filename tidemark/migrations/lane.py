@@ -15,11 +15,12 @@ def writers(connection: psycopg.Connection, home: Path) -> list[str]:
         "where datname = current_database() and usename = %s order by pid",
         (WRITER,),
     ).fetchall()
-    processes = [path.stem for path in sorted((home / "run").glob("processor-*.lock")) if _is_held(path)]
+    processes = [path.stem for path in sorted((home / "run").glob("processor-*.lock")) if is_held(path)]
     return [*processes, *(f"a session of {WRITER} ({session})" for (session,) in sessions)]
 
 
-def _is_held(path: Path) -> bool:
+def is_held(path: Path) -> bool:
+    """Whether a process has the lock of this file."""
     with path.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

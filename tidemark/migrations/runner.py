@@ -184,6 +184,12 @@ class Runner:
             self.connection.execute("reset role")
 
 
+def pending(connection: psycopg.Connection, database: Database) -> list[Migration]:
+    """What `up` would apply to a database, as anybody who reads it sees. StackError where it would refuse to."""
+    known = files.read(database, files.folders())
+    return _pending(database, known, Runner(connection, database)._applied())
+
+
 def _refuse_to_end_it(database: str, migration: Migration) -> None:
     """StackError where a statement would end the file's one transaction: what follows a failure would stay."""
     import sqlparse

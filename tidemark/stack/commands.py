@@ -11,6 +11,7 @@ import click
 from tidemark.output import json_option, print_table
 
 if TYPE_CHECKING:
+    from tidemark.settings import Settings
     from tidemark.stack.local import Status
 
 
@@ -19,7 +20,8 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 @click.command()
-def up() -> None:
+@click.option("--stay", is_flag=True, help="Until SIGTERM: start again what ends, then end all, as a service does.")
+def up(stay: bool) -> None:
     """Start the local stack, and set up databases, roles, tables and views. Running it again changes nothing.
 
     A server that a variable names (TIDEMARK_REALTIME_URL, TIDEMARK_WAREHOUSE_URL, TIDEMARK_KAFKA_BOOTSTRAP,
@@ -63,22 +65,51 @@ def up() -> None:
     _print_status(local.status(settings))
     for sentence in guard.shortfalls(settings):
         click.echo(sentence)
+    if stay:
+        _stay(settings)
+
+
+def _stay(settings: "Settings") -> None:
+    """Until SIGTERM or Ctrl-C; systemd, where it started this, is told that the stack is up."""
+    import threading
+
+    from tidemark.service.notify import notify
+    from tidemark.stack import local, process
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with process.keeping(settings.home):
+        notify("READY=1")
+        local.stay(settings, stop, lambda sentence: click.echo(sentence, err=True))
+        notify("STOPPING=1")
+        local.down(settings)
 
 
 @click.command()
 def down() -> None:
     """End the local servers; what they hold stays in the state folder."""
+    from tidemark.errors import StackError
     from tidemark.settings import load
-    from tidemark.stack import local
+    from tidemark.stack import local, process
 
-    ended = local.down(load())
+    settings = load()
+    if (keeper := process.keeper(settings.home)) is not None:
+        raise StackError(
+            f"expected nobody to keep the servers of {settings.home} running, process {keeper} (`tidemark up --stay`) "
+            "does and would start them again: end it, or stop its service (systemctl stop tidemark.target)"
+        )
+    ended = local.down(settings)
     click.echo(f"ended {', '.join(ended)}" if ended else "nothing ran")
 
 
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Show each server: state, address, pid, resident memory, uptime, and how a person logs in."""
+    """Show each server: state, address, pid, resident memory, uptime, and how a person logs in.
+
+    A server that a variable names is asked whether it answers.
+    """
     from tidemark.settings import load
     from tidemark.stack import guard, local
 
@@ -96,7 +127,7 @@ def _print_status(found: "list[Status]") -> None:
     rows: list[dict[str, Any]] = [
         {
             "server": server.name,
-            "state": server.state,
+            "state": f"{server.state}, does not answer" if server.silence else server.state,
             "address": server.address,
             "pid": None if server.pid is None else str(server.pid),
             "resident_MB": None if server.resident_bytes is None else round(server.resident_bytes / 1e6),
@@ -107,6 +138,8 @@ def _print_status(found: "list[Status]") -> None:
     everything = round(sum(server.resident_bytes or 0 for server in found) / 1e6)
     print_table("Servers", [*rows, dict.fromkeys(rows[0]) | {"server": "all", "resident_MB": everything}])
     for server in found:
+        if server.silence:
+            click.echo(f"{server.name}: {server.silence}")
         if server.login:
             click.echo(f"{server.name}: {server.login}")
 

@@ -17,6 +17,7 @@ from tidemark.guard.watch import Server
 from tidemark.settings import Settings
 from tidemark.stack import process
 from tidemark.stack.process import Launch, server_environment
+from tidemark.state_file import read_whole
 
 NAME = "guard"
 TITLE = "the guard"
@@ -59,8 +60,8 @@ def read_beat(settings: Settings) -> dict[str, Any]:
     try:
         if time.time() - path.stat().st_mtime > SILENT_SECONDS:
             return {}
-        beat: dict[str, Any] = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        beat = read_whole(path) or {}
+    except (FileNotFoundError, ValueError):  # cut off: the next one comes within a second
         return {}
     return beat if record is not None and beat.get("pid") == record.pid else {}
 
@@ -86,7 +87,7 @@ def configuration(settings: Settings) -> str:
     """A digest of what it was started with: it is started anew where that has changed."""
     webhook = settings.alert_webhook.get_secret_value() if settings.alert_webhook else ""
     limits = settings.people_file.read_text() if settings.people_file.exists() else ""
-    parts = [version("tidemark"), address(settings), limits, webhook, HELD]
+    parts = [version("tidemark"), address(settings), limits, webhook, HELD, str(settings.log_bytes)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -113,6 +114,7 @@ def prepare(settings: Settings) -> Launch:
         "TIDEMARK_HOME": str(settings.home.resolve()),
         "TIDEMARK_POSTGRES_PORT": str(settings.postgres_port),
         "TIDEMARK_PEOPLE_FILE": str(settings.people_file.resolve()),
+        "TIDEMARK_LOG_BYTES": str(settings.log_bytes),
     }
     for variable, url in (
         ("TIDEMARK_REALTIME_URL", settings.realtime_url),

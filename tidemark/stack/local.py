@@ -13,11 +13,12 @@ import psutil
 from tidemark.access import kafka as kafka_access
 from tidemark.access.apply import Fill, apply
 from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
-from tidemark.errors import StackError
+from tidemark.errors import StackError, TidemarkError
 from tidemark.kafka import security
 from tidemark.settings import Settings
-from tidemark.stack import checks, guard, kafka, postgres, prefect, process
+from tidemark.stack import checks, external, guard, kafka, postgres, prefect, process
 
+STAY_SECONDS = 5
 START_TIMEOUT = 180.0  # seconds; a cold disk and two busy cores have taken 60
 
 
@@ -56,7 +57,10 @@ Report = Callable[[str, str], None]  # told a server's title, or a database, and
 
 @dataclass(frozen=True)
 class Status:
-    """One server: `state` is running, stopped, or external (named by a variable); bytes of all its processes."""
+    """One server: `state` is running, stopped, or external (named by a variable); bytes of all its processes.
+
+    `silence`: why an external one does not answer.
+    """
 
     name: str
     state: str
@@ -65,6 +69,7 @@ class Status:
     resident_bytes: int | None = None
     uptime_seconds: float | None = None
     login: str = ""
+    silence: str = ""
 
 
 def variable(setting: str) -> str:
@@ -163,6 +168,7 @@ def _start(
         if given_up.is_set():
             return
         started.append(server)
+        process.rotate(settings.home, server.NAME, settings.log_bytes)
         running = process.spawn(settings.home, server.NAME, launch, server.ports(settings))
     report(server.TITLE, "starting")
     _wait_until_ready(settings, server, running, given_up)
@@ -174,6 +180,7 @@ def _start_guard(settings: Settings, started: list[Server]) -> psutil.Process:
     running = process.find(settings.home, guard.NAME)
     if running is None:
         started.append(guard)
+        process.rotate(settings.home, guard.NAME, settings.log_bytes)
         running = process.spawn(settings.home, guard.NAME, guard.prepare(settings), guard.ports(settings))
     return running
 
@@ -194,6 +201,19 @@ def _wait_until_ready(settings: Settings, server: Server, running: psutil.Proces
         raise StackError(f"expected {server.TITLE} to start, {failure}: {said} (all of it in {log})")
 
 
+def stay(settings: Settings, stop: threading.Event, say: Callable[[str], None]) -> None:
+    """Until `stop`: start again what has ended, by `up`; `say` is told each time, and why where that failed."""
+    while not stop.wait(STAY_SECONDS):
+        ended = [each.TITLE for each in SERVERS if each.wanted(settings) and not process.find(settings.home, each.NAME)]
+        if not ended:
+            continue
+        say(f"{' and '.join(ended)} ended: starting again")
+        try:
+            say("\n".join([*up(settings), "all servers run"]))
+        except TidemarkError as error:
+            say(f"{error}; trying again in {STAY_SECONDS} s")
+
+
 def down(settings: Settings) -> list[str]:
     """End every server of the state folder that runs, also one that a variable has replaced since; their titles."""
     if not (settings.home / "run").exists():
@@ -204,16 +224,19 @@ def down(settings: Settings) -> list[str]:
 
 
 def status(settings: Settings) -> list[Status]:
-    """Every server: where it is and what it takes."""
-    return [_status(settings, server) for server in SERVERS]
+    """Every server: where it is and what it takes; one of others is asked whether it answers."""
+    with ThreadPoolExecutor(len(SERVERS)) as pool:
+        return list(pool.map(lambda server: _status(settings, server), SERVERS))
 
 
 def _status(settings: Settings, server: Server) -> Status:
     running = process.find(settings.home, server.NAME)
     record = process.read_record(settings.home, server.NAME)
     if running is None or record is None:
-        state = "stopped" if server.wanted(settings) else "external"
-        return Status(server.NAME, state, server.address(settings), login=server.LOGIN)
+        if server.wanted(settings):
+            return Status(server.NAME, "stopped", server.address(settings), login=server.LOGIN)
+        said = external.silence(settings, server.NAME)
+        return Status(server.NAME, "external", server.address(settings), login=server.LOGIN, silence=said)
     ports = list(record.ports.values())
     address = f"127.0.0.1:{ports[0]}" if ports else server.address(settings)
     resident = sum(_resident(each) for each in (running, *running.children(recursive=True)))

@@ -20,6 +20,7 @@ from tidemark.credentials import ADMINISTRATOR, LOCAL_ADMINISTRATOR, credential
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 from tidemark.stack import checks
+from tidemark.stack.postgres_survivors import end_survivors
 from tidemark.stack.process import Launch, become, server_environment
 
 NAME = "postgres"
@@ -96,6 +97,7 @@ def prepare(settings: Settings) -> Launch:
     identity = _identity(folder, data)
     if data.exists():
         _require_whole(data)
+        end_survivors(data)
     else:
         _initialise(settings, data, identity)
     options = [part for key, value in CONFIGURATION.items() for part in ("-c", f"{key}={value}")]

@@ -24,6 +24,9 @@ LOGIN = "its UI asks for one string, the PREFECT_API_AUTH_STRING that `tidemark 
 
 AUTH_STRING = "PREFECT_SERVER_API_AUTH_STRING"
 
+DAY_SECONDS = 86_400
+EVENT_DAYS = 7  # a heartbeat every 30 s of a run, and each change of a state: what automations and the UI's feed read
+
 
 def ports(settings: Settings) -> dict[str, int]:
     """The settings that hold the ports, and the ports."""
@@ -59,18 +62,35 @@ def prepare(settings: Settings) -> Launch:
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "NO_COLOR": "1",
+        **_keeping(settings),
     }
     port = str(settings.prefect_port)
     program = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
     return Launch(program, env, folder)
 
 
+def _keeping(settings: Settings) -> dict[str, str]:
+    """How long the server keeps what; its own vacuum deletes, hourly."""
+    return {
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs,orphans",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(settings.flow_days * DAY_SECONDS),
+        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"P{EVENT_DAYS}D",
+        # In memory alone, a restart of the server would forget who holds a deployment's one slot.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        # What it waits for of a run is kept while the server is down; else a run that died with it would run for ever.
+        "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": f"P{settings.flow_days}D",
+    }
+
+
 def outdated(settings: Settings, running: psutil.Process) -> str:
     """Why the server that runs is to be started anew, or nothing."""
-    asked_for = running.environ().get(AUTH_STRING)
+    given = running.environ()
+    asked_for = given.get(AUTH_STRING)
     if asked_for is None:
         return "let in whoever called"
-    return "" if asked_for == local_prefect_auth_string(settings) else "asked for another string than the generated one"
+    if asked_for != local_prefect_auth_string(settings):
+        return "asked for another string than the generated one"
+    return "" if _keeping(settings).items() <= given.items() else "kept its runs for another time than is set"
 
 
 def ready(settings: Settings) -> bool:

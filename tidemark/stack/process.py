@@ -2,8 +2,9 @@
 
 import contextlib
 import fcntl
-import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import psutil
 
 from tidemark.errors import StackError
+from tidemark.state_file import read_whole, write_whole
 
 # A start time is computed from the boot time, which a stepped clock moves a little.
 START_TIME_TOLERANCE = 2.0
@@ -21,7 +23,7 @@ OF_A_SERVER = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "NO_COLOR",
     "LD_LIBRARY_PATH", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
 )  # fmt: skip
-LOG_LIMIT = 5_000_000  # bytes; a longer log begins anew when its server starts
+OLD = ".1"  # ends the name of a log that was full
 
 # A detached child may outlive this process; one that Python forgot would be reported as a leak.
 _detached: list[subprocess.Popen[bytes]] = []
@@ -70,11 +72,36 @@ def log_path(home: Path, name: str) -> Path:
     return home / "logs" / f"{name}.log"
 
 
+def rotate(home: Path, name: str, most: int) -> None:
+    """A log of more than `most` bytes becomes the old one, in place of the one before, and begins anew.
+
+    Copied, then cut: its server holds the file open, and appends to it. A server that does not append (an older
+    version started it) would write behind a hole, so its log waits for its next start.
+    """
+    log, running = log_path(home, name), find(home, name)
+    if not log.exists() or log.stat().st_size <= most or (running is not None and not _appends(running)):
+        return
+    fresh = log.with_name(log.name + OLD + ".new")
+    with log.open("rb") as full, fresh.open("wb") as old:
+        shutil.copyfileobj(full, old)
+    os.truncate(log, 0)
+    fresh.replace(log.with_name(log.name + OLD))
+
+
+def _appends(running: psutil.Process) -> bool:
+    try:
+        flags = re.search(r"^flags:\s*(\d+)$", Path(f"/proc/{running.pid}/fdinfo/1").read_text(), re.MULTILINE)
+    except OSError:
+        return False
+    return flags is not None and bool(int(flags[1], 8) & os.O_APPEND)
+
+
 def read_record(home: Path, name: str) -> Record | None:
     """The record as written, whether or not its process still runs; None where there is none, or half of one."""
     try:
-        return Record(**json.loads(record_path(home, name).read_text()))
-    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        found = read_whole(record_path(home, name))
+        return None if found is None else Record(int(found["pid"]), float(found["started_at"]), dict(found["ports"]))
+    except (ValueError, KeyError, TypeError):
         return None
 
 
@@ -110,10 +137,8 @@ def listens(home: Path, name: str, port: int) -> bool:
 
 
 def spawn(home: Path, name: str, launch: Launch, ports: dict[str, int]) -> psutil.Process:
-    """Start a process in a session of its own, its output in the log, and record it."""
-    log = log_path(home, name)
-    mode = "ab" if log.exists() and log.stat().st_size < LOG_LIMIT else "wb"
-    with log.open(mode) as output:
+    """Start a process in a session of its own, its output at the end of its log, and record it."""
+    with log_path(home, name).open("ab") as output:
         child = subprocess.Popen(
             launch.argv, env=dict(launch.env), cwd=launch.folder, stdin=subprocess.DEVNULL, stdout=output,
             stderr=subprocess.STDOUT, start_new_session=True, umask=0o077, **become(launch.user),
@@ -126,7 +151,7 @@ def note(home: Path, name: str, pid: int, ports: dict[str, int]) -> psutil.Proce
     """Record a process that leads a session of its own, so that it is found again, and ended by `stop`."""
     process = psutil.Process(pid)
     record = Record(pid, process.create_time(), ports)
-    record_path(home, name).write_text(json.dumps(asdict(record)))
+    write_whole(record_path(home, name), asdict(record))
     return process
 
 
@@ -162,6 +187,35 @@ def last_lines(home: Path, name: str, count: int = 3) -> str:
     path = log_path(home, name)
     lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
     return " | ".join(line.strip() for line in lines[-count:]) or "it wrote nothing"
+
+
+@contextlib.contextmanager
+def keeping(home: Path) -> Iterator[None]:
+    """The one process that keeps the servers of a state folder running; StackError where another does."""
+    with (home / "run" / "stay.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(
+                f"expected no other `tidemark up --stay` of {home}, process {keeper(home)} is one: end it first"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+        lock.truncate(0)
+
+
+def keeper(home: Path) -> int | None:
+    """The pid of the process that keeps the servers running; None where nobody does."""
+    try:
+        with (home / "run" / "stay.lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return int((home / "run" / "stay.lock").read_text() or 0)
+    return None
 
 
 @contextlib.contextmanager

@@ -1,0 +1,97 @@
+"""How old the oldest day is and how long the disks last: measured, shown as metrics, raised as alerts."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_shim.reports import report_path
+from stream_shim.running.alerts import causes_of_disk, causes_of_oldest_day
+from stream_shim.running.metrics import LaneCollector
+from stream_shim.running.room import Measured, Room, measure
+from tests.stream_shim.conftest import Lane, until
+from tidemark.disk import FileSystem, bytes_a_day
+from tidemark.settings import Settings
+from tidemark.stack.ports import free_ports
+from tidemark.state_file import write_whole
+from tidemark.webhook import page
+
+TODAY = datetime.now(UTC).date()
+OLD = TODAY - timedelta(days=5)
+GB = 1_000_000_000
+
+
+@pytest.fixture
+def old_day(lane: Lane) -> Any:
+    lane.execute("select realtime.ensure_partition('market_tick', %s)", OLD)
+    yield lane
+    lane.execute(f"drop table realtime.market_tick_{OLD:%Y%m%d}")
+
+
+def test_the_oldest_day_and_what_a_day_takes_are_measured_and_raised(old_day: Lane) -> None:
+    lane = old_day
+    lane.execute(
+        "insert into realtime.market_tick (source_system, symbol, timestamp, price, size, log_epoch, kafka_partition, "
+        "kafka_offset, received_at) select 't', 'BTC', now(), 1, 1, 1, 0, n, %s from generate_series(1, 5000) n",
+        OLD,
+    )
+    measured = measure(lane.settings)
+    assert measured.oldest_day_age_days == 5
+    (disk,) = measured.file_systems
+    assert disk.path == lane.settings.home
+    assert disk.days_left is not None
+    assert 0 < disk.days_left < disk.free_bytes / 500_000  # as 5,000 ticks take more than 500 kB
+    room = Room(lane.settings)
+    said = until(room.look, "the first measurement", 20)
+    assert said.keys() == {"oldest day past its time"}
+    assert "it is 5: promotion does not move it" in said["oldest day past its time"]
+
+
+def test_a_day_is_past_its_time_once_promotion_had_a_day_for_it_and_never_in_a_replay(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, keep_days=3)
+    assert causes_of_oldest_day(settings, None) == causes_of_oldest_day(settings, 4) == {}
+    assert causes_of_oldest_day(settings, 5).keys() == {"oldest day past its time"}
+    (tmp_path / "mark").write_text("replay\n")
+    assert causes_of_oldest_day(settings, 900) == {}
+
+
+def test_a_disk_ends_by_its_days_or_by_what_is_free() -> None:
+    path = Path("/data")
+    for each, said in (
+        (FileSystem(path, 900 * GB, 90.0), None),
+        (FileSystem(path, 900 * GB, None), None),
+        (FileSystem(path, 900 * GB, 6.5), "expected room for 7 days, 900.0 GB are free, which last 6.5 days"),
+        (FileSystem(path, GB // 2, None), "expected 1.0 GB free, 0.5 GB are free"),
+    ):
+        assert causes_of_disk([each]) == ({"disk ends /data": said} if said else {})
+
+
+def test_growth_is_the_mean_of_the_last_whole_days() -> None:
+    sizes = {TODAY: 1, TODAY + timedelta(1): 1, TODAY - timedelta(1): 30, TODAY - timedelta(2): 10}
+    assert bytes_a_day(sizes | {TODAY - timedelta(8): 10_000}) == 20
+    assert bytes_a_day({TODAY: 5}) is None
+
+
+def test_a_database_that_is_away_leaves_its_numbers_out(tmp_path: Path) -> None:
+    away = Settings(home=tmp_path, postgres_port=free_ports(1)[0])
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials" / "stream_writer").write_text("none")
+    measured = measure(away)
+    assert measured.oldest_day_age_days is None
+    assert [each.days_left for each in measured.file_systems] == [None]
+
+
+def test_both_are_metrics_and_each_alert_has_its_page(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    report = Measured(4, [FileSystem(Path("/data"), GB, 12.5)]).report()
+    write_whole(report_path(settings, "supervisor", "stream"), {"restarts": {}, **report})
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in LaneCollector(settings).collect()
+        for sample in metric.samples
+    }
+    assert found["tidemark_realtime_oldest_day_age_days",] == 4
+    assert found["tidemark_disk_days_left", "/data"] == 12.5
+    assert page("oldest day past its time") == "docs/runbook/oldest-day.md"
+    assert page("disk ends /data") == "docs/runbook/disk-ends.md"

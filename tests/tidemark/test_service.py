@@ -1,0 +1,145 @@
+"""The stack, the lane and the flows as services: what systemd reads, and `up --stay`, which it runs."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import Stack, new_settings
+from tests.stream_shim.conftest import until
+from tidemark.service.units import environment, environment_text, read_environment, unit_files
+from tidemark.settings import Settings
+from tidemark.stack import local, process
+
+SECRET = 'a "quoted" \\ $HOME `id` %h\nsecond line é'
+
+
+def install(home: Path, folder: Path, *options: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """`tidemark service install --no-start`, of a shell with these variables."""
+    given = {
+        "TIDEMARK_HOME": str(home),
+        "XDG_CONFIG_HOME": str(folder),
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+    }
+    command = [sys.executable, "-m", "tidemark.cli", "service", "install", "--no-start", *options]
+    return subprocess.run(command, env=given | environ, capture_output=True, text=True, check=False, cwd=folder)
+
+
+def test_an_installation_writes_the_units_and_the_settings_of_its_shell(tmp_path: Path) -> None:
+    home = tmp_path / "a home of 100% $é"
+    done = install(home, tmp_path, TIDEMARK_FRED_API_KEY=SECRET, TIDEMARK_PEOPLE_FILE="people.yml")
+    assert done.returncode == 0, done.stderr
+    assert "systemctl --user enable" not in done.stderr
+    assert "systemctl --user daemon-reload && systemctl --user enable --now tidemark.target" in done.stdout
+    units = tmp_path / "systemd" / "user"
+    assert sorted(path.name for path in units.iterdir()) == [
+        "tidemark-flows.service", "tidemark-stack.service", "tidemark-stream.service", "tidemark.target",
+    ]  # fmt: skip
+    kept = home / "service.env"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert read_environment(kept.read_text()) == {
+        "TIDEMARK_HOME": str(home), "TIDEMARK_FRED_API_KEY": SECRET,
+        "TIDEMARK_PEOPLE_FILE": str(tmp_path / "people.yml"),
+    }  # fmt: skip
+    for path in units.iterdir():
+        text = path.read_text()
+        assert SECRET[:9] not in text
+        assert not re.search(r"\$\{", text)
+        if path.suffix == ".service":
+            assert f"EnvironmentFile={home}".replace("%", "%%") in text
+    _verify(units)
+
+    again = install(home, tmp_path, "--name", "second", TIDEMARK_KEEP_DAYS="9")
+    assert again.returncode == 0, again.stderr
+    assert len(list(units.iterdir())) == 8
+    assert "Wants=second-stack.service" in (units / "second-flows.service").read_text()
+    assert read_environment(kept.read_text()).items() >= {
+        ("TIDEMARK_KEEP_DAYS", "9"), ("TIDEMARK_FRED_API_KEY", SECRET),
+    }  # fmt: skip
+
+
+def _verify(units: Path) -> None:
+    """By systemd itself, on a machine that has it."""
+    if program := shutil.which("systemd-analyze"):
+        files = sorted(map(str, units.iterdir()))
+        done = subprocess.run(
+            [program, "verify", "--user", "--man=no", *files], capture_output=True, text=True, check=False,
+            env=os.environ | {"XDG_RUNTIME_DIR": str(units.parent)},
+        )  # fmt: skip
+        said = [line for line in done.stderr.splitlines() if "tidemark" in line]
+        assert not said, done.stderr
+
+
+def test_the_machine_s_services_run_as_who_owns_the_state(tmp_path: Path) -> None:
+    units = unit_files(Settings(home=tmp_path), "tidemark", system=True)
+    owner = tmp_path.owner()
+    assert [f"User={owner}\n" in text for text in units.values()] == [True, True, True, False]
+    assert "WantedBy=multi-user.target" in units["tidemark.target"]
+
+
+def test_what_the_sources_name_reaches_the_services_and_nothing_else_of_the_shell(tmp_path: Path) -> None:
+    (tmp_path / "sources.yml").write_text("a: {kind: poll, url: 'https://x/?key=${MY_KEY}'}\n")
+    settings = Settings(home=tmp_path, sources_file=tmp_path / "sources.yml")
+    given = {"MY_KEY": "1", "MY_KEY_FILE": "/k", "PGPASSWORD": "no", "HTTPS_PROXY": "http://p:1", "LS_COLORS": "no"}
+    assert environment(settings, given) == {
+        "MY_KEY": "1", "MY_KEY_FILE": "/k", "HTTPS_PROXY": "http://p:1", "TIDEMARK_HOME": str(tmp_path),
+    }  # fmt: skip
+    assert read_environment(environment_text({"A": SECRET})) == {"A": SECRET}
+
+
+@pytest.fixture
+def listening(tmp_path: Path) -> Iterator[socket.socket]:
+    """Where systemd listens for what its services say."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(tmp_path / "notify"))
+        server.settimeout(180)
+        yield server
+
+
+@pytest.mark.faults  # it starts a stack twice
+def test_a_stack_that_stays_says_when_it_is_up_starts_what_died_and_ends_on_sigterm(
+    stack: Stack, tmp_path: Path, listening: socket.socket
+) -> None:
+    mine = Stack(
+        new_settings(
+            tmp_path / "home",
+            kafka_bootstrap=f"127.0.0.1:{stack.settings.kafka_port}",
+            prefect_url=f"http://127.0.0.1:{stack.settings.prefect_port}/api",
+        )
+    )
+    home = mine.settings.home
+    command = [sys.executable, "-m", "tidemark.cli", "up", "--stay"]
+    with (tmp_path / "said").open("w") as said:
+        staying = subprocess.Popen(
+            command, env=mine.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify")}, stdout=said, stderr=said
+        )
+    try:
+        assert listening.recv(100) == b"READY=1"
+        refused = mine.run("down")
+        assert refused.returncode == 1
+        assert f"process {staying.pid} (`tidemark up --stay`)" in refused.stderr
+        killed = process.find(home, "guard")
+        assert killed is not None
+        killed.kill()
+        guard = until(lambda: (found := process.find(home, "guard")) != killed and found, "another guard", 60)
+        assert isinstance(guard, psutil.Process)
+        until(lambda: "all servers run" in (tmp_path / "said").read_text(), "the word that all run")
+        staying.send_signal(signal.SIGTERM)
+        assert staying.wait(60) == 0, (tmp_path / "said").read_text()
+        assert listening.recv(100) == b"STOPPING=1"
+        assert [process.find(home, name) for name in ("postgres", "guard")] == [None, None]
+        assert mine.run("down").stdout == "nothing ran\n"
+    finally:
+        staying.kill()
+        staying.wait()
+        local.down(mine.settings)

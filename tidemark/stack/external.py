@@ -1,0 +1,52 @@
+"""Whether a server that a variable names answers: asked of it, as the part that may do least there."""
+
+from http import HTTPStatus
+
+from tidemark.connections import DATABASES, connect, is_local, prefect_auth_string, prefect_url
+from tidemark.errors import TidemarkError
+from tidemark.settings import Settings
+from tidemark.stack import kafka, postgres, prefect
+
+SECONDS = 5
+READER = "catalog_reader"
+
+
+def silence(settings: Settings, server: str) -> str:
+    """Why the server does not answer, in a sentence; empty where it does."""
+    ask = {postgres.NAME: _ask_postgres, kafka.NAME: _ask_kafka, prefect.NAME: _ask_prefect}[server]
+    try:
+        ask(settings)
+    except TidemarkError as error:
+        return str(error)
+    return ""
+
+
+def _ask_postgres(settings: Settings) -> None:
+    for database in DATABASES:
+        if not is_local(settings, database):
+            connect(settings, database, READER, connect_timeout=SECONDS).close()
+
+
+def _ask_kafka(settings: Settings) -> None:
+    from tidemark.kafka import admin, reachable_kafka
+
+    with reachable_kafka(settings, READER):
+        client = admin(settings, READER, bootstrap_timeout_ms=SECONDS * 1000)
+        try:
+            client.describe_cluster()
+        finally:
+            client.close()
+
+
+def _ask_prefect(settings: Settings) -> None:
+    from base64 import b64encode
+
+    from tidemark.http import ask_now
+
+    login = prefect_auth_string(settings)
+    headers = {"Authorization": f"Basic {b64encode(login.encode()).decode()}"} if login else {}
+    answer = ask_now(settings, f"{prefect_url(settings)}/admin/version", seconds=SECONDS, headers=headers)
+    if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        raise prefect.refusal(settings, answer.status)
+    if answer.status != HTTPStatus.OK:
+        raise TidemarkError(f"expected Prefect's API at {prefect_url(settings)}, it answered {answer.status}")

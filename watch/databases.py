@@ -1,0 +1,264 @@
+"""The two databases: whether they answer and take writes, who hangs in them, and whether all is accounted for."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import psycopg
+
+from catalog import check
+from flows.account import account
+from realtime import partitions, quarantined
+from stream_shim.running.alerts import HEADROOM_DAYS, causes_of_oldest_day
+from tidemark.categories import CATEGORIES
+from tidemark.connections import (
+    DATABASES,
+    Database,
+    connect_once,
+    home_kind,
+    is_full,
+    is_local,
+    is_wrong_password,
+    postgres_server,
+)
+from tidemark.credentials import PARTS
+from tidemark.disk import bytes_a_day
+from tidemark.errors import StackError
+from tidemark.migrations.runner import pending
+from tidemark.settings import Settings
+from watch.observation import RUNBOOK, Number, Observation, State, one_line
+
+ROLE = "catalog_reader"  # reads every schema, and writes in `quality` alone, which nothing here does
+LIMITS: dict[str, Any] = {"connect_timeout": "5", "options": "-c statement_timeout=8s -c lock_timeout=4s"}
+HANGS_SECONDS = 60  # a transaction that does nothing for so long
+HOLDS_SECONDS = 2  # a part that waits for a lock for so long
+NEARLY_ALL = 0.9  # of the connections
+GROWS_MINUTES = 30
+NO_ANSWER, READ_ONLY, TAKEN = "database does not answer", "database takes no writes", "connections are taken"
+HANGS, PREPARED, HOLDS = "transaction hangs", "prepared transaction", "lock is held"
+
+_SERVER = """
+select
+    pg_is_in_recovery() or current_setting('default_transaction_read_only') = 'on' as takes_no_writes,
+    current_setting('max_connections')::int as most,
+    (select count(*) from pg_stat_activity where backend_type = 'client backend') as taken,
+    pg_postmaster_start_time() as began
+"""
+_HANGING = """
+select pid, usename, state_change, extract(epoch from now() - state_change)::int, pg_database_size(datname)
+from pg_stat_activity
+where datname = current_database() and state like 'idle in transaction%%' and state_change < now() - %s
+order by state_change
+"""
+_PREPARED = """
+select gid, owner, prepared, extract(epoch from now() - prepared)::int from pg_prepared_xacts
+where database = current_database() and prepared < now() - %s order by prepared
+"""
+_HELD = """
+select
+    waiting.pid, waiting.usename, coalesce(locks.since, waiting.query_start) as since,
+    holding.pid, coalesce(holding.usename, ''), holding.state
+from pg_stat_activity as waiting
+left join lateral (select min(waitstart) as since from pg_locks where pid = waiting.pid and not granted) as locks
+    on true
+cross join lateral unnest(pg_blocking_pids(waiting.pid)) as blocking (pid)
+left join pg_stat_activity as holding on holding.pid = blocking.pid
+where waiting.datname = current_database() and waiting.wait_event_type = 'Lock'
+    and coalesce(locks.since, waiting.query_start) < now() - %s
+order by 3
+"""
+
+
+class Held(NamedTuple):
+    """A session that waits for a lock, and one that has it."""
+
+    pid: int
+    role: str
+    since: datetime
+    by_pid: int | None
+    by_role: str
+    by_state: str | None
+
+
+def _connect(settings: Settings, database: Database) -> psycopg.Connection[Any]:
+    """One connection, at once or not at all; it reads alone."""
+    connection = connect_once(settings, database, ROLE, autocommit=True, application_name="tidemark-doctor", **LIMITS)
+    connection.read_only = True
+    return connection
+
+
+def enter(settings: Settings, database: Database) -> psycopg.Connection[Any]:
+    """The same for who asks something of it; StackError where it does not answer: `look` says why."""
+    try:
+        return _connect(settings, database)
+    except (psycopg.OperationalError, StackError):
+        raise StackError(f"nothing: the database {database} does not answer") from None
+
+
+def look(settings: Settings, database: Database) -> Iterator[Observation]:
+    """One database: whether it answers, takes writes, has room for more sessions, and whose transactions hang."""
+    where = postgres_server(settings, database)
+    try:
+        connection = _connect(settings, database)
+    except (psycopg.OperationalError, StackError) as failure:
+        yield _refused(settings, database, f"{where}, received {one_line(failure)}", one_line(failure))
+        return
+    with connection:
+        yield Observation(NO_ANSWER, "database", database, "ok", f"{database} answers at {where}")
+        yield from _server(settings, database, connection)
+        yield from _transactions(database, connection)
+        found = [migration.title for migration in pending(connection, database)]
+        yield Observation(
+            "migration is pending", "database", database, "failing" if found else "ok",
+            f"expected {', '.join(found)} to be applied, it is not" if found else "its migrations are applied",
+            mend="tidemark up" if found else "",
+        )  # fmt: skip
+
+
+def _refused(settings: Settings, database: Database, said: str, failure: str) -> Observation:
+    name = TAKEN if is_full(failure) else NO_ANSWER
+    local = is_local(settings, database)
+    mend = f"{RUNBOOK}/database-does-not-answer.md" if name == TAKEN or not local else "tidemark up"
+    if is_wrong_password(failure):
+        mend = "tidemark up"
+    return Observation(name, "database", database, "failing", f"expected {database} to answer at {said}", mend=mend)
+
+
+def _server(settings: Settings, database: Database, connection: psycopg.Connection[Any]) -> Iterator[Observation]:
+    ((takes_no_writes, most, taken, began),) = connection.execute(_SERVER).fetchall()
+    page = f"{RUNBOOK}/database-does-not-answer.md"
+    yield Observation(
+        READ_ONLY, "database", database, "failing" if takes_no_writes else "ok",
+        "expected it to take writes, it is in recovery or read-only" if takes_no_writes else "it takes writes",
+        began if takes_no_writes and not is_local(settings, database) else None, page if takes_no_writes else "",
+    )  # fmt: skip
+    full = taken >= NEARLY_ALL * most
+    yield Observation(
+        TAKEN, "database", database, "failing" if full else "ok", f"{taken} of {most} connections are taken",
+        mend=page if full else "", numbers={"taken": taken, "most": most},
+    )  # fmt: skip
+
+
+def _transactions(database: Database, connection: psycopg.Connection[Any]) -> Iterator[Observation]:
+    if connection.execute("select pg_has_role('pg_read_all_stats', 'usage')").fetchone() != (True,):
+        said = f"expected {ROLE} to see whose transactions are open: grant pg_read_all_stats to {ROLE}"
+        yield Observation(HANGS, "database", database, "unknown", said, mend="tidemark up")
+        return
+    yield _held(database, [Held(*row) for row in connection.execute(_HELD, (timedelta(seconds=HOLDS_SECONDS),))])
+    limit = (timedelta(seconds=HANGS_SECONDS),)
+    hanging = connection.execute(_HANGING, limit).fetchall()
+    yield Observation(
+        HANGS, "database", database, "failing" if hanging else "ok",
+        f"expected transactions to end, pid {hanging[0][0]} of {hanging[0][1]} does nothing in one for "
+        f"{hanging[0][3]} s" if hanging else f"no transaction does nothing for {HANGS_SECONDS} s",
+        hanging[0][2] if hanging else None, _end(hanging[0][0]) if hanging else "", {"transactions": len(hanging)},
+    )  # fmt: skip
+    prepared = connection.execute(_PREPARED, limit).fetchall()
+    yield Observation(
+        PREPARED, "database", database, "failing" if prepared else "ok",
+        f"expected prepared transactions to end, {prepared[0][0]!r} of {prepared[0][1]} waits for "
+        f"{prepared[0][3]} s, and keeps its locks" if prepared else "no transaction is prepared and not ended",
+        prepared[0][2] if prepared else None,
+        f"rollback prepared '{prepared[0][0]}', as its owner" if prepared else "", {"transactions": len(prepared)},
+    )  # fmt: skip
+
+
+def _held(database: Database, found: list[Held]) -> Observation:
+    numbers: dict[str, Number] = {"waiting": len({held.pid for held in found})}
+    if not found:
+        return Observation(HOLDS, "database", database, "ok", "nobody waits for a lock", numbers=numbers)
+    parts = [held for held in found if held.role in PARTS]
+    first = (parts or found)[0]
+    state: State = "failing" if parts else "warning"
+    # A prepared transaction has no process, and pg_blocking_pids says 0 of it.
+    by = f"pid {first.by_pid} of {first.by_role} ({first.by_state})" if first.by_pid else "a prepared transaction"
+    said = f"expected {first.role} (pid {first.pid}) to get its lock, {by} holds it"
+    mend = _end(first.by_pid) if first.by_pid else f"{RUNBOOK}/stopped-processor.md"
+    return Observation(HOLDS, "database", database, state, said, first.since, mend, numbers)
+
+
+def _end(pid: int) -> str:
+    return f"select pg_terminate_backend({pid}), as the administrator"
+
+
+# --- what `realtime` holds
+
+
+def head_room(settings: Settings) -> Iterator[Observation]:
+    """The day partitions ahead, and the oldest day."""
+    with enter(settings, "realtime") as connection:
+        days, oldest = partitions.days(connection), partitions.oldest_day(connection)
+    today, is_live = datetime.now(UTC).date(), home_kind(settings) == "live"
+    last = dict(days)  # in order, so the last one stays
+    ahead = min(partitions.days_after_today(last[topic]) if topic in last else 0 for topic in CATEGORIES)
+    low = is_live and ahead < HEADROOM_DAYS
+    yield Observation(
+        "low head-room", "database", "realtime", "failing" if low else "ok",
+        f"expected day partitions for {HEADROOM_DAYS} days ahead, there are {ahead}" if low
+        else f"day partitions reach {ahead} days ahead",
+        mend=f"{RUNBOOK}/low-head-room.md" if low else "", numbers={"days_ahead": ahead},
+    )  # fmt: skip
+    age = None if oldest is None else (today - oldest).days
+    cause = causes_of_oldest_day(settings, age)
+    due = None if oldest is None else datetime(*oldest.timetuple()[:3], tzinfo=UTC)
+    yield Observation(
+        "oldest day past its time", "database", "realtime", "failing" if cause else "ok",
+        next(iter(cause.values()), f"the oldest day is {oldest}" if oldest else "no day is there"),
+        due + timedelta(days=settings.keep_days + 1) if cause and due else None,
+        "tidemark promote" if cause else "",
+        {"age_days": age, "keep_days": settings.keep_days},
+    )  # fmt: skip
+
+
+def day_bytes(settings: Settings) -> float | None:
+    """What a day of `realtime` takes on its server's disk; None where it does not say."""
+    try:
+        with enter(settings, "realtime") as connection:
+            return bytes_a_day(partitions.bytes_by_day(connection))
+    except (psycopg.Error, StackError):
+        return None
+
+
+def balance(settings: Settings) -> Iterator[Observation]:
+    """Whether every record that was consumed is accounted for."""
+    for database in DATABASES:
+        enter(settings, database).close()  # who does not answer is not waited for
+    found = account(settings, ROLE, **LIMITS)
+    wrong = [each for each in found if each.balance]
+    yield Observation(
+        "balance is not 0", "account", "realtime", "failing" if wrong else "ok",
+        f"expected every balance to be 0, received {'; '.join(map(str, wrong))}" if wrong
+        else f"all {sum(each.consumed for each in found):,} offsets that were consumed are accounted for",
+        mend="tidemark account" if wrong else "", numbers={"consumed": sum(each.consumed for each in found)},
+    )  # fmt: skip
+
+
+def quarantine(settings: Settings) -> Iterator[Observation]:
+    """Whether records go to quarantine now."""
+    with enter(settings, "realtime") as connection:
+        found = quarantined.growth(connection, datetime.now(UTC) - timedelta(minutes=GROWS_MINUTES))
+    new, all_of_them = sum(row[2] for row in found), sum(row[1] for row in found)
+    topics = ", ".join(f"{recent} of {topic}" for topic, _, recent, _ in found if recent)
+    yield Observation(
+        "growing quarantine", "account", "realtime", "failing" if new else "ok",
+        f"{new} records went to quarantine within {GROWS_MINUTES} minutes ({topics}): expected none" if new
+        else f"{all_of_them} records are in quarantine, none came within {GROWS_MINUTES} minutes",
+        max(last for _, _, recent, last in found if recent) if new else None,
+        "tidemark quarantine list" if new else "", {"records": all_of_them, "new_records": new},
+    )  # fmt: skip
+
+
+def checks(settings: Settings) -> Iterator[Observation]:
+    """The last result of each check."""
+    with enter(settings, "warehouse") as connection:
+        found = check.standing(connection)
+    failed = [row for row in found if row[3] == "failed"]
+    named = "; ".join(dict.fromkeys(f"{contract}: {name}" for contract, name, *_ in failed))
+    last = max((row[4] for row in found), default=None)
+    yield Observation(
+        "check failed", "contracts", "quality", "failing" if failed else "ok",
+        f"expected no check to fail, {named} did" if failed
+        else f"{len(found)} checks, the last at {last:%Y-%m-%d %H:%MZ}" if last else "nothing was checked yet",
+        min((row[4] for row in failed), default=None), "tidemark check" if failed else "",
+        {"checks": len(found), "failed": len(failed)},
+    )  # fmt: skip

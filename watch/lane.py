@@ -1,0 +1,172 @@
+"""The streaming lane: its supervisor, connectors and processors, seen by their locks, processes and reports."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from realtime.positions import REFILLED
+from stream_shim.claims import signed_by
+from stream_shim.connectors.entries import HttpSource, StreamedSource, read_sources
+from stream_shim.destinations.entries import read_destinations
+from stream_shim.reports import Found, find_reports
+from stream_shim.running import alerts
+from stream_shim.running.logs import last_reason
+from tidemark.connections import home_kind
+from tidemark.errors import ConfigurationError
+from tidemark.migrations.lane import is_held
+from tidemark.settings import Settings
+from watch.logs import ENDED
+from watch.observation import RUNBOOK, Number, Observation, moment
+
+STALE_SECONDS, SUPERVISOR_SECONDS = 20.0, 30.0  # a process reports each second, the supervisor every 5
+WRONG, UNWRITTEN = "file is wrong", "state not written"
+LANE, HANGS, ORPHAN, DIES = "the lane does not run", "reports no more", "orphan process", "keeps dying"
+
+
+def look(settings: Settings) -> Iterator[Observation]:
+    """The supervisor, then each process that the files name, then those that nobody named."""
+    runs = _has_lock(settings, "stream")
+    supervisor = next(find_reports(settings, "supervisor"), None)
+    yield _supervisor(settings, runs, supervisor)
+    restarts = ((supervisor and supervisor.report) or {}).get("restarts", {})
+    wanted: dict[str, Mapping[str, object]] = {}
+    files = (("processor", settings.destinations_file, read_destinations),
+             ("connector", settings.sources_file, read_sources))  # fmt: skip
+    for kind, path, read in files:
+        try:
+            wanted[kind] = read(path)
+        except ConfigurationError as error:  # the lane goes on with what it read before, and does not begin anew
+            yield Observation(WRONG, "entries", path.name, "failing", str(error), mend="docs/sources.md")
+        else:
+            yield Observation(WRONG, "entries", path.name, "ok", f"{len(wanted[kind])} entries")
+    for kind, entries in wanted.items():
+        reports = {found.name: found for found in find_reports(settings, kind)}
+        labels = {path.stem.removeprefix(f"{kind}-") for path in _run(settings).glob(f"{kind}-*.lock")}
+        for label in sorted(labels | entries.keys()):
+            found, expected = reports.get(label), runs and label.partition("#")[0] in entries
+            if not _has_lock(settings, f"{kind}-{label}"):
+                yield from _gone(settings, kind, label, found, expected)
+                continue
+            yield from _process(settings, kind, label, found, int(restarts.get(f"{kind} {label}", 0)))
+            entry = entries.get(label.partition("#")[0])
+            if found is not None and found.report is not None and entry is not None:
+                yield from _of_report(kind, label, entry, found.report, time.time() - found.age_seconds)
+
+
+def _run(settings: Settings) -> Path:
+    return settings.home / "run"
+
+
+def _has_lock(settings: Settings, name: str) -> bool:
+    """Whether a process has it: by its signature first, as to try a lock keeps others from it for a moment."""
+    path = _run(settings) / f"{name}.lock"
+    return signed_by(settings, name) is not None or (path.exists() and is_held(path))
+
+
+def _supervisor(settings: Settings, runs: bool, found: Found | None) -> Observation:
+    lock = _run(settings) / "stream.lock"
+    of = ("lane", "supervisor")
+    if runs and found is not None and (silent := _silence(found, SUPERVISOR_SECONDS)):
+        return Observation(silent.name, *of, "failing", silent.sentence, silent.since, silent.mend)
+    if runs:
+        return Observation(LANE, *of, "ok", "`tidemark stream run` runs")
+    if not lock.exists() or home_kind(settings) == "replay":
+        return Observation(LANE, *of, "ok", "no lane was begun that is to go on")
+    since = moment(found.beat if found else lock.stat().st_mtime)
+    said = "expected `tidemark stream run` to run, it has ended"
+    return Observation(LANE, *of, "failing", said, since, "tidemark stream run")
+
+
+class Silence(NamedTuple):
+    """Why there is no news of a process that is there."""
+
+    name: str
+    sentence: str
+    since: datetime | None
+    mend: str
+
+
+def _silence(found: Found, most_seconds: float) -> Silence | None:
+    """A process that cannot write says at least that it lives; one that hangs says nothing."""
+    if found.report is not None and found.age_seconds <= most_seconds:
+        return None
+    since, page = moment(time.time() - found.age_seconds), f"{RUNBOOK}/state-not-written.md"
+    if found.report is None:
+        return Silence(UNWRITTEN, "expected a report, its file is empty, cut off, or none", None, page)
+    if time.time() - found.beat <= most_seconds:
+        said = f"expected to write its report, the last one is {found.age_seconds:.0f} s old, though it lives"
+        return Silence(UNWRITTEN, said, since, page)
+    said = f"expected a report, the last one is {found.age_seconds:.0f} s old: it hangs"
+    return Silence(HANGS, said, since, f"{RUNBOOK}/stopped-processor.md")
+
+
+def _process(settings: Settings, kind: str, label: str, found: Found | None, restarts: int) -> Iterator[Observation]:
+    """A process that has its lock."""
+    holder = signed_by(settings, f"{kind}-{label}")
+    numbers: dict[str, Number] = {"restarts": restarts}
+    pid = holder.process.pid if holder else None
+    if holder is not None and holder.supervisor is not None and not psutil.pid_exists(holder.supervisor):
+        said = f"expected a supervisor that would end it, process {holder.supervisor}, which started it, has ended"
+        yield Observation(ORPHAN, kind, label, "failing", said, moment(holder.process.create_time()), f"kill {pid}")
+    if holder is not None and _is_stopped(holder.process):
+        since = moment(found.beat) if found else None
+        said = f"expected a report each second, process {pid} was stopped by a signal"
+        yield Observation(HANGS, kind, label, "failing", said, since, f"kill -CONT {pid}", numbers)
+    elif found is not None and (silent := _silence(found, STALE_SECONDS)):
+        yield Observation(silent.name, kind, label, "failing", silent.sentence, silent.since, silent.mend, numbers)
+    else:
+        yield Observation(HANGS, kind, label, "ok", f"it runs; logs/{kind}-{label}.log", numbers=numbers)
+
+
+def _is_stopped(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() == psutil.STATUS_STOPPED)
+    return False
+
+
+def _gone(settings: Settings, kind: str, label: str, found: Found | None, expected: bool) -> Iterator[Observation]:
+    """A process that is not there: what it said last tells whether somebody is to act."""
+    why = last_reason(settings, f"{kind}-{label}")
+    since = moment(found.beat) if found else None
+    if REFILLED in why:  # which nothing but the record under the last offset shows
+        topic = why.removeprefix(": ").partition(",")[0]
+        yield Observation(ENDED, "topic", topic, "failing", why[2:], since, f"tidemark stream epoch {topic}")
+    if expected:
+        said = f"expected {kind} {label} to run, it does not{why}"
+        yield Observation(DIES, kind, label, "failing", said, since, f"{RUNBOOK}/keeps-dying.md")
+
+
+def _of_report(kind: str, name: str, entry: object, report: dict[str, Any], now: float) -> Iterator[Observation]:
+    """What the process itself says that needs a person, by the alerts' own rules, as of its last report."""
+    if kind == "processor":
+        causes = alerts.causes_of_processor(name, report, report)  # what grows is asked of the database
+        yield _cause((kind, name), f"stopped processor {name}", causes, "stopped-processor")
+        return
+    source, degraded = ("source", name), alerts.causes_of_degraded(name, report, now)
+    if isinstance(entry, StreamedSource):
+        causes = alerts.causes_of_connector(name, report, entry.silence_seconds, now)
+        since = max(report["last_message_at"], report["started_at"])
+        yield _cause(source, f"silent source {name}", causes, "silent-source", since)
+    elif isinstance(entry, HttpSource):
+        causes = alerts.Polled().causes(report, entry.every_seconds, now)
+        yield _cause(source, f"failing source {name}", causes, "failing-source", report["failing_since"])
+    for cause in degraded or [f"degraded source {name}"]:
+        yield replace(_cause(source, cause, degraded, "degraded-source"), state="warning" if degraded else "ok")
+
+
+def _cause(
+    of: tuple[str, str], cause: str, causes: alerts.Causes, page: str, since: float | None = None
+) -> Observation:
+    """One condition that alerts have a name for, whether it holds or not."""
+    kind, name = of
+    condition, _, part = cause.partition(f" {name}")
+    said, identity = causes.get(cause), name + part
+    if not said:
+        return Observation(condition, kind, identity, "ok", "it gives and takes")
+    return Observation(condition, kind, identity, "failing", said, moment(since), f"{RUNBOOK}/{page}.md")

@@ -1,0 +1,71 @@
+"""What was seen of one thing at one moment, and how one is made: a look that fails is an observation too."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from tidemark.settings import Settings
+
+State = Literal["failing", "unknown", "warning", "ok"]
+WORST_FIRST: tuple[State, ...] = ("failing", "unknown", "warning", "ok")
+RUNBOOK = "docs/runbook"
+Number = float | int | str | None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One condition of one thing. `name` and what it is of stay the same whatever the state, so that states compare.
+
+    `since` is UTC, and None where nothing says it. `mend` is a command, or a page of the runbook, and empty where
+    nothing is wrong. `numbers` have their unit in their names.
+    """
+
+    name: str  # of the condition, as the alerts name it: `stopped processor`, `lag`
+    kind: str  # of what is looked at: server, database, topic, processor, ..
+    identity: str  # which one
+    state: State
+    sentence: str
+    since: datetime | None = None
+    mend: str = ""
+    numbers: dict[str, Number] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """How people name it."""
+        return self.name if self.identity in self.name else f"{self.name}: {self.identity}"
+
+    def row(self) -> dict[str, Any]:
+        """The observation as JSON has it."""
+        return asdict(self) | {"since": None if self.since is None else self.since.isoformat(timespec="seconds")}
+
+
+@dataclass(frozen=True)
+class Look:
+    """One question to the world outside. Where it fails, or does not return, `name`, `kind`, `identity` are unknown."""
+
+    name: str
+    kind: str
+    identity: str
+    ask: Callable[[Settings], Iterable[Observation]]
+
+    def unknown(self, why: str) -> Observation:
+        """What is said instead of an answer; never that all is well."""
+        return Observation(self.name, self.kind, self.identity, "unknown", f"expected an answer, received {why}")
+
+    def run(self, settings: Settings) -> list[Observation]:
+        """What is seen."""
+        try:
+            return list(self.ask(settings))
+        except Exception as failure:  # noqa: BLE001 - whatever it is, it is what was seen, and hides no other look
+            return [self.unknown(one_line(failure) or type(failure).__name__)]
+
+
+def one_line(failure: BaseException) -> str:
+    """What an error says."""
+    return " ".join(str(failure).split())
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """A time (UTC) of seconds since 1970; None where there is none, or 0."""
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
