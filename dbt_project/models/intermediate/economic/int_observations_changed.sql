@@ -22,8 +22,7 @@ loads as (
 
 ),
 
--- A row that is no observation is in rpt_rejected_rows. An end that no other of the load comes after is where the
--- question ended (or 9999-12-31), and not where the value did.
+-- A row that is no observation is in rpt_rejected_rows.
 bounded as (
 
     select
@@ -134,8 +133,8 @@ final as (
         statement,
         reference_date,
         vintage_date,
-        case when vintage_end_date < asked_until_date then vintage_end_date end
-            as vintage_end_date,
+        vintage_end_date,
+        asked_until_date,
         loaded_at
     from counted
 
