@@ -18,7 +18,7 @@ from tidemark.dbt import DBT_PROJECT, DbtError
 KEY = "0123456789abcdef0123456789abcdef"
 MARTS = (
     "fct_economic_events", "fct_economic_observations", "fct_fx_rates", "dim_economic_series", "dim_currencies",
-    "rpt_rejected_rows",
+    "rpt_rejected_rows", "dim_sources",
 )  # fmt: skip
 BUILT = ", ".join(f"'{name}'" for name in ("built_at", "events_built_at", "known_at"))
 
@@ -183,6 +183,10 @@ def test_what_is_no_event_is_rejected_by_its_identity_and_holds_up_nothing(wareh
     series = "select series_key, unit, unit_change_count, is_described from marts.dim_economic_series order by 1"
     assert warehouse.query("warehouse", series) == [
         ("ecb:USD", "USD per EUR", 0, False), ("fred:GDP", "Euros", 1, True), ("fred:NOBODY", None, 0, False)
+    ]  # fmt: skip
+    sources = "select source_system, topics, is_streamed, is_batch from marts.dim_sources order by 1"
+    assert warehouse.query("warehouse", sources) == [
+        ("ecb", "economic_event_numeric", False, True), ("fred", "economic_event_numeric", True, True)
     ]  # fmt: skip
     with pytest.raises(DbtError, match="stg_fred__observations_file_name") as failed:
         dbt.run(warehouse.stack.settings, ["build", "--exclude-resource-type", "unit_test"])
