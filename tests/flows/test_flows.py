@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import tenacity
 from pydantic import SecretStr
 
 from flows import alerts
@@ -73,7 +74,12 @@ def prefect(settings: Settings, path: str) -> list[dict[str, Any]]:
     return found
 
 
+@tenacity.retry(
+    retry=tenacity.retry_if_exception(lambda error: getattr(getattr(error, "response", None), "status_code", 0) == 503),
+    wait=tenacity.wait_fixed(1), stop=tenacity.stop_after_delay(60), reraise=True,
+)  # fmt: skip
 def call(settings: Settings, path: str, **body: Any) -> httpx.Response:
+    """Prefect's answer; a busy one asks its callers to come again, as its own client does."""
     user, _, password = local_prefect_auth_string(settings).partition(":")
     return httpx.post(f"{prefect_url(settings)}/{path}", json=body, auth=(user, password)).raise_for_status()
 
