@@ -123,6 +123,7 @@ final as (
         load_id,
         file_name,
         text_value,
+        {{ availability_precision() }} as availability_precision,
         attributes,
         value,
         log_epoch,
@@ -133,6 +134,7 @@ final as (
         reference_date,
         vintage_date,
         vintage_end_date,
+        {{ available_at() }} as available_at,
         received_at,
         loaded_at,
         now() as built_at
