@@ -21,7 +21,8 @@ ROLE = "bi_reader"
 def asof(moment: str, query: str | None) -> None:
     """Open psql on the warehouse as of MOMENT, or run QUERY so.
 
-    The views of schema `asof` have what was known of their marts then. MOMENT has its offset, or is a date: its end in UTC.
+    The views of schema `asof` have what was known of their marts then. MOMENT has its offset, or is a date, which is
+    its end in UTC.
 
     \b
     Examples:
