@@ -142,7 +142,7 @@ def dbt_runs(settings: Settings) -> Iterator[Observation]:
             continue
         run = json.loads(path.read_text())
         failed = [result["unique_id"].split(".")[2] for result in run["results"] if result["status"] in FAILED]
-        nodes = [result for result in run["results"] if not result["unique_id"].startswith("operation.")]
+        nodes = [result for result in run["results"] if not result["unique_id"].startswith(("operation.", "exposure."))]
         yield Observation(
             "dbt failed", "models", target, "failing" if failed else "ok",
             f"expected every model and test to be built, {', '.join(failed)} failed" if failed

@@ -87,9 +87,11 @@ def _advice(settings: Settings, results: Sequence[Any]) -> str:
 
 
 def _results(outcome: Any) -> list[Any]:
-    """Those of nodes; the project's own hooks before and after a run are none unless one failed."""
+    """Those of nodes; exposures, and the project's own hooks before and after a run, are none unless one failed."""
     found = getattr(outcome.result, "results", None) or []
-    return [one for one in found if one.node.resource_type != "operation" or str(one.status) in FAILED]
+    return [
+        one for one in found if one.node.resource_type not in ("operation", "exposure") or str(one.status) in FAILED
+    ]
 
 
 def _invoke(args: Sequence[str]) -> Any:

@@ -109,15 +109,15 @@ final as (
     select
         event_key,
         observation_key,
+        case
+            when series_id is not null
+                then {{ joined_key(["source_system", "series_id"]) }}
+        end as series_key,
         topic,
         source_table,
         source_system,
         event_publisher,
         series_id,
-        case
-            when series_id is not null
-                then {{ joined_key(["source_system", "series_id"]) }}
-        end as series_key,
         unit,
         description,
         load_id,
