@@ -135,13 +135,19 @@ def a_source_that_is_late_is_an_error(project: Project) -> Iterator[Finding]:
 
 
 def a_key_of_a_dimension_is_tested_to_be_there(project: Project) -> Iterator[Finding]:
+    """In a fact or report, but where a dimension that it is tested to have has the key too, and tests it."""
     dimensions = {primary_key(model): model for model in project.marts() if model["name"].startswith("dim_")}
+    related = {
+        model["unique_id"]: {test["test_metadata"]["kwargs"]["column"] for test in project.tests(model, "related")}
+        for model in project.marts()
+    }
     for model in filter(is_table, project.marts()):
-        related = {test["test_metadata"]["kwargs"]["column"] for test in project.tests(model, "related")}
-        for column in model["columns"]:
-            dimension = dimensions.get(column)
-            if dimension and not model["name"].startswith("dim_") and column not in related:
-                yield name(model), f"nothing tests that its {column} is in {name(dimension)}"
+        if name(model).startswith("dim_"):
+            continue
+        tested = related[model["unique_id"]]
+        through = {key for column in tested & dimensions.keys() for key in related[dimensions[column]["unique_id"]]}
+        for column in sorted(model["columns"].keys() & dimensions.keys() - {primary_key(model)} - tested - through):
+            yield name(model), f"nothing tests that its {column} is in {name(dimensions[column])}"
 
 
 def a_mart_is_read_by_somebody(project: Project) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 from psycopg.errors import InvalidParameterValue
 
 from tests.conftest import Stack, empty_warehouse
@@ -143,13 +144,13 @@ def test_unset_or_empty_is_now_and_a_role_may_have_a_moment_of_its_own(
         reader.execute("reset tidemark.as_of")
         assert reader.execute(counted.encode()).fetchall() == [now]
     assert 0 < then[0] < now[0]
-    own = {"user": "reader_of_2020", "password": "of 2020"}
+    own = make_conninfo(databases.stack.dsn("warehouse", "bi_reader"), user="reader_of_2020", password="of 2020")
     with psycopg.connect(databases.stack.dsn("warehouse"), autocommit=True) as owner:
         owner.execute("create role reader_of_2020 login password 'of 2020' in role bi_reader")
         try:
             owner.execute("alter role reader_of_2020 set tidemark.as_of = '2020-03-01'")
             for options, found in (("", then), ("-c tidemark.as_of=", now)):
-                with psycopg.connect(databases.stack.dsn("warehouse", "bi_reader"), **own, options=options) as reader:
+                with psycopg.connect(own, options=options) as reader:
                     assert reader.execute(counted.encode()).fetchall() == [found]
         finally:
             owner.execute("drop role reader_of_2020")

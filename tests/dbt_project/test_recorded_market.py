@@ -51,9 +51,7 @@ def levels(session: Session) -> Iterator[Row]:
     """Four snapshots as the connector sends them."""
     number = 0
     for last, at in BOOKS.items():
-        bids, asks = (
-            [(float(price), float(size)) for price, size in side] for side in session.book_at("BTC/USDT", at)
-        )
+        bids, asks = ([(float(price), float(size)) for price, size in side] for side in session.book_at("BTC/USDT", at))
         book = {"symbol": "BTC/USDT", "bids": bids, "asks": asks, "timestamp": at, "nonce": last}
         for datum in parse_book("binance", book, 10, at):
             number += 1

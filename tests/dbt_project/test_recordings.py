@@ -3,21 +3,29 @@
 import csv
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from ingest.pipeline import run
 from loopback.serving import serving
+from loopback.session import Session
 from tests.conftest import Stack, empty_warehouse
 from tests.dbt_project.conftest import Databases
 from tests.dbt_project.test_observations import KEY, build
+from tests.dbt_project.test_recorded_market import levels, trades
 from tidemark.dbt import DBT_PROJECT
+from tidemark.settings import PROJECT
 
+OF_MARKET = ("rpt_returns_daily", "fct_book_spreads", "rpt_source_health")
+MOST_LINES = 12
 pytestmark = pytest.mark.recordings
 COUNTED = (
     "select series_id, count(*) from marts.fct_economic_observations where source_system = 'fred' group by 1 order by 1"
@@ -38,10 +46,12 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-def recorded_marts(stack: Stack, recordings: Path) -> Iterator[Recorded]:
-    """Both recordings of FRED, one after the other, and the ECB's history."""
+def recorded_marts(stack: Stack, recordings: Path, recorded: Session) -> Iterator[Recorded]:
+    """Both recordings of FRED, one after the other, the ECB's history, trades and order books."""
     empty_warehouse(stack)
     databases = Databases(stack)
+    databases.promote("market_tick", list(trades(recordings)), "trades")
+    databases.promote("order_book_l2", list(levels(recorded)), "levels")
     with serving(recordings) as servers:
         settings = stack.settings.model_copy(
             update={"ecb_url": servers.ecb.url, "fred_url": servers.fred.url, "fred_api_key": SecretStr(KEY)}
@@ -53,7 +63,7 @@ def recorded_marts(stack: Stack, recordings: Path) -> Iterator[Recorded]:
         first = databases.query("warehouse", SHOWN.format("asof.fct_economic_observations"))
         servers.fred.next()
         run(settings, "fred")
-        build(databases)
+        build(databases, *(f"+{mart}" for mart in OF_MARKET))
     yield Recorded(databases, first_counts, first)
 
 
@@ -118,3 +128,57 @@ def test_as_of_now_the_exchange_rates_are_those_of_their_mart(recorded_marts: Re
     known = "select max(rate_date)::text from asof.fct_fx_rates('2024-06-26 {}Z') where currency = 'USD'"
     assert recorded_marts.databases.query("warehouse", known.format("13:59:59")) == [("2024-06-25",)]
     assert recorded_marts.databases.query("warehouse", known.format("14:00:00")) == [("2024-06-26",)]
+
+
+def queries() -> dict[str, str]:
+    """The queries of docs/queries.md, by their headings."""
+    page = (PROJECT / "docs" / "queries.md").read_text()
+    found = re.findall(r"\n## ([^\n]+)\n[^#]*?```sql\n(.*?)```", page, re.DOTALL)
+    return {heading: sql for heading, sql in found if heading != "Whose rows are these"}
+
+
+def shown(value: Any) -> Any:
+    """As the golden cells have it: a number, or a text."""
+    try:
+        return pytest.approx(float(value), rel=1e-12)
+    except (TypeError, ValueError):
+        return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def test_the_queries_of_the_page_are_short_and_give_the_golden_cells(recorded_marts: Recorded) -> None:
+    with (DBT_PROJECT / "tests" / "golden" / "queries.csv").open(encoding="utf-8") as file:
+        cells = list(csv.DictReader(file))
+    dsn = recorded_marts.databases.stack.dsn("warehouse", "bi_reader")
+    assert len(queries()) == 5
+    with psycopg.connect(dsn, row_factory=dict_row, options="-c timezone=UTC") as reader:
+        for heading, sql in queries().items():
+            assert len(sql.splitlines()) <= MOST_LINES, heading
+            rows = reader.execute(sql.encode()).fetchall()
+            expected = [cell for cell in cells if cell["query"] == heading]
+            found = [(row["row"], row["column"], shown(rows[int(row["row"])][row["column"]])) for row in expected]
+            assert [(cell["row"], cell["column"], _typed(cell["value"])) for cell in expected] == found
+            if expected:
+                assert len(rows) == len({cell["row"] for cell in expected})
+
+
+def _typed(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def test_what_is_stale_is_what_brought_nothing_new_for_longer_than_it_promises(recorded_marts: Recorded) -> None:
+    """A source that is made 30 days older, in a transaction that is rolled back."""
+    with psycopg.connect(recorded_marts.databases.stack.dsn("warehouse"), row_factory=dict_row) as owner:
+        before = [row["source_table"] for row in owner.execute(queries()["What is stale"].encode()).fetchall()]
+        owner.execute(
+            "update intermediate.int_sources_seen set loaded_at = loaded_at - interval '30 days' "
+            "where source_table = 'fred__observations'"
+        )
+        rows = owner.execute(queries()["What is stale"].encode()).fetchall()
+        owner.rollback()
+    assert "fred__observations" not in before
+    [stale] = [row for row in rows if row["source_table"] not in before]
+    assert (stale["source_system"], stale["source_table"]) == ("fred", "fred__observations")
+    assert stale["age"].days == 30
