@@ -1,14 +1,14 @@
-"""Runs the contracts with Soda, as the role catalog_reader; keeps what they find in quality.check_result."""
+"""Runs the contracts with Soda, as the role catalog_reader; keeps what they find in quality.results."""
 
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -16,32 +16,19 @@ from psycopg.rows import dict_row
 
 from catalog.contracts import Contract, failing_rows_query, find
 from catalog.freshness import Silence, unasked
+from catalog.kept import ROLE, CheckResult, Outcome, Severity, failures, keep
 from tidemark.connections import DATABASES, Database, connect, home_kind
 from tidemark.errors import StackError
+from tidemark.failing_rows import failing_rows
 from tidemark.settings import Settings
 
-ROLE = "catalog_reader"
-SAMPLE_ROWS = 5
+OWNED: dict[Database, str] = {"warehouse": "ingestion", "realtime": "realtime"}  # schemas: each table has a contract
+HAS_CONTRACT = "a contract names the table"
 TABLE_EXISTS = "the table exists"
 CONTRACT_RUNS = "the contract runs"
+FRESHNESS = "freshness"  # its type, of which a contract has one
 AS_IN_LAKE = "every row as the lake has it"  # what the flows compare, which alone know the lake
-Outcome = Literal["passed", "failed", "not evaluated"]
 Connections = dict[Database, psycopg.Connection[dict[str, Any]]]
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """What one check of one contract found. `sample`: at most five failing rows, as JSON text."""
-
-    contract: str  # schema.table
-    dataset: str  # database.schema.table
-    check: str
-    column: str | None
-    outcome: Outcome
-    failing_rows: int | None = None
-    detail: str | None = None
-    sample: tuple[str, ...] = ()
-    measured: float | None = None  # the number that Soda compared with its threshold
 
 
 def run(
@@ -66,21 +53,10 @@ def run(
                 progress(contract.name)
             may_be_old = partial(unasked, replay=home_kind(settings) == "replay", silence=silence)
             results += _verify(contract, connections, sources[contract.database], may_be_old)
+        if only is None:
+            results += [each for name in DATABASES for each in without_contract(connections[name], name)]
         keep(connections["warehouse"], results, checked_at)
     return results
-
-
-def failures(results: Sequence[CheckResult]) -> list[CheckResult]:
-    """The results that make `tidemark check` exit 1."""
-    return [result for result in results if result.outcome == "failed"]
-
-
-def sentence(result: CheckResult) -> str:
-    """One failed check as a sentence that names the table, the column, the count and the rows."""
-    where = result.dataset + (f", column {result.column}" if result.column else "")
-    count = "" if result.failing_rows is None else f": {result.failing_rows} failing rows"
-    rows = f", among them {'; '.join(result.sample)}" if result.sample else ""
-    return f"{where}: expected {result.check}{count}{rows}{f' ({result.detail})' if result.detail else ''}"
 
 
 @contextmanager
@@ -137,22 +113,47 @@ def _soda_source(database: str) -> dict[str, Any]:
 def _verify(
     contract: Contract, connections: Connections, source: Any, may_be_old: Callable[..., str | None]
 ) -> list[CheckResult]:
-    from soda_core.contracts import verify_contract_locally
+    from soda_core.common.yaml import ContractYamlSource
+    from soda_core.contracts.contract_verification import ContractVerificationSession
     from soda_core.contracts.impl.check_selector import CheckSelector
 
-    if missing := absent(connections[contract.database], connections["warehouse"], contract.name, contract.dataset):
+    connection = connections[contract.database]
+    if missing := absent(connection, connections["warehouse"], contract.name, contract.dataset):
         return [missing]
-    old = may_be_old(contract, connections[contract.database])
-    selectors = CheckSelector.parse_all(["type!=freshness"] if old else [])
-    session = verify_contract_locally(
-        data_sources=[source], contract_file_path=str(contract.path), check_selectors=selectors
+    left_out = _unread(connection, contract)
+    if old := may_be_old(contract, connection):
+        left_out[FRESHNESS] = old
+    session = ContractVerificationSession.execute(
+        contract_yaml_sources=[ContractYamlSource.from_str(contract.text)],
+        data_source_impls=[source],
+        check_selectors=CheckSelector.parse_all([_but(name) for name in left_out]),
     )
     (verified,) = session.contract_verification_results
-    results = [_result(contract, connections[contract.database], found, old) for found in verified.check_results]
+    results = [_result(contract, connection, found, left_out) for found in verified.check_results]
     if not session.is_ok and not failures(results):
-        errors = session.get_errors_str()
-        results.append(CheckResult(contract.name, contract.dataset, CONTRACT_RUNS, None, "failed", detail=errors))
+        said = " ".join(session.get_errors_str().split())
+        results.append(_of_table(contract.name, contract.dataset, CONTRACT_RUNS, "error", said))
     return results
+
+
+def _unread(connection: psycopg.Connection[dict[str, Any]], contract: Contract) -> dict[str, str]:
+    """The checks that read a table that is not there yet, with what to say of each."""
+    tables = sorted({table for read in contract.reads.values() for table in read})
+    query = "select name from unnest(%s::text[]) as name where to_regclass(name) is null"
+    missing = {row["name"] for row in connection.execute(query, (tables,))}
+    return {
+        check: f"{', '.join(sorted(read & missing))} does not exist yet: nothing has filled it"
+        for check, read in contract.reads.items()
+        if read & missing
+    }
+
+
+def _but(check: str) -> str:
+    return f"type!={check}" if check == FRESHNESS else f"name!={check}"
+
+
+def _of_table(name: str, dataset: str, check: str, outcome: Outcome, detail: str) -> CheckResult:
+    return CheckResult(name, dataset, check, None, outcome, detail=detail, type="table")
 
 
 def absent(
@@ -167,36 +168,59 @@ def absent(
     if found and found["found"]:
         return None
     known = warehouse.execute(
-        "select max(checked_at) as at from quality.check_result where contract = %s and outcome <> 'not evaluated'",
-        (name,),
+        "select max(checked_at) as at from quality.results where dataset = %s and tool <> 'dbt' "
+        "and outcome not in ('not evaluated', 'error')",
+        (dataset,),
     )
     if (last := known.fetchone()) and last["at"]:
-        return CheckResult(
-            name, dataset, TABLE_EXISTS, None, "failed", detail=f"it is gone; it was checked at {last['at']}"
-        )
-    return CheckResult(
-        name, dataset, TABLE_EXISTS, None, "not evaluated", detail="it does not exist yet: nothing has filled it"
+        return _of_table(name, dataset, TABLE_EXISTS, "failed", f"it is gone; it was checked at {last['at']}")
+    return _of_table(name, dataset, TABLE_EXISTS, "not evaluated", "it does not exist yet: nothing has filled it")
+
+
+def without_contract(connection: psycopg.Connection[dict[str, Any]], database: Database) -> list[CheckResult]:
+    """Tables of ingestion and of the streaming database that no contract is of; a partition is none of its own."""
+    known = [contract.name for contract in find() if contract.database == database]
+    query = (
+        "select nspname || '.' || relname as name "
+        "from pg_class inner join pg_namespace on relnamespace = pg_namespace.oid "
+        "where nspname = %s and relkind in ('r', 'p') and not relispartition "
+        "and nspname || '.' || relname <> all(%s) order by 1"
     )
+    found = connection.execute(query, (OWNED[database], known)).fetchall()
+    said = f"write catalog/contracts/{database}/{OWNED[database]}/TABLE.yml"
+    return [
+        replace(_of_table(row["name"], f"{database}.{row['name']}", HAS_CONTRACT, "warned", said), severity="warn")
+        for row in found
+    ]
 
 
 def _result(
-    contract: Contract, connection: psycopg.Connection[dict[str, Any]], found: Any, old: str | None
+    contract: Contract, connection: psycopg.Connection[dict[str, Any]], found: Any, left_out: Mapping[str, str]
 ) -> CheckResult:
     """Soda's result of one check as ours; a failed one with the rows that it means."""
-    outcome: Outcome = "passed" if found.is_passed else "failed" if found.is_failed else "not evaluated"
+    outcome = _outcome(found)
     column: str | None = found.check.column_name
+    severity: Severity = "warn" if "level: warn" in str(found.check.threshold) else "error"
     result = CheckResult(
-        contract.name, contract.dataset, found.check.name, column, outcome, measured=found.threshold_value
-    )
+        contract.name, contract.dataset, found.check.name, column, outcome,
+        measured=found.threshold_value, type=found.check.type, severity=severity,
+    )  # fmt: skip
     if outcome == "passed":
         return result
     if outcome == "not evaluated":
-        return replace(result, detail=old if found.is_excluded else "Soda could not measure it")
+        why = left_out.get(found.check.name) or left_out.get(found.check.type)
+        return replace(result, detail=why or "Soda could not measure it")
     query = failing_rows_query(contract, found.check.definition, column)
     if query is None:
         return replace(result, detail=_detail(found))
-    count, sample = _failing_rows(connection, query)
+    count, sample = failing_rows(connection, query)
     return replace(result, failing_rows=count, sample=sample, column=column or _named_column(sample))
+
+
+def _outcome(found: Any) -> Outcome:
+    if found.is_passed:
+        return "passed"
+    return "failed" if found.is_failed else "warned" if found.is_warned else "not evaluated"
 
 
 def _named_column(sample: tuple[str, ...]) -> str | None:
@@ -213,34 +237,3 @@ def _detail(found: Any) -> str:
         return "the table is empty"
     limit = str(found.check.threshold).replace("level: fail\n", "")
     return f"measured {found.threshold_value:g}, {limit}"
-
-
-def _failing_rows(connection: psycopg.Connection[dict[str, Any]], query: sql.Composed) -> tuple[int, tuple[str, ...]]:
-    """How many rows fail now, and the first few as JSON text: of one query, so that they agree."""
-    statement = sql.SQL(
-        "select count(*) over () as failing_count, to_jsonb(failing)::text as failing_row from ({}) as failing limit {}"
-    ).format(query, SAMPLE_ROWS)
-    rows = connection.execute(statement).fetchall()
-    return (rows[0]["failing_count"] if rows else 0), tuple(row["failing_row"] for row in rows)
-
-
-def standing(connection: psycopg.Connection[Any]) -> list[tuple[str, str, str | None, str, datetime]]:
-    """Of each check its last result: contract, check, column, outcome, and when it was checked."""
-    return connection.execute(
-        "select distinct on (contract, check_name, column_name) contract, check_name, column_name, outcome, checked_at "
-        "from quality.check_result order by contract, check_name, column_name, checked_at desc"
-    ).fetchall()
-
-
-def keep(connection: psycopg.Connection[Any], results: Sequence[CheckResult], checked_at: datetime) -> None:
-    """Note the results in quality.check_result, as the role that owns it."""
-    with connection.transaction(), connection.cursor() as cursor:
-        cursor.executemany(
-            "insert into quality.check_result (contract, dataset, check_name, column_name, outcome,"
-            " failing_rows, measured, detail, checked_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            [
-                (r.contract, r.dataset, r.check, r.column, r.outcome, r.failing_rows, r.measured,
-                 "; ".join(filter(None, (r.detail, *r.sample))) or None, checked_at)
-                for r in results
-            ],
-        )  # fmt: skip

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from catalog.check import ROLE
 from catalog.column_lineage import LISTED, Columns, Origin, Table, UnreadableQuery, origins, tables_of
 from catalog.edges import Edge, Lineage, Place, Unreached, closure, reached
+from catalog.kept import ROLE
 from realtime import account
 from tidemark import dbt
 from tidemark.categories import CATEGORIES, required_fields, table_columns
@@ -187,7 +187,7 @@ def _of_flows(edges: list[Edge], models: list[Model], columns: dict[Place, dict[
     """From each flow to what it writes: the lake, ingestion tables, and the models with a table that read those."""
     stored = {_place(model.table) for model in models if model.is_stored}
     loaded = [place for place in columns if place.name.startswith("warehouse.ingestion.")]
-    writes = {Place("flow", "check"): {_place(("warehouse", "quality", "check_result"))} & set(columns)}
+    writes = {Place("flow", "check"): {_place(("warehouse", "quality", "results"))} & set(columns)}
     for place in loaded:
         flow = Place("flow", "promote" if place.name.startswith("warehouse.ingestion.realtime__") else "ingest")
         lake = {edge.upstream for edge in edges if edge.downstream == place}

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from catalog.check import ROLE
 from catalog.edges import Lineage, Place
+from catalog.kept import ROLE
 from catalog.naming import BUFFER, COLLECTIONS, LAKE, SOURCES, full_name, named
 from catalog.server import Server, in_path
 from tidemark.categories import CATEGORIES, json_schema

@@ -8,9 +8,10 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, Literal
 
-from catalog.check import AS_IN_LAKE, CONTRACT_RUNS, ROLE, TABLE_EXISTS
+from catalog.check import AS_IN_LAKE, CONTRACT_RUNS, TABLE_EXISTS
 from catalog.contracts import find
 from catalog.edges import Place
+from catalog.kept import ROLE
 from catalog.naming import column_named, full_name, named
 from catalog.stored import CHECK
 from tidemark.connections import DATABASES, Database, connect
@@ -26,7 +27,13 @@ _DBT: dict[str, Status] = {
     "error": "Aborted",
     "skipped": "Aborted",
 }
-_SODA: dict[str, Status] = {"passed": "Success", "failed": "Failed", "not evaluated": "Aborted"}
+_SODA: dict[str, Status] = {
+    "passed": "Success",
+    "warned": "Success",
+    "failed": "Failed",
+    "error": "Aborted",
+    "not evaluated": "Aborted",
+}
 _OF_EVERY_ROW = {AS_IN_LAKE, CHECK}  # of `tidemark check --deep`: no contract names them
 _OF_ONE_RUN = {TABLE_EXISTS, CONTRACT_RUNS}  # said where a contract could not run, and of no later run that could
 
@@ -83,7 +90,7 @@ def results_of_soda(settings: Settings) -> Iterator[Result]:
     query = (
         "select distinct on (dataset, check_name) dataset, check_name, outcome, checked_at, failing_rows, detail,"
         " checked_at = max(checked_at) over (partition by dataset) as is_of_last_run"
-        " from quality.check_result order by dataset, check_name, checked_at desc"
+        " from quality.results where tool <> 'dbt' order by dataset, check_name, checked_at desc"
     )
     with connect(settings, "warehouse", ROLE) as connection:
         for dataset, check, outcome, at, failing, detail, is_of_last_run in connection.execute(query):

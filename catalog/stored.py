@@ -13,9 +13,11 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from catalog.check import ROLE, SAMPLE_ROWS, CheckResult, absent
+from catalog.check import absent
+from catalog.kept import ROLE, CheckResult
 from tidemark import dbt
 from tidemark.connections import connect
+from tidemark.failing_rows import SAMPLE_ROWS
 from tidemark.settings import Settings
 
 NOT_BUILT = "not in the table"
@@ -68,11 +70,11 @@ def compare(settings: Settings, model: Model) -> CheckResult:
 
 
 def _compare(settings: Settings, model: Model) -> CheckResult:
-    result = CheckResult(model.name, f"warehouse.{model.name}", CHECK, None, "passed")
+    result = CheckResult(model.name, f"warehouse.{model.name}", CHECK, None, "passed", tool="tidemark", type="deep")
     with connect(settings, "warehouse", ROLE, row_factory=dict_row) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
-        if missing := absent(connection, connection, result.contract, result.dataset):
+        if missing := absent(connection, connection, result.table, result.dataset):
             return missing
         connection.execute(sql.SQL("set work_mem = {}").format(WORK_MEM))
         try:

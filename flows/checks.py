@@ -4,7 +4,7 @@ Each fact has one owner: the rooms compare their own places, here is the ledger 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -12,14 +12,15 @@ from functools import partial
 
 import psycopg
 
-from catalog import check, contracts, stored
-from catalog.check import CheckResult
+from catalog import check, contracts, kept, stored
+from catalog.kept import CheckResult
 from catalog.report import progress
 from flows import ledger
 from ingest import compare, sources, tables
 from ingest.sources import realtime
 from tidemark.categories import CATEGORIES
 from tidemark.connections import connect
+from tidemark.dbt.results import keep_by_hand, tested_tables
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
@@ -53,22 +54,38 @@ def comparisons(settings: Settings) -> list[Comparison]:
 def verify(settings: Settings, names: Sequence[str], deep: bool, quiet: bool = False) -> list[CheckResult]:
     """The results of the contracts and, if `deep`, of the comparisons of these tables, of all where none is named.
 
+    Then what dbt's tests of them last found.
+
     Progress is shown on the terminal's error stream unless `quiet`. ConfigurationError for a name that no table has.
     """
     todo = comparisons(settings) if deep else []
+    keep_by_hand(settings)
     known, compared = [contract.name for contract in contracts.find()], [one.name for one in todo]
+    tested = tested_tables(settings)
+    everything = {*known, *compared, *(dataset.partition(".")[2] for dataset in tested)}
     for name in names:
-        if name not in known + compared:
-            raise ConfigurationError(f"expected a table of {', '.join(sorted({*known, *compared}))}, received {name!r}")
+        if name not in everything:
+            raise ConfigurationError(f"expected a table of {', '.join(sorted(everything))}, received {name!r}")
     todo = [one for one in todo if not names or one.name in names]
     of_contracts = [name for name in known if not names or name in names]
     with progress("checks", len(of_contracts) + len(todo)) if not quiet else nullcontext() as step:
-        results = check.run(settings, of_contracts, step, silence(settings)) if of_contracts else []
-        return results + (run(settings, todo, step) if todo else [])
+        only = of_contracts if names else None
+        results = check.run(settings, only, step, silence(settings)) if of_contracts else []
+        results += run(settings, todo, step) if todo else []
+    return results + _of_dbt(settings, names, tested)
+
+
+def _of_dbt(settings: Settings, names: Sequence[str], tested: Mapping[str, frozenset[str]]) -> list[CheckResult]:
+    """What dbt's tests last found, of those that there still are: they run with dbt, not here."""
+    chosen = [dataset for dataset in tested if not names or dataset.partition(".")[2] in names]
+    with connect(settings, "warehouse", kept.ROLE) as connection:
+        last = kept.last_of_dbt(connection, chosen)
+    return [result for result in last if result.check in tested[result.dataset]]
 
 
 def verify_contracts(settings: Settings) -> list[CheckResult]:
-    """The results of every contract."""
+    """The results of every contract; what dbt found by hand is kept, and fails the runs of dbt alone."""
+    keep_by_hand(settings)
     return check.run(settings, silence=silence(settings))
 
 
@@ -83,7 +100,7 @@ def silence(settings: Settings) -> dict[str, float] | None:
 
 
 def run(settings: Settings, todo: Sequence[Comparison], step: Callable[[str], None] | None = None) -> list[CheckResult]:
-    """What each comparison found, kept in quality.check_result; a difference in one stops no other.
+    """What each comparison found, kept in quality.results; a difference in one stops no other.
 
     StackError where a database does not answer.
     """
@@ -95,9 +112,9 @@ def run(settings: Settings, todo: Sequence[Comparison], step: Callable[[str], No
             results.append(comparison.run())
         except (psycopg.DataError, psycopg.ProgrammingError) as error:  # a value that is not what its column says
             name, detail = comparison.name, " ".join(str(error).split())
-            results.append(CheckResult(name, f"warehouse.{name}", check.AS_IN_LAKE, None, "failed", detail=detail))
-    with connect(settings, "warehouse", check.ROLE) as connection:
-        check.keep(connection, results, started)
+            results.append(replace(_of(name), outcome="failed", detail=detail))
+    with connect(settings, "warehouse", kept.ROLE) as connection:
+        kept.keep(connection, results, started)
     return results
 
 
@@ -105,6 +122,11 @@ def _found(result: CheckResult, difference: compare.Difference) -> CheckResult:
     if not difference.rows:
         return result
     return replace(result, outcome="failed", failing_rows=difference.rows, sample=difference.sample)
+
+
+def _of(name: str, database: str = "warehouse") -> CheckResult:
+    dataset = f"{database}.{name}"
+    return CheckResult(name, dataset, check.AS_IN_LAKE, None, "passed", tool="tidemark", type="deep")
 
 
 def _batch(settings: Settings, source: str, resource: str) -> CheckResult:
@@ -116,7 +138,7 @@ def _batch(settings: Settings, source: str, resource: str) -> CheckResult:
 
 
 def _of_ingestion(table: str) -> CheckResult:
-    return CheckResult(f"ingestion.{table}", f"warehouse.ingestion.{table}", check.AS_IN_LAKE, None, "passed")
+    return _of(f"ingestion.{table}")
 
 
 def _promoted(settings: Settings, topic: str) -> CheckResult:
@@ -134,5 +156,5 @@ def _held(settings: Settings, topic: str) -> CheckResult:
     staged: dict[date, list[str]] = defaultdict(list)
     for day, file in ledger.slices_of_files(settings, topic):
         staged[day].append(file)
-    result = CheckResult(f"realtime.{topic}", f"realtime.realtime.{topic}", check.AS_IN_LAKE, None, "passed")
+    result = _of(f"realtime.{topic}", "realtime")
     return _found(result, compare.held(settings, topic, staged))

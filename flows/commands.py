@@ -81,10 +81,11 @@ def promote(as_of: datetime | None, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def check(context: click.Context, names: tuple[str, ...], deep: bool, everything: bool, as_json: bool) -> None:
-    """Verify the contracts of ingestion, realtime and mart tables.
+    """Verify the contracts of ingestion, realtime and mart tables, and say what dbt's tests last found.
 
-    NAME is schema.table; without one every contract is verified. The results are kept in the table
-    quality.check_result of the warehouse. A table that does not exist yet is named, and fails nothing
+    NAME is schema.table; without one every contract is verified. Of what did not pass: up to ten failing
+    rows, the owner, what to do, and what is downstream. The results are kept in the table
+    quality.results of the warehouse. A table that does not exist yet is named, and fails nothing
     unless it was there before. Fresh rows of a topic are asked for where sources.yml has a source that must
     send them that often, and where somebody else sends to it.
 
@@ -100,25 +101,24 @@ def check(context: click.Context, names: tuple[str, ...], deep: bool, everything
       tidemark check --deep marts.fct_bars_1m
       tidemark check --json | jq '.[] | select(.outcome == "failed")'
 
-    Exit codes: 0 no check failed; 1 one did, and a sentence names table, column and count; 2 an unknown NAME.
+    Exit codes: 0 no check failed, though one may warn; 1 one did, and a sentence names table, column and count;
+    2 an unknown NAME; 3 a check could not be carried out, whatever others found.
     """
-    from dataclasses import asdict
-
-    from catalog.check import failures, sentence
-    from catalog.report import print_results
+    from catalog.kept import errors, failures
+    from catalog.report import as_json as with_advice
+    from catalog.report import explain, print_results
     from flows.checks import verify
     from tidemark.settings import load
 
     with reachable_databases():
         results = verify(load(), names, deep, quiet=as_json)
     if as_json:
-        click.echo(json.dumps([asdict(result) for result in results], indent=2))
+        click.echo(json.dumps(with_advice(load(), results), indent=2))
     else:
         print_results(results, everything)
-    failed = failures(results)
-    for result in failed:
-        click.echo(f"tidemark: {visible(sentence(result))}", err=True)
-    context.exit(1 if failed else 0)
+    for line in explain(load(), results):
+        click.echo(visible(line), err=True)
+    context.exit(3 if errors(results) else 1 if failures(results) else 0)
 
 
 @click.group()

@@ -194,7 +194,7 @@ def test(settings: Settings, topics: list[str]) -> None:
     """dbt tests what was built. What a row says holds no day: it is counted wherever it is, and the flow run fails."""
     from tidemark import dbt
 
-    dbt.run(settings, ["test", "--select", *_selected(topics)])
+    dbt.run(settings, ["test", "--exclude-resource-type", "unit_test", "--select", *_selected(topics)])
 
 
 def settle(settings: Settings, promotion: Promotion) -> int:

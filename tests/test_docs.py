@@ -8,7 +8,6 @@ from functools import cache
 import click
 import pytest
 
-from catalog.check import SAMPLE_ROWS
 from flows import alerts as flow_alerts
 from realtime.trim import TABLE_LOCK_TIMEOUT
 from stream_shim.connectors.entries import HttpSource, OrderBook
@@ -21,6 +20,7 @@ from tidemark.access.people import PARTS_LOCK_TIMEOUT
 from tidemark.categories import CATEGORIES
 from tidemark.cli import main
 from tidemark.credentials import KAFKA_ROLES, ROLES
+from tidemark.failing_rows import SAMPLE_ROWS
 from tidemark.guard import journal, mend, watch
 from tidemark.http import MOST_REDIRECTS
 from tidemark.migrations import runner, turn

@@ -9,7 +9,7 @@ from typing import Any
 from flows.deployments import TAG, Schedule, registered
 from tidemark.connections import DATABASES, home_kind, prefect_url
 from tidemark.dbt.project import artifacts
-from tidemark.dbt.running import FAILED
+from tidemark.dbt.results import FAILED
 from tidemark.errors import StackError
 from tidemark.http import ask_now
 from tidemark.settings import Settings
@@ -25,7 +25,7 @@ UNREACHED, NOT_SERVED, PAUSED = "Prefect does not answer", "flows are not served
 RUN_FAILED, RUN_STUCK, RUN_LATE, NO_SUCCESS = "flow run failed", "flow run is stuck", "flow run is late", "no success"
 _LAST_SUCCESS = {
     "promote": "select max(verified_at) from ops.promotion",
-    "check": "select max(checked_at) from quality.check_result",
+    "check": "select max(checked_at) from quality.results",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from catalog import check
+from catalog import kept
 from flows.account import account
 from realtime import partitions, quarantined
 from stream_shim.running.alerts import HEADROOM_DAYS, causes_of_oldest_day
@@ -251,9 +251,9 @@ def quarantine(settings: Settings) -> Iterator[Observation]:
 def checks(settings: Settings) -> Iterator[Observation]:
     """The last result of each check."""
     with enter(settings, "warehouse") as connection:
-        found = check.standing(connection)
-    failed = [row for row in found if row[3] == "failed"]
-    named = "; ".join(dict.fromkeys(f"{contract}: {name}" for contract, name, *_ in failed))
+        found = kept.standing(connection)
+    failed = [row for row in found if row[3] in ("failed", "error")]
+    named = "; ".join(dict.fromkeys(f"{table}: {name}" for table, name, *_ in failed))
     last = max((row[4] for row in found), default=None)
     yield Observation(
         "check failed", "contracts", "quality", "failing" if failed else "ok",

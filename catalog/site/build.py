@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from catalog.check import ROLE
 from catalog.edges import Lineage
+from catalog.kept import ROLE
 from catalog.lineage import lineage
 from catalog.results import Result, of_contracts, of_dbt, results_of_dbt, results_of_soda
 from catalog.site import pages

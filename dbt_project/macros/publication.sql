@@ -1,9 +1,9 @@
 {#-
     `ops.publication` says of each mart which run its rows are of, and whether one is under way. A run is noted when it
-    begins and ends; a mart in the transaction that changes it. Runs of a dev target are nobody's.
+    begins and ends, also one that tests only; a mart in the transaction that changes it. Runs of a dev target are nobody's.
 -#}
 {% macro note_begin() -%}
-    {%- if is_published() -%}
+    {%- if is_noted() -%}
     insert into ops.dbt_run (invocation_id, target, command, version, started_at)
     values (
         '{{ invocation_id }}', '{{ target.name }}', '{{ flags.WHICH }}',
@@ -14,10 +14,14 @@
 
 
 {% macro note_end(results) -%}
-    {%- if is_published() -%}
+    {%- if is_noted() -%}
+    {%- set ran = results | rejectattr("node.resource_type", "in", ["operation", "exposure"]) | map(attribute="status") | map("string") | list -%}
     update ops.dbt_run set
         finished_at = clock_timestamp(),
-        failed_nodes = {{ results | map(attribute="status") | map("string") | select("in", ["error", "fail", "runtime error", "partial success"]) | list | length }}
+        failed_nodes = {{ ran | select("in", ["error", "fail", "runtime error", "partial success"]) | list | length }},
+        node_count = {{ ran | length }},
+        warned_nodes = {{ ran | select("equalto", "warn") | list | length }},
+        skipped_nodes = {{ ran | select("equalto", "skipped") | list | length }}
     where invocation_id = '{{ invocation_id }}';
     {%- endif -%}
 {%- endmacro %}
@@ -35,5 +39,10 @@
 
 
 {% macro is_published() -%}
-    {{ return(execute and target.name == "warehouse" and flags.WHICH in ("run", "build", "retry")) }}
+    {{ return(is_noted() and flags.WHICH != "test") }}
+{%- endmacro %}
+
+
+{% macro is_noted() -%}
+    {{ return(execute and target.name == "warehouse" and flags.WHICH in ("run", "build", "retry", "test")) }}
 {%- endmacro %}

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from catalog import contracts
-from catalog.check import failures, run
+from catalog.check import run
+from catalog.kept import failures
 from flows.checks import verify
 from tests.catalog.conftest import NOW, Rows
 from tidemark.categories import CATEGORIES, table_columns
@@ -19,7 +20,7 @@ SODA_TYPES = {"timestamptz": "timestamp with time zone"}  # Soda's word for Post
 
 
 def columns_of(contract: contracts.Contract) -> dict[str, str]:
-    columns = yaml.safe_load(contract.path.read_text())["columns"]
+    columns = yaml.safe_load(contract.text)["columns"]
     return {column["name"]: column["data_type"] for column in columns}
 
 
@@ -48,11 +49,11 @@ def test_good_rows_pass_every_contract_and_the_results_are_kept(rows: Rows) -> N
     rows.good()
     results = run(rows.stack.settings)
     assert not failures(results)
-    evaluated = {result.contract for result in results if result.outcome == "passed"}
+    evaluated = {result.table for result in results if result.outcome == "passed"}
     assert {f"realtime.{topic}" for topic in CATEGORIES} < evaluated
     with psycopg.connect(rows.stack.dsn("warehouse", "catalog_reader")) as connection:
-        kept = connection.execute("select contract, check_name, outcome from quality.check_result").fetchall()
-    assert sorted(kept) == sorted((r.contract, r.check, r.outcome) for r in results)
+        kept = connection.execute("select table_name, check_name, outcome from quality.results").fetchall()
+    assert sorted(kept) == sorted((r.table, r.check, r.outcome) for r in results)
 
 
 def test_a_broken_row_in_realtime_fails_the_command_which_names_table_column_count_and_row(
@@ -169,7 +170,7 @@ def test_who_has_no_source_of_a_category_is_not_asked_for_fresh_rows_and_silence
         settings.sources_file.write_text(sources)
         found = verify(settings, ["realtime.market_tick", "realtime.order_book_l2"], deep=False, quiet=True)
         assert not [result for result in failures(found) if "last 15 minutes" not in result.check]
-        return {r.contract[9:]: (r.outcome, r.detail or "") for r in found if "last 15 minutes" in r.check}
+        return {r.table[9:]: (r.outcome, r.detail or "") for r in found if "last 15 minutes" in r.check}
 
     nobody = ("not evaluated", "no source of this category is in sources.yml")
     assert freshness(FEED) == {"market_tick": nobody, "order_book_l2": nobody}

@@ -156,7 +156,7 @@ def strangers(rows: Rows) -> Stack:
     run_contracts(stack.settings, ["realtime.market_tick"])
     with psycopg.connect(stack.dsn("warehouse")) as connection:
         connection.execute(
-            "update quality.check_result set outcome = 'failed', detail = %s where check_name = 'symbol is there'",
+            "update quality.results set outcome = 'failed', detail = %s where check_name = 'symbol is there'",
             (f"{HOSTILE} in {stack.settings.home.resolve()}/lake",),
         )
     return stack

@@ -13,7 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from catalog import stored
-from catalog.check import AS_IN_LAKE, failures
+from catalog.check import AS_IN_LAKE
+from catalog.kept import failures
 from flows import checks, promote
 from ingest import pipeline
 from tests.conftest import Stack
@@ -185,7 +186,7 @@ def compared(databases: Databases) -> tuple[int, dict[str, dict[str, Any]], list
     done = databases.stack.run("check", "--deep", "--json")
     found = json.loads(done.stdout)
     failed = [result for result in found if result["outcome"] == "failed" and result["check"] in COMPARED]
-    return done.returncode, {result["contract"]: result for result in failed}, found
+    return done.returncode, {result["table"]: result for result in failed}, found
 
 
 def test_what_is_whole_passes_and_each_broken_table_is_named_with_its_rows(whole: Databases) -> None:

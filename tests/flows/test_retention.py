@@ -40,7 +40,7 @@ def age(stack: Stack, table: str, entry: retention.Entry, days: dict[str, str]) 
 @pytest.fixture
 def emptied(clean_realtime: Stack) -> Stack:
     with psycopg.connect(clean_realtime.dsn("warehouse")) as connection:
-        connection.execute("truncate quality.check_result")
+        connection.execute("truncate quality.results")
     with psycopg.connect(clean_realtime.dsn("realtime")) as connection:
         connection.execute("truncate guard.action")
     return clean_realtime
@@ -50,8 +50,10 @@ def test_results_and_what_the_guard_did_go_when_they_are_older_than_is_set(empti
     settings = emptied.with_settings(result_days=30)
     with psycopg.connect(emptied.dsn("warehouse")) as connection:
         connection.execute(
-            "insert into quality.check_result (contract, dataset, check_name, outcome, checked_at) "
-            "select 'c', 'd', n::text, 'passed', now() - make_interval(days => n) + interval '1 hour' "
+            "insert into quality.results "
+            "(run_id, tool, check_type, severity, table_name, dataset, check_name, outcome, checked_at) "
+            "select n::text, 'soda', 'missing', 'error', 'c', 'd', n::text, 'passed', "
+            "now() - make_interval(days => n) + interval '1 hour' "
             "from generate_series(28, 33) n"
         )
     with psycopg.connect(emptied.dsn("realtime")) as connection:
@@ -61,8 +63,8 @@ def test_results_and_what_the_guard_did_go_when_they_are_older_than_is_set(empti
             "from generate_series(28, 33) n"
         )
     gone = retention.let_go(settings)
-    assert (gone["quality.check_result"], gone["guard.action"]) == (3, 3)
-    kept = rows(emptied, "warehouse", "select check_name from quality.check_result order by check_name")
+    assert (gone["quality.results"], gone["guard.action"]) == (3, 3)
+    kept = rows(emptied, "warehouse", "select check_name from quality.results order by check_name")
     assert [name for (name,) in kept] == ["28", "29", "30"]
     assert rows(emptied, "realtime", "select count(1), min(current_date - day) from guard.action") == [(3, 28)]
     assert sum(retention.let_go(settings).values()) == 0
@@ -133,9 +135,7 @@ def refusing(emptied: Stack) -> Iterator[Stack]:
             "create function quality.refuse() returns trigger language plpgsql as "
             "$$begin raise exception 'they stay'; end$$"
         )
-        connection.execute(
-            "create trigger refuse before delete on quality.check_result execute function quality.refuse()"
-        )
+        connection.execute("create trigger refuse before delete on quality.results execute function quality.refuse()")
         yield emptied
         connection.execute("drop function quality.refuse() cascade")
 
@@ -146,7 +146,7 @@ def test_a_table_that_lets_nothing_go_hinders_no_other_and_no_word_of_what_the_c
             "insert into guard.action (day, role_name, database_name, reason, times, last_detail, last_at) "
             "values (current_date - 500, 'r', 'd', 'x', 1, '', now() - interval '500 days')"
         )
-    with pytest.raises(NotLetGo, match=r"expected table quality\.check_result to do .* received they stay"):
+    with pytest.raises(NotLetGo, match=r"expected table quality\.results to do .* received they stay"):
         retention.let_go(refusing.settings)
     assert rows(refusing, "realtime", "select count(1) from guard.action") == [(0,)]
     with pytest.raises(CheckFailed, match="a finite price"):

@@ -55,7 +55,7 @@ ALLOWED = [
     (
         "catalog_reader",
         "warehouse",
-        "delete from quality.check_result",
+        "delete from quality.results",
     ),
     ("catalog_reader", "warehouse", "select * from ops.promotion"),
     ("bi_reader", "realtime", "select * from live.probe"),
@@ -108,7 +108,7 @@ DENIED = [
     ("bi_reader", "warehouse", "select * from staging.probe"),
     ("bi_reader", "warehouse", "select * from intermediate.probe"),
     ("bi_reader", "warehouse", "select * from ops.promotion"),
-    ("bi_reader", "warehouse", "select * from quality.check_result"),
+    ("bi_reader", "warehouse", "select * from quality.results"),
     ("bi_reader", "warehouse", "select * from ops.dbt_run"),
     ("bi_reader", "warehouse", "select * from ops.published_mart"),
     ("bi_reader", "warehouse", "lock table ops.publication in row share mode"),

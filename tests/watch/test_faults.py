@@ -389,8 +389,9 @@ FAULTS = [
         "check failed: quality",
         by_sql(
             "warehouse",
-            "insert into quality.check_result values ('marts.t', 'd', 'late', null, 'failed', 1, 1, null, now())",
-            "truncate quality.check_result",
+            "insert into quality.results (run_id, tool, check_type, severity, table_name, dataset, check_name, "
+            "outcome, checked_at) values ('r', 'soda', 'row_count', 'error', 'marts.t', 'd', 'late', 'failed', now())",
+            "truncate quality.results",
         ),
         "tidemark check",
     ),

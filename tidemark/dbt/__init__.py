@@ -2,7 +2,14 @@
 
 from tidemark.dbt.docs import docs_page, overview
 from tidemark.dbt.live import ensure_live
-from tidemark.dbt.project import DBT_PROJECT, ROLE, artifacts, dbt_environment, version_of_project
+from tidemark.dbt.project import (
+    DBT_PROJECT,
+    ROLE,
+    artifacts,
+    dbt_environment,
+    tests_of_batch_inputs,
+    version_of_project,
+)
 from tidemark.dbt.running import DbtError, compiled, declared, run
 
 __all__ = [
@@ -17,5 +24,6 @@ __all__ = [
     "ensure_live",
     "overview",
     "run",
+    "tests_of_batch_inputs",
     "version_of_project",
 ]

@@ -16,6 +16,7 @@ from tidemark.settings import PROJECT, Settings
 
 DBT_PROJECT = PROJECT / "dbt_project"
 ROLE = "transformer"
+NO_BATCH_INPUT = ("realtime", "ops", "quality")  # folders of staging
 LOCK_TIMEOUT = "60s"  # for a lock of the database: whoever holds one longer must not hold up a build, and all behind it
 # What profiles.yml has a key for; empty is as if it were not there, and no other database's.
 TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
@@ -25,6 +26,18 @@ _OF_THE_PROFILE = {"host", "hostaddr", "port", "user", "password", "dbname", *TL
 def artifacts(settings: Settings, target: Database = "warehouse") -> Path:
     """Folder of manifest.json, run_results.json and catalog.json of our own runs; one per target: they never mix."""
     return settings.home.resolve() / "dbt" / target
+
+
+def tests_of_batch_inputs() -> tuple[list[str], list[str]]:
+    """Selectors of dbt's tests of staging models of batch sources, and of every other test.
+
+    A folder of staging is a source; what was streamed, and what the platform notes of itself, is no batch input.
+    """
+    staging = sorted(path.name for path in (DBT_PROJECT / "models" / "staging").iterdir())
+    batch = [f"staging/{name}" for name in staging if name not in NO_BATCH_INPUT]
+    others = ["intermediate", "marts", *(f"staging/{name}" for name in staging if name in NO_BATCH_INPUT)]
+    as_selectors = [[f"resource_type:test,path:models/{folder}" for folder in folders] for folders in (batch, others)]
+    return as_selectors[0], as_selectors[1]
 
 
 def dev_schema() -> str:

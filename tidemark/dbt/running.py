@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,11 +12,11 @@ import tenacity
 
 from tidemark.connections import Database
 from tidemark.dbt.project import artifacts, dbt_environment, environment_of_no_server
+from tidemark.dbt.results import FAILED, KEPT, keep
 from tidemark.dbt.tables import outgrown
 from tidemark.errors import StackError, TidemarkError
 from tidemark.settings import Settings
 
-FAILED = ("error", "fail", "runtime error", "partial success")
 TURN_SECONDS = 1800.0  # for the run before on the same target
 
 
@@ -105,12 +105,16 @@ def run(
 ) -> list[Any]:
     """Run one dbt command, such as `["build", "--select", "+fct_market_ticks"]`, and give its node results.
 
-    Nothing is printed: the log is in `artifacts(..)/logs`. DbtError when a node failed, when dbt could not
-    start, when the run before on the target does not end within `turn_seconds`, or when the selection matched
-    nothing (dbt itself calls that a success).
+    What its tests found is kept in quality.results. Nothing is printed: the log is in `artifacts(..)/logs`. DbtError
+    when a node failed, when dbt could not start, when the run before on the target does not end within `turn_seconds`,
+    or when the selection matched nothing (dbt itself calls that a success).
     """
-    with _alone(artifacts(settings, target), dbt_environment(settings, target), target, turn_seconds):
+    folder = artifacts(settings, target)
+    with _alone(folder, dbt_environment(settings, target), target, turn_seconds):
         outcome = _invoke(args)
+        if args[0] in KEPT and outcome.result is not None:
+            with nullcontext() if outcome.success else suppress(StackError):  # dbt has said that nothing answers
+                keep(settings, folder, target)
     results = _results(outcome)
     if not outcome.success:
         failed = [result.node.name for result in results if str(result.status) in FAILED]

@@ -51,9 +51,18 @@ def outgrown(settings: Settings) -> list[Outgrown]:
 
 
 def tables() -> Iterator[tuple[str, str, Columns]]:
-    """Schema, model and columns of every model with a table, in order of the files."""
+    """Schema, model and columns of every model of these schemas, in order of the files."""
     for schema, model in _models():
         yield schema, model["name"], {one["name"]: one["data_type"] for one in model["columns"]}
+
+
+def stored_marts() -> Iterator[tuple[str, Columns]]:
+    """Name and columns of every mart that has a table and is no view, in order of the files."""
+    for schema, model, columns in tables():
+        if schema == "marts":
+            (path,) = (DBT_PROJECT / "models" / schema).rglob(f"{model}.sql")
+            if 'materialized="view"' not in path.read_text():
+                yield model, columns
 
 
 @dataclass(frozen=True)

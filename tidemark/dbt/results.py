@@ -1,0 +1,127 @@
+"""What a run of dbt found, kept in the warehouse: its tests in quality.results, the run itself in ops.dbt_run.
+
+It is read from the artifacts that dbt leaves, so that a run by hand counts too, at the next `tidemark check`.
+"""
+
+import json
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from tidemark.connections import DATABASES, Database, connect
+from tidemark.dbt.project import ROLE, artifacts, version_of_project
+from tidemark.failing_rows import failing_rows
+from tidemark.settings import Settings
+
+KEPT = ("build", "run", "test", "retry")
+FAILED = ("error", "fail", "runtime error", "partial success")
+_OUTCOMES = {"pass": "passed", "fail": "failed", "warn": "warned", "skipped": "not evaluated"}  # any other: error
+Json = Mapping[str, Any]
+
+
+def keep_by_hand(settings: Settings) -> None:
+    """Keep what the last run by hand on each target found, where it is not kept yet."""
+    for target in DATABASES:
+        keep(settings, settings.home.resolve() / "dbt" / "by_hand" / target, target)
+
+
+def keep(settings: Settings, folder: Path, target: Database) -> None:
+    """Keep what the run found whose artifacts are in the folder; again, it changes nothing.
+
+    StackError where the warehouse does not answer.
+    """
+    path = folder / "run_results.json"
+    run: Json = json.loads(path.read_text()) if path.exists() else {}
+    if not run or run["args"].get("which") not in KEPT:
+        return
+    said = run["metadata"]
+    results = [one for one in run["results"] if not one["unique_id"].startswith(("operation.", "exposure."))]
+    tests = [one for one in results if one["unique_id"].startswith(("test.", "unit_test."))]
+    with connect(settings, "warehouse", ROLE, autocommit=True) as warehouse:
+        known = "select 1 from quality.results where run_id = %s limit 1"
+        if tests and not warehouse.execute(known, [said["invocation_id"]]).fetchall():
+            manifest: Json = json.loads((folder / "manifest.json").read_text())
+            with connect(settings, target, ROLE, autocommit=True) as tested:
+                rows = [row for one in tests for row in _row(tested, said, manifest, one)]
+            _keep_tests(warehouse, rows)
+        _keep_run(warehouse, target, run, results)
+
+
+def _keep_run(warehouse: psycopg.Connection[Any], target: Database, run: Json, results: list[Json]) -> None:
+    """Of the warehouse dbt notes a run itself, as it goes on; of the streaming database it cannot."""
+    said, states = run["metadata"], [str(one["status"]) for one in results]
+    warehouse.execute(
+        "insert into ops.dbt_run (invocation_id, target, command, version, started_at, finished_at, failed_nodes, "
+        "node_count, warned_nodes, skipped_nodes) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
+        "on conflict do nothing",
+        [
+            said["invocation_id"], target, run["args"]["which"], version_of_project(), said["invocation_started_at"],
+            said["generated_at"], sum(state in FAILED for state in states), len(states), states.count("warn"),
+            states.count("skipped"),
+        ],
+    )  # fmt: skip
+
+
+def _keep_tests(warehouse: psycopg.Connection[Any], rows: list[list[Any]]) -> None:
+    with warehouse.transaction(), warehouse.cursor() as cursor:
+        cursor.executemany(
+            "insert into quality.results (run_id, tool, table_name, dataset, check_name, column_name, check_type, "
+            "severity, outcome, failing_rows, detail, sample, owner, checked_at) "
+            "values (%s, 'dbt', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+            rows,
+        )
+
+
+def _row(tested: psycopg.Connection[Any], said: Json, manifest: Json, one: Json) -> Iterator[list[Any]]:
+    """The result of one test; none where the manifest is of a later parse that knows it no more."""
+    nodes = ChainMap(manifest["nodes"], manifest["unit_tests"], manifest["sources"])
+    test = nodes.get(one["unique_id"])
+    model = nodes.get(_tested(test)) if test else None
+    if test is None or model is None:
+        return
+    outcome, detail = _OUTCOMES.get(one["status"], "error"), one["message"]
+    sample: tuple[str, ...] = ()
+    if outcome in ("failed", "warned") and test["resource_type"] == "test":
+        try:
+            _, sample = failing_rows(tested, sql.SQL(one["compiled_code"]))
+        except psycopg.Error as error:  # what it reads was changed since
+            detail = f"{detail}; its rows could not be read: {' '.join(str(error).split())}"
+    group = manifest["groups"].get(f"group.{model['package_name']}.{model.get('group')}", {})
+    table = f"{model['schema']}.{model.get('alias') or model['identifier']}"
+    yield [
+        said["invocation_id"], table, f"{model['database']}.{table}", test["name"], test.get("column_name"),
+        (test.get("test_metadata") or {}).get("name", test["resource_type"]),
+        str(test["config"].get("severity", "error")).lower(), outcome, one["failures"], detail,
+        Jsonb([json.loads(row) for row in sample]),
+        (group.get("owner") or {}).get("name") or model["config"]["meta"].get("owner"), _ended(said, one),
+    ]  # fmt: skip
+
+
+def _tested(test: Json) -> str:
+    """The model or source that a test is of."""
+    return str(test.get("attached_node") or next(iter(test["depends_on"]["nodes"]), ""))
+
+
+def _ended(said: Json, one: Json) -> datetime:
+    ends = [timing["completed_at"] for timing in one["timing"] if timing.get("completed_at")]
+    return datetime.fromisoformat(max(ends, default=said["generated_at"]))
+
+
+def tested_tables(settings: Settings) -> dict[str, frozenset[str]]:
+    """By database.schema.table, the names of the tests that dbt's last run on each database knew."""
+    found: dict[str, set[str]] = {}
+    for target in DATABASES:
+        path = artifacts(settings, target) / "manifest.json"
+        manifest: Json = json.loads(path.read_text()) if path.exists() else {"nodes": {}, "unit_tests": {}}
+        for test in (*manifest["nodes"].values(), *manifest["unit_tests"].values()):
+            model = manifest["nodes"].get(_tested(test)) if test["resource_type"] in ("test", "unit_test") else None
+            if model:
+                dataset = f"{model['database']}.{model['schema']}.{model['alias']}"
+                found.setdefault(dataset, set()).add(test["name"])
+    return {dataset: frozenset(names) for dataset, names in found.items()}
