@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from ingest import arrivals, lake, set_aside, sources, tables
+from ingest import arrivals, lake, loads, set_aside, sources, tables
 from ingest.extract import Extracted, Progress, extract, forget_stored
 from ingest.lake import LakeFile
 from ingest.set_aside import Loaded, NotLoaded, SetAside
@@ -83,6 +83,9 @@ def rebuild(settings: Settings, name: str) -> IngestReport:
             table = tables.table_name(name, resource)
             tables.refuse_missing(warehouse, table, [file.name for file in found])
         loaded = _load(settings, warehouse, name, files)
+        for resource, found in files.items():
+            table = tables.table_name(name, resource)
+            loads.note(warehouse, name, table, found, tables.rows_by_file(warehouse, tables.qualified(table)))
     reports = _reports(name, files, loaded, Extracted())
     return IngestReport(name, reports, round(time.monotonic() - started, 3), tuple(loaded.set_aside))
 
@@ -103,14 +106,19 @@ def load_new(
 
     NotLoaded, after all that is there was loaded, where the lake lacks rows that this run stored in it.
     """
+    there: dict[str, list[LakeFile]] = {}
     new: dict[str, list[LakeFile]] = {}
+    rows: dict[str, dict[str, int]] = {}
     for resource in resources:
         table = tables.table_name(source, resource.name)
-        found = lake.files(settings, source, resource.name)
-        known = tables.rows_by_file(warehouse, tables.qualified(table)).keys() - set_aside.names(warehouse, table)
+        found = there[resource.name] = lake.files(settings, source, resource.name)
+        rows[resource.name] = tables.rows_by_file(warehouse, tables.qualified(table))
+        known = rows[resource.name].keys() - set_aside.names(warehouse, table)
         new[resource.name] = [file for file in found if file.name not in known]
         set_aside.forget_gone(warehouse, table, [file.name for file in found])
     loaded = _load(settings, warehouse, source, new)
+    for resource, found in there.items():
+        loads.note(warehouse, source, tables.table_name(source, resource), found, {**rows[resource], **loaded.rows})
     _refuse_loss(settings, source, new, loaded, extracted)
     return _reports(source, new, loaded, extracted), tuple(loaded.set_aside)
 
