@@ -20,7 +20,7 @@ _BY_TYPE = {
 }
 _BY_PLACE = {
     "realtime.": "the processor took it so: see the source's connector and `stream_shim/topics.yml`; the rows stay",
-    "ingestion.realtime__": "`tidemark check --deep` compares with the lake; `tidemark ingest rebuild realtime` loads anew",
+    "ingestion.realtime__": "`tidemark check --deep` compares with the lake; `tidemark ingest rebuild realtime` loads",
     "ingestion.": "ask the source what it sent; once the lake's file is mended, `tidemark ingest rebuild SOURCE`",
     "marts.": "`tidemark check --deep TABLE` says which rows; `tidemark models rebuild MODEL` builds them anew",
 }

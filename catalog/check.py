@@ -26,6 +26,7 @@ OWNED: dict[Database, str] = {"warehouse": "ingestion", "realtime": "realtime"} 
 HAS_CONTRACT = "a contract names the table"
 TABLE_EXISTS = "the table exists"
 CONTRACT_RUNS = "the contract runs"
+UNMEASURED = "Soda could not measure it"
 FRESHNESS = "freshness"  # its type, of which a contract has one
 AS_IN_LAKE = "every row as the lake has it"  # what the flows compare, which alone know the lake
 Connections = dict[Database, psycopg.Connection[dict[str, Any]]]
@@ -130,10 +131,20 @@ def _verify(
     )
     (verified,) = session.contract_verification_results
     results = [_result(contract, connection, found, left_out) for found in verified.check_results]
-    if not session.is_ok and not failures(results):
-        said = " ".join(session.get_errors_str().split())
+    hindered = any(result.outcome == "not evaluated" and result.detail == UNMEASURED for result in results)
+    if not failures(results) and (hindered or not session.is_ok):  # a column that is not there is said by the schema
+        said = " ".join(session.get_errors_str().split()) or _refusal(connection, contract)
         results.append(_of_table(contract.name, contract.dataset, CONTRACT_RUNS, "error", said))
     return results
+
+
+def _refusal(connection: psycopg.Connection[dict[str, Any]], contract: Contract) -> str:
+    """What Postgres says to whoever reads the table: Soda tells it to its log alone."""
+    try:
+        connection.execute(sql.SQL("select from {} limit 1").format(sql.Identifier(contract.schema, contract.table)))
+    except psycopg.Error as error:
+        return " ".join(str(error).split())
+    return UNMEASURED
 
 
 def _unread(connection: psycopg.Connection[dict[str, Any]], contract: Contract) -> dict[str, str]:
@@ -209,7 +220,7 @@ def _result(
         return result
     if outcome == "not evaluated":
         why = left_out.get(found.check.name) or left_out.get(found.check.type)
-        return replace(result, detail=why or "Soda could not measure it")
+        return replace(result, detail=why or UNMEASURED)
     query = failing_rows_query(contract, found.check.definition, column)
     if query is None:
         return replace(result, detail=_detail(found))

@@ -87,7 +87,7 @@ def _build_source(settings: Settings, source: str) -> None:
     """
     from tidemark import dbt
 
-    chosen = ["--exclude-resource-type", "unit_test", "--select", f"@source:{source}", "--exclude"]
+    chosen = ["--exclude-resource-type", "unit_test", "--select", f"@source:{source}", dbt.PLATFORM, "--exclude"]
     blocking, others = dbt.tests_of_batch_inputs()
     dbt.run(settings, ["build", *chosen, *others])
     dbt.run(settings, ["test", *chosen, *blocking])

@@ -154,7 +154,7 @@ def build(settings: Settings, topics: list[str]) -> Built:
     from tidemark import dbt
 
     try:
-        dbt.run(settings, ["run", "--select", *_selected(topics)])
+        dbt.run(settings, ["run", "--select", *_selected(topics), dbt.PLATFORM])
     except DbtError as error:
         if not error.failed:
             raise

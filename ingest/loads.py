@@ -13,8 +13,8 @@ def note(
 ) -> None:
     """Note how many rows the table has of each lake file, by the file's name; again, it changes nothing.
 
-    `files` are all that the lake has of the table, not those of this run alone: so what was loaded before there was a ledger is in it, and a file
-    that the table has no more is not.
+    `files` are all that the lake has of the table, not those of this run alone: so what was loaded before there was a
+    ledger is in it, and a file that the table has no more is not.
     """
     with warehouse.transaction(), warehouse.cursor() as cursor:
         cursor.execute(

@@ -47,6 +47,17 @@ INGESTION_ROWS: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 
+PLACE = {name: INGESTION_ROWS["realtime__market_tick"][name] for name in (
+    "source_system", "attributes", "log_epoch", "kafka_partition", "kafka_offset", "received_at"
+)}  # fmt: skip
+EVENT = {**PLACE, "event_publisher": "BEA", "unit": "usd", "description": "GDP"}
+OTHER_ROWS: dict[str, dict[str, str]] = {
+    "fred__series": {"id": "GDP", "title": "Gross Domestic Product", "units": "Billions of Dollars"},
+    "realtime__order_book_l2": {**PLACE, "symbol": "A/B", "side": "bid", "level": "1", "price": "99.5", "size": "1"},
+    "realtime__economic_event_numeric": {**EVENT, "value": "29374.914"},
+    "realtime__economic_event_text": {**EVENT, "value": "10-K"},
+}
+
 
 class Rows:
     """Puts rows where the contracts look, one at a time."""
@@ -67,7 +78,7 @@ class Rows:
 
     def ingestion(self, table: str, **changed: str | None) -> None:
         """A good row of an ingestion table with some columns changed; makes the table where there is none."""
-        row = {**INGESTION_ROWS[table], "load_id": "1", "file_name": "a.jsonl.gz", **changed}
+        row = {**INGESTION_ROWS, **OTHER_ROWS}[table] | {"load_id": "1", "file_name": "a.jsonl.gz"} | changed
         columns = sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(name)) for name in row)
         create = sql.SQL("create table if not exists ingestion.{} ({}, loaded_at timestamptz default now())")
         with psycopg.connect(self.stack.dsn("warehouse", "ingest_writer")) as connection:

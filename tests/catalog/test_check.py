@@ -6,35 +6,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import yaml
 
 from catalog import contracts
 from catalog.check import run
 from catalog.kept import failures
 from flows.checks import verify
 from tests.catalog.conftest import NOW, Rows
-from tidemark.categories import CATEGORIES, table_columns
+from tidemark.categories import CATEGORIES
 from tidemark.errors import ConfigurationError
-
-SODA_TYPES = {"timestamptz": "timestamp with time zone"}  # Soda's word for Postgres's type, where they differ
-
-
-def columns_of(contract: contracts.Contract) -> dict[str, str]:
-    columns = yaml.safe_load(contract.text)["columns"]
-    return {column["name"]: column["data_type"] for column in columns}
-
-
-@pytest.mark.parametrize("topic", CATEGORIES)
-def test_a_realtime_contract_has_the_columns_and_types_of_its_category(topic: str) -> None:
-    (contract,) = contracts.find((f"realtime.{topic}",))
-    expected = {name: SODA_TYPES.get(kind, kind) for name, kind in table_columns(topic).items()}
-    assert columns_of(contract) == expected
-
-
-def test_the_contract_of_promoted_rows_has_the_columns_of_their_category_as_text() -> None:
-    (contract,) = contracts.find(("ingestion.realtime__market_tick",))
-    load = {"load_id": "text", "file_name": "text", "loaded_at": "timestamp with time zone"}
-    assert columns_of(contract) == dict.fromkeys(table_columns("market_tick"), "text") | load
 
 
 def test_a_contract_in_the_wrong_place_is_refused_with_what_was_expected(tmp_path: Path) -> None:
@@ -95,6 +74,10 @@ def test_a_broken_rate_in_an_ingestion_table_is_named_with_its_currency(rows: Ro
         ("realtime__market_tick", "symbol", None),
         ("ecb__reference_rates", "Date", "30.10.2026"),
         ("ecb__reference_rates", "USD", None),
+        ("fred__series", "units", " "),
+        ("realtime__order_book_l2", "level", "first"),
+        ("realtime__economic_event_numeric", "value", "NaN"),
+        ("realtime__economic_event_text", "unit", None),
     ],
 )  # fmt: skip
 def test_a_wrong_value_in_an_ingestion_table_fails_its_column(
@@ -148,6 +131,25 @@ def test_a_table_that_nothing_has_filled_is_said_and_one_that_is_gone_fails(rows
         connection.execute("drop table ingestion.fred__observations")
     (failed,) = failures(run(rows.stack.settings, [name]))
     assert (failed.check, (failed.detail or "")[:10]) == ("the table exists", "it is gone")
+
+
+def test_a_table_without_a_contract_is_said_and_a_check_that_cannot_be_carried_out_is_exit_code_3(rows: Rows) -> None:
+    with psycopg.connect(rows.stack.dsn("warehouse", "ingest_writer")) as connection:
+        connection.execute("create table ingestion.venue__trades (load_id text)")
+    said = [(r.dataset, r.check) for r in run(rows.stack.settings) if r.outcome == "warned"]
+    assert said == [("warehouse.ingestion.venue__trades", "a contract names the table")]
+
+    rows.realtime("market_tick", price=float("nan"))
+    with psycopg.connect(rows.stack.dsn("realtime"), autocommit=True) as connection:
+        connection.execute("revoke select on realtime.feed from catalog_reader")
+        try:
+            done = rows.stack.run("check", "realtime.feed", "realtime.market_tick")
+        finally:
+            connection.execute("grant select on realtime.feed to catalog_reader")
+    assert done.returncode == 3
+    assert "realtime.realtime.feed: expected the contract runs" in done.stderr
+    assert "permission denied for table feed" in done.stderr
+    assert "a finite price: 1 failing rows" in done.stderr
 
 
 def test_a_silent_topic_fails_freshness(rows: Rows) -> None:

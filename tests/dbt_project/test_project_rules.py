@@ -44,6 +44,16 @@ def test_the_project_keeps_the_rule(project: Project, rule: str) -> None:
     assert found == []
 
 
+def test_a_test_that_keeps_a_mart_from_new_rows_is_of_a_batch_input(project: Project) -> None:
+    """The flows build with these tests alone; every other one runs after all is built, so that it holds no day."""
+    blocking, others = ([each.rpartition(":")[2] for each in part] for part in dbt.tests_of_batch_inputs())
+    for test in project.of("test"):
+        path = test["original_file_path"]
+        if not path.startswith("models/live/"):
+            assert [any(path.startswith(f"{one}/") for one in part) for part in (blocking, others)].count(True) == 1
+    assert blocking == ["models/staging/ecb", "models/staging/fred"]
+
+
 def test_each_exception_has_its_reason_and_is_one_still(project: Project) -> None:
     assert len(EXCEPTIONS) <= MOST_EXCEPTIONS
     for one in EXCEPTIONS:

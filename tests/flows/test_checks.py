@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from catalog import stored
+from catalog import check, stored
 from catalog.check import AS_IN_LAKE
 from catalog.kept import failures
 from flows import checks, promote
@@ -161,6 +161,17 @@ FOUND = {
         ["changed: symbol_key venue:A/B, last_traded_at 2024-08-09T10:07:01+00:00 -> 2024-08-08T00:00:00+00:00"],
     ),
 }
+OF_THE_PLATFORM = """
+select 'load of ' || count(1) || ' files' as what, source_table, sum(row_count) = 3 and bool_and(not is_set_aside)
+from marts.fct_loads where source_system = 'ecb' group by source_table
+union all
+select 'promotion of ' || row_count || ' rows', topic, is_verified from marts.fct_promotions where topic = 'market_tick'
+union all
+select command, target, outcome = 'succeeded' and node_count > 40 and duration_seconds > 0 from marts.fct_dbt_runs
+union all
+select distinct 'check', tool, outcome in ('failed', 'error') from marts.fct_quality_results
+order by 1, 2, 3
+"""
 NOT_SHOWN = ("difference", "log_epoch", "kafka_partition", "file_name", "title", "units", "USD", "GBP")
 
 
@@ -192,8 +203,14 @@ def compared(databases: Databases) -> tuple[int, dict[str, dict[str, Any]], list
 def test_what_is_whole_passes_and_each_broken_table_is_named_with_its_rows(whole: Databases) -> None:
     code, failed, found = compared(whole)
     assert (code, failed) == (0, {})
+    assert not [r for r in found if r["check"] == check.HAS_CONTRACT]
     assert len([r for r in found if r["check"] in COMPARED and r["outcome"] == "passed"]) == 26
 
+    assert whole.query("warehouse", OF_THE_PLATFORM) == [
+        ("check", "soda", False), ("check", "tidemark", False),
+        ("load of 2 files", "ecb__reference_rates", True), ("promotion of 3 rows", "market_tick", False),
+        ("promotion of 5 rows", "market_tick", True), ("run", "warehouse", True),
+    ]  # fmt: skip
     for database, statements in BREAKS.items():
         with psycopg.connect(whole.stack.dsn(database)) as connection:
             for statement in statements:

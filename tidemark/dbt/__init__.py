@@ -4,6 +4,7 @@ from tidemark.dbt.docs import docs_page, overview
 from tidemark.dbt.live import ensure_live
 from tidemark.dbt.project import (
     DBT_PROJECT,
+    PLATFORM,
     ROLE,
     artifacts,
     dbt_environment,
@@ -14,6 +15,7 @@ from tidemark.dbt.running import DbtError, compiled, declared, run
 
 __all__ = [
     "DBT_PROJECT",
+    "PLATFORM",
     "ROLE",
     "DbtError",
     "artifacts",

@@ -16,6 +16,7 @@ from tidemark.settings import PROJECT, Settings
 
 DBT_PROJECT = PROJECT / "dbt_project"
 ROLE = "transformer"
+PLATFORM = "+tag:platform"  # selects what the platform says about itself, which no source's models need
 NO_BATCH_INPUT = ("realtime", "ops", "quality")  # folders of staging
 LOCK_TIMEOUT = "60s"  # for a lock of the database: whoever holds one longer must not hold up a build, and all behind it
 # What profiles.yml has a key for; empty is as if it were not there, and no other database's.
