@@ -15,9 +15,11 @@
 
 {% macro note_end(results) -%}
     {%- if is_published() -%}
+        {%- set failed = results | map(attribute="status") | map("string")
+            | select("in", ["error", "fail", "runtime error", "partial success"]) | list -%}
     update ops.dbt_run set
         finished_at = clock_timestamp(),
-        failed_nodes = {{ results | map(attribute="status") | map("string") | select("in", ["error", "fail", "runtime error", "partial success"]) | list | length }}
+        failed_nodes = {{ failed | length }}
     where invocation_id = '{{ invocation_id }}';
     {%- endif -%}
 {%- endmacro %}
@@ -35,5 +37,6 @@
 
 
 {% macro is_published() -%}
-    {{ return(execute and target.name == "warehouse" and flags.WHICH in ("run", "build", "retry")) }}
+    {%- set is_run = flags.WHICH in ("run", "build", "retry") -%}
+    {{ return(execute and target.name == "warehouse" and is_run) }}
 {%- endmacro %}
