@@ -79,7 +79,9 @@ def test_building_again_changes_nothing(warehouse: Databases) -> None:
     assert {t: warehouse.query("warehouse", f"select xmin, ctid, t.* from marts.{t} t") for t in kept} == {
         t: rows[t] for t in kept
     }
-    assert [row[2:] for row in rows["dim_instruments"]] == warehouse.query("warehouse", "select * from marts.dim_instruments")
+    assert [row[2:] for row in rows["dim_instruments"]] == warehouse.query(
+        "warehouse", "select * from marts.dim_instruments"
+    )
     assert warehouse.query("warehouse", "select * from marts.fct_bars_1m order by bar_key") == bars
     assert all(rows[table] for table in tables)
 
@@ -94,9 +96,9 @@ def test_a_snapshot_that_crosses_midnight_becomes_whole_with_its_second_half(war
     warehouse.promote("order_book_l2", [level(3, "s1", ("ask", 1), 100, "09 00:00:00", of=2)], "b")
     warehouse.build("fct_order_book_levels", "dim_instruments")
     assert warehouse.query("warehouse", whole) == [(1, True), (2, False), (3, True)]
-    assert warehouse.query("warehouse", "select instrument_key, base_currency, quote_currency from marts.dim_instruments") == [
-        ("venue:A/B", "A", "B")
-    ]
+    assert warehouse.query(
+        "warehouse", "select instrument_key, base_currency, quote_currency from marts.dim_instruments"
+    ) == [("venue:A/B", "A", "B")]
 
 
 def test_a_value_that_cannot_be_cast_is_counted_and_named_and_its_row_stays(warehouse: Databases) -> None:
