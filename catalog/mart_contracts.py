@@ -25,7 +25,7 @@ cross join (
 ) as earlier
 where counted.rows_now + {deleted} < earlier.measured
 """
-_DELETED = "(select coalesce(sum(row_count), 0) from ops.deleted_tick_day where deleted_at > earlier.checked_at)"
+_DELETED = "(select coalesce(sum(row_count), 0) from ops.deleted_tick_day where deleted_at >= earlier.checked_at)"
 _SHRINKS = ("fct_market_ticks",)
 
 

@@ -117,8 +117,8 @@ def load_new(
         new[resource.name] = [file for file in found if file.name not in known]
         set_aside.forget_gone(warehouse, table, [file.name for file in found])
     loaded = _load(settings, warehouse, source, new)
-    for resource, found in there.items():
-        loads.note(warehouse, source, tables.table_name(source, resource), found, {**rows[resource], **loaded.rows})
+    for name, found in there.items():
+        loads.note(warehouse, source, tables.table_name(source, name), found, {**rows[name], **loaded.rows})
     _refuse_loss(settings, source, new, loaded, extracted)
     return _reports(source, new, loaded, extracted), tuple(loaded.set_aside)
 

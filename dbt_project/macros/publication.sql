@@ -15,10 +15,12 @@
 
 {% macro note_end(results) -%}
     {%- if is_noted() -%}
-    {%- set ran = results | rejectattr("node.resource_type", "in", ["operation", "exposure"]) | map(attribute="status") | map("string") | list -%}
+        {%- set ran = results | rejectattr("node.resource_type", "in", ["operation", "exposure"])
+            | map(attribute="status") | map("string") | list -%}
+        {%- set failed = ran | select("in", ["error", "fail", "runtime error", "partial success"]) | list -%}
     update ops.dbt_run set
         finished_at = clock_timestamp(),
-        failed_nodes = {{ ran | select("in", ["error", "fail", "runtime error", "partial success"]) | list | length }},
+        failed_nodes = {{ failed | length }},
         node_count = {{ ran | length }},
         warned_nodes = {{ ran | select("equalto", "warn") | list | length }},
         skipped_nodes = {{ ran | select("equalto", "skipped") | list | length }}
@@ -44,5 +46,6 @@
 
 
 {% macro is_noted() -%}
-    {{ return(execute and target.name == "warehouse" and flags.WHICH in ("run", "build", "retry", "test")) }}
+    {%- set is_run = flags.WHICH in ("run", "build", "retry", "test") -%}
+    {{ return(execute and target.name == "warehouse" and is_run) }}
 {%- endmacro %}

@@ -69,16 +69,20 @@
 {%- endmacro %}
 
 
-{#- Bars of days without ticks would be lost: a build from nothing is refused as long as ticks are missing. -#}
-{% macro refuse_bars_without_ticks(deleted) -%}
-    {%- if execute and flags.WHICH in ("run", "build") and not is_incremental() and not is_dev() -%}
-        {%- set found = run_query("select count(distinct traded_date), coalesce(sum(row_count), 0) from " ~ deleted) -%}
+{#-
+    Bars of days without ticks would be lost: a build from nothing is refused as long as ticks are missing. It also makes
+    the model need `int_tick_days_deleted`, which it reads only where it adds to what is there.
+-#}
+{% macro refuse_without_ticks(deleted) -%}
+    {%- set noted = api.Relation.create(database=target.dbname, schema="ops", identifier="deleted_tick_day") -%}
+    {%- if execute and flags.WHICH in ("run", "build") and model.resource_type == "model"
+        and not is_incremental() and not is_dev() and load_relation(noted) -%}
+        {%- set found = run_query("select count(distinct traded_date), coalesce(sum(row_count), 0) from " ~ noted) -%}
         {%- if found.rows[0][0] > 0 -%}
             {{ exceptions.raise_compiler_error(
-                this.identifier ~ ": expected every tick, " ~ found.rows[0][1] ~ " of " ~ found.rows[0][0]
-                ~ " days were deleted (TIDEMARK_WAREHOUSE_TICK_DAYS): their bars would be lost. Build "
-                ~ "fct_market_ticks anew with it, `tidemark models rebuild fct_market_ticks`: the ingestion table "
-                ~ "has them all"
+                this.identifier ~ ": expected every tick, found that " ~ found.rows[0][1] ~ " of " ~ found.rows[0][0]
+                ~ " days were deleted (TIDEMARK_WAREHOUSE_TICK_DAYS): what was computed of them would be lost. Build the "
+                ~ "ticks anew with it, by `tidemark models rebuild fct_market_ticks`: the ingestion table has all of them"
             ) }}
         {%- endif -%}
     {%- endif -%}

@@ -24,7 +24,7 @@ from tests.dbt_project.test_recorded_market import levels, trades
 from tidemark.dbt import DBT_PROJECT
 from tidemark.settings import PROJECT
 
-OF_MARKET = ("rpt_returns_daily", "fct_book_spreads", "rpt_source_health")
+OF_MARKET = ("rpt_returns_daily", "fct_book_spreads", "rpt_source_health", "dim_instruments")
 MOST_LINES = 12
 pytestmark = pytest.mark.recordings
 COUNTED = (

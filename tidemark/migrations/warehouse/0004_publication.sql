@@ -39,7 +39,10 @@ select
 from ops.published_mart as published
 inner join ops.dbt_run as run on published.invocation_id = run.invocation_id
 cross join lateral (
-    select invocation_id, finished_at from ops.dbt_run
+    select
+        invocation_id,
+        finished_at
+    from ops.dbt_run
     order by started_at desc
     limit 1
 ) as latest;

@@ -1,4 +1,5 @@
 {{ config(unique_key="instrument_key") }}
+{{- refuse_without_ticks(ref("int_tick_days_deleted")) -}}
 with
 
 listed as (

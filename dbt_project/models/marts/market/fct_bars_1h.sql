@@ -9,7 +9,7 @@
         ],
     )
 }}
-{{- refuse_bars_without_ticks(ref("int_tick_days_deleted")) -}}
+{{- refuse_without_ticks(ref("int_tick_days_deleted")) -}}
 {%- set bar_end_at = "bar_start_at + interval '1 hour'" -%}
 with
 

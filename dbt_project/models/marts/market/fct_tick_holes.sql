@@ -8,7 +8,7 @@
         ],
     )
 }}
-{{- refuse_bars_without_ticks(ref("int_tick_days_deleted")) -}}
+{{- refuse_without_ticks(ref("int_tick_days_deleted")) -}}
 with
 
 ticks as not materialized (
