@@ -17,7 +17,8 @@
     {%- if is_noted() -%}
         {%- set ran = results | rejectattr("node.resource_type", "in", ["operation", "exposure"])
             | map(attribute="status") | map("string") | list -%}
-        {%- set failed = ran | select("in", ["error", "fail", "runtime error", "partial success"]) | list -%}
+        {%- set failed = ran
+            | select("in", ["error", "fail", "runtime error", "partial success"]) | list -%}
     update ops.dbt_run set
         finished_at = clock_timestamp(),
         failed_nodes = {{ failed | length }},

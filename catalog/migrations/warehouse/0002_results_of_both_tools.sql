@@ -14,11 +14,16 @@ add column sample jsonb not null default '[]',  -- up to ten failing rows
 add column owner text;                   -- who is to look at it
 
 update quality.results
-set run_id = numbered.run_id, severity = 'error', check_type = 'unknown',
+set
+    run_id = numbered.run_id,
+    severity = 'error',
+    check_type = 'unknown',
     tool = case when check_name like 'every row as %' then 'tidemark' else 'soda' end
 from (
-    select ctid as place, checked_at::text || '/' || row_number() over (
-        partition by checked_at, dataset, check_name order by ctid) as run_id
+    select
+        ctid as place,
+        checked_at::text || '/'
+        || row_number() over (partition by checked_at, dataset, check_name order by ctid) as run_id
     from quality.results
 ) as numbered
 where results.ctid = numbered.place;

@@ -9,7 +9,8 @@ promotions as (
 final as (
 
     select
-        {{ joined_key(["promotion_id", "log_epoch::text", "kafka_partition::text"]) }} as promotion_slice_key,
+        {{ joined_key(["promotion_id", "log_epoch::text", "kafka_partition::text"]) }}
+            as promotion_slice_key,
         promotion_id,
         topic,
         checksum,
