@@ -130,7 +130,10 @@ FOUND = {
             "changed: event_key ecb:USD:2024-01-02:2, value 1.11 -> 9",
             "in the table alone: event_key economic_event_numeric:1:0:1",
             *(f"not in the table: event_key economic_event_text:1:0:{n}" for n in (1, 3)),
-            "changed: event_key fred:GDP:2024-01-01:2024-10-30:1, description None -> The GDP, unit None -> Percent",
+            *(
+                f"changed: event_key fred:GDP:{day}:2024-10-30:1, description None -> The GDP, unit None -> Percent"
+                for day in ("2024-01-01", "2024-04-01")
+            ),
         ],
     ),
     "marts.fct_economic_observations": (
