@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from tidemark.settings import Settings
+from tidemark.stack.process import START_TIME_TOLERANCE
 from tidemark.state_file import StateFile, read_whole
 
 log = logging.getLogger("tidemark.stream")
@@ -17,6 +18,7 @@ log = logging.getLogger("tidemark.stream")
 SUPERVISOR = "TIDEMARK_SUPERVISOR_PID"  # the variable that tells a process of the lane who started it
 # A report that is older, in seconds, says nothing of how its process is now.
 FRESH_SECONDS = {"connector": 10.0, "processor": 10.0, "supervisor": 30.0}
+HANGS_SECONDS, HUNG_SECONDS = 40, 50  # without a sign of life: the supervisor raises an alert, and ends the process
 # What is read of a report as a matter of course: one that lacks any of it is no report.
 NEEDED = {
     "connector": {"source", "started_at", "last_message_at", "answered_at", "failing_since"},
@@ -24,6 +26,7 @@ NEEDED = {
     "supervisor": {"restarts"},
 }
 _said_unreadable: set[Path] = set()
+_OWN_START = psutil.Process().create_time()
 
 
 def supervisor_is_gone() -> bool:
@@ -37,8 +40,8 @@ def report_path(settings: Settings, kind: str, name: str) -> Path:
 
 
 def write_process_report(file: StateFile, report: dict[str, Any]) -> None:
-    """The report of this process, with its pid and the time: others see by them that it goes on."""
-    file.write(report | {"pid": os.getpid(), "written_at": time.time()})
+    """The report of this process, with its pid, when that began, and the time: others see by them that it goes on."""
+    file.write(report | {"pid": os.getpid(), "pid_since": _OWN_START, "written_at": time.time()})
 
 
 class Found(NamedTuple):
@@ -49,9 +52,20 @@ class Found(NamedTuple):
     age_seconds: float  # since the report was written
     beat: float  # seconds since 1970
 
+    @property
+    def written_at(self) -> float:
+        """When the report was written, seconds since 1970."""
+        return time.time() - self.age_seconds
+
     def is_there(self) -> bool:
-        """Whether the process that wrote it is there."""
-        return self.report is not None and ("pid" not in self.report or psutil.pid_exists(self.report["pid"]))
+        """Whether the process that wrote it is there: its pid may be another's by now, as after a restart."""
+        if self.report is None or "pid" not in self.report:
+            return self.report is not None
+        try:
+            since = psutil.Process(self.report["pid"]).create_time()
+        except psutil.NoSuchProcess:
+            return False
+        return bool(abs(since - self.report.get("pid_since", since)) < START_TIME_TOLERANCE)
 
     def is_fresh(self, kind: str) -> bool:
         """Whether it says how its process is now: it is no older than they get, and the process is there."""
@@ -122,8 +136,9 @@ def beats_of(settings: Settings, kind: str) -> Iterator[tuple[int, float]]:
 
 def forget_reports(settings: Settings, kind: str, name: str) -> None:
     """Remove what the processes of an entry reported: they are no more."""
-    for path in [*(settings.home / "run").glob(f"{kind}-*.json"), *(settings.home / "run").glob(f"{kind}-*.part")]:
-        if path.stem.removeprefix(f"{kind}-").partition("#")[0] == name:
+    run = settings.home / "run"
+    for path in [*run.glob(f"{kind}-*.json"), *run.glob(f"{kind}-*.json.part")]:
+        if path.name.partition(".json")[0].removeprefix(f"{kind}-").partition("#")[0] == name:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:  # its age says the same

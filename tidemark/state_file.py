@@ -14,7 +14,7 @@ from typing import Any
 
 def write_whole(path: Path, value: object) -> None:
     """Write it whole under its name, or not at all; OSError where it cannot be written, and no half of it stays."""
-    part = path.with_suffix(".part")
+    part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(json.dumps(value))

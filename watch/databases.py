@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 
-from catalog import check
 from flows.account import account
 from realtime import partitions, quarantined
 from stream_shim.running.alerts import HEADROOM_DAYS, causes_of_oldest_day
+from tidemark import open_transactions
 from tidemark.categories import CATEGORIES
 from tidemark.connections import (
     DATABASES,
@@ -25,13 +25,12 @@ from tidemark.credentials import PARTS
 from tidemark.disk import bytes_a_day
 from tidemark.errors import StackError
 from tidemark.migrations.runner import pending
+from tidemark.open_transactions import HANGS_SECONDS, Held
 from tidemark.settings import Settings
 from watch.observation import RUNBOOK, Number, Observation, State, one_line
 
 ROLE = "catalog_reader"  # reads every schema, and writes in `quality` alone, which nothing here does
 LIMITS: dict[str, Any] = {"connect_timeout": "5", "options": "-c statement_timeout=8s -c lock_timeout=4s"}
-HANGS_SECONDS = 60  # a transaction that does nothing for so long
-HOLDS_SECONDS = 2  # a part that waits for a lock for so long
 NEARLY_ALL = 0.9  # of the connections
 GROWS_MINUTES = 30
 NO_ANSWER, READ_ONLY, TAKEN = "database does not answer", "database takes no writes", "connections are taken"
@@ -44,46 +43,10 @@ select
     (select count(*) from pg_stat_activity where backend_type = 'client backend') as taken,
     pg_postmaster_start_time() as began
 """
-_HANGING = """
-select pid, usename, state_change, extract(epoch from now() - state_change)::int, pg_database_size(datname)
-from pg_stat_activity
-where datname = current_database() and state like 'idle in transaction%%' and state_change < now() - %s
-order by state_change
-"""
-_PREPARED = """
-select gid, owner, prepared, extract(epoch from now() - prepared)::int from pg_prepared_xacts
-where database = current_database() and prepared < now() - %s order by prepared
-"""
-_HELD = """
-select
-    waiting.pid, waiting.usename, coalesce(locks.since, waiting.query_start) as since,
-    holding.pid, coalesce(holding.usename, ''), holding.state
-from pg_stat_activity as waiting
-left join lateral (select min(waitstart) as since from pg_locks where pid = waiting.pid and not granted) as locks
-    on true
-cross join lateral unnest(pg_blocking_pids(waiting.pid)) as blocking (pid)
-left join pg_stat_activity as holding on holding.pid = blocking.pid
-where waiting.datname = current_database() and waiting.wait_event_type = 'Lock'
-    and coalesce(locks.since, waiting.query_start) < now() - %s
-order by 3
-"""
-
-
-class Held(NamedTuple):
-    """A session that waits for a lock, and one that has it."""
-
-    pid: int
-    role: str
-    since: datetime
-    by_pid: int | None
-    by_role: str
-    by_state: str | None
-
-
 def _connect(settings: Settings, database: Database) -> psycopg.Connection[Any]:
-    """One connection, at once or not at all; it reads alone."""
-    connection = connect_once(settings, database, ROLE, autocommit=True, application_name="tidemark-doctor", **LIMITS)
-    connection.read_only = True
+    """One connection, at once or not at all, for one look: its transaction may write nothing."""
+    connection = connect_once(settings, database, ROLE, application_name="tidemark-doctor", **LIMITS)
+    connection.read_only = True  # of its transactions, which autocommit has none of
     return connection
 
 
@@ -144,22 +107,19 @@ def _transactions(database: Database, connection: psycopg.Connection[Any]) -> It
         said = f"expected {ROLE} to see whose transactions are open: grant pg_read_all_stats to {ROLE}"
         yield Observation(HANGS, "database", database, "unknown", said, mend="tidemark up")
         return
-    yield _held(database, [Held(*row) for row in connection.execute(_HELD, (timedelta(seconds=HOLDS_SECONDS),))])
-    limit = (timedelta(seconds=HANGS_SECONDS),)
-    hanging = connection.execute(_HANGING, limit).fetchall()
+    yield _held(database, open_transactions.held(connection))
+    hanging = open_transactions.hanging(connection)
     yield Observation(
         HANGS, "database", database, "failing" if hanging else "ok",
-        f"expected transactions to end, pid {hanging[0][0]} of {hanging[0][1]} does nothing in one for "
-        f"{hanging[0][3]} s" if hanging else f"no transaction does nothing for {HANGS_SECONDS} s",
-        hanging[0][2] if hanging else None, _end(hanging[0][0]) if hanging else "", {"transactions": len(hanging)},
+        str(hanging[0]) if hanging else f"no transaction does nothing for {HANGS_SECONDS} s",
+        hanging[0].since if hanging else None, _end(hanging[0].pid) if hanging else "", {"transactions": len(hanging)},
     )  # fmt: skip
-    prepared = connection.execute(_PREPARED, limit).fetchall()
+    prepared = open_transactions.prepared(connection)
     yield Observation(
         PREPARED, "database", database, "failing" if prepared else "ok",
-        f"expected prepared transactions to end, {prepared[0][0]!r} of {prepared[0][1]} waits for "
-        f"{prepared[0][3]} s, and keeps its locks" if prepared else "no transaction is prepared and not ended",
-        prepared[0][2] if prepared else None,
-        f"rollback prepared '{prepared[0][0]}', as its owner" if prepared else "", {"transactions": len(prepared)},
+        str(prepared[0]) if prepared else "no transaction is prepared and not ended",
+        prepared[0].since if prepared else None,
+        f"rollback prepared '{prepared[0].name}', as its owner" if prepared else "", {"transactions": len(prepared)},
     )  # fmt: skip
 
 
@@ -170,11 +130,8 @@ def _held(database: Database, found: list[Held]) -> Observation:
     parts = [held for held in found if held.role in PARTS]
     first = (parts or found)[0]
     state: State = "failing" if parts else "warning"
-    # A prepared transaction has no process, and pg_blocking_pids says 0 of it.
-    by = f"pid {first.by_pid} of {first.by_role} ({first.by_state})" if first.by_pid else "a prepared transaction"
-    said = f"expected {first.role} (pid {first.pid}) to get its lock, {by} holds it"
-    mend = _end(first.by_pid) if first.by_pid else f"{RUNBOOK}/stopped-processor.md"
-    return Observation(HOLDS, "database", database, state, said, first.since, mend, numbers)
+    mend = _end(first.by_pid) if first.by_pid else f"{RUNBOOK}/transaction-hangs.md"
+    return Observation(HOLDS, "database", database, state, str(first), first.since, mend, numbers)
 
 
 def _end(pid: int) -> str:
@@ -249,16 +206,18 @@ def quarantine(settings: Settings) -> Iterator[Observation]:
 
 
 def checks(settings: Settings) -> Iterator[Observation]:
-    """The last result of each check."""
+    """The last result of each check that there is still."""
+    from catalog.results import last_of_soda
+
     with enter(settings, "warehouse") as connection:
-        found = check.standing(connection)
-    failed = [row for row in found if row[3] == "failed"]
-    named = "; ".join(dict.fromkeys(f"{contract}: {name}" for contract, name, *_ in failed))
-    last = max((row[4] for row in found), default=None)
+        found = list(last_of_soda(connection))
+    failed = [one for one in found if one.status == "Failed"]
+    named = "; ".join(dict.fromkeys(f"{one.table.name.partition('.')[2]}: {one.test}" for one in failed))
+    last = max((one.at for one in found), default=None)
     yield Observation(
         "check failed", "contracts", "quality", "failing" if failed else "ok",
         f"expected no check to fail, {named} did" if failed
         else f"{len(found)} checks, the last at {last:%Y-%m-%d %H:%MZ}" if last else "nothing was checked yet",
-        min((row[4] for row in failed), default=None), "tidemark check" if failed else "",
+        min((one.at for one in failed), default=None), "tidemark check" if failed else "",
         {"checks": len(found), "failed": len(failed)},
     )  # fmt: skip

@@ -55,10 +55,13 @@ class Look:
 
     def run(self, settings: Settings) -> list[Observation]:
         """What is seen."""
+        seen: list[Observation] = []
         try:
-            return list(self.ask(settings))
+            for one in self.ask(settings):
+                seen.append(one)  # one by one: what was seen before a look fails stays
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is what was seen, and hides no other look
-            return [self.unknown(one_line(failure) or type(failure).__name__)]
+            seen.append(self.unknown(one_line(failure) or type(failure).__name__))
+        return seen
 
 
 def one_line(failure: BaseException) -> str:

@@ -9,11 +9,11 @@ from functools import partial
 
 from tidemark.connections import DATABASES
 from tidemark.settings import Settings
-from watch import batch, databases, lane, logs, servers
+from watch import batch, databases, kafka_logs, lane, servers
 from watch.observation import WORST_FIRST, Look, Observation
 
 LOOK_SECONDS = 10.0  # after so long without an answer it is unknown
-CONSEQUENCES = (logs.LAG,)  # of whatever else fails as badly, which is to be mended first
+CONSEQUENCES = (kafka_logs.LAG,)  # of whatever else fails as badly, which is to be mended first
 
 # In the order in which one causes another: what is first of the failing ones is the one to mend first.
 LOOKS: tuple[Look, ...] = (
@@ -24,7 +24,7 @@ LOOKS: tuple[Look, ...] = (
         Look(databases.NO_ANSWER, "database", database, partial(databases.look, database=database))
         for database in DATABASES
     ),
-    Look(logs.ENDED, "topic", "all", logs.look),
+    Look(kafka_logs.ENDED, "topic", "all", kafka_logs.look),
     Look(lane.LANE, "lane", "supervisor", lane.look),
     Look("low head-room", "database", "realtime", databases.head_room),
     Look("balance is not 0", "account", "realtime", databases.balance),

@@ -29,8 +29,8 @@ def list_sources(settings: Settings) -> list[dict[str, Any]]:
                 "source": name,
                 "kind": entry.__struct_config__.tag,
                 "source_system": entry.source_system,
-                "state": state,
-                "records_per_second": report.get("records_per_second", 0.0) if state != "not running" else 0.0,
+                "state": str(state),
+                "records_per_second": report.get("records_per_second", 0.0) if state.word != "not running" else 0.0,
                 "sent": sum(report.get("sent", {}).values()),
                 "rejected": sum(report.get("rejected", {}).values()),
                 "without_value": report.get("without_value", 0),
@@ -84,7 +84,7 @@ def _replace(path: Path, text: str, wanted: dict[str, SourceEntry]) -> None:
     """Put the new text in the file's place if it says what is wanted; another never gets there."""
     if parse_sources(text, path) != wanted:
         raise ConfigurationError(f"{path}: expected each entry in lines of its own: edit the file by hand")
-    part = path.with_suffix(".part")
+    part = path.with_name(f"{path.name}.part")
     try:
         part.write_text(text, encoding="utf-8", newline="")
         part.replace(path)

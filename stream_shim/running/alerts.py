@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from tidemark.connections import home_kind
+from tidemark.credentials import PARTS
 from tidemark.disk import FileSystem
+from tidemark.open_transactions import Hanging, Held
 from tidemark.settings import Settings
 from tidemark.stack.checks import NEEDED_BYTES
 from tidemark.stack.guard import SILENT_SECONDS, beat_path, silence
@@ -98,6 +100,12 @@ def causes_of_oldest_day(settings: Settings, age_days: int | None) -> Causes:
         "oldest day past its time": f"expected the oldest day in realtime to be at most {most} days old, "
         f"it is {age_days}: promotion does not move it"
     }
+
+
+def causes_of_transactions(database: str, held: Iterable[Held], hanging: Iterable[Hanging]) -> Causes:
+    """A part that waits for a lock, and a session that does nothing in a transaction: either holds up the parts."""
+    causes = {f"lock is held {database}": str(each) for each in held if each.role in PARTS}
+    return causes | {f"transaction hangs {database}": str(each) for each in hanging}
 
 
 def causes_of_disk(file_systems: Iterable[FileSystem]) -> Causes:

@@ -159,7 +159,7 @@ def test_what_a_lane_left_is_ended_and_what_a_person_started_is_not(
         holding(tmp_path, "connector", "by-hand") as by_hand,
     ):
         hung.suspend()
-        with pytest.raises(Taken, match=rf"process {by_hand.pid}, started by hand runs: end it first"):
+        with pytest.raises(Taken, match=rf"process {by_hand.pid}, started by hand, runs: end it first"):
             claim(settings, "connector", "by-hand", most=1)
         end_orphans(settings)
         until(lambda: not any(map(_runs, (orphan, hung))), "the orphans to be gone", 1)
