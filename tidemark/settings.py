@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     )
     destinations_file: Path = Field(PROJECT / "stream_shim" / "destinations.yml", description="The destinations")
     people_file: Path = Field(PROJECT / "tidemark" / "access" / "people.yml", description="The limits of people")
+    fred_series_file: Path = Field(PROJECT / "ingest" / "fred_series.yml", description="The series of FRED")
 
     ecb_url: str = Field("https://www.ecb.europa.eu", description="Base URL of the ECB")
     fred_url: str = Field("https://api.stlouisfed.org", description="Base URL of FRED")
