@@ -54,7 +54,7 @@ def site(folder: str | None, from_files: bool) -> None:
     """
     from pathlib import Path
 
-    from catalog.site import build
+    from catalog.site.build import build
     from tidemark.settings import load
 
     click.echo(str(build(load(), Path(folder) if folder else None, asked=not from_files)))
@@ -65,7 +65,8 @@ def site(folder: str | None, from_files: bool) -> None:
 def lineage(as_json: bool) -> None:
     """Show what is upstream of what, by the compiled SQL of the models and by our own files; no server is asked.
 
-    Without --json: how many columns of the marts a source reaches, and why the others have none.
+    Without --json: how many columns of the marts come from a field of a source or topic, how many from what
+    is written on the way, and why the others come from neither.
 
     \b
     Examples:
@@ -84,10 +85,14 @@ def lineage(as_json: bool) -> None:
         click.echo(json.dumps(found.as_json()))
         return
     rows = [asdict(column) for column in found.unreached]
-    print_table("Columns of marts that no source reaches", rows, "every column of a mart reaches a source")
+    print_table(
+        "Columns of marts that are not followed to where they came in",
+        rows,
+        "every column of a mart is followed to where it came in",
+    )
     columns = sum(len(edge.columns) for edge in found.edges)
-    followed = found.mart_columns - len(found.unreached)
     click.echo(
-        f"{len(found.edges)} edges, {columns} of columns; {followed} of {found.mart_columns} columns of marts are "
-        f"followed to where they came in, {found.of_sources} to a field of a source, the others to what the way writes"
+        f"{len(found.edges)} edges, {columns} of columns; of {found.mart_columns} columns of marts {found.of_sources} "
+        f"come from a field of a source or topic, {found.on_the_way} from what is written on the way there (a record's "
+        f"place in Kafka, its load), {len(found.unreached)} from neither"
     )

@@ -1,9 +1,10 @@
 """The lineage of everything as plain data: places, and edges between them with the columns that follow."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+Node = TypeVar("Node", bound=Hashable)
 Kind = Literal["source", "topic", "lake", "table", "flow"]
 
 
@@ -40,7 +41,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Unreached:
-    """A column of a mart that no field of a source reaches, and the reason."""
+    """A column of a mart that is not followed to where it came in, and the reason."""
 
     table: str  # database.schema.table
     column: str
@@ -50,12 +51,13 @@ class Unreached:
 
 @dataclass(frozen=True)
 class Lineage:
-    """All edges, in order of their names, and how much of the marts they reach.
+    """All edges, in order of their names, and how many columns of the marts are followed to where they came in.
 
     `columns`: of each place its columns with their types, in its own order; a flow has none. `absent`: places that are
     declared and not there yet, as nothing was loaded into them or built. `mart_columns`: how many columns the marts
-    have, by information_schema, those of a mart that is not built yet by its SQL; `of_sources`: how many of them a
-    field of a source or topic reaches, beside those that are written on the way (a record's place in Kafka, its load).
+    have, by information_schema, those of a mart that is not built yet by its SQL; `of_sources`: how many of them come
+    from a field of a source or topic. The others that are followed, `on_the_way`, come from what was written on the
+    way: a record's place in Kafka, its load (`load_id`, `file_name`, `loaded_at`).
     """
 
     edges: tuple[Edge, ...]
@@ -66,8 +68,13 @@ class Lineage:
     of_sources: int = 0
 
     @property
+    def on_the_way(self) -> int:
+        """How many columns of the marts come from what was written on the way alone."""
+        return self.mart_columns - len(self.unreached) - self.of_sources
+
+    @property
     def share(self) -> float:
-        """The share of the marts' columns that a source's field reaches, of those that one could: 1 is all."""
+        """The share of the marts' columns that are followed to where they came in, of those that could be: 1 is all."""
         missing = sum(column.counts for column in self.unreached)
         possible = self.mart_columns - len(self.unreached) + missing
         return 1 - missing / possible if possible else 1.0
@@ -92,9 +99,21 @@ class Lineage:
             "edges": [asdict(edge) for edge in self.edges],
             "mart_columns": self.mart_columns,
             "of_sources": self.of_sources,
+            "on_the_way": self.on_the_way,
             "share": round(self.share, 4),
             "unreached": [asdict(column) for column in self.unreached],
         }
+
+
+def closure(steps: Callable[[Node], Iterable[Node]], begin: Iterable[Node]) -> set[Node]:
+    """All that is reached from `begin` by any number of steps, at least one."""
+    found: set[Node] = set()
+    waiting = list(begin)
+    while waiting:
+        new = [further for further in steps(waiting.pop()) if further not in found]
+        found.update(new)
+        waiting += new
+    return found
 
 
 def reached(edges: Iterable[Edge], origins: Sequence[Place]) -> set[tuple[Place, str]]:
@@ -104,10 +123,4 @@ def reached(edges: Iterable[Edge], origins: Sequence[Place]) -> set[tuple[Place,
     for edge in edges:
         for there, here in edge.columns:
             follow.setdefault((edge.upstream, there), []).append((edge.downstream, here))
-    waiting = [column for column in follow if column[0] in starts]
-    found: set[tuple[Place, str]] = set()
-    while waiting:
-        new = [further for further in follow.get(waiting.pop(), ()) if further not in found]
-        found.update(new)
-        waiting += new
-    return found
+    return closure(lambda column: follow.get(column, ()), [column for column in follow if column[0] in starts])

@@ -14,7 +14,7 @@ import yaml
 
 from catalog.check import ROLE
 from catalog.column_lineage import Columns, Origin, Table, UnreadableQuery, origins, tables_of
-from catalog.edges import Edge, Lineage, Place, Unreached, reached
+from catalog.edges import Edge, Lineage, Place, Unreached, closure, reached
 from realtime import account
 from tidemark import dbt
 from tidemark.categories import CATEGORIES, required_fields, table_columns
@@ -199,14 +199,7 @@ def _of_flows(edges: list[Edge], models: list[Model], columns: dict[Place, dict[
 
 def _below(edges: list[Edge], place: Place) -> set[Place]:
     """Every place that reads this one, directly or through others."""
-    found: set[Place] = set()
-    waiting = [place]
-    while waiting:
-        here = waiting.pop()
-        new = {edge.downstream for edge in edges if edge.upstream == here} - found
-        found |= new
-        waiting += new
-    return found
+    return closure(lambda here: [edge.downstream for edge in edges if edge.upstream == here], [place])
 
 
 def _whole(
@@ -244,7 +237,7 @@ def _order(edge: Edge) -> tuple[Place, Place]:
 
 
 class _Reasons:
-    """Why no field of a source reaches a column."""
+    """Why a column is not followed to where it came in."""
 
     def __init__(
         self,
@@ -278,19 +271,17 @@ class _Reasons:
 
     def _made_of(self, place: Place, column: str) -> tuple[set[str], set[tuple[Place, str]]]:
         """The expressions that make a column, and the columns of tables that are no model, however far."""
-        origin = self.made.get(place, {}).get(column)
-        if origin is None:
-            return set(), {(place, column)}
-        expressions, ends = set(origin.made_of), set[tuple[Place, str]]()
-        for table, name in origin.columns:
-            further, found = self._made_of(_place(table), name)
-            expressions, ends = expressions | further, ends | found
-        return expressions, ends
+        nodes = {(place, column)} | closure(self._parts, [(place, column)])
+        ends = {node for node in nodes if self._origin(node) is None}
+        made = [origin for node in nodes if (origin := self._origin(node)) is not None]
+        return {expression for origin in made for expression in origin.made_of}, ends
+
+    def _origin(self, column: tuple[Place, str]) -> Origin | None:
+        return self.made.get(column[0], {}).get(column[1])
+
+    def _parts(self, column: tuple[Place, str]) -> list[tuple[Place, str]]:
+        origin = self._origin(column)
+        return [] if origin is None else [(_place(table), name) for table, name in origin.columns]
 
     def _all_above(self, place: Place) -> set[Place]:
-        found, waiting = {place}, [place]
-        while waiting:
-            new = self.above.get(waiting.pop(), set()) - found
-            found |= new
-            waiting += new
-        return found
+        return {place} | closure(lambda here: self.above.get(here, ()), [place])

@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,10 +23,10 @@ from catalog.server import CatalogError, Server, ServerGone, address, server
 from tidemark.connections import DATABASES, Database, postgres_server, prefect_url
 from tidemark.credentials import credential
 from tidemark.errors import ConfigurationError, TidemarkError
-from tidemark.http import NoAnswer, ask_now
+from tidemark.http import NoAnswer
 from tidemark.process_environment import of_a_part
 from tidemark.settings import Settings
-from tidemark.stack.prefect import prefect_login, refusal
+from tidemark.stack import prefect
 
 FOLDER = Path(__file__).parent / "openmetadata"
 ROLE = "catalog_reader"
@@ -131,18 +130,11 @@ def _quoted(values: Mapping[str, str]) -> dict[str, str]:
 
 def _prefect_variables(settings: Settings) -> dict[str, str]:
     """What opens Prefect, for its workflow alone: who has it may run code as the server's owner."""
-    auth_string = prefect_login(settings) or ""
-    login = {"Authorization": f"Basic {b64encode(auth_string.encode()).decode()}"} if auth_string else {}
     try:
-        answer = ask_now(
-            settings, f"{prefect_url(settings)}/flows/filter", method="POST", headers=login, json={"limit": 1},
-            seconds=10,
-        )  # fmt: skip
+        prefect.ask(settings, "flows/filter", method="POST", json={"limit": 1})
     except NoAnswer as error:
         raise CatalogError(f"expected a Prefect server at {prefect_url(settings)}, received: {error}") from None
-    if answer.status in {401, 403}:
-        raise refusal(settings, answer.status)
-    return _quoted({"CATALOG_PREFECT_AUTH_STRING": auth_string})
+    return _quoted({"CATALOG_PREFECT_AUTH_STRING": prefect.prefect_login(settings) or ""})
 
 
 def _database_variables(settings: Settings, database: Database) -> dict[str, str]:

@@ -8,7 +8,7 @@ from catalog.edges import Edge, Lineage, Place
 from catalog.naming import COLLECTIONS, TYPES, column_named, named
 from catalog.server import CatalogError, Server, in_path
 
-LEAST_SHARE = 0.95  # of the marts' columns that a source could reach
+LEAST_SHARE = 0.95  # of the marts' columns that could be followed to where they came in
 OURS = "Published by Tidemark."  # marks an edge that may go when it is no longer expected
 
 
@@ -30,8 +30,8 @@ class Held:
 def publish_lineage(server: Server, lineage: Lineage, progress: Callable[[str], None] | None = None) -> None:
     """Make the server's lineage the expected one; what it has as expected is not sent again.
 
-    CatalogError where it then lacks an edge or a column of one, or too few columns of the marts reach a source; the
-    message names the first.
+    CatalogError where it then lacks an edge or a column of one, or too few columns of the marts are followed to
+    where they came in; the message names the first.
     """
     _refuse_small_share(lineage)
     identities = _Identities(server)
@@ -133,7 +133,8 @@ def _refuse_small_share(lineage: Lineage) -> None:
         return
     first = next(column for column in lineage.unreached if column.counts)
     raise CatalogError(
-        f"expected a source to reach {LEAST_SHARE:.0%} of the marts' columns, {lineage.share:.1%} are reached; the "
-        f" first that is not: {first.table}, column {first.column} ({first.reason}); `tidemark catalog lineage` "
-        "lists all"
+        f"expected {LEAST_SHARE:.0%} of the marts' columns to be followed to where they came in, {lineage.share:.1%} "
+        f"are: {lineage.of_sources} to a field of a source or topic, {lineage.on_the_way} to what is written on the "
+        f"way; the first that is not: {first.table}, column {first.column} ({first.reason}); "
+        "`tidemark catalog lineage` lists all"
     )

@@ -146,7 +146,7 @@ def _promote(settings: Settings, clock: Clock) -> None:
 
 
 def _verify_and_describe(settings: Settings, clock: Clock) -> None:
-    from catalog.site import build
+    from catalog.site.build import build
     from flows.errors import CheckFailed
     from flows.running import run_flow
 

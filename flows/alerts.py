@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+from flows.deployments import TAG
 from tidemark.settings import Settings
 from tidemark.webhook import payload
 
@@ -27,6 +28,9 @@ SIGNS = {
         )
     ),
 }  # fmt: skip
+# Of a server that others use too, what we run alone: their runs give their signs when it suits them.
+RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
+OURS = {"prefect.resource.id": f"prefect.tag.{TAG}"}
 
 
 def apply(settings: Settings) -> bool:
@@ -46,7 +50,7 @@ def ensure(settings: Settings) -> None:
 
 
 def crash_the_silent(settings: Settings) -> None:
-    """Whatever ran it, a run that gives no sign for so long is Crashed by Prefect's server, and its slot is free.
+    """Whatever ran it, a run of ours without a sign for so long is Crashed by Prefect's server, and its slot free.
 
     It counts from a run's last sign on; while it stays as it is, it is left alone, as a change would forget them.
     """
@@ -60,7 +64,8 @@ def crash_the_silent(settings: Settings) -> None:
 
 def _said(automation: Any) -> tuple[Any, ...]:
     trigger = automation.trigger
-    return trigger.after, trigger.expect, trigger.within, trigger.for_each, automation.actions, automation.enabled
+    of_which = trigger.match, trigger.match_related, trigger.for_each
+    return trigger.after, trigger.expect, trigger.within, of_which, automation.actions, automation.enabled
 
 
 def _silent(seconds: int) -> Any:
@@ -74,7 +79,8 @@ def _silent(seconds: int) -> Any:
         trigger=EventTrigger(
             after=BEGUN,
             expect=SIGNS,
-            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match=RUNS,
+            match_related=OURS,
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
@@ -138,7 +144,8 @@ def _automation(block_id: Any) -> Any:
         description="Every failed, crashed or timed-out flow run posts to TIDEMARK_ALERT_WEBHOOK",
         trigger=EventTrigger(
             expect={f"prefect.flow-run.{state}" for state in STATES},
-            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match=RUNS,
+            match_related=OURS,
             posture=Posture.Reactive,
             threshold=1,
         ),

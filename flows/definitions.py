@@ -210,17 +210,20 @@ def _settle(settings: Settings, outcome: Outcome, promotion: Promotion) -> None:
 def check() -> int:
     """Verify every contract, and let go of what is old; CheckFailed where a check found broken rows.
 
-    Returns the number of checks that ran.
+    Else NotLetGo where something old had to stay. Returns the number of checks that ran.
     """
     from catalog import check as contracts
     from flows import retention
 
     settings = current_settings()
     results = _task(contracts.run, "verify the contracts", DATABASE_RETRY_SECONDS)(settings)
-    gone = _task(retention.let_go, "let go of what is old", DATABASE_RETRY_SECONDS)(settings)
-    for table, rows in gone.items():
+    letting_go = _task(retention.let_go, "let go of what is old", DATABASE_RETRY_SECONDS)
+    gone, kept = _attempt(letting_go, settings)
+    for table, rows in (gone or {}).items():
         if rows:
             print(f"{table}: {rows} rows were older than their retention")
     if failed := contracts.failures(results):
         raise CheckFailed("; ".join(contracts.sentence(result) for result in failed))
+    if kept is not None:
+        raise kept
     return len(results)

@@ -15,7 +15,7 @@ from tidemark.connections import home_kind, refuse_a_replay
 from tidemark.settings import Settings
 
 SCHEDULES = Path(__file__).parent / "schedules.yml"
-TAG = "tidemark"  # marks what this module made, and may remove
+TAG = "tidemark"  # marks deployments, which may be removed by it, and every run that is ours
 
 
 class Entry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,6 +113,21 @@ def _let_missed_runs_go() -> None:
     What a person asked for is no run of a schedule, and runs.
     """
     from prefect.client.orchestration import get_client
+    from prefect.states import Cancelled
+
+    with get_client(sync_client=True) as client:
+        while True:  # a page at a time
+            scheduled = [run for run in client.read_flow_runs(**_missed()) if run.auto_scheduled]
+            latest = {run.deployment_id: run.id for run in reversed(scheduled)}.values()
+            older = [run for run in scheduled if run.id not in latest]
+            for run in older:
+                client.set_flow_run_state(run.id, Cancelled(message="missed; the latest of its schedule runs instead"))
+            if not older:
+                return
+
+
+def _missed() -> dict[str, Any]:
+    """What to ask Prefect's client for: our runs whose time has come and which nobody took, the latest first."""
     from prefect.client.schemas.filters import (
         DeploymentFilter,
         DeploymentFilterTags,
@@ -122,25 +137,13 @@ def _let_missed_runs_go() -> None:
         FlowRunFilterStateName,
     )
     from prefect.client.schemas.sorting import FlowRunSort
-    from prefect.states import Cancelled
 
     missed = FlowRunFilter(
         state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Scheduled", "Late"])),
         expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
     )
     ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
-    with get_client(sync_client=True) as client:
-        while True:  # a page at a time
-            found = client.read_flow_runs(
-                flow_run_filter=missed, deployment_filter=ours, sort=FlowRunSort.EXPECTED_START_TIME_DESC
-            )
-            scheduled = [run for run in found if run.auto_scheduled]
-            latest = {run.deployment_id: run.id for run in reversed(scheduled)}.values()
-            older = [run for run in scheduled if run.id not in latest]
-            for run in older:
-                client.set_flow_run_state(run.id, Cancelled(message="missed; the latest of its schedule runs instead"))
-            if not older:
-                return
+    return {"flow_run_filter": missed, "deployment_filter": ours, "sort": FlowRunSort.EXPECTED_START_TIME_DESC}
 
 
 def _deployments(wanted: list[Schedule]) -> list[Any]:

@@ -1,6 +1,6 @@
 """Why a day stays where it is. A day that stays is whole, and the next run takes it up again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,14 @@ class NotPromoted(TidemarkError):
 
 class CheckFailed(TidemarkError):
     """A contract found broken rows."""
+
+
+class NotLetGo(TidemarkError):
+    """Tables whose old rows are there still; the next run takes them up."""
+
+    def __init__(self, failures: Sequence[TidemarkError]) -> None:
+        super().__init__("; ".join(dict.fromkeys(map(str, failures))))
+        self.retriable = all(failure.retriable for failure in failures)
 
 
 @contextmanager

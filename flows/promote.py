@@ -23,20 +23,15 @@ from tidemark import turns
 from tidemark.categories import CATEGORIES
 from tidemark.connections import connect, home_kind
 from tidemark.dbt import DbtError
+from tidemark.dbt.tables import holdings
 from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.settings import Settings
 
-# The mart that keeps every row of a topic, with its identity.
-MARTS = {
-    "market_tick": "fct_market_ticks",
-    "order_book_l2": "fct_order_book_levels",
-    "economic_event_numeric": "fct_numeric_events",
-    "economic_event_text": "fct_text_events",
-}
+REJECTED = "rpt_rejected_rows"  # what cannot be a row of its mart
 WAIT_SECONDS = 3.0  # for a run that was killed a moment ago
 # What must be built before a day of the topic leaves: the mart that its rows are counted in, and what readers of `live`
 # would miss with them. Of any other model the failure is said, and holds no day.
-HOLDING = {topic: {mart} | ({"fct_bars_1m"} if topic == "market_tick" else set()) for topic, mart in MARTS.items()}
+ALSO_HOLDING = {"market_tick": {"fct_bars_1m"}}
 Due = tuple[str, date]  # topic, day
 
 
@@ -155,13 +150,27 @@ def build(settings: Settings, topics: list[str]) -> Built:
     from tidemark import dbt
 
     try:
-        dbt.run(settings, ["run", "--select", *(f"@{MARTS[topic]}" for topic in topics)])
+        dbt.run(settings, ["run", "--select", *_selected(topics)])
     except DbtError as error:
         if not error.failed:
             raise
         unbuilt = _build_skipped(settings, error)
-        return Built({topic: unbuilt for topic in topics if HOLDING[topic] & unbuilt.failed}, unbuilt)
+        return Built({topic: unbuilt for topic in topics if _holding(topic) & unbuilt.failed}, unbuilt)
     return Built({})
+
+
+def _selected(topics: list[str]) -> list[str]:
+    return sorted(f"@{mart}" for mart in set().union(*(_counted(topic) for topic in topics)))
+
+
+def _counted(topic: str) -> set[str]:
+    """The marts that every row of the topic is in one of."""
+    holding = holdings()[topic]
+    return {holding.mart, REJECTED} if holding.rejects else {holding.mart}
+
+
+def _holding(topic: str) -> set[str]:
+    return _counted(topic) | ALSO_HOLDING.get(topic, set())
 
 
 def _build_skipped(settings: Settings, error: DbtError) -> DbtError:
@@ -181,7 +190,7 @@ def test(settings: Settings, topics: list[str]) -> None:
     """dbt tests what was built. What a row says holds no day: it is counted wherever it is, and the flow run fails."""
     from tidemark import dbt
 
-    dbt.run(settings, ["test", "--select", *(f"@{MARTS[topic]}" for topic in topics)])
+    dbt.run(settings, ["test", "--select", *_selected(topics)])
 
 
 def settle(settings: Settings, promotion: Promotion) -> int:
@@ -192,12 +201,20 @@ def settle(settings: Settings, promotion: Promotion) -> int:
     return counted
 
 
+_OF_TOPIC = sql.SQL("topic = %(topic)s")
+_IN_SLICE = sql.SQL(
+    "log_epoch = %(epoch)s and kafka_partition = %(partition)s and kafka_offset between %(first)s and %(last)s "
+    "and received_at >= %(day)s and received_at < %(after)s"
+)
+
+
 def _count_in_mart(settings: Settings, promotion: Promotion, piece: Slice) -> int:
-    """The slice's rows; Disagreement unless the mart has as many as the ingestion table, between its offsets.
+    """The slice's rows; Disagreement unless the mart has as many as the ingestion table, with those that were rejected.
 
     An earlier promotion of the day may have rows between them too: they count on both sides. Only the day's files are
     counted, which the ledger knows, and which the ingestion table is indexed by.
     """
+    holding = holdings()[promotion.topic]
     first, after = promotion.day, promotion.day + timedelta(days=1)
     offsets = (piece.log_epoch, piece.kafka_partition, piece.first_offset, piece.last_offset)
     with connect(settings, "warehouse", "promoter") as connection:
@@ -210,17 +227,22 @@ def _count_in_mart(settings: Settings, promotion: Promotion, piece: Slice) -> in
             ).format(tables.qualified(tables.table_name(realtime.SOURCE, promotion.topic))),
             (promotion.topic, promotion.day, *offsets, f"{first}T00:00:00.000000Z", f"{after}T00:00:00.000000Z"),
         ).fetchall()
-        received = connection.execute(
-            sql.SQL(
-                "select count(*) from {} where log_epoch = %s and kafka_partition = %s "
-                "and kafka_offset between %s and %s and received_at >= %s and received_at < %s"
-            ).format(sql.Identifier("marts", MARTS[promotion.topic])),
-            (*offsets, f"{first}T00:00:00Z", f"{after}T00:00:00Z"),
-        ).fetchall()
-    if expected != received or expected[0][0] < piece.row_count:
+        places = dict(zip(("epoch", "partition", "first", "last"), offsets, strict=True))
+        values = {**places, "topic": promotion.topic, "day": f"{first}T00:00:00Z", "after": f"{after}T00:00:00Z"}
+        received = {
+            mart: connection.execute(
+                sql.SQL("select count(*) from {} where {} and {}").format(
+                    sql.Identifier("marts", mart), _OF_TOPIC if holding.rejects else sql.SQL("true"), _IN_SLICE
+                ),
+                values,
+            ).fetchall()[0][0]
+            for mart in sorted(_counted(promotion.topic))
+        }
+    if expected[0][0] != sum(received.values()) or expected[0][0] < piece.row_count:
+        marts, counts = " and ".join(f"marts.{mart}" for mart in received), " and ".join(map(str, received.values()))
         raise Disagreement(
-            f"{promotion.topic} {promotion.day}: expected {expected[0][0]} rows in "
-            f"marts.{MARTS[promotion.topic]} (epoch {piece.log_epoch}, partition {piece.kafka_partition}), "
-            f"received {received[0][0]}; the day stays in `realtime`"
+            f"{promotion.topic} {promotion.day}: expected {expected[0][0]} rows in {marts} "
+            f"(epoch {piece.log_epoch}, partition {piece.kafka_partition}), received {counts}; "
+            "the day stays in `realtime`"
         )
     return piece.row_count

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import psycopg
 from msgspec import Struct
 from psycopg import sql
 
+from flows.errors import NotLetGo
 from tidemark import typed_yaml
 from tidemark.connections import Database, connect
+from tidemark.errors import StackError
+from tidemark.refusals import explained
 from tidemark.settings import Settings
 
 RETENTION = Path(__file__).parent / "retention.yml"
@@ -37,9 +41,20 @@ def _check(found: dict[str, Entry]) -> None:
 def let_go(settings: Settings) -> dict[str, int]:
     """Delete or empty what is older than its days; the rows by table. A table that is not made yet has none.
 
-    StackError where a database does not answer; psycopg's error where a table's lock is not to be had.
+    One that cannot be, hinders no other: NotLetGo names all such at the end.
     """
-    return {table: _let_go(settings, table, entry) for table, entry in entries().items()}
+    gone: dict[str, int] = {}
+    failures: list[StackError] = []
+    for table, entry in entries().items():
+        try:
+            gone[table] = _let_go(settings, table, entry)
+        except StackError as error:
+            failures.append(error)
+        except psycopg.Error as error:
+            failures.append(explained(error, f"table {table}"))
+    if failures:
+        raise NotLetGo(failures)
+    return gone
 
 
 def _let_go(settings: Settings, table: str, entry: Entry) -> int:

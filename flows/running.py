@@ -16,15 +16,18 @@ def run_flow(settings: Settings, name: str, **parameters: Any) -> Any:
     if name not in FLOWS:
         raise ConfigurationError(f"expected a flow of {', '.join(FLOWS)}, received {name!r}")
     with prefect_session(settings):
+        from prefect import tags
         from prefect.exceptions import ParameterTypeError
 
         from flows import alerts, definitions
+        from flows.deployments import TAG
 
         alerts.ensure(settings)
         flow = getattr(definitions, name)
         _check(name, signature(flow.fn), parameters)
         try:
-            return flow(**parameters)
+            with tags(TAG):  # by which the alerts know a run of ours, as by its deployment's
+                return flow(**parameters)
         except ParameterTypeError as error:
             raise ConfigurationError(f"flow {name}: expected other parameters, received {error}") from None
 

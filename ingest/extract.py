@@ -55,6 +55,7 @@ def forget_stored(settings: Settings, source: str) -> None:
     with to_lake.managed_state(extract_state=True) as state:
         for resource in state["sources"].get(source, {}).get("resources", {}).values():
             resource.pop("sha256", None)
+            resource.pop("reached", None)
     _store(settings, to_lake, source, None)
 
 
@@ -84,17 +85,21 @@ def _dlt_resource(
 ) -> Any:
     def new_rows() -> Iterator[list[Row]]:
         last = dlt.current.resource_state().setdefault("sha256", {})
-        for answer in resource.read(settings):
+        reached = dlt.current.resource_state().setdefault("reached", {})
+        for answer in resource.read(settings, dict(reached)):
             _refuse_nul(source, resource.name, answer)
             extracted.received[resource.name] += len(answer.rows)
             if progress:
                 progress(resource.name, extracted.received[resource.name])
-            digest = sha256(msgspec.json.encode(answer.rows)).hexdigest()
+            known_by = answer.rows if answer.known_by is None else answer.known_by
+            digest = sha256(msgspec.json.encode(known_by)).hexdigest()
             if last.get(answer.key) != digest:
                 for at in range(0, len(answer.rows), BATCH):
                     yield list(answer.rows[at : at + BATCH])
                 extracted.stored[resource.name] += len(answer.rows)
                 last[answer.key] = digest
+                if answer.reached is not None:
+                    reached[answer.key] = answer.reached
 
     return dlt.resource(new_rows, name=resource.name, write_disposition="append")
 

@@ -16,8 +16,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
 
+from loopback import vintages
 from loopback.http import answer
 from loopback.source_server import SourceServer
+from loopback.vintages import FIRST, LAST
 
 FOLDER = "fred_api"
 _READ_API_KEY = "Read https://fred.stlouisfed.org/docs/api/api_key.html for more information."
@@ -25,6 +27,8 @@ _WINDOW = {"observation_start", "observation_end", "limit", "offset", "sort_orde
 _KNOWN = _WINDOW | {"api_key", "file_type", "series_id", "release_id", "realtime_start", "realtime_end", "output_type"}
 _NUMBERS = {"limit": range(1, 100_001), "offset": range(1_000_000_000)}
 _VALID_KEY_LENGTH = 32
+_MOST_VINTAGES = 2_000  # that one request for observations may reach over
+_OBSERVATIONS, _VINTAGE_DATES = "/fred/series/observations", "/fred/series/vintagedates"
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ def windowed(recorded: Recorded, query: Mapping[str, str]) -> bytes:
     if not _WINDOW & set(query):
         return recorded.body
     body = json.loads(recorded.body)
-    first, last = query.get("observation_start", "0000"), query.get("observation_end", "9999-12-31")
-    rows = [row for row in body[recorded.list_key] if first <= row.get("date", first) <= last]
+    first, last = query.get("observation_start", "0000"), query.get("observation_end", LAST)
+    rows = [row for row in body[recorded.list_key] if isinstance(row, str) or first <= row.get("date", first) <= last]
     if query.get("sort_order") == "desc":
         rows.reverse()
     offset, limit = int(query.get("offset", 0)), int(query.get("limit", 100_000))
@@ -100,15 +104,18 @@ class FredServer(SourceServer):
 
     def routes(self) -> Iterable[web.RouteDef]:
         paths = {recorded.path for recording in self.recorded for recorded in recording.values()}
-        return [web.get(path, self._get) for path in sorted(paths)]
+        return [web.get(path, self._get) for path in sorted(paths | {_VINTAGE_DATES})]
 
     async def _get(self, request: web.Request) -> web.Response:
         reason = key_refusal(request.query.get("api_key")) or self._refusal(request)
         if reason is not None:
             body = {"error_code": 400, "error_message": f"Bad Request.  {reason}"}
             return web.json_response(body, status=400)
-        kept = {pair for pair in request.query.items() if pair[0] not in _WINDOW | {"api_key", "file_type"}}
-        recorded = self.recorded[self.recording].get((request.path, frozenset(kept)))
+        kept = frozenset(pair for pair in request.query.items() if pair[0] not in _WINDOW | {"api_key", "file_type"})
+        computed = self._computed(request.path, dict(kept))
+        if isinstance(computed, str):
+            return web.json_response({"error_code": 400, "error_message": f"Bad Request.  {computed}"}, status=400)
+        recorded = self.recorded[self.recording].get((request.path, kept)) or computed
         if recorded is None:
             body = {"error_code": 400, "error_message": "Bad Request.  The series does not exist."}
             return web.json_response(body, status=400)
@@ -116,6 +123,39 @@ class FredServer(SourceServer):
             name = f"{request.query['series_id']}@{self.recording}"
             self.served[name] = self.served.get(name, 0) + 1
         return answer(request, windowed(recorded, request.query), "application/json; charset=UTF-8", date=recorded.date)
+
+    def _computed(self, path: str, query: dict[str, str]) -> Recorded | str | None:
+        """What FRED answers of a real-time period, recorded or not: a body, a refusal, or nothing."""
+        today = self._of_day(self.recording, query.get("series_id", ""))
+        if today is None or path not in (_OBSERVATIONS, _VINTAGE_DATES) or "output_type" in query:
+            return None
+        if path == _OBSERVATIONS and not {"realtime_start", "realtime_end"} & set(query):
+            return None
+        first, last = query.get("realtime_start", FIRST), query.get("realtime_end", LAST)
+        history = self._vintages(query["series_id"])
+        dates = vintages.dates(history, first, last)
+        if path == _OBSERVATIONS and len(dates) > _MOST_VINTAGES:
+            return (
+                f"There are {len(dates)} vintage dates in the specified real-time period: {first} to {last}.  "
+                f"This exceeds the maximum number of vintage dates allowed ({_MOST_VINTAGES})."
+            )
+        key = "vintage_dates" if path == _VINTAGE_DATES else today.list_key
+        rows = dates if path == _VINTAGE_DATES else vintages.cut(history, first, last)
+        body = {"realtime_start": first, "realtime_end": last, "count": len(rows), key: rows}
+        encoded = json.dumps(body, separators=(",", ":")).encode()
+        return Recorded(path, frozenset(query.items()), today.date, encoded, key)
+
+    def _of_day(self, recording: int, series: str) -> Recorded | None:
+        return self.recorded[recording].get((_OBSERVATIONS, frozenset({("series_id", series)})))
+
+    def _vintages(self, series: str) -> list[vintages.Row]:
+        every = {("series_id", series), ("realtime_start", FIRST), ("realtime_end", LAST)}
+        whole = self.recorded[self.recording].get((_OBSERVATIONS, frozenset(every)))
+        if whole is not None:
+            rows: list[vintages.Row] = json.loads(whole.body)[whole.list_key]
+            return rows
+        days = (self._of_day(recording, series) for recording in range(self.recording + 1))
+        return vintages.of_days([json.loads(day.body)[day.list_key] for day in days if day is not None])
 
     def _refusal(self, request: web.Request) -> str | None:
         unknown = sorted(set(request.query) - _KNOWN)

@@ -1,7 +1,5 @@
 """Who runs what of a state folder: a lock a process, signed by who holds it, and the end of what a lane has left."""
 
-import fcntl
-import json
 import logging
 import os
 import time
@@ -14,8 +12,8 @@ import psutil
 
 from stream_shim.reports import SUPERVISOR
 from tidemark.errors import StackError
+from tidemark.lock_file import Signature, sign, signature, signature_in, try_lock
 from tidemark.settings import Settings
-from tidemark.stack.process import START_TIME_TOLERANCE
 
 log = logging.getLogger("tidemark.stream")
 
@@ -42,58 +40,25 @@ def _lock_path(settings: Settings, name: str) -> Path:
     return settings.home / "run" / f"{name}.lock"
 
 
-def _try_lock(path: Path) -> tuple[IO[str], bool]:
-    """The lock's file, open, and whether this process has the lock, which goes when the file is closed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    held = path.open("a+")
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return held, False
-    return held, True
-
-
 def _sign(held: IO[str]) -> None:
-    """Say in the lock's file who holds it. On a full disk it says nothing, and the lock holds all the same."""
     supervisor = os.environ.get(SUPERVISOR)
-    signed = {
-        "pid": os.getpid(),
-        "started_at": psutil.Process().create_time(),
-        "supervisor": None if supervisor is None else int(supervisor),
-    }
-    try:
-        os.ftruncate(held.fileno(), 0)
-        os.write(held.fileno(), json.dumps(signed).encode())
-    except OSError as error:
-        log.warning("expected to write into %s who holds it, received %s", held.name, error.strerror)
+    sign(held, supervisor=None if supervisor is None else int(supervisor))
 
 
-def _holder(held: IO[str]) -> Holder | None:
-    """Who signed the lock's file and runs still; None where that cannot be said."""
-    held.seek(0)
-    try:
-        signed = json.loads(held.read())
-        process = psutil.Process(signed["pid"])
-        same = abs(process.create_time() - signed["started_at"]) < START_TIME_TOLERANCE
-        return Holder(process, signed["supervisor"]) if same else None
-    except (ValueError, KeyError, TypeError, psutil.Error):
-        return None
+def _holder(signed: Signature | None) -> Holder | None:
+    return None if signed is None else Holder(signed.process, signed.said.get("supervisor"))
 
 
 def signed_by(settings: Settings, name: str) -> Holder | None:
     """Who signed a lock (`stream`, `connector-NAME`, ..) and runs still. It is read alone: who claims meanwhile may."""
-    try:
-        with _lock_path(settings, name).open() as signed:
-            return _holder(signed)
-    except FileNotFoundError:
-        return None
+    return _holder(signature_in(_lock_path(settings, name)))
 
 
 def claim_lane(settings: Settings) -> IO[str]:
     """The lane of this state folder, for as long as the returned file is open. Taken where one runs already."""
-    held, is_ours = _try_lock(_lock_path(settings, "stream"))
+    held, is_ours = try_lock(_lock_path(settings, "stream"))
     if not is_ours:
-        holder = _holder(held)
+        holder = _holder(signature(held))
         held.close()
         raise Taken(
             f"expected no lane in {settings.home}, one runs already"
@@ -112,11 +77,11 @@ def claim(settings: Settings, kind: str, name: str, most: int) -> tuple[str, IO[
     holder: Holder | None = None
     for number in range(1, most + 1):
         label = name if number == 1 else f"{name}#{number}"
-        held, is_ours = _try_lock(_lock_path(settings, f"{kind}-{label}"))
+        held, is_ours = try_lock(_lock_path(settings, f"{kind}-{label}"))
         if is_ours:
             _sign(held)
             return label, held
-        holder = holder or _holder(held)
+        holder = holder or _holder(signature(held))
         held.close()
     runs = f"{holder}, runs" if holder else "one runs"
     raise Taken(f"expected no other process of {kind} {name} in {settings.home}, {runs}: end it first")
@@ -156,9 +121,9 @@ def end_orphans(settings: Settings) -> None:
 
 
 def _orphan(path: Path) -> tuple[psutil.Process, str] | None:
-    held, is_free = _try_lock(path)
+    held, is_free = try_lock(path)
     with held:
-        holder = None if is_free else _holder(held)
+        holder = None if is_free else _holder(signature(held))
     if holder is None or holder.supervisor is None:
         return None
     return holder.process, path.stem

@@ -57,7 +57,8 @@ def client_options(bootstrap: str, how: KafkaSecurity) -> dict[str, Any]:
     from tidemark.kafka_network import NetClient
 
     logging.getLogger("kafka").setLevel(logging.ERROR)
-    logging.getLogger("kafka.net").setLevel(logging.CRITICAL)  # every try of a broker that is away; ours say it once
+    for name in ("kafka.net", "kafka.cluster"):  # every try of a broker that is away; ours say it once
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return {"bootstrap_servers": bootstrap, "kafka_client": NetClient, **how.kafka_python()}
 
 

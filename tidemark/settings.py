@@ -94,7 +94,8 @@ class Settings(BaseSettings):
         description="Days that what a person dropped from quarantine keeps its payload; that it was there is kept on",
     )
     log_bytes: Annotated[int, Field(ge=100_000)] = Field(
-        10_000_000, description="Bytes of a local server's log, after which it begins anew; the one before is kept"
+        10_000_000,
+        description="Bytes of a log until it begins anew; one old one of a local server is kept, three of the lane",
     )
 
     sources_file: Path = Field(PROJECT / "stream_shim" / "sources.yml", description="The streaming sources")
@@ -103,6 +104,7 @@ class Settings(BaseSettings):
     )
     destinations_file: Path = Field(PROJECT / "stream_shim" / "destinations.yml", description="The destinations")
     people_file: Path = Field(PROJECT / "tidemark" / "access" / "people.yml", description="The limits of people")
+    fred_series_file: Path = Field(PROJECT / "ingest" / "fred_series.yml", description="The series of FRED")
 
     ecb_url: str = Field("https://www.ecb.europa.eu", description="Base URL of the ECB")
     fred_url: str = Field("https://api.stlouisfed.org", description="Base URL of FRED")

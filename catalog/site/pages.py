@@ -44,7 +44,7 @@ class ColumnShown:
     way_back: list[tuple[str, list[Column]]]
     read_by: list[Column]
     ends: list[Column]
-    reason: str | None  # why no source reaches it
+    reason: str | None  # why it is not followed to where it came in
     tests: list["Tested"]
 
 

@@ -1,9 +1,8 @@
 """The way of each column through the lineage, up to the fields of sources and down to what people read."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from catalog.edges import Lineage, Place
+from catalog.edges import Lineage, Place, closure
 
 Column = tuple[Place, str]
 # The stages of the two ways, as a column goes back along them. A place is of the first that it begins like.
@@ -65,10 +64,4 @@ def _sorted(found: dict[Column, set[Column]]) -> dict[Column, list[Column]]:
 
 
 def _all(steps: dict[Column, list[Column]], column: Column) -> list[Column]:
-    found: set[Column] = set()
-    waiting = [column]
-    while waiting:
-        new: Iterable[Column] = set(steps.get(waiting.pop(), ())) - found
-        found.update(new)
-        waiting += new
-    return sorted(found)
+    return sorted(closure(lambda one: steps.get(one, ()), [column]))

@@ -31,3 +31,55 @@
 {% macro event_order() -%}
     vintage_date nulls first, loaded_at, log_epoch, kafka_partition, kafka_offset, file_name, event_key
 {%- endmacro %}
+
+
+{#-
+    Why a row of staging is no event, as text; null where it is one. Such a row is in `rpt_rejected_rows` instead, by its
+    identity, and holds up nothing. `needs`: columns that must say something; `dates`: that cannot be after the load. A day
+    begins up to 14 hours before it does in UTC.
+-#}
+{% macro rejection(needs=[], dates=[], period=none) -%}
+    case
+        when bad_casts is not null then 'text that cannot be cast: ' || array_to_string(bad_casts, ', ')
+        {%- for column in needs %}
+        when {{ column }} is null then 'without {{ column }}'
+        {%- endfor %}
+        {%- if period %}
+        when {{ period[1] }} < {{ period[0] }} then '{{ period[1] }} before {{ period[0] }}'
+        {%- endif %}
+        {%- for column in dates %}
+        when {{ column }} > (loaded_at at time zone 'UTC' + interval '14 hours')::date
+            then '{{ column }} after the load'
+        {%- endfor %}
+    end
+{%- endmacro %}
+
+
+{#- The rules of each staging model of events, once: what they refuse is rejected, all else is an event. -#}
+{% macro rejection_of(name) -%}
+    {%- set rules = {
+        "stg_fred__observations": rejection(
+            ["series_id", "reference_date", "value_text"],
+            ["vintage_date"],
+            ["vintage_date", "vintage_end_date"],
+        ),
+        "stg_ecb__reference_rates": rejection(["reference_date"], ["reference_date"]),
+        "stg_realtime__numeric_events": rejection(
+            ["value"], ["vintage_date"], ["vintage_date", "vintage_end_date"]
+        ),
+        "stg_realtime__text_events": rejection([], ["vintage_date"], ["vintage_date", "vintage_end_date"]),
+    } -%}
+    {{ return(rules[name]) }}
+{%- endmacro %}
+
+
+{#- The instant at which a day of the calendar has ended everywhere that matters here: its end in UTC. -#}
+{% macro end_of_day(column) -%}
+    ((({{ column }}) + 1)::timestamp at time zone 'UTC')
+{%- endmacro %}
+
+
+{#- When the ECB publishes the rates of a day: 16:00 in Frankfurt. -#}
+{% macro ecb_published_at(column) -%}
+    (({{ column }}) + time '16:00') at time zone 'Europe/Berlin'
+{%- endmacro %}

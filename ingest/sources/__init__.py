@@ -1,6 +1,6 @@
 """One file here is one batch source; its `RESOURCES` say what it gives. CONTRIBUTING.md says what else one needs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,19 +17,27 @@ Row = dict[str, str | None]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a source answered about one key. The same rows as the last time are not stored again."""
+    """What a source answered about one key. What is `known_by` the same rows as the last time is not stored again.
+
+    `reached` says how far a source that is asked for what is new alone has come with the key.
+    """
 
     key: str
     rows: Sequence[Row]
+    known_by: Sequence[Row] | None = None  # by default `rows`
+    reached: str | None = None
 
 
 @dataclass(frozen=True)
 class Resource:
-    """One ingestion table of a source. `category` is one of tidemark.categories, or `reference`."""
+    """One ingestion table of a source. `category` is one of tidemark.categories, or `reference`.
+
+    `read` is given what the last answer of each key that is in the lake has `reached`.
+    """
 
     name: str
     category: str
-    read: "Callable[[Settings], Iterator[Answer]]"
+    read: "Callable[[Settings, Mapping[str, str]], Iterator[Answer]]"
 
 
 def names() -> list[str]:

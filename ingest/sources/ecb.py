@@ -8,7 +8,7 @@ The CSV as it comes; N/A is the bank's own word for no rate, and the header ends
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from ingest.http import Request, Unexpected, fetch
@@ -45,7 +45,7 @@ def _rows(header: list[str], lines: list[list[str]]) -> list[Row]:
     return [{name: line[at] for at, name in columns.items()} for line in lines]
 
 
-def reference_rates(settings: Settings) -> Iterator[Answer]:
+def reference_rates(settings: Settings, _: Mapping[str, str]) -> Iterator[Answer]:
     """The whole history in one answer."""
     url = settings.ecb_url.rstrip("/") + PATH
     request = Request("ecb", url, "a zip of one CSV that begins with Date")

@@ -9,7 +9,7 @@ from tidemark.output import VisibleFormatter
 from tidemark.secrets import hide
 from tidemark.settings import Settings
 
-LOG_BYTES, LOG_FILES = 10 * 1024 * 1024, 3
+OLD_FILES = 3
 
 
 class _WithoutCredentials(VisibleFormatter):
@@ -22,8 +22,8 @@ class _WithoutCredentials(VisibleFormatter):
 class LogFile(RotatingFileHandler):
     """A file that rotates. While it cannot be written, that is said on the terminal, once, and lines may be lost."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, delay=True)
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__(path, maxBytes=most, backupCount=OLD_FILES, delay=True)
         self._failed = 0  # lines, in a row
         self._is_failing = False
 
@@ -48,9 +48,9 @@ class LogFile(RotatingFileHandler):
 
 
 def start_log(settings: Settings, name: str) -> None:
-    """Everything to logs/NAME.log, which rotates at 10 MB with three old files kept, and warnings to the terminal."""
+    """Everything to logs/NAME.log, which rotates at `log_bytes` and keeps three old ones; warnings to the terminal."""
     path = settings.home / "logs" / f"{name}.log"
-    to_file, to_terminal = LogFile(path), logging.StreamHandler(sys.stderr)
+    to_file, to_terminal = LogFile(path, settings.log_bytes), logging.StreamHandler(sys.stderr)
     to_terminal.setLevel(logging.WARNING)
     for handler in (to_file, to_terminal):
         handler.setFormatter(_WithoutCredentials("%(asctime)s %(levelname)s %(name)s %(message)s"))

@@ -136,13 +136,14 @@ def test_an_edge_that_is_no_longer_expected_goes_and_one_of_a_person_stays(
     assert sorted(to_mart) == [ends[0], "tidemark_realtime.realtime.realtime.market_tick"]
 
 
-def test_too_few_columns_of_marts_that_a_source_reaches_are_a_failure_that_names_one(reached: Server) -> None:
+def test_too_few_columns_of_marts_that_are_followed_are_a_failure_that_counts_and_names_one(reached: Server) -> None:
     unreached = Unreached(MART.name, "price", "made of 1", counts=True)
     written_by_the_build = Unreached(MART.name, "built_at", "the clock of the build", counts=False)
     with pytest.raises(
-        CatalogError, match=r"95% of the marts' columns, 94\.7% are reached; .* column price \(made of 1"
+        CatalogError,
+        match=r"95% of the marts' columns .*, 94\.7% are: 7 to a field .*, 11 to what .* price \(made of 1",
     ):
-        publish_lineage(reached, Lineage(EDGES, LINEAGE.columns, 20, (unreached, written_by_the_build)))
+        publish_lineage(reached, Lineage(EDGES, LINEAGE.columns, 20, (unreached, written_by_the_build), of_sources=7))
 
 
 def test_a_place_that_the_server_lacks_is_named(double: DoubleProcess, reached: Server) -> None:

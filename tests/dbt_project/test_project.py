@@ -13,7 +13,7 @@ from tests.dbt_project.conftest import Databases
 from tidemark import dbt
 from tidemark.dbt import DbtError
 
-PREFIXES = {"staging": ("stg_",), "intermediate": ("int_",), "marts": ("dim_", "fct_"), "live": ("live_",)}
+PREFIXES = {"staging": ("stg_",), "intermediate": ("int_",), "marts": ("dim_", "fct_", "rpt_"), "live": ("live_",)}
 
 
 def nodes(databases: Databases, target: Any) -> dict[str, dict[str, Any]]:

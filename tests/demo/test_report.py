@@ -11,6 +11,7 @@ from demo.report import Report, Stage, problems
 from demo.run import failed
 from demo.watch import Seen
 from flows.account import Balance
+from tests.conftest import new_settings
 from tidemark.categories import CATEGORIES
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
@@ -85,14 +86,14 @@ def test_a_replays_state_folder_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / "mark").write_text("replay\n")
     (tmp_path / "lake" / "ecb").mkdir(parents=True)
     (tmp_path / "credentials").mkdir()
-    state.renew(Settings(home=tmp_path))
+    state.renew(new_settings(tmp_path))
     assert files(tmp_path) == ["mark"]
 
 
 def test_a_stack_that_holds_nothing_yet_is_made_a_replay(tmp_path: Path) -> None:
     (tmp_path / "credentials").mkdir()
     (tmp_path / "kafka" / "data" / "__cluster_metadata-0").mkdir(parents=True)
-    state.renew(Settings(home=tmp_path))
+    state.renew(new_settings(tmp_path))
     assert (tmp_path / "mark").read_text() == "replay\n"
 
 

@@ -17,10 +17,11 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import tenacity
 from pydantic import SecretStr
 
 from flows import alerts
-from flows.deployments import deploy, serve
+from flows.deployments import TAG, deploy, serve
 from flows.prefect_session import prefect_session
 from flows.running import run_flow
 from tests.serving import in_a_thread
@@ -73,7 +74,12 @@ def prefect(settings: Settings, path: str) -> list[dict[str, Any]]:
     return found
 
 
+@tenacity.retry(
+    retry=tenacity.retry_if_exception(lambda error: getattr(getattr(error, "response", None), "status_code", 0) == 503),
+    wait=tenacity.wait_fixed(1), stop=tenacity.stop_after_delay(60), reraise=True,
+)  # fmt: skip
 def call(settings: Settings, path: str, **body: Any) -> httpx.Response:
+    """Prefect's answer; a busy one asks its callers to come again, as its own client does."""
     user, _, password = local_prefect_auth_string(settings).partition(":")
     return httpx.post(f"{prefect_url(settings)}/{path}", json=body, auth=(user, password)).raise_for_status()
 
@@ -183,6 +189,30 @@ def test_a_run_by_hand_that_is_killed_without_a_word_is_crashed_and_posts_it_onc
     with prefect_session(stack.settings):
         alerts.apply(stack.settings)  # the next run of the automations would post a second one by now
     assert server.posts.empty()
+
+
+def test_of_a_server_that_others_use_too_only_our_runs_are_crashed_and_post(stack: Any, server: Server) -> None:
+    settings = stack.with_settings(flow_silence_seconds=10, alert_webhook=SecretStr(f"{server.url}/hook"))
+    with prefect_session(settings):
+        alerts.apply(settings)
+    theirs = _made(settings, "RUNNING", "Running")
+    _made(settings, "FAILED", "Failed")
+    _made(settings, "RUNNING", "Running", TAG)
+    post = server.posts.get(timeout=60)
+    assert (post["state"], post["cause"]) == ("raised", "flow silent Crashed"), post
+    assert "ours" in post["text"]
+    assert next(run for run in prefect(settings, "flow_runs") if run["id"] == theirs)["state"]["name"] == "Running"
+    with prefect_session(settings):
+        alerts.apply(stack.settings)
+    assert server.posts.empty()
+
+
+def _made(settings: Settings, kind: str, name: str, *tags: str) -> str:
+    """A flow run in a state, of which no process gives a sign."""
+    flow = call(settings, "flows/", name="silent").json()["id"]
+    state = {"type": kind, "name": name}
+    made = call(settings, "flow_runs/", flow_id=flow, name="ours" if tags else "theirs", tags=tags, state=state)
+    return str(made.json()["id"])
 
 
 def _deployment(settings: Settings, name: str) -> str:

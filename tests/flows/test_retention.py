@@ -1,6 +1,7 @@
 """What is older than its retention leaves the databases, nothing else does, and every balance stays zero."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +11,8 @@ from psycopg import sql
 
 from flows import retention
 from flows.account import account
+from flows.errors import CheckFailed, NotLetGo
+from flows.running import run_flow
 from realtime.quarantined import Wanted, drop, show
 from tests.conftest import Stack
 from tidemark.categories import CATEGORIES
@@ -116,6 +119,59 @@ def test_every_table_topic_and_folder_has_an_answer_to_how_it_grows(stack: Stack
     assert [name for name in [*topics, *folders] if not re.search(rf"`{name}`|the {name}:", page)] == []
 
 
-def test_each_entry_names_a_setting_that_the_configuration_explains() -> None:
-    assert {entry.days for entry in retention.entries().values()} == {"result_days", "dropped_days"}
-    assert all(Settings.model_fields[entry.days].default > 0 for entry in retention.entries().values())
+@pytest.fixture
+def refusing(emptied: Stack) -> Iterator[Stack]:
+    """Results of checks may not go, and one contract finds a broken row."""
+    with psycopg.connect(emptied.dsn("realtime")) as connection:
+        connection.execute("select realtime.ensure_partition('market_tick', current_date)")
+        connection.execute(
+            "insert into realtime.market_tick (source_system, symbol, timestamp, price, size, log_epoch, "
+            "kafka_partition, kafka_offset, received_at) values ('t', 'A', now(), 'nan', 1, 1, 0, 0, now())"
+        )
+    with psycopg.connect(emptied.dsn("warehouse"), autocommit=True) as connection:
+        connection.execute(
+            "create function quality.refuse() returns trigger language plpgsql as "
+            "$$begin raise exception 'they stay'; end$$"
+        )
+        connection.execute(
+            "create trigger refuse before delete on quality.check_result execute function quality.refuse()"
+        )
+        yield emptied
+        connection.execute("drop function quality.refuse() cascade")
+
+
+def test_a_table_that_lets_nothing_go_hinders_no_other_and_no_word_of_what_the_checks_found(refusing: Stack) -> None:
+    with psycopg.connect(refusing.dsn("realtime")) as connection:
+        connection.execute(
+            "insert into guard.action (day, role_name, database_name, reason, times, last_detail, last_at) "
+            "values (current_date - 500, 'r', 'd', 'x', 1, '', now() - interval '500 days')"
+        )
+    with pytest.raises(NotLetGo, match=r"expected table quality\.check_result to do .* received they stay"):
+        retention.let_go(refusing.settings)
+    assert rows(refusing, "realtime", "select count(1) from guard.action") == [(0,)]
+    with pytest.raises(CheckFailed, match="a finite price"):
+        run_flow(refusing.settings, "check")
+
+
+def test_each_table_has_its_clock_its_role_may_let_go_and_the_page_says_what_has_no_index(stack: Stack) -> None:
+    page = (PROJECT / "docs" / "a-year.md").read_text()
+    scanned = page[page.index("It reads each table once") : page.index("| where | what |")]
+    for table, entry in retention.entries().items():
+        assert Settings.model_fields[entry.days].default > 0
+        columns = rows(
+            stack, entry.database,
+            "select attname, atttypid::regtype::text, attnotnull from pg_attribute "
+            f"where attrelid = '{table}'::regclass and attnum > 0",
+        )  # fmt: skip
+        found = {name: (kind, is_needed) for name, kind, is_needed in columns}
+        assert found[entry.clock][0] == "timestamp with time zone", table
+        assert not [column for column in entry.empties if found[column][1]], table
+        right = "update" if entry.empties else "delete"
+        has = rows(stack, entry.database, f"select has_table_privilege('{entry.role}', '{table}', '{right}')")
+        assert has == [(True,)], table
+        indexed = rows(
+            stack, entry.database,
+            "select 1 from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0] "
+            f"where indrelid = '{table}'::regclass and attname = '{entry.clock}'",
+        )  # fmt: skip
+        assert indexed or f"`{table}`" in scanned, table

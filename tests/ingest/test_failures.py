@@ -69,7 +69,13 @@ def test_a_refused_key_is_not_asked_with_again_and_not_shown(settings: Settings)
 
 
 def _one_by_one(path: str, query: dict[str, str]) -> Reply:
+    if path.endswith("vintagedates"):
+        return Reply(b'{"count": 1, "vintage_dates": ["2024-01-01"]}')
     return Reply(b'{"count": 1000000000, "observations": [{"date": "2024-01-01", "value": "1"}], "seriess": [{}]}')
+
+
+def _dates_for_ever(*_: object) -> Reply:
+    return Reply(b'{"count": 1000000000, "vintage_dates": ["2024-01-01"], "seriess": [{}]}')
 
 
 @pytest.mark.parametrize(
@@ -80,6 +86,7 @@ def _one_by_one(path: str, query: dict[str, str]) -> Reply:
         ("ecb", lambda *_: Reply(b"x" * 100_001), "a body of more than 100,000 bytes"),
         ("fred", lambda *_: Reply(b'{"seriess": [{"a": ' + b"[" * 3_000), "JSON nested deeper than 100"),
         ("fred", _one_by_one, "a count of 1,000,000,000 observations"),
+        ("fred", _dates_for_ever, "a count of 1,000,000,000 vintage dates"),
     ],
 )
 def test_an_answer_beyond_a_bound_is_a_failed_source_at_once_and_nothing_of_it_is_stored(

@@ -32,6 +32,8 @@ def test_every_table_comes_back_from_the_lake_with_every_source_down(
     promote(settings, "market_tick", "p1")
     before = {table: content(warehouse, table) for table in TABLES}
     assert [len(rows) for rows in before.values()] == [3, 3, 9, 2]
+    for noted in ("_dlt_loads", "_dlt_version"):  # nothing of a load stays, so nothing grows
+        assert warehouse(f"select count(*) from ingestion_staging.{noted}") == [(0,)]
     rebuilt = [rebuild(settings, name) for name in ("ecb", "fred", "realtime")]
     assert {table: content(warehouse, table) for table in TABLES} == before
     assert [each.rows_loaded for report in rebuilt for each in report.resources] == [3, 3, 9, 2]

@@ -1,5 +1,7 @@
 """How old the oldest day is and how long the disks last: measured, shown as metrics, raised as alerts."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -95,3 +97,14 @@ def test_both_are_metrics_and_each_alert_has_its_page(tmp_path: Path) -> None:
     assert found["tidemark_disk_days_left", "/data"] == 12.5
     assert page("oldest day past its time") == "docs/runbook/oldest-day.md"
     assert page("disk ends /data") == "docs/runbook/disk-ends.md"
+
+
+def test_a_log_of_the_lane_begins_anew_at_the_bytes_that_are_set(tmp_path: Path) -> None:
+    program = (
+        "import logging; from stream_shim.running.log_file import start_log; from tidemark.settings import load; "
+        "start_log(load(), 'x'); [logging.getLogger('y').info('z' * 1000) for _ in range(150)]"
+    )
+    environ = {"TIDEMARK_HOME": str(tmp_path), "TIDEMARK_LOG_BYTES": "100000"}
+    subprocess.run([sys.executable, "-c", program], env=environ, check=True)
+    sizes = [(tmp_path / "logs" / name).stat().st_size for name in ("x.log.1", "x.log")]
+    assert sizes[0] <= 100_000 < sum(sizes)

@@ -19,12 +19,12 @@ from tidemark.stack.process import find
 
 
 @contextmanager
-def working_in(folder: Path, *arguments: str) -> Iterator[psutil.Process]:
-    """A process whose folder is that of a cluster."""
-    program = "import sys; print('works', flush=True); sys.stdin.read()"
+def working_in(folder: Path, title: str = "postgres: a session", *arguments: str) -> Iterator[psutil.Process]:
+    """A process whose folder is that of a cluster, and which calls itself so."""
     child = subprocess.Popen(
-        [sys.executable, "-c", program, *arguments], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+        [title, "-c", "echo works; read line", *arguments], executable="/bin/sh", cwd=folder,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
     try:
         assert child.stdout is not None
         assert child.stdout.readline() == b"works\n"
@@ -45,7 +45,7 @@ def test_a_session_that_was_stopped_is_ended_and_a_server_that_runs_is_left(tmp_
     lock = tmp_path / "postmaster.pid"
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    with working_in(tmp_path) as session, working_in(tmp_path, "-D", str(tmp_path)) as server:
+    with working_in(tmp_path) as session, working_in(tmp_path, "/opt/postgres", "-D", str(tmp_path)) as server:
         lock.write_text(f"{gone.pid}\n")
         end_survivors(tmp_path)  # whatever its lock says
         assert server.is_running()
@@ -60,6 +60,16 @@ def test_a_session_that_was_stopped_is_ended_and_a_server_that_runs_is_left(tmp_
         end_survivors(tmp_path)
         assert not session.is_running() or session.status() == psutil.STATUS_ZOMBIE
         assert not lock.exists()
+
+
+def test_the_shell_of_a_person_who_stands_in_the_folder_is_left_alone(tmp_path: Path) -> None:
+    lock = tmp_path / "postmaster.pid"
+    with working_in(tmp_path, "bash") as shell, working_in(tmp_path, "less", "postgres: log") as pager:
+        lock.write_text("0\n")
+        end_survivors(tmp_path)
+        assert shell.is_running() and pager.is_running()
+        assert psutil.STATUS_ZOMBIE not in (shell.status(), pager.status())
+    assert not lock.exists()
 
 
 @pytest.mark.faults

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import pytest
 
 from tests.conftest import Stack, new_settings
 from tests.stream_shim.conftest import until
+from tidemark.errors import StackError
+from tidemark.service.install import make_home_of_caller
 from tidemark.service.units import environment, environment_text, read_environment, unit_files
 from tidemark.settings import Settings
 from tidemark.stack import local, process
@@ -66,6 +69,71 @@ def test_an_installation_writes_the_units_and_the_settings_of_its_shell(tmp_path
     assert read_environment(kept.read_text()).items() >= {
         ("TIDEMARK_KEEP_DAYS", "9"), ("TIDEMARK_FRED_API_KEY", SECRET),
     }  # fmt: skip
+
+
+def command(home: Path, folder: Path, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    """`tidemark service ..` where systemd is not asked."""
+    env = {"TIDEMARK_HOME": str(home), "XDG_CONFIG_HOME": str(folder), "HOME": str(folder), "PATH": path}
+    call = [sys.executable, "-m", "tidemark.cli", "service", *arguments]
+    return subprocess.run(call, env=env, capture_output=True, text=True, check=False, cwd=folder)
+
+
+def test_what_was_installed_goes_without_systemd_and_its_settings_once_no_unit_reads_them(tmp_path: Path) -> None:
+    home, units = tmp_path / "home", tmp_path / "systemd" / "user"
+    for name in ("tidemark", "second"):
+        assert install(home, tmp_path, "--name", name).returncode == 0
+    asked = command(home, tmp_path, "remove")
+    assert asked.returncode == 1
+    assert "with `install --no-start` and `remove --no-stop` it is not asked" in asked.stderr
+    assert len(list(units.iterdir())) == 8
+    assert "service.env" not in command(home, tmp_path, "remove", "--no-stop").stdout
+    assert [path.name.partition("-")[0].partition(".")[0] for path in units.iterdir()] == ["second"] * 4
+    last = command(home, tmp_path, "remove", "--no-stop", "--name", "second")
+    assert f"removed {home}/service.env" in last.stdout
+    assert list(units.iterdir()) == []
+    wrong = command(home, tmp_path, "install", "--no-start", "--name", "../x")
+    assert wrong.returncode == 2
+    assert "expected lower-case letters, digits, _ and -, received '../x'" in wrong.stderr
+
+
+def test_a_home_that_sudo_makes_belongs_to_who_asked_for_it(tmp_path: Path) -> None:
+    home = tmp_path / "new" / "home"
+    uid = 65534 if os.geteuid() == 0 else os.geteuid()
+    make_home_of_caller(home, {"SUDO_UID": str(uid), "SUDO_GID": str(uid)})
+    assert {path.stat().st_uid for path in (home, home.parent, *home.iterdir())} == {uid}
+    (home / "logs").rmdir()
+    make_home_of_caller(home, {})
+    assert (home / "logs").stat().st_uid == home.stat().st_uid == uid
+
+
+def test_systemd_gives_the_stack_longer_to_end_than_a_server_may_take_to_start() -> None:
+    unit = unit_files(Settings(), "tidemark", system=False)["tidemark-stack.service"]
+    (minutes,) = re.findall(r"^TimeoutStopSec=(\d+)min$", unit, re.MULTILINE)
+    assert int(minutes) * 60 > local.START_TIMEOUT + 35  # within which `process.stop` ends a server
+
+
+def test_who_keeps_the_servers_waits_for_room_on_the_disk_and_ends_at_once_when_asked(
+    stack: Stack, tmp_path: Path
+) -> None:
+    elsewhere = {
+        "kafka_bootstrap": f"127.0.0.1:{stack.settings.kafka_port}",
+        "prefect_url": f"http://127.0.0.1:{stack.settings.prefect_port}/api",
+    }
+    settings = new_settings(tmp_path / "home", **elsewhere)
+    (settings.home / "run" / "lock").mkdir(parents=True)  # opening it is an OSError, as writing is to a full disk
+    stop, said = threading.Event(), list[str]()
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        if len(said) == 2:
+            stop.set()
+
+    local.stay(settings, stop, say)
+    assert said[1].endswith("Is a directory: '" + str(settings.home / "run" / "lock") + "'; trying again in 5 s")
+    (settings.home / "run" / "lock").rmdir()
+    with pytest.raises(StackError, match="was asked to end before they ran"):
+        local.up(settings, stop=stop)
+    assert process.find(settings.home, "postgres") is None
 
 
 def _verify(units: Path) -> None:

@@ -21,7 +21,9 @@ from tests.stream_shim.conftest import until
 from tidemark.connections import local_prefect_auth_string
 from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
 from tidemark.errors import StackError
+from tidemark.guard.logs import Logs
 from tidemark.kafka import kafka_client
+from tidemark.settings import Settings
 from tidemark.stack import checks, jars, kafka, local, postgres, process
 from tidemark.stack.ports import free_ports
 
@@ -242,6 +244,35 @@ def test_a_log_that_an_older_version_opened_is_cut_at_the_next_start_alone(tmp_p
         running.kill()
     process.rotate(tmp_path, "s", most=1000)
     assert (log.stat().st_size, log.with_name("s.log.1").stat().st_size) == (0, 2000)
+
+
+def test_a_log_that_a_full_disk_cannot_copy_stays_and_is_tried_again_in_a_minute_alone(tmp_path: Path) -> None:
+    for name in ("run", "logs"):
+        (tmp_path / name).mkdir()
+    log = process.log_path(tmp_path, "postgres")
+    log.write_text("x" * 200_000)
+    copy = log.with_name("postgres.log.1.new")
+    copy.symlink_to("/dev/full")
+    logs = Logs(Settings(home=tmp_path, log_bytes=100_000))
+    logs.keep_short()
+    assert not copy.is_symlink()
+    assert log.stat().st_size == 200_000
+    logs.keep_short()
+    assert log.stat().st_size == 200_000
+    process.rotate(tmp_path, "postgres", 100_000)
+    assert log.stat().st_size == 0
+
+
+def test_who_keeps_the_servers_is_known_by_the_signature_and_nobody_is_held_up_by_who_asks(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert process.keeper(tmp_path) is None
+    with process.keeping(tmp_path):
+        assert process.keeper(tmp_path) == os.getpid()
+        with pytest.raises(StackError, match=f"process {os.getpid()} is one"), process.keeping(tmp_path):
+            pass
+    signed = tmp_path / "run" / "stay.lock"
+    signed.write_text(json.dumps({"pid": os.getpid(), "started_at": 1.0}))  # its pid is another process's by now
+    assert process.keeper(tmp_path) is None
 
 
 def test_two_ups_at_once_are_refused(stack: Stack) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from tidemark.connections import connect
@@ -51,12 +52,39 @@ def outgrown(settings: Settings) -> list[Outgrown]:
 
 def tables() -> Iterator[tuple[str, str, Columns]]:
     """Schema, model and columns of every model with a table, in order of the files."""
+    for schema, model in _models():
+        yield schema, model["name"], {one["name"]: one["data_type"] for one in model["columns"]}
+
+
+@dataclass(frozen=True)
+class Holding:
+    """The mart that has every promoted row of a topic with its identity.
+
+    `rejects`: it says of which topic a row is, and what cannot be one of its rows is in `rpt_rejected_rows` instead.
+    """
+
+    mart: str
+    rejects: bool
+
+
+@cache
+def holdings() -> dict[str, Holding]:
+    """By topic, the mart whose `meta` in its model's file names the topic under `holds_topics`."""
+    found = {}
+    for _, model in _models():
+        rejects = any(column["name"] == "topic" for column in model["columns"])
+        for topic in model.get("config", {}).get("meta", {}).get("holds_topics", []):
+            found[topic] = Holding(model["name"], rejects)
+    return found
+
+
+def _models() -> Iterator[tuple[str, dict[str, Any]]]:
     import yaml
 
     for schema in SCHEMAS:
         for path in sorted((DBT_PROJECT / "models" / schema).rglob("_*__*.yml")):
             for model in (yaml.safe_load(path.read_text()) or {}).get("models", []):
-                yield schema, model["name"], {one["name"]: one["data_type"] for one in model["columns"]}
+                yield schema, model
 
 
 def _differences(there: list[tuple[Any, ...]], wanted: Columns) -> Iterator[str]:

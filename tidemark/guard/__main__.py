@@ -13,17 +13,16 @@ from typing import Any
 
 from tidemark.access.people import PeopleLimits
 from tidemark.guard.journal import Journal
+from tidemark.guard.logs import Logs
 from tidemark.guard.mend import Mender
 from tidemark.guard.watch import Watch
 from tidemark.output import VisibleFormatter
-from tidemark.settings import Settings, load
-from tidemark.stack import guard, kafka, postgres, prefect, process
+from tidemark.settings import load
 from tidemark.stack.guard import beat_path, configuration, servers
 from tidemark.state_file import StateFile
 
 log = logging.getLogger("tidemark.guard")
 
-LOGGED = (postgres, kafka, prefect, guard)
 BEAT_SECONDS = 1.0
 FRESH_SECONDS = 10.0
 
@@ -42,28 +41,16 @@ def main() -> int:
     menders = [Mender(settings, server, limits, journal, stop) for server in servers(settings)]
     for thread in (*watches, *menders):
         thread.start()
-    beat, said = StateFile(beat_path(settings.home), log), ""
+    beat, logs = StateFile(beat_path(settings.home), log), Logs(settings)
     while not stop.wait(BEAT_SECONDS):
         journal.flush()
         beat.write(_life(started_with, watches))
-        said = _rotate(settings, said)
+        logs.keep_short()
         if ended := [thread.name for thread in (*watches, *menders) if not thread.is_alive()]:
             log.error("expected to go on, %s ended", ", ".join(ended))
             return 1
     journal.close()
     return 0
-
-
-def _rotate(settings: Settings, said: str) -> str:
-    """Keep the servers' logs short; why that did not work, which is said once: a full disk is no reason to end."""
-    try:
-        for server in LOGGED:
-            process.rotate(settings.home, server.NAME, settings.log_bytes)
-    except OSError as error:
-        if str(error) != said:
-            log.error("expected to keep the servers' logs short, received %s", error)
-        return str(error)
-    return ""
 
 
 def _life(started_with: str, watches: list[Watch]) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """Whether the streaming lane writes: what a migration that rewrites partitions must not run beside."""
 
-import fcntl
 from pathlib import Path
 
 import psycopg
+
+from tidemark.lock_file import is_held
+
+__all__ = ["WRITER", "is_held", "writers"]
 
 WRITER = "stream_writer"
 
@@ -17,13 +20,3 @@ def writers(connection: psycopg.Connection, home: Path) -> list[str]:
     ).fetchall()
     processes = [path.stem for path in sorted((home / "run").glob("processor-*.lock")) if is_held(path)]
     return [*processes, *(f"a session of {WRITER} ({session})" for (session,) in sessions)]
-
-
-def is_held(path: Path) -> bool:
-    """Whether a process has the lock of this file."""
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

@@ -1,10 +1,20 @@
 """`tidemark service`: the stack, the lane and the flows as services of systemd."""
 
+import re
 from collections.abc import Callable
 
 import click
 
-NAME = click.option("--name", default="tidemark", show_default=True, help="The target's, for a second state folder.")
+
+def _fit(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    if not re.fullmatch("[a-z0-9_-]+", name):
+        raise click.BadParameter(f"expected lower-case letters, digits, _ and -, received {name!r}")
+    return name
+
+
+NAME = click.option(
+    "--name", default="tidemark", show_default=True, callback=_fit, help="The target's, for a second state folder."
+)
 SYSTEM = click.option("--system", is_flag=True, help="The machine's services, as root; else those of who calls.")
 
 
@@ -51,13 +61,19 @@ def install(name: str, system: bool, no_start: bool) -> None:
 
 @service.command()
 @_options
-def remove(name: str, system: bool) -> None:
-    """End the services and remove their files; what the state folder holds stays."""
+@click.option("--no-stop", is_flag=True, help="Remove the files alone; systemd is not asked.")
+def remove(name: str, system: bool, no_stop: bool) -> None:
+    """End the services and remove their files; what the state folder holds stays.
+
+    service.env goes too, unless services of another --name read it.
+    """
     from tidemark.service import install as steps
     from tidemark.settings import load
 
     settings = load()
-    steps.systemctl(system, "disable", "--now", f"{name}.target")  # the services are part of it
+    if not no_stop:
+        steps.systemctl(system, "disable", "--now", f"{name}.target")  # the services are part of it
     for path in steps.remove(settings, name, system):
         click.echo(f"removed {path}")
-    steps.systemctl(system, "daemon-reload")
+    if not no_stop:
+        steps.systemctl(system, "daemon-reload")

@@ -24,7 +24,7 @@ OF_A_SERVICE = (
 def unit_files(settings: Settings, name: str, system: bool) -> dict[str, str]:
     """Each unit's file name and text; `name` is the target's, and what the services' names begin with."""
     owner = pwd.getpwuid(settings.home.stat().st_uid if settings.home.exists() else os.getuid()).pw_name
-    common = [f"EnvironmentFile={escaped(str(environment_file(settings)))}", "UMask=0077"]
+    common = [reads_environment(settings), "UMask=0077"]
     if system:
         common.append(f"User={owner}")
     words = {
@@ -52,6 +52,11 @@ def quoted(text: str) -> str:
 def environment_file(settings: Settings) -> Path:
     """Where the services' environment is kept, secrets too: in the state folder, for its owner alone."""
     return settings.home.resolve() / "service.env"
+
+
+def reads_environment(settings: Settings) -> str:
+    """The line by which a unit reads it."""
+    return f"EnvironmentFile={escaped(str(environment_file(settings)))}"
 
 
 def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:

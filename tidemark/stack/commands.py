@@ -11,6 +11,7 @@ import click
 from tidemark.output import json_option, print_table
 
 if TYPE_CHECKING:
+    from tidemark.dbt.tables import Outgrown
     from tidemark.settings import Settings
     from tidemark.stack.local import Status
 
@@ -32,16 +33,34 @@ def up(stay: bool) -> None:
       tidemark up
       TIDEMARK_HOME=~/market TIDEMARK_POSTGRES_PORT=25432 tidemark up
     """
-    from rich.console import Console
-
-    from tidemark import dbt
-    from tidemark.connections import DATABASES
-    from tidemark.dbt.tables import outgrown
     from tidemark.settings import load
     from tidemark.stack import guard, local
 
     settings = load()
     signal.signal(signal.SIGTERM, _interrupt)  # ends what was started, as Ctrl-C does
+    changed, old_tables = _start(settings)
+    for sentence in changed:
+        click.echo(sentence)
+    for table in old_tables:
+        click.echo(f"warehouse: {table}", err=True)
+    if len(old_tables) > 1:
+        click.echo("warehouse: `tidemark models rebuild` builds all of them", err=True)
+    _print_status(local.status(settings))
+    for sentence in guard.shortfalls(settings):
+        click.echo(sentence)
+    if stay:
+        _stay(settings)
+
+
+def _start(settings: "Settings") -> "tuple[list[str], list[Outgrown]]":
+    """Everything, with what it does shown meanwhile; what it changed, and the marts that are to be rebuilt."""
+    from rich.console import Console
+
+    from tidemark import dbt
+    from tidemark.connections import DATABASES
+    from tidemark.dbt.tables import outgrown
+    from tidemark.stack import local
+
     doing: dict[str, str] = {}
     with Console(stderr=True).status("starting") as line:
 
@@ -55,18 +74,7 @@ def up(stay: bool) -> None:
         report("schema live", "its views")
         dbt.ensure_live(settings)
         report("marts", "their columns")
-        old_tables = outgrown(settings)
-    for sentence in changed:
-        click.echo(sentence)
-    for table in old_tables:
-        click.echo(f"warehouse: {table}", err=True)
-    if len(old_tables) > 1:
-        click.echo("warehouse: `tidemark models rebuild` builds all of them", err=True)
-    _print_status(local.status(settings))
-    for sentence in guard.shortfalls(settings):
-        click.echo(sentence)
-    if stay:
-        _stay(settings)
+        return changed, outgrown(settings)
 
 
 def _stay(settings: "Settings") -> None:
@@ -97,7 +105,8 @@ def down() -> None:
     if (keeper := process.keeper(settings.home)) is not None:
         raise StackError(
             f"expected nobody to keep the servers of {settings.home} running, process {keeper} (`tidemark up --stay`) "
-            "does and would start them again: end it, or stop its service (systemctl stop tidemark.target)"
+            "does and would start them again: end it, or stop its service (`systemctl --user stop tidemark.target`; of "
+            "--system `sudo systemctl stop tidemark.target`; installed with --name, NAME.target)"
         )
     ended = local.down(settings)
     click.echo(f"ended {', '.join(ended)}" if ended else "nothing ran")

@@ -1,8 +1,6 @@
 """Whether a server that a variable names answers: asked of it, as the part that may do least there."""
 
-from http import HTTPStatus
-
-from tidemark.connections import DATABASES, connect, is_local, prefect_auth_string, prefect_url
+from tidemark.connections import DATABASES, connect, is_local
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 from tidemark.stack import kafka, postgres, prefect
@@ -39,14 +37,4 @@ def _ask_kafka(settings: Settings) -> None:
 
 
 def _ask_prefect(settings: Settings) -> None:
-    from base64 import b64encode
-
-    from tidemark.http import ask_now
-
-    login = prefect_auth_string(settings)
-    headers = {"Authorization": f"Basic {b64encode(login.encode()).decode()}"} if login else {}
-    answer = ask_now(settings, f"{prefect_url(settings)}/admin/version", seconds=SECONDS, headers=headers)
-    if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        raise prefect.refusal(settings, answer.status)
-    if answer.status != HTTPStatus.OK:
-        raise TidemarkError(f"expected Prefect's API at {prefect_url(settings)}, it answered {answer.status}")
+    prefect.ask(settings, "admin/version", seconds=SECONDS)

@@ -13,12 +13,14 @@ import psutil
 from tidemark.access import kafka as kafka_access
 from tidemark.access.apply import Fill, apply
 from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
-from tidemark.errors import StackError, TidemarkError
+from tidemark.errors import StackError
 from tidemark.kafka import security
+from tidemark.refusals import is_foreseen
 from tidemark.settings import Settings
 from tidemark.stack import checks, external, guard, kafka, postgres, prefect, process
 
 STAY_SECONDS = 5
+LOOK_SECONDS = 0.2
 START_TIMEOUT = 180.0  # seconds; a cold disk and two busy cores have taken 60
 
 
@@ -77,11 +79,17 @@ def variable(setting: str) -> str:
     return f"TIDEMARK_{setting.upper()}"
 
 
-def up(settings: Settings, report: Report = lambda server, doing: None, fill: Fill | None = None) -> list[str]:
+def up(
+    settings: Settings,
+    report: Report = lambda server, doing: None,
+    fill: Fill | None = None,
+    stop: threading.Event | None = None,
+) -> list[str]:
     """Start what no variable names and what does not run yet, and set up the databases; `fill` is apply's.
 
-    On any failure, and on an interrupt, what this call started is ended again. What an older version left and this
-    call changed is returned, a sentence each: servers that ran as they must not, migrations.
+    On any failure, on an interrupt, and where `stop` is set meanwhile, what this call started is ended again. What an
+    older version left and this call changed is returned, a sentence each: servers that ran as they must not,
+    migrations.
     """
     checks.make_home(settings.home)
     if fill is None:
@@ -96,7 +104,7 @@ def up(settings: Settings, report: Report = lambda server, doing: None, fill: Fi
         security(settings, KAFKA_ADMINISTRATOR)  # settings that do not fit are said before anything starts
         started: list[Server] = []
         try:
-            _start_all(settings, wanted, started, report)
+            _start_all(settings, wanted, started, report, stop or threading.Event())
             # Before the databases are set up, so that no person's session holds that up.
             guarding = _start_guard(settings, started)
             migrated = apply(settings, report) if fill is None else apply(settings, report, fill)
@@ -130,18 +138,25 @@ def require_ports(settings: Settings) -> None:
             _require_ports(settings, server)
 
 
-def _start_all(settings: Settings, wanted: list[Server], started: list[Server], report: Report) -> None:
+def _start_all(
+    settings: Settings, wanted: list[Server], started: list[Server], report: Report, stop: threading.Event
+) -> None:
     given_up = threading.Event()
     with ThreadPoolExecutor(max(1, len(wanted))) as pool:
         tasks: list[Future[None]] = []
         try:
             tasks += [pool.submit(_start, settings, server, started, given_up, report) for server in wanted]
-            wait(tasks, return_when=FIRST_EXCEPTION)
+            waiting = True
+            while waiting and not stop.is_set():
+                done, others = wait(tasks, LOOK_SECONDS, return_when=FIRST_EXCEPTION)
+                waiting = bool(others) and not any(task.exception() for task in done)
         finally:  # also on an interrupt: the others stop waiting
             if not all(task.done() and task.exception() is None for task in tasks):
                 given_up.set()
     for task in tasks:
         task.result()
+    if stop.is_set():
+        raise StackError("expected to start the servers, was asked to end before they ran: what it started is ended")
 
 
 def _require_ports(settings: Settings, server: Server) -> None:
@@ -209,8 +224,10 @@ def stay(settings: Settings, stop: threading.Event, say: Callable[[str], None]) 
             continue
         say(f"{' and '.join(ended)} ended: starting again")
         try:
-            say("\n".join([*up(settings), "all servers run"]))
-        except TidemarkError as error:
+            say("\n".join([*up(settings, stop=stop), "all servers run"]))
+        except Exception as error:
+            if not (is_foreseen(error) or isinstance(error, OSError)):  # a full disk ends nobody who waits for room
+                raise
             say(f"{error}; trying again in {STAY_SECONDS} s")
 
 

@@ -1,7 +1,7 @@
 """What a Postgres that was killed leaves: sessions that have not seen it yet, and a lock file of a pid that is over.
 
 Sessions hold the shared memory, and a server that starts beside them refuses. They are known by the cluster's folder,
-in which all processes of a Postgres work.
+in which all processes of a Postgres work, and by their titles.
 """
 
 import signal
@@ -58,9 +58,14 @@ def _process(pid: int) -> psutil.Process | None:
 
 
 def _works_in(process: psutil.Process | None, data: Path) -> bool:
-    """Whether a process is one of a Postgres of this folder."""
+    """Whether a process is one of a Postgres of this folder, and not of a person who looks around in it."""
+    if process is None:
+        return False
     try:
-        return process is not None and process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == data
+        if process.status() == psutil.STATUS_ZOMBIE or Path(process.cwd()) != data:
+            return False
+        title = "".join(process.cmdline()[:1])  # a session's says what it does, a server's is its program
+        return title.startswith("postgres:") or Path(title).name == "postgres"
     except psutil.Error:  # gone, or somebody else's, who cannot be looked into
         return False
 

@@ -7,7 +7,9 @@ generated string, `user:password`. Open are the UI's files, the description of t
 import os
 import signal
 import sys
+from base64 import b64encode
 from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -16,6 +18,9 @@ from tidemark.errors import StackError
 from tidemark.proxies import of_proxies
 from tidemark.settings import Settings
 from tidemark.stack.process import Launch, listens, server_environment
+
+if TYPE_CHECKING:
+    from tidemark.http import Answer
 
 NAME = "prefect"
 TITLE = "Prefect"
@@ -117,6 +122,26 @@ def prefect_login(settings: Settings) -> str | None:
             "there: run `tidemark up`, or set TIDEMARK_PREFECT_URL to a server that runs elsewhere"
         )
     return prefect_auth_string(settings)
+
+
+def ask(settings: Settings, path: str, *, seconds: float = 10, **options: Any) -> "Answer":
+    """What Prefect's API answers, 200, to a path below it, as who may; `options` are tidemark.http.ask's.
+
+    StackError where it does not listen, does not let us in, or answers another status; NoAnswer where none comes.
+    """
+    from tidemark.http import ask_now
+
+    login = prefect_login(settings)
+    headers = {"Authorization": f"Basic {b64encode(login.encode()).decode()}"} if login else {}
+    answer = ask_now(settings, f"{prefect_url(settings)}/{path}", headers=headers, seconds=seconds, **options)
+    if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        raise refusal(settings, answer.status)
+    if answer.status != HTTPStatus.OK:
+        raise StackError(
+            f"expected the Prefect server at {prefect_url(settings)} to answer {path}, received HTTP {answer.status} "
+            f"({answer.start(100)}): is the URL that of its API (it ends in /api), and its version 3?"
+        )
+    return answer
 
 
 def refusal(settings: Settings, status: int) -> StackError:

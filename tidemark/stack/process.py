@@ -15,10 +15,9 @@ from typing import Any
 import psutil
 
 from tidemark.errors import StackError
+from tidemark.lock_file import START_TIME_TOLERANCE, sign, signature_in, try_lock
 from tidemark.state_file import read_whole, write_whole
 
-# A start time is computed from the boot time, which a stepped clock moves a little.
-START_TIME_TOLERANCE = 2.0
 OF_A_SERVER = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "NO_COLOR",
     "LD_LIBRARY_PATH", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
@@ -82,8 +81,12 @@ def rotate(home: Path, name: str, most: int) -> None:
     if not log.exists() or log.stat().st_size <= most or (running is not None and not _appends(running)):
         return
     fresh = log.with_name(log.name + OLD + ".new")
-    with log.open("rb") as full, fresh.open("wb") as old:
-        shutil.copyfileobj(full, old)
+    try:
+        with log.open("rb") as full, fresh.open("wb") as old:
+            shutil.copyfileobj(full, old)
+    except OSError:
+        fresh.unlink(missing_ok=True)  # of a full disk it would hold the last bytes
+        raise
     os.truncate(log, 0)
     fresh.replace(log.with_name(log.name + OLD))
 
@@ -192,30 +195,20 @@ def last_lines(home: Path, name: str, count: int = 3) -> str:
 @contextlib.contextmanager
 def keeping(home: Path) -> Iterator[None]:
     """The one process that keeps the servers of a state folder running; StackError where another does."""
-    with (home / "run" / "stay.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    held, is_ours = try_lock(home / "run" / "stay.lock")
+    with held:
+        if not is_ours:
             raise StackError(
                 f"expected no other `tidemark up --stay` of {home}, process {keeper(home)} is one: end it first"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+            )
+        sign(held)
         yield
-        lock.truncate(0)
 
 
 def keeper(home: Path) -> int | None:
     """The pid of the process that keeps the servers running; None where nobody does."""
-    try:
-        with (home / "run" / "stay.lock").open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return None
-    except BlockingIOError:
-        return int((home / "run" / "stay.lock").read_text() or 0)
-    return None
+    signed = signature_in(home / "run" / "stay.lock")
+    return signed.process.pid if signed else None
 
 
 @contextlib.contextmanager

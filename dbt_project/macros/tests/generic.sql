@@ -66,3 +66,22 @@
 {% macro is_recent() -%}
     loaded_at > current_timestamp - interval '{{ var("recent") }}'
 {%- endmacro %}
+
+
+{#- Each value of the column, where it has one, is there in another model. -#}
+{% test related(model, column, to, field) %}
+    with
+
+    referring as (
+        select distinct {{ column }} as referring_value
+        from {{ model }}
+        where {{ column }} is not null
+    )
+
+    select *
+    from referring
+    where not exists (
+            select 1 from {{ to }} as referred
+            where referred.{{ field }} = referring.referring_value
+        )
+{% endtest %}

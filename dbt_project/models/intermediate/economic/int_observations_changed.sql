@@ -22,14 +22,23 @@ loads as (
 
 ),
 
--- A row whose date could not be read is counted in int_bad_casts_counted.
+-- A row that is no observation is in rpt_rejected_rows.
+bounded as (
+
+    select
+        *,
+        max(vintage_end_date) over (partition by load_id, series_id) as asked_until_date
+    from loads
+    where {{ rejection_of("stg_fred__observations") }} is null
+
+),
+
 arrived as (
 
     select
         *,
         {{ joined_key(["source_system", "series_id"]) }} || ':' || reference_date as observation_key
-    from loads
-    where value_text is not null and reference_date is not null
+    from bounded
 
 ),
 
@@ -91,7 +100,7 @@ compared as (
             and arrived.vintage_date is not distinct from said.vintage_date
     window history as (
         partition by arrived.observation_key, arrived.vintage_date
-        order by arrived.loaded_at, arrived.file_name
+        order by arrived.loaded_at, arrived.file_name, arrived.value_text
     )
 
 ),
@@ -102,7 +111,7 @@ counted as (
         *,
         statements_before + row_number() over (
             partition by observation_key, vintage_date
-            order by loaded_at, file_name
+            order by loaded_at, file_name, value_text
         ) as statement
     from compared
     where value_text is distinct from value_text_before
@@ -125,6 +134,7 @@ final as (
         reference_date,
         vintage_date,
         vintage_end_date,
+        asked_until_date,
         loaded_at
     from counted
 

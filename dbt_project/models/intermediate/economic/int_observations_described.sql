@@ -49,7 +49,11 @@ final as (
         null::bigint as kafka_offset,
         observations.reference_date,
         observations.vintage_date,
-        observations.vintage_end_date,
+        -- An end that no other of the load comes after is where the question ended (or 9999-12-31), and not the value.
+        case
+            when observations.vintage_end_date < observations.asked_until_date
+                then observations.vintage_end_date
+        end as vintage_end_date,
         null::timestamptz as received_at,
         observations.loaded_at
     from observations

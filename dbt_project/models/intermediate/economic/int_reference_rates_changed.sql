@@ -81,7 +81,7 @@ observations as (
         currency,
         reference_date
     from arrived
-    where reference_date is not null
+    where {{ rejection_of("stg_ecb__reference_rates") }} is null
     union
     select
         observation_key,

@@ -22,12 +22,14 @@ with
 numbers as (
 
     select * from {{ ref("stg_realtime__numeric_events") }}
+    where {{ rejection_of("stg_realtime__numeric_events") }} is null
 
 ),
 
 texts as (
 
     select * from {{ ref("stg_realtime__text_events") }}
+    where {{ rejection_of("stg_realtime__text_events") }} is null
 
 ),
 

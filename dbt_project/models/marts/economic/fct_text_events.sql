@@ -1,19 +1,9 @@
-{{
-    config(
-        unique_key="event_key",
-        merge_update_columns=["loaded_at", "is_repeat", "is_latest", "built_at"],
-        indexes=[
-            {"columns": ["observation_key"]},
-            {"columns": ["received_at"]},
-            {"columns": ["built_at"]},
-        ],
-    )
-}}
+{{ config(materialized="view") }}
 with
 
 events as (
 
-    select * from {{ ref("int_events_marked") }}
+    select * from {{ ref("fct_economic_events") }}
 
 ),
 
@@ -44,11 +34,7 @@ final as (
         loaded_at,
         built_at
     from events
-    where
-        category = 'economic_event_text'
-        {% if is_incremental() %}
-        and built_at > {{ newest(this, "built_at") }}
-        {% endif %}
+    where topic = 'economic_event_text'
 
 )
 

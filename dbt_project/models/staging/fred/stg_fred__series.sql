@@ -1,4 +1,4 @@
-{%- set casts = {"last_updated_at": "timestamptz"} -%}
+{%- set casts = {"described_date": "date", "last_updated_at": "timestamptz"} -%}
 with
 
 series as (
@@ -10,6 +10,7 @@ series as (
 named as (
 
     select
+        coalesce(source_system, 'fred') as source_system,
         {{ blank_to_null("id") }} as series_id,
         {{ blank_to_null("title") }} as title,
         {{ blank_to_null("units") }} as unit,
@@ -18,6 +19,7 @@ named as (
         {{ blank_to_null("notes") }} as notes,
         load_id,
         file_name,
+        realtime_start as described_date,
         last_updated as last_updated_at,
         loaded_at
     from series
@@ -27,6 +29,7 @@ named as (
 final as (
 
     select
+        source_system,
         series_id,
         title,
         unit,
@@ -36,6 +39,7 @@ final as (
         load_id,
         file_name,
         {{ bad_casts(casts) }} as bad_casts,
+        {{ cast_text("described_date", casts["described_date"]) }} as described_date,
         {{ cast_text("last_updated_at", casts["last_updated_at"]) }} as last_updated_at,
         loaded_at
     from named

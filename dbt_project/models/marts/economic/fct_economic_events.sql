@@ -1,24 +1,22 @@
 {{
     config(
-        materialized="incremental",
-        incremental_strategy="upsert",
         unique_key="event_key",
         merge_update_columns=["loaded_at", "is_repeat", "is_latest", "built_at"],
-        on_schema_change="fail",
         indexes=[
-            {"columns": ["event_key"], "unique": true},
             {"columns": ["observation_key"]},
             {"columns": ["source_table", "loaded_at"]},
-            {"columns": ["category", "built_at"]},
+            {"columns": ["topic", "received_at"]},
+            {"columns": ["built_at"]},
         ],
     )
 }}
-{%- set columns = event_columns() | join(",\n        ") -%}
+{%- set columns = event_columns() | reject("equalto", "category") | join(",\n        ") -%}
 with
 
 arrived as (
 
     select
+        category as topic,
         {{ columns }},
         null::boolean as was_repeat,
         null::boolean as was_latest
@@ -47,6 +45,7 @@ here as (
     cross join
         lateral (
             select
+                topic,
                 {{ columns }},
                 is_repeat as was_repeat,
                 is_latest as was_latest
@@ -78,7 +77,7 @@ marked as (
     select
         *,
         coalesce(
-            category = lag(category) over history
+            topic = lag(topic) over history
             and value is not distinct from lag(value) over history
             and text_value is not distinct from lag(text_value) over history
             -- A publication is corrected in its text under the same headline.
@@ -108,9 +107,34 @@ ranked as (
 final as (
 
     select
-        {{ columns }},
+        event_key,
+        observation_key,
+        topic,
+        source_table,
+        source_system,
+        event_publisher,
+        series_id,
+        case
+            when series_id is not null
+                then {{ joined_key(["source_system", "series_id"]) }}
+        end as series_key,
+        unit,
+        description,
+        load_id,
+        file_name,
+        text_value,
+        attributes,
+        value,
+        log_epoch,
+        kafka_partition,
+        kafka_offset,
         is_repeat,
         is_latest,
+        reference_date,
+        vintage_date,
+        vintage_end_date,
+        received_at,
+        loaded_at,
         now() as built_at
     from ranked
     where (was_repeat, was_latest) is distinct from (is_repeat, is_latest)
