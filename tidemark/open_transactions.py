@@ -62,9 +62,7 @@ class Hanging(NamedTuple):
     seconds: int
 
     def __str__(self) -> str:
-        return (
-            f"expected transactions to end, pid {self.pid} of {self.role} does nothing in one for {self.seconds} s"
-        )
+        return f"expected transactions to end, pid {self.pid} of {self.role} does nothing in one for {self.seconds} s"
 
 
 class Prepared(NamedTuple):

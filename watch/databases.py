@@ -43,6 +43,8 @@ select
     (select count(*) from pg_stat_activity where backend_type = 'client backend') as taken,
     pg_postmaster_start_time() as began
 """
+
+
 def _connect(settings: Settings, database: Database) -> psycopg.Connection[Any]:
     """One connection, at once or not at all, for one look: its transaction may write nothing."""
     connection = connect_once(settings, database, ROLE, application_name="tidemark-doctor", **LIMITS)

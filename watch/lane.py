@@ -169,9 +169,7 @@ def _of_source(condition: str, name: str, causes: alerts.Causes, page: str, stat
     return Observation(condition, "source", name, "warning", said, moment(state.since), f"{RUNBOOK}/{page}.md")
 
 
-def _cause(
-    kind: str, of: tuple[str, str], causes: alerts.Causes, page: str, since: float | None = None
-) -> Observation:
+def _cause(kind: str, of: tuple[str, str], causes: alerts.Causes, page: str, since: float | None = None) -> Observation:
     """One condition that alerts have a name for, and its identity, whether it holds or not."""
     condition, identity = of
     said = causes.get(f"{condition} {identity}")

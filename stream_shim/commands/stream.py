@@ -59,7 +59,9 @@ def _run(settings: "Settings") -> None:
     supervisor.run(stop_on_signal(SUPERVISOR_SECONDS))
     if supervisor.hung:
         hung = ", ".join(supervisor.hung)
-        click.echo(f"expected all to end well within 5 s, {hung} did not; `tidemark logs` says in what it hung", err=True)
+        click.echo(
+            f"expected all to end well within 5 s, {hung} did not; `tidemark logs` says in what it hung", err=True
+        )
     leave(CUT_OFF if supervisor.hung else 0)
 
 

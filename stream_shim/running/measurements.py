@@ -56,7 +56,9 @@ class Measurements:
         before, last = self._before, self.last
         # Who waits for a lock gives up and tries again: what one measurement of two saw goes on.
         causes = before.transactions | last.transactions
-        return causes | causes_of_oldest_day(self._settings, last.oldest_day_age_days) | causes_of_disk(last.file_systems)
+        return (
+            causes | causes_of_oldest_day(self._settings, last.oldest_day_age_days) | causes_of_disk(last.file_systems)
+        )
 
     def _measure(self) -> None:
         self._before, self.last = self.last, measure(self._settings)
@@ -83,7 +85,9 @@ def _transactions(settings: Settings) -> Causes:
             with connect_once(settings, database, open_transactions.ROLE, **LIMITS) as connection:
                 held, hanging = open_transactions.held(connection), open_transactions.hanging(connection)
         except (psycopg.Error, StackError) as failure:
-            log.info("expected %s to say whose transactions hang, received %s", database, " ".join(str(failure).split()))
+            log.info(
+                "expected %s to say whose transactions hang, received %s", database, " ".join(str(failure).split())
+            )
         else:
             found |= causes_of_transactions(database, held, hanging)
     return found

@@ -10,8 +10,8 @@ import pytest
 
 from stream_shim.reports import report_path
 from stream_shim.running.alerts import causes_of_disk, causes_of_oldest_day
-from stream_shim.running.metrics import LaneCollector
 from stream_shim.running.measurements import Measured, Measurements, measure
+from stream_shim.running.metrics import LaneCollector
 from tests.stream_shim.conftest import Lane, until
 from tidemark.disk import FileSystem, bytes_a_day
 from tidemark.settings import Settings
