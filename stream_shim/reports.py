@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from tidemark.lock_file import START_TIME_TOLERANCE
 from tidemark.settings import Settings
-from tidemark.stack.process import START_TIME_TOLERANCE
 from tidemark.state_file import StateFile, read_whole
 
 log = logging.getLogger("tidemark.stream")

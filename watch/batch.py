@@ -1,19 +1,16 @@
 """The batch lane: flows as Prefect knows them, what the databases know where it is dead, and dbt's last run."""
 
-import base64
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from flows.deployments import TAG, Schedule, registered
 from tidemark.connections import DATABASES, home_kind, prefect_url
 from tidemark.dbt.project import artifacts
 from tidemark.dbt.running import FAILED
-from tidemark.errors import StackError
-from tidemark.http import ask_now
 from tidemark.settings import Settings
-from tidemark.stack.prefect import prefect_login, refusal
+from tidemark.stack import prefect
 from watch.databases import enter
 from watch.observation import RUNBOOK, Observation
 
@@ -44,16 +41,8 @@ def look(settings: Settings, stuck: timedelta = STUCK) -> Iterator[Observation]:
 
 def _ask(settings: Settings, what: str, query: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of Prefect's API, by its own filters; StackError where it does not give them."""
-    login = prefect_login(settings)
-    headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
-    url = f"{prefect_url(settings)}/{what}/filter"
-    answer = ask_now(settings, url, method="POST", json=query, headers=headers, seconds=ASK_SECONDS)
-    if answer.status in {401, 403}:
-        raise refusal(settings, answer.status)
-    if answer.status != 200:
-        raise StackError(f"expected Prefect to list its {what}, received HTTP {answer.status}: {answer.start()}")
-    rows: list[dict[str, Any]] = json.loads(answer.body)
-    return rows
+    rows = json.loads(prefect.ask(settings, f"{what}/filter", method="POST", json=query, seconds=ASK_SECONDS).body)
+    return cast(list[dict[str, Any]], rows)
 
 
 def _served(settings: Settings, by_name: dict[str, Any], wanted: list[Schedule]) -> Observation:

@@ -18,7 +18,7 @@ from stream_shim.running import alerts, states
 from stream_shim.running.logs import last_reason
 from tidemark.connections import home_kind
 from tidemark.errors import ConfigurationError
-from tidemark.migrations.lane import is_held
+from tidemark.lock_file import is_held
 from tidemark.settings import Settings
 from watch.kafka_logs import ENDED
 from watch.observation import RUNBOOK, Number, Observation, moment

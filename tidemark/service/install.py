@@ -35,7 +35,7 @@ def install(settings: Settings, name: str, system: bool) -> list[Path]:
     make_home_of_caller(settings.home, os.environ)
     before = read_environment(environ.read_text()) if environ.exists() else {}
     text = environment_text(before | environment(settings, os.environ))
-    part = environ.with_suffix(".part")
+    part = environ.with_name(f"{environ.name}.part")
     part.unlink(missing_ok=True)
     part.touch(mode=0o600)
     part.write_text(text)
