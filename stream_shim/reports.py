@@ -5,13 +5,13 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Required, TypedDict
 
 import psutil
 
 from tidemark.lock_file import START_TIME_TOLERANCE
 from tidemark.settings import Settings
-from tidemark.state_file import StateFile, read_whole
+from tidemark.state_file import Pid, StateFile, Time, Unreadable, read_whole
 
 log = logging.getLogger("tidemark.stream")
 
@@ -19,14 +19,69 @@ SUPERVISOR = "TIDEMARK_SUPERVISOR_PID"  # the variable that tells a process of t
 # A report that is older, in seconds, says nothing of how its process is now.
 FRESH_SECONDS = {"connector": 10.0, "processor": 10.0, "supervisor": 30.0}
 HANGS_SECONDS, HUNG_SECONDS = 40, 50  # without a sign of life: the supervisor raises an alert, and ends the process
-# What is read of a report as a matter of course: one that lacks any of it is no report.
-NEEDED = {
-    "connector": {"source", "started_at", "last_message_at", "answered_at", "failing_since"},
-    "processor": {"destination", "waiting_for", "headroom_days", "rejects"},
-    "supervisor": {"restarts"},
-}
 _said_unreadable: set[Path] = set()
 _OWN_START = psutil.Process().create_time()
+
+
+class Report(TypedDict, total=False):
+    """What is read of every report. One that lacks what a kind's must have, or has it of another type, is none."""
+
+    pid: Pid
+    pid_since: Time
+    written_at: Time
+
+
+class ConnectorReport(Report, total=False):
+    """The counts of a connector, and how its source is."""
+
+    source: Required[str]
+    started_at: Required[Time]
+    last_message_at: Required[Time]
+    answered_at: Required[Time]  # 0 where it has not
+    failing_since: Required[Time]  # 0 where it does not
+    last_client_error: str
+    last_client_error_at: Time
+    records_per_second: float
+    sent: dict[str, int]
+    rejected: dict[str, int]
+    gaps: dict[str, int]
+    silences: dict[str, int]
+    client_errors: dict[str, int]
+    degraded: dict[str, str]
+    without_value: int
+    rejects_dropped: int
+    errors: int
+    source_errors: int
+
+
+class ProcessorReport(Report, total=False):
+    """The counts of a processor, and what it waits for."""
+
+    destination: Required[str]
+    waiting_for: Required[str]
+    headroom_days: Required[int | None]
+    rejects: Required[dict[str, int]]
+    started_at: Time
+    committed_at: Time
+    rows: dict[str, int]
+    lag_records: dict[str, int]
+    lag_seconds: dict[str, float]
+    still_seconds: float
+    batch_seconds: float
+    batches: int
+    waits: int
+    fences: int
+
+
+class SupervisorReport(Report, total=False):
+    """How often processes were started again, and what was measured."""
+
+    restarts: Required[dict[str, int]]
+    oldest_day_age_days: int | None
+    disk_days_left: dict[str, float]
+
+
+SHAPES = {"connector": ConnectorReport, "processor": ProcessorReport, "supervisor": SupervisorReport}
 
 
 def supervisor_is_gone() -> bool:
@@ -76,29 +131,25 @@ def find_reports(settings: Settings, kind: str) -> Iterator[Found]:
     """The files of the reports of a kind, by name. One that cannot be read is said once, until it can be."""
     for path in sorted((settings.home / "run").glob(f"{kind}-*.json")):
         try:
-            touched_at, report = path.stat().st_mtime, read_whole(path)
+            touched_at, report = path.stat().st_mtime, read_whole(path, SHAPES[kind])
         except FileNotFoundError:
             continue
-        except (OSError, ValueError) as error:
+        except Unreadable as error:
             touched_at, report = time.time(), None
-            _say_unreadable(path, str(error))
+            _say_unreadable(path, error)
         else:
             if report is None:
                 continue  # its process was started again since the look into the folder
-            if missing := NEEDED[kind] - report.keys():
-                report = None
-                _say_unreadable(path, f"one without {', '.join(sorted(missing))}")
-            else:
-                _said_unreadable.discard(path)
+            _said_unreadable.discard(path)
         written_at = (report or {}).get("written_at", touched_at)
         name = path.stem.removeprefix(f"{kind}-")
         yield Found(name, report, max(0.0, time.time() - written_at), max(written_at, touched_at))
 
 
-def _say_unreadable(path: Path, why: str) -> None:
+def _say_unreadable(path: Path, why: Unreadable) -> None:
     if path not in _said_unreadable:
         _said_unreadable.add(path)
-        log.warning("expected a report in %s, received %s; it is left out until its process writes it anew", path, why)
+        log.warning("%s; the report is left out until then", why)
 
 
 def read_reports(settings: Settings, kind: str) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ import json
 import logging
 import textwrap
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -27,6 +28,12 @@ _CODES = [code for first, last in _CONTROLS for code in range(first, last + 1)]
 _VISIBLE = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CODES}
 _VISIBLE |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 _VISIBLE_LINES = {code: shown for code, shown in _VISIBLE.items() if chr(code) not in "\n\t"}
+
+
+def utc(at: float | datetime) -> str:
+    """A moment (seconds since 1970, or aware) as people read it: UTC, to the second."""
+    moment = at.astimezone(UTC) if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
+    return f"{moment:%Y-%m-%d %H:%M:%SZ}"
 
 
 def visible(text: str, lines: bool = False) -> str:

@@ -9,6 +9,7 @@ from flows.deployments import TAG, Schedule, registered
 from tidemark.connections import DATABASES, home_kind, prefect_url
 from tidemark.dbt.project import artifacts
 from tidemark.dbt.running import FAILED
+from tidemark.output import utc
 from tidemark.settings import Settings
 from tidemark.stack import prefect
 from watch.databases import enter
@@ -57,7 +58,8 @@ def _served(settings: Settings, by_name: dict[str, Any], wanted: list[Schedule])
         return Observation(
             NOT_SERVED, "flows", "serve", "ok", "what is due is taken", numbers={"schedules": len(wanted)}
         )
-    said = f"expected `tidemark flow serve` to run what is due, nobody asked since {polled or 'they were registered'}"
+    since = utc(polled) if polled else "they were registered"
+    said = f"expected `tidemark flow serve` to run what is due, nobody asked since {since}"
     return Observation(NOT_SERVED, "flows", "serve", "failing", said, polled, "tidemark flow serve")
 
 
@@ -86,7 +88,7 @@ def _of_schedule(settings: Settings, schedule: Schedule, deployment: dict[str, A
     since = _time(waiting[0]["expected_start_time"]) if waiting else None
     yield Observation(
         RUN_LATE, "flow", name, "failing" if waiting else "ok",
-        f"expected the run of {since:%Y-%m-%d %H:%MZ} to have begun, it has not" if since else "no run is late",
+        f"expected the run of {utc(since)} to have begun, it has not" if since else "no run is late",
         since, "tidemark flow serve" if waiting else "",
     )  # fmt: skip
 
@@ -114,7 +116,7 @@ def successes(settings: Settings) -> Iterator[Observation]:
             ((last,),) = connection.execute(query.encode()).fetchall()
             late = last is not None and flow == "check" and datetime.now(UTC) - last > SUCCESS
             late = late and home_kind(settings) == "live"
-            said = f"its last results are of {last:%Y-%m-%d %H:%MZ}" if last else "it has no result yet"
+            said = f"its last results are of {utc(last)}" if last else "it has no result yet"
             yield Observation(
                 NO_SUCCESS, "flow", flow, "warning" if late else "ok",
                 f"expected results within {SUCCESS}, {said}" if late else said, last,

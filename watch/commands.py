@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tidemark.output import PIPED_WIDTH, json_option, visible
+from tidemark.output import PIPED_WIDTH, json_option, utc, visible
 
 if TYPE_CHECKING:
     from watch.observation import Observation
@@ -66,7 +66,7 @@ def _print(wrong: "Sequence[Observation]", found: "Sequence[Observation]") -> No
 def _lines(one: "Observation", width: int) -> Iterator[str]:
     yield _wrap(one.sentence, width)
     if one.since is not None:
-        yield _wrap(f"since {one.since.astimezone(UTC):%Y-%m-%d %H:%M:%SZ} ({_age(one.since)})", width)
+        yield _wrap(f"since {utc(one.since)} ({_age(one.since)})", width)
     if one.mend:
         yield _wrap(f"→ {one.mend}", width)
 

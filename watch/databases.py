@@ -26,6 +26,7 @@ from tidemark.disk import bytes_a_day
 from tidemark.errors import StackError
 from tidemark.migrations.runner import pending
 from tidemark.open_transactions import HANGS_SECONDS, Held
+from tidemark.output import utc
 from tidemark.settings import Settings
 from watch.observation import RUNBOOK, Number, Observation, State, one_line
 
@@ -219,7 +220,7 @@ def checks(settings: Settings) -> Iterator[Observation]:
     yield Observation(
         "check failed", "contracts", "quality", "failing" if failed else "ok",
         f"expected no check to fail, {named} did" if failed
-        else f"{len(found)} checks, the last at {last:%Y-%m-%d %H:%MZ}" if last else "nothing was checked yet",
+        else f"{len(found)} checks, the last at {utc(last)}" if last else "nothing was checked yet",
         min((one.at for one in failed), default=None), "tidemark check" if failed else "",
         {"checks": len(found), "failed": len(failed)},
     )  # fmt: skip

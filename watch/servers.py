@@ -31,12 +31,12 @@ def folder(settings: Settings) -> Iterator[Observation]:
         return
     said = f"its state is {kind}" + (": days stay until `tidemark promote --as-of`" if kind == "replay" else "")
     yield Observation("no state", "state folder", str(home), "ok", said)
-    half = (home / checks.RESTORING).exists()
+    half = checks.being_restored(home)
     yield Observation(
         "restore ended half-way", "state folder", str(home), "failing" if half else "ok",
         "expected a whole state folder, a restore into it was ended half-way" if half else "no restore is under way",
         moment((home / checks.RESTORING).stat().st_mtime) if half else None,
-        f"tidemark restore {(home / checks.RESTORING).read_text().splitlines()[0]}" if half else "",
+        f"tidemark restore {half}" if half else "",
     )  # fmt: skip
     yield _credentials(home / FOLDER)
 

@@ -29,7 +29,8 @@ def causes_of_connector(name: str, report: dict[str, Any], silence_seconds: floa
     if silent <= silence_seconds:
         return {}
     return {
-        f"silent source {name}": f"expected news of {name} every {silence_seconds:.0f} s, none came for {silent:.0f} s"
+        f"silent source {name}": f"expected news of {name} every {silence_seconds:g} s, "
+        f"none came for {_rounded(silent)} s"
     }
 
 
@@ -44,6 +45,11 @@ def causes_of_degraded(name: str, report: dict[str, Any], now: float) -> Causes:
             f"the client library of {name} says: {report['last_client_error']}; logs/connector-{name}.log has it all"
         )
     return causes
+
+
+def _rounded(seconds: float) -> str:
+    """Whole seconds, and tenths of few."""
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}"
 
 
 class Polled:
@@ -63,8 +69,8 @@ class Polled:
         if failed <= POLLS_WITHOUT_ANSWER * every_seconds:
             return {}
         return {
-            f"failing source {name}": f"expected an answer to {name} every {every_seconds:.0f} s, "
-            f"it only failed for {failed:.0f} s; logs/connector-{name}.log says why"
+            f"failing source {name}": f"expected an answer to {name} every {every_seconds:g} s, "
+            f"it only failed for {_rounded(failed)} s; logs/connector-{name}.log says why"
         }
 
     def keep(self, names: Collection[str]) -> None:

@@ -1,15 +1,25 @@
 """What a process, or a source, is doing and since when: the one judgement, by the rules of reports and of alerts."""
 
 import time
-from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from stream_shim.connectors.entries import SourceEntry, StreamedSource
 from stream_shim.reports import FRESH_SECONDS, Found
 from stream_shim.running.alerts import causes_of_connector, causes_of_degraded
+from tidemark.output import utc
 
 Word = Literal[
-    "not running", "hangs", "cannot write its report", "failing", "silent", "degraded", "sending", "nothing sent yet"
+    "never ran",
+    "the lane is down",
+    "ended",
+    "unreadable",
+    "hangs",
+    "cannot write its report",
+    "failing",
+    "silent",
+    "degraded",
+    "sending",
+    "nothing sent yet",
 ]
 
 
@@ -22,13 +32,18 @@ class State(NamedTuple):
     def __str__(self) -> str:
         if self.since is None:
             return self.word
-        return f"{self.word} since {datetime.fromtimestamp(self.since, UTC):%Y-%m-%d %H:%M:%SZ}"
+        return f"{self.word} since {utc(self.since)}"
 
 
-def state_of(name: str, entry: SourceEntry, found: Found | None) -> State:
-    """The worst that is true of a source now."""
-    if found is None or found.report is None or not found.is_there():
-        return State("not running")
+def state_of(name: str, entry: SourceEntry, found: Found | None, ran: bool, lane_runs: bool) -> State:
+    """The worst that is true of a source now. `ran`: whether its connector ever began; `lane_runs`: who starts it."""
+    if found is not None and found.report is None:
+        return State("unreadable")
+    if found is None or not found.is_there():
+        if found is None and not ran:
+            return State("never ran")
+        return State("ended" if lane_runs else "the lane is down", found.beat if found else None)
+    assert found.report is not None
     return state_of_process("connector", found) or as_reported(name, entry, found.report, found.written_at)
 
 
@@ -36,7 +51,7 @@ def state_of_process(kind: str, found: Found) -> State | None:
     """Why a process that is there gives no news; one that cannot write lives at least. None where its report is new."""
     most = FRESH_SECONDS[kind]
     if found.report is None:
-        return State("cannot write its report")
+        return State("unreadable")
     if found.age_seconds <= most:
         return None
     return State("hangs", found.beat) if time.time() - found.beat > most else State(

@@ -17,6 +17,7 @@ from tidemark.service.units import (
 )
 from tidemark.settings import Settings
 from tidemark.stack.checks import FOLDERS, make_home
+from tidemark.state_file import read_text
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
 WITHOUT = "with `install --no-start` and `remove --no-stop` it is not asked"
@@ -33,7 +34,7 @@ def install(settings: Settings, name: str, system: bool) -> list[Path]:
     """Write the environment and the units; what was written. Variables that this shell lacks stay as they were."""
     folder, environ = units_folder(system), environment_file(settings)
     make_home_of_caller(settings.home, os.environ)
-    before = read_environment(environ.read_text()) if environ.exists() else {}
+    before = read_environment(read_text(environ) or "")
     text = environment_text(before | environment(settings, os.environ))
     part = environ.with_name(f"{environ.name}.part")
     part.unlink(missing_ok=True)

@@ -135,7 +135,7 @@ def status(as_json: bool) -> None:
 def _print_status(found: "list[Status]") -> None:
     rows: list[dict[str, Any]] = [
         {
-            "server": server.name,
+            "name": server.name,
             "state": f"{server.state}, does not answer" if server.silence else server.state,
             "address": server.address,
             "pid": None if server.pid is None else str(server.pid),
@@ -145,7 +145,7 @@ def _print_status(found: "list[Status]") -> None:
         for server in found
     ]
     everything = round(sum(server.resident_bytes or 0 for server in found) / 1e6)
-    print_table("Servers", [*rows, dict.fromkeys(rows[0]) | {"server": "all", "resident_MB": everything}])
+    print_table("Servers", [*rows, dict.fromkeys(rows[0]) | {"name": "all", "resident_MB": everything}])
     for server in found:
         if server.silence:
             click.echo(f"{server.name}: {server.silence}")

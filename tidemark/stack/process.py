@@ -10,13 +10,13 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import psutil
 
 from tidemark.errors import StackError
 from tidemark.lock_file import START_TIME_TOLERANCE, sign, signature_in, try_lock
-from tidemark.state_file import read_whole, write_whole
+from tidemark.state_file import NotWhole, Pid, Time, read_whole, write_whole
 
 OF_A_SERVER = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "NO_COLOR",
@@ -45,6 +45,14 @@ class Record:
     pid: int
     started_at: float
     ports: dict[str, int]  # name of the setting to port, as they were when it started
+
+
+class _Written(TypedDict):
+    """The same in its file."""
+
+    pid: Pid
+    started_at: Time
+    ports: dict[str, int]
 
 
 def server_environment() -> dict[str, str]:
@@ -102,10 +110,10 @@ def _appends(running: psutil.Process) -> bool:
 def read_record(home: Path, name: str) -> Record | None:
     """The record as written, whether or not its process still runs; None where there is none, or half of one."""
     try:
-        found = read_whole(record_path(home, name))
-        return None if found is None else Record(int(found["pid"]), float(found["started_at"]), dict(found["ports"]))
-    except (ValueError, KeyError, TypeError):
+        found = read_whole(record_path(home, name), _Written)
+    except NotWhole:
         return None
+    return None if found is None else Record(found["pid"], found["started_at"], found["ports"])
 
 
 def find(home: Path, name: str) -> psutil.Process | None:
