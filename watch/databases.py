@@ -1,5 +1,6 @@
 """The two databases: whether they answer and take writes, who hangs in them, and whether all is accounted for."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,13 +22,15 @@ from tidemark.connections import (
     is_wrong_password,
     postgres_server,
 )
-from tidemark.credentials import PARTS
+from tidemark.credentials import PARTS, BadCredential
 from tidemark.disk import bytes_a_day
 from tidemark.errors import StackError
 from tidemark.migrations.runner import pending
 from tidemark.open_transactions import HANGS_SECONDS, Held
 from tidemark.output import utc
 from tidemark.settings import Settings
+from tidemark.stack import postgres
+from tidemark.stack.process import find, frozen
 from watch.observation import RUNBOOK, Number, Observation, State, one_line
 
 ROLE = "catalog_reader"  # reads every schema, and writes in `quality` alone, which nothing here does
@@ -36,6 +39,11 @@ NEARLY_ALL = 0.9  # of the connections
 GROWS_MINUTES = 30
 NO_ANSWER, READ_ONLY, TAKEN = "database does not answer", "database takes no writes", "connections are taken"
 HANGS, PREPARED, HOLDS = "transaction hangs", "prepared transaction", "lock is held"
+
+# Where libpq says again which server was asked, and asks us whether it runs.
+_LIBPQ = re.compile(
+    r'^connection failed: |connection to server at "[^"]*", port \d+ failed: | Is the server running .*$'
+)
 
 _SERVER = """
 select
@@ -67,7 +75,7 @@ def look(settings: Settings, database: Database) -> Iterator[Observation]:
     try:
         connection = _connect(settings, database)
     except (psycopg.OperationalError, StackError) as failure:
-        yield _refused(settings, database, f"{where}, received {one_line(failure)}", one_line(failure))
+        yield _refused(settings, database, failure)
         return
     with connection:
         yield Observation(NO_ANSWER, "database", database, "ok", f"{database} answers at {where}")
@@ -81,13 +89,21 @@ def look(settings: Settings, database: Database) -> Iterator[Observation]:
         )  # fmt: skip
 
 
-def _refused(settings: Settings, database: Database, said: str, failure: str) -> Observation:
-    name = TAKEN if is_full(failure) else NO_ANSWER
-    local = is_local(settings, database)
-    mend = f"{RUNBOOK}/database-does-not-answer.md" if name == TAKEN or not local else "tidemark up"
-    if is_wrong_password(failure):
+def _refused(settings: Settings, database: Database, failure: Exception) -> Observation:
+    said = _LIBPQ.sub("", one_line(failure))
+    name = TAKEN if is_full(said) else NO_ANSWER
+    mend = f"{RUNBOOK}/database-does-not-answer.md"
+    if isinstance(failure, BadCredential):
+        mend = failure.mend
+    elif is_wrong_password(said):
         mend = "tidemark up"
-    return Observation(name, "database", database, "failing", f"expected {database} to answer at {said}", mend=mend)
+    elif name != TAKEN and is_local(settings, database):
+        running = find(settings.home, postgres.NAME)
+        pid = frozen(running) if running else None
+        mend = f"kill -CONT {pid}" if pid else "tidemark up"
+    if not isinstance(failure, StackError):
+        said = f"expected {database} to answer at {postgres_server(settings, database)}, received {said}"
+    return Observation(name, "database", database, "failing", said, mend=mend)
 
 
 def _server(settings: Settings, database: Database, connection: psycopg.Connection[Any]) -> Iterator[Observation]:

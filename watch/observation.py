@@ -49,6 +49,7 @@ class Look:
     kind: str
     identity: str
     ask: Callable[[Settings], Iterable[Observation]]
+    needs_stack: bool = True  # where the stack is down on purpose, nothing is to be seen of it
 
     def unknown(self, why: str) -> Observation:
         """What is said instead of an answer; never that all is well."""

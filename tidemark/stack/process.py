@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,6 +54,10 @@ class _Written(TypedDict):
     pid: Pid
     started_at: Time
     ports: dict[str, int]
+
+
+class _Down(TypedDict):
+    ended_at: Time
 
 
 def server_environment() -> dict[str, str]:
@@ -171,12 +176,22 @@ def become(user: tuple[int, int] | None) -> dict[str, Any]:
     return {} if user is None else {"user": user[0], "group": user[1], "extra_groups": []}
 
 
+def frozen(process: psutil.Process) -> int | None:
+    """The pid of what a signal stopped of a process and those that it started; None where all of them go on."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for each in (process, *process.children(recursive=True)):
+            if each.status() == psutil.STATUS_STOPPED:
+                return int(each.pid)
+    return None
+
+
 def stop(home: Path, name: str, stop_signal: signal.Signals, timeout: float = 30.0) -> bool:
     """End the recorded process, by force where it does not end in time; False where it did not run."""
     process = find(home, name)
     if process is not None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(stop_signal)
+            process.resume()  # one that a signal has stopped hears nothing
         if not _gone(process, timeout):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own, so this is its group alone
@@ -198,6 +213,25 @@ def last_lines(home: Path, name: str, count: int = 3) -> str:
     path = log_path(home, name)
     lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
     return " | ".join(line.strip() for line in lines[-count:]) or "it wrote nothing"
+
+
+def note_down(home: Path) -> None:
+    """Note when the servers were ended on purpose."""
+    write_whole(home / "run" / "down.json", {"ended_at": time.time()})
+
+
+def forget_down(home: Path) -> None:
+    """The servers run again."""
+    (home / "run" / "down.json").unlink(missing_ok=True)
+
+
+def down_since(home: Path) -> float | None:
+    """When `tidemark down` ended the servers, seconds since 1970; None where it did not, or they ran since."""
+    try:
+        found = read_whole(home / "run" / "down.json", _Down)
+    except NotWhole:
+        return None
+    return None if found is None else found["ended_at"]
 
 
 @contextlib.contextmanager
