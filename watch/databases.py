@@ -37,6 +37,7 @@ ROLE = "catalog_reader"  # reads every schema, and writes in `quality` alone, wh
 LIMITS: dict[str, Any] = {"connect_timeout": "5", "options": "-c statement_timeout=8s -c lock_timeout=4s"}
 NEARLY_ALL = 0.9  # of the connections
 GROWS_MINUTES = 30
+UNDECIDED = timedelta(days=1)  # in which a person decides about what is in quarantine
 NO_ANSWER, READ_ONLY, TAKEN = "database does not answer", "database takes no writes", "connections are taken"
 HANGS, PREPARED, HOLDS = "transaction hangs", "prepared transaction", "lock is held"
 
@@ -210,18 +211,33 @@ def balance(settings: Settings) -> Iterator[Observation]:
 
 
 def quarantine(settings: Settings) -> Iterator[Observation]:
-    """Whether records go to quarantine now."""
+    """Whether records go to quarantine now, and whether those of earlier days are decided about."""
     with enter(settings, "realtime") as connection:
         found = quarantined.growth(connection, datetime.now(UTC) - timedelta(minutes=GROWS_MINUTES))
     new, all_of_them = sum(row[2] for row in found), sum(row[1] for row in found)
-    topics = ", ".join(f"{recent} of {topic}" for topic, _, recent, _ in found if recent)
+    topics = ", ".join(f"{recent} of {topic}" for topic, _, recent, *_ in found if recent)
     yield Observation(
         "growing quarantine", "account", "realtime", "failing" if new else "ok",
         f"{new} records went to quarantine within {GROWS_MINUTES} minutes ({topics}): expected none" if new
         else f"{all_of_them} records are in quarantine, none came within {GROWS_MINUTES} minutes",
-        max(last for _, _, recent, last in found if recent) if new else None,
+        max(last for _, _, recent, last, _ in found if recent) if new else None,
         "tidemark quarantine list" if new else "", {"records": all_of_them, "new_records": new},
     )  # fmt: skip
+    yield _undecided(found)
+
+
+def _undecided(found: list[tuple[str, int, int, datetime, datetime]]) -> Observation:
+    """Records that lie in quarantine until a person retries or drops them."""
+    old = [(topic, count, first) for topic, count, _, _, first in found if datetime.now(UTC) - first > UNDECIDED]
+    if not old:
+        said = f"nothing waits in quarantine for more than {UNDECIDED.days} day"
+        return Observation("undecided quarantine", "account", "realtime", "ok", said)
+    named = ", ".join(f"{count} of {topic}" for topic, count, _ in old)
+    said = f"expected records in quarantine to be retried or dropped within {UNDECIDED.days} day, {named} wait"
+    since = min(first for *_, first in old)
+    return Observation(
+        "undecided quarantine", "account", "realtime", "warning", said, since, "tidemark quarantine list"
+    )
 
 
 def checks(settings: Settings) -> Iterator[Observation]:

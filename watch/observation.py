@@ -8,8 +8,9 @@ from typing import Any, Literal
 from tidemark.refusals import of_a_file
 from tidemark.settings import Settings
 
-State = Literal["failing", "unknown", "warning", "ok"]
-WORST_FIRST: tuple[State, ...] = ("failing", "unknown", "warning", "ok")
+# `waiting` is for something that a person may give, or not: nothing is wrong.
+State = Literal["failing", "unknown", "warning", "waiting", "ok"]
+WORST_FIRST: tuple[State, ...] = ("failing", "unknown", "warning", "waiting", "ok")
 RUNBOOK = "docs/runbook"
 Number = float | int | str | None
 

@@ -311,6 +311,14 @@ def bad_record(lane: Lane) -> Iterator[None]:
 
 
 @contextmanager
+def undecided_record(lane: Lane) -> Iterator[None]:
+    """It was put into quarantine before yesterday, and nobody has retried or dropped it."""
+    with bad_record(lane):
+        lane.execute("update realtime.quarantine set quarantined_at = now() - interval '2 days'")
+        yield
+
+
+@contextmanager
 def row_gone(lane: Lane) -> Iterator[None]:
     with read(lane):
         pass
@@ -391,6 +399,7 @@ FAULTS = [
         long=True,
     ),
     fault("growing quarantine: realtime", bad_record, "tidemark quarantine list", long=True),
+    fault("undecided quarantine: realtime", undecided_record, "tidemark quarantine list", long=True),
     fault("balance is not 0: realtime", row_gone, "tidemark account", long=True),
     fault(
         "check failed: quality",
