@@ -13,6 +13,7 @@ from tidemark.dbt.running import FAILED
 from tidemark.output import utc
 from tidemark.settings import Settings
 from tidemark.stack import prefect
+from tidemark.state_file import read_whole
 from watch.databases import enter
 from watch.observation import RUNBOOK, Observation
 
@@ -156,10 +157,10 @@ def dbt_runs(settings: Settings) -> Iterator[Observation]:
     """What dbt's last run on each target left."""
     for target in DATABASES:
         path = artifacts(settings, target) / "run_results.json"
-        if not path.exists():
+        run = read_whole(path)
+        if run is None:
             yield Observation("dbt failed", "models", target, "ok", "dbt has not run yet")
             continue
-        run = json.loads(path.read_text())
         failed = [result["unique_id"].split(".")[2] for result in run["results"] if result["status"] in FAILED]
         yield Observation(
             "dbt failed", "models", target, "failing" if failed else "ok",

@@ -29,7 +29,7 @@ def causes_of_connector(name: str, report: dict[str, Any], silence_seconds: floa
     if silent <= silence_seconds:
         return {}
     return {
-        f"silent source {name}": f"expected news of {name} every {silence_seconds:g} s, "
+        f"silent source {name}": f"expected news of {name} every {_rounded(silence_seconds)} s, "
         f"none came for {_rounded(silent)} s"
     }
 
@@ -48,8 +48,8 @@ def causes_of_degraded(name: str, report: dict[str, Any], now: float) -> Causes:
 
 
 def _rounded(seconds: float) -> str:
-    """Whole seconds, and tenths of few."""
-    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}"
+    """Whole seconds, and hundredths of few: a source may be asked more often than once a second."""
+    return f"{seconds:.0f}" if seconds >= 10 else f"{round(seconds, 2):g}"
 
 
 class Polled:
@@ -69,7 +69,7 @@ class Polled:
         if failed <= POLLS_WITHOUT_ANSWER * every_seconds:
             return {}
         return {
-            f"failing source {name}": f"expected an answer to {name} every {every_seconds:g} s, "
+            f"failing source {name}": f"expected an answer to {name} every {_rounded(every_seconds)} s, "
             f"it only failed for {_rounded(failed)} s; logs/connector-{name}.log says why"
         }
 
