@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 import psycopg
@@ -14,6 +15,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from catalog.contracts import Contract, failing_rows_query, find
+from catalog.freshness import Silence, unasked
 from tidemark.connections import DATABASES, Database, connect, home_kind
 from tidemark.errors import StackError
 from tidemark.settings import Settings
@@ -23,7 +25,6 @@ SAMPLE_ROWS = 5
 TABLE_EXISTS = "the table exists"
 CONTRACT_RUNS = "the contract runs"
 AS_IN_LAKE = "every row as the lake has it"  # what the flows compare, which alone know the lake
-REPLAY_IS_OLD = "the rows of a replay are as old as its recording"
 Outcome = Literal["passed", "failed", "not evaluated"]
 Connections = dict[Database, psycopg.Connection[dict[str, Any]]]
 
@@ -44,11 +45,15 @@ class CheckResult:
 
 
 def run(
-    settings: Settings, only: Sequence[str] | None = None, progress: Callable[[str], None] | None = None
+    settings: Settings,
+    only: Sequence[str] | None = None,
+    progress: Callable[[str], None] | None = None,
+    silence: Silence | None = None,
 ) -> list[CheckResult]:
     """Verify every contract (or those named schema.table) and keep the results; a failure stops no other.
 
-    `progress` is called with each contract's name before it runs. A table that does not exist yet is
+    `progress` is called with each contract's name before it runs. `silence`: what is known of the sources; without it
+    every topic is to be as fresh as its contract says, but a replay's. A table that does not exist yet is
     "not evaluated"; one that earlier results know is "failed". Raises ConfigurationError for an unknown name,
     StackError where a database does not answer.
     """
@@ -59,7 +64,8 @@ def run(
         for contract in contracts:
             if progress:
                 progress(contract.name)
-            results += _verify(contract, connections, sources[contract.database], home_kind(settings) == "replay")
+            may_be_old = partial(unasked, replay=home_kind(settings) == "replay", silence=silence)
+            results += _verify(contract, connections, sources[contract.database], may_be_old)
         keep(connections["warehouse"], results, checked_at)
     return results
 
@@ -128,19 +134,21 @@ def _soda_source(database: str) -> dict[str, Any]:
     }
 
 
-def _verify(contract: Contract, connections: Connections, source: Any, replay: bool) -> list[CheckResult]:
+def _verify(
+    contract: Contract, connections: Connections, source: Any, may_be_old: Callable[..., str | None]
+) -> list[CheckResult]:
     from soda_core.contracts import verify_contract_locally
     from soda_core.contracts.impl.check_selector import CheckSelector
 
     if missing := absent(connections[contract.database], connections["warehouse"], contract.name, contract.dataset):
         return [missing]
-    # The rows of a replay are as old as their recording, so freshness is asked of a live stack only.
-    selectors = CheckSelector.parse_all(["type!=freshness"] if replay else [])
+    old = may_be_old(contract, connections[contract.database])
+    selectors = CheckSelector.parse_all(["type!=freshness"] if old else [])
     session = verify_contract_locally(
         data_sources=[source], contract_file_path=str(contract.path), check_selectors=selectors
     )
     (verified,) = session.contract_verification_results
-    results = [_result(contract, connections[contract.database], found) for found in verified.check_results]
+    results = [_result(contract, connections[contract.database], found, old) for found in verified.check_results]
     if not session.is_ok and not failures(results):
         errors = session.get_errors_str()
         results.append(CheckResult(contract.name, contract.dataset, CONTRACT_RUNS, None, "failed", detail=errors))
@@ -171,7 +179,9 @@ def absent(
     )
 
 
-def _result(contract: Contract, connection: psycopg.Connection[dict[str, Any]], found: Any) -> CheckResult:
+def _result(
+    contract: Contract, connection: psycopg.Connection[dict[str, Any]], found: Any, old: str | None
+) -> CheckResult:
     """Soda's result of one check as ours; a failed one with the rows that it means."""
     outcome: Outcome = "passed" if found.is_passed else "failed" if found.is_failed else "not evaluated"
     column: str | None = found.check.column_name
@@ -181,7 +191,7 @@ def _result(contract: Contract, connection: psycopg.Connection[dict[str, Any]], 
     if outcome == "passed":
         return result
     if outcome == "not evaluated":
-        return replace(result, detail=REPLAY_IS_OLD if found.is_excluded else "Soda could not measure it")
+        return replace(result, detail=old if found.is_excluded else "Soda could not measure it")
     query = failing_rows_query(contract, found.check.definition, column)
     if query is None:
         return replace(result, detail=_detail(found))

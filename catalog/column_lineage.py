@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 DIALECT = "postgres"
+LISTED = "a list in the model's SQL"  # what a column of VALUES is made of, or of a series of constants
 
 Table = tuple[str, str, str]  # database, schema, table
 Columns = Mapping[Table, Mapping[str, str]]  # column to type, in the table's order
@@ -23,7 +24,8 @@ class UnreadableQuery(TidemarkError):
 class Origin:
     """Where one column of a query comes from.
 
-    `columns`: the tables' columns that its value is computed from; what only chooses or groups rows is none of them.
+    `columns`: the tables' columns that its value is computed from; what only chooses, groups or orders rows is none of
+    them, but of a count of rows, which has no other.
     `made_of`: the expressions that make it, or a part of a union, of no column, as SQL: constants, the clock.
     """
 
@@ -50,7 +52,7 @@ def origins(query: str, known: Columns) -> dict[str, Origin]:
         tree = _with_whole_rows(parse_one(query, dialect=DIALECT), known)
         schema = MappingSchema(_nested(known), dialect=DIALECT, normalize=False)  # names are as the database has them
         tree = qualify(tree, dialect=DIALECT, schema=schema, validate_qualify_columns=False)
-        scope, walk = build_scope(tree), _Walk()
+        scope, walk = build_scope(tree), _Walk(known)
         return {name: walk.of(scope, name) for name in tree.named_selects}
     except SqlglotError as error:
         raise UnreadableQuery(f"received a query that sqlglot cannot read: {' '.join(str(error).split())}") from None
@@ -67,7 +69,8 @@ def tables_of(query: str) -> set[Table]:
 class _Walk:
     """From a query's columns down to the tables', each step once."""
 
-    def __init__(self) -> None:
+    def __init__(self, tables: Columns) -> None:
+        self.tables = tables
         self.known: dict[tuple[int, str | int, str | None], Origin] = {}
 
     def of(self, scope: Any, column: str | int, key: str | None = None) -> Origin:
@@ -85,6 +88,8 @@ class _Walk:
         if isinstance(query, exp.SetOperation):
             place = query.named_selects.index(column) if isinstance(column, str) else column
             return _together(self.of(part, place, key) for part in scope.union_scopes)
+        if isinstance(query, exp.Values):
+            return Origin(made_of=frozenset({LISTED}))
         if isinstance(query, exp.Lateral) and not isinstance(query.this, exp.Subquery):
             return self._expression(scope, query.this, None)  # a function that gives rows
         if not isinstance(query, exp.Select):
@@ -97,16 +102,29 @@ class _Walk:
         from sqlglot import exp
         from sqlglot.optimizer.scope import find_all_in_scope
 
-        found = _together(
-            self._column(scope, column, _key(column) or (key if expression is column else None))
-            for column in find_all_in_scope(expression, exp.Column)
-            if key is None or not isinstance(expression, exp.Anonymous) or column.name == key
-        )
-        inner = {id(each.expression): each for each in scope.subquery_scopes}
-        for query in find_all_in_scope(expression, exp.Query):
-            if part := inner.get(id(query.unnest())):
-                found |= _together(self.of(part, name) for name in query.named_selects)
-        return found if found.columns or found.made_of else Origin(made_of=frozenset({expression.sql(dialect=DIALECT)}))
+        parts = [
+            part for part in find_all_in_scope(expression, (exp.Column, exp.TableColumn, exp.Query))
+            if key is None or not isinstance(expression, exp.Anonymous) or part.name == key
+        ]  # fmt: skip
+        # A count of rows has no value but that some were chosen: it comes from what chose them.
+        for chosen in ([part for part in parts if not _only_chooses(part, expression)], parts):
+            found = _together(self._part(scope, expression, part, key) for part in chosen)
+            if found.columns or found.made_of:
+                return found
+        return Origin(made_of=frozenset({expression.sql(dialect=DIALECT)}))
+
+    def _part(self, scope: Any, whole: "exp.Expression", part: "exp.Expression", key: str | None) -> Origin:
+        """A column within an expression, or a query there."""
+        from sqlglot import exp
+
+        if isinstance(part, exp.Column):
+            return self._column(scope, part, _key(part) or (key if whole is part else None))
+        if isinstance(part, exp.TableColumn):
+            return self._whole_row(scope, part.name)
+        for inner in scope.subquery_scopes:
+            if inner.expression is part.unnest():
+                return _together(self.of(inner, name) for name in part.unnest().named_selects)
+        return Origin()
 
     def _column(self, scope: Any, column: "exp.Column", key: str | None) -> Origin:
         from sqlglot import exp
@@ -120,8 +138,21 @@ class _Walk:
             )
         source = around.sources[column.table]
         if isinstance(source, exp.Table):
+            if isinstance(source.this, exp.Func):  # such as generate_series
+                given = self._expression(around, source.this, None)
+                return given if given.columns else Origin(made_of=frozenset({LISTED}))
             return Origin(frozenset({((source.catalog, source.db, source.name), column.name)}))
         return self.of(source, column.name, key)
+
+    def _whole_row(self, scope: Any, name: str) -> Origin:
+        """Every column of a table or query that an expression names as a whole: `to_jsonb(loaded)`."""
+        from sqlglot import exp
+
+        source = scope.sources[name]
+        if isinstance(source, exp.Table):
+            table = (source.catalog, source.db, source.name)
+            return Origin(frozenset((table, column) for column in self.tables[table]))
+        return _together(self.of(source, each) for each in source.expression.named_selects)
 
 
 def _together(parts: Iterator[Origin]) -> Origin:
@@ -133,6 +164,22 @@ def _together(parts: Iterator[Origin]) -> Origin:
 
 def _select(query: "exp.Select", name: str) -> "exp.Expression":
     return next(select for select in query.selects if select.alias_or_name == name)
+
+
+def _only_chooses(part: "exp.Expression", whole: "exp.Expression") -> bool:
+    """Whether a part of an expression chooses, groups or orders rows, and gives none of the value."""
+    from sqlglot import exp
+
+    while part is not whole and part.parent is not None:
+        above = part.parent
+        if (
+            (isinstance(above, exp.Filter) and part.arg_key == "expression")
+            or (isinstance(above, exp.Window) and part.arg_key == "partition_by")
+            or (isinstance(above, exp.Order) and part.arg_key == "expressions")
+        ):
+            return True
+        part = above
+    return False
 
 
 def _key(column: "exp.Column") -> str | None:

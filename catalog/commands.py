@@ -66,7 +66,9 @@ def lineage(as_json: bool) -> None:
     """Show what is upstream of what, by the compiled SQL of the models and by our own files; no server is asked.
 
     Without --json: how many columns of the marts come from a field of a source or topic, how many from what
-    is written on the way, and why the others come from neither.
+    is written on the way, and why the others come from neither. A column comes from the columns that give its
+    value, not from those of conditions, groups and orders. What weighs (in JSON: `counts`) is missing from the
+    95 % that `tidemark catalog publish` asks for; what the build itself writes does not weigh.
 
     \b
     Examples:
@@ -74,7 +76,7 @@ def lineage(as_json: bool) -> None:
       tidemark catalog lineage --json | jq '.edges[] | select(.downstream.name == "warehouse.marts.fct_bars_1m")'
     """
     import json
-    from dataclasses import asdict
+    from itertools import groupby
 
     from catalog.lineage import lineage as find
     from tidemark.output import print_table
@@ -84,7 +86,19 @@ def lineage(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found.as_json()))
         return
-    rows = [asdict(column) for column in found.unreached]
+    together = groupby(
+        sorted(found.unreached, key=lambda one: (one.table, one.reason)),
+        lambda one: (one.table, one.reason, one.counts),
+    )
+    rows = [
+        {
+            "table": table.removeprefix("warehouse.marts."),
+            "columns": ", ".join(one.column for one in columns),
+            "why": reason,
+            "weighs": "yes" if counts else "no",
+        }
+        for (table, reason, counts), columns in together
+    ]
     print_table(
         "Columns of marts that are not followed to where they came in",
         rows,

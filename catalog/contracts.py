@@ -12,13 +12,15 @@ from tidemark.connections import Database
 from tidemark.errors import ConfigurationError
 
 FOLDER = Path(__file__).parent / "contracts"
+_SECONDS = {"minute": 60, "hour": 3600, "day": 86_400}
 
 
 @dataclass(frozen=True)
 class Contract:
     """One contract file. `identity` is the columns that name a row of its table, as an SQL list.
 
-    `checks`: the name of each, with the column that it is of, or None for one of the whole table.
+    `checks`: the name of each, with the column that it is of, or None for one of the whole table. `fresh_seconds`: how
+    old its newest row may be, if it says so.
     """
 
     path: Path
@@ -28,6 +30,7 @@ class Contract:
     identity: str
     checks: Mapping[str, str | None]
     description: str
+    fresh_seconds: float | None = None
 
     @property
     def name(self) -> str:
@@ -54,7 +57,16 @@ def read(path: Path) -> Contract:
     checks: dict[str, str | None] = {_name(check): None for check in document.get("checks", ())}
     for column in document["columns"]:
         checks |= {_name(check): column["name"] for check in column.get("checks", ())}
-    return Contract(path, database, schema, table, identity, checks, document["description"])  # type: ignore[arg-type]
+    said = document["description"]
+    return Contract(path, database, schema, table, identity, checks, said, _fresh(document))  # type: ignore[arg-type]
+
+
+def _fresh(document: dict[str, Any]) -> float | None:
+    for check in document.get("checks", ()):
+        if "freshness" in check:
+            limit = check["freshness"]["threshold"]
+            return float(limit["must_be_less_than"] * _SECONDS[limit["unit"]])
+    return None
 
 
 def _name(check: dict[str, dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from catalog.check import ROLE
-from catalog.column_lineage import Columns, Origin, Table, UnreadableQuery, origins, tables_of
+from catalog.column_lineage import LISTED, Columns, Origin, Table, UnreadableQuery, origins, tables_of
 from catalog.edges import Edge, Lineage, Place, Unreached, closure, reached
 from realtime import account
 from tidemark import dbt
@@ -265,6 +265,8 @@ class _Reasons:
             reason, counts = "the clock of the build that writes the row", False
         elif stated <= names and stated:
             reason, counts = "the name of the ingestion table, which the model writes", False
+        elif stated == {LISTED}:
+            reason, counts = LISTED, False
         else:
             reason, counts = f"made of {', '.join(sorted(stated)) or 'no column'}", True
         return Unreached(place.name, column, reason, counts)

@@ -213,10 +213,10 @@ def check() -> int:
     Else NotLetGo where something old had to stay. Returns the number of checks that ran.
     """
     from catalog import check as contracts
-    from flows import retention
+    from flows import checks, retention
 
     settings = current_settings()
-    results = _task(contracts.run, "verify the contracts", DATABASE_RETRY_SECONDS)(settings)
+    results = _task(checks.verify_contracts, "verify the contracts", DATABASE_RETRY_SECONDS)(settings)
     letting_go = _task(retention.let_go, "let go of what is old", DATABASE_RETRY_SECONDS)
     gone, kept = _attempt(letting_go, settings)
     for table, rows in (gone or {}).items():

@@ -57,8 +57,12 @@ def refuse_now_in_a_replay(settings: Settings) -> None:
     if home_kind(settings) != "replay":
         return
     with connect(settings, "realtime", "promoter") as connection:
-        newest = partitions.newest_day_with_rows(connection)
-    rest = f", as `--as-of {newest + timedelta(days=settings.keep_days)}` does, which keeps {newest}" if newest else ""
+        newest = partitions.newest_days_with_rows(connection)
+    rest = ""
+    if newest:
+        first = min(newest.values())
+        rest = f", as `--as-of {first + timedelta(days=settings.keep_days)}` does, which keeps the newest day of each "
+        rest += f"topic: {', '.join(f'{day} of {topic}' for topic, day in sorted(newest.items()))}"
     raise ConfigurationError(
         f"expected --as-of TIME in {settings.home}, a demo's replay of days that are long past: as of now every one of "
         f"them would leave `realtime`, and `live` would be empty. Name the time to promote as of{rest}"

@@ -44,12 +44,14 @@ def days(connection: Connection[Any]) -> list[TopicDay]:
     return sorted((match[1], date.fromisoformat(match[2])) for match in named)
 
 
-def newest_day_with_rows(connection: Connection[Any]) -> date | None:
-    """The last day of which any topic has a row; days ahead of it have partitions too."""
-    for topic, day in sorted(days(connection), key=lambda found: found[1], reverse=True):
-        if connection.execute(sql.SQL("select from {} limit 1").format(partition(topic, day))).fetchall():
-            return day
-    return None
+def newest_days_with_rows(connection: Connection[Any]) -> dict[str, date]:
+    """Of each topic that has a row the last day that has one; days ahead of it have partitions too."""
+    newest: dict[str, date] = {}
+    for topic, day in reversed(days(connection)):
+        query = sql.SQL("select from {} limit 1").format(partition(topic, day))
+        if topic not in newest and connection.execute(query).fetchall():
+            newest[topic] = day
+    return newest
 
 
 def ensure(connection: Connection[Any], wanted: Iterable[TopicDay]) -> None:

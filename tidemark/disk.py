@@ -11,6 +11,9 @@ from tidemark.lake import lake_url
 from tidemark.settings import Settings
 
 GROWTH_DAYS = 7  # whole days before today of which the growth is taken
+# What a byte of a day of `realtime` becomes for good once it is promoted: the most of any record of docs/a-year.md.
+LAKE_BYTES = 0.07
+WAREHOUSE_BYTES = 4.0
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,22 @@ def bytes_a_day(sizes: Mapping[date, int]) -> float | None:
 def file_systems(settings: Settings, day_bytes: float | None) -> list[FileSystem]:
     """The disks of the state folder and of a lake that is a folder, each once.
 
-    `day_bytes` is what a day of `realtime` takes: a day takes as much again, or more, in the lake and in the warehouse
-    once it is promoted, while `realtime` gives its place back.
+    `day_bytes` is what a day of `realtime` takes. Once a day is promoted `realtime` gives its place back, and what the
+    lake and the warehouse take of it stays for good: a disk grows by those of them that are on it.
     """
     url = lake_url(settings)
-    folders = [settings.home, *([Path(url.removeprefix("file://"))] if url.startswith("file://") else [])]
-    found: dict[int, FileSystem] = {}
-    for folder in folders:
-        if folder.exists() and (device := folder.stat().st_dev) not in found:
-            free = shutil.disk_usage(folder).free
-            grows = day_bytes if is_local(settings, "realtime") else None
-            found[device] = FileSystem(folder, free, free / grows if grows else None)
-    return list(found.values())
+    grows = [(settings.home, WAREHOUSE_BYTES if is_local(settings, "warehouse") else 0.0)]
+    if url.startswith("file://"):
+        grows.append((Path(url.removeprefix("file://")), LAKE_BYTES))
+    growth: dict[int, float] = {}
+    folders: dict[int, Path] = {}
+    for folder, factor in grows:
+        if folder.exists():
+            device = folder.stat().st_dev
+            folders.setdefault(device, folder)
+            growth[device] = growth.get(device, 0.0) + factor * (day_bytes or 0.0)
+    free = {device: shutil.disk_usage(folder).free for device, folder in folders.items()}
+    return [
+        FileSystem(folder, free[device], free[device] / growth[device] if growth[device] else None)
+        for device, folder in folders.items()
+    ]

@@ -11,6 +11,9 @@ from tidemark.errors import ConfigurationError
 
 PROJECT = Path(__file__).resolve().parent.parent
 
+MOST_DAYS = 36_500  # a hundred years: what is longer is a slip of the finger, or no date any more
+
+Delay = Annotated[float, Field(ge=0, le=86_400)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"]
@@ -71,29 +74,29 @@ class Settings(BaseSettings):
     openmetadata_token: SecretStr | None = Field(None, description="Token of OpenMetadata's ingestion-bot")
     alert_webhook: SecretStr | None = Field(None, description="URL that receives a POST for every alert")
 
-    keep_days: Annotated[int, Field(ge=1)] = Field(
+    keep_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] = Field(
         3, description="x: how many whole days `realtime` keeps before today"
     )
-    close_grace_minutes: Annotated[int, Field(ge=0)] = Field(
+    close_grace_minutes: Annotated[int, Field(ge=0, le=MOST_DAYS)] = Field(
         10, description="Minutes after a day's end before its end offsets are read and the day may leave"
     )
 
-    flow_silence_seconds: Annotated[int, Field(ge=10)] = Field(
+    flow_silence_seconds: Annotated[int, Field(ge=10, le=86_400)] = Field(
         90,
         description="Seconds without a sign of life after which a flow run is Crashed; its process gives one every 30",
     )
-    flow_days: Annotated[int, Field(ge=7)] = Field(
+    flow_days: Annotated[int, Field(ge=7, le=MOST_DAYS)] = Field(
         90, description="Days that Prefect's local server keeps ended flow runs with their tasks and logs"
     )
 
-    result_days: Annotated[int, Field(ge=30)] = Field(
+    result_days: Annotated[int, Field(ge=30, le=MOST_DAYS)] = Field(
         400, description="Days that results of checks and what the guard did are kept in the databases"
     )
-    dropped_days: Annotated[int, Field(ge=1)] = Field(
+    dropped_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] = Field(
         30,
         description="Days that what a person dropped from quarantine keeps its payload; that it was there is kept on",
     )
-    log_bytes: Annotated[int, Field(ge=100_000)] = Field(
+    log_bytes: Annotated[int, Field(ge=100_000, le=10**12)] = Field(
         10_000_000,
         description="Bytes of a log until it begins anew; one old one of a local server is kept, three of the lane",
     )
@@ -110,15 +113,15 @@ class Settings(BaseSettings):
     fred_url: str = Field("https://api.stlouisfed.org", description="Base URL of FRED")
     fred_api_key: SecretStr | None = Field(None, description="FRED API key (free: fred.stlouisfed.org)")
     user_agent: str | None = Field(None, description="Who calls, with a mail address: SEC EDGAR requires it")
-    retry_seconds: Annotated[tuple[float, ...], Field(min_length=1)] = Field(
+    retry_seconds: Annotated[tuple[Delay, ...], Field(min_length=1)] = Field(
         (1, 2, 4, 8), description="Delays between tries of an HTTP request, as a JSON list"
     )
 
-    http_seconds: Annotated[float, Field(gt=0)] = Field(
+    http_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
         120,
         description="Most seconds of an HTTP request, to its last byte; a polled source has its timeout_seconds",
     )
-    http_bytes: Annotated[int, Field(ge=1024)] = Field(
+    http_bytes: Annotated[int, Field(ge=1024, le=10**12)] = Field(
         MOST_BYTES,
         description="Most bytes of an answer over HTTP, as sent, as decoded and unzipped; 32 of them allow one value",
     )

@@ -1,6 +1,6 @@
 {#- A source that was never loaded has no table, and is as stale as can be: a warning, as of one that is late. -#}
 {% macro postgres__collect_freshness(source, loaded_at_field, filter) -%}
-    {%- if load_relation(source) -%}
+    {%- if adapter.get_columns_in_relation(source) -%}
         {{ return(default__collect_freshness(source, loaded_at_field, filter)) }}
     {%- endif -%}
     {%- call statement("collect_freshness", fetch_result=true, auto_begin=false) -%}

@@ -59,12 +59,14 @@
 {%- endmacro %}
 
 
-{#- The columns that the table has; with the variable `as_declared` those that it will have, and no database is asked. -#}
+{#-
+    The columns that the table has; with the variable `as_declared` those that it will have, and no database is asked.
+    The database is, and not dbt's cache: while one thread fills it with a schema, another finds half of its tables there,
+    and a view over a table that seems to be missing would show no row.
+-#}
 {% macro present_columns(relation, declared) -%}
     {%- if var("as_declared") -%}
         {{ return(declared | map(attribute="name") | list) }}
     {%- endif -%}
-    {%- set found = load_relation(relation) -%}
-    {%- set columns = adapter.get_columns_in_relation(found) if found else [] -%}
-    {{ return(columns | map(attribute="name") | list) }}
+    {{ return(adapter.get_columns_in_relation(relation) | map(attribute="name") | list) }}
 {%- endmacro %}

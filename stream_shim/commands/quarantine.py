@@ -63,7 +63,10 @@ def retry(**which: str | None) -> None:
 @_wanted
 @click.option("--yes", is_flag=True, help="Do not ask first.")
 def drop(yes: bool, **which: str | None) -> None:
-    """Give the records up: they are kept, and count as dropped.
+    """Give the records up: they count as dropped, and can be retried no more.
+
+    Payload and key are deleted after TIDEMARK_DROPPED_DAYS (30 by default); the identity and the reason stay, for
+    the balance.
 
     \b
     Example:
@@ -76,5 +79,9 @@ def drop(yes: bool, **which: str | None) -> None:
     settings, wanted = load(), Wanted(**which)
     if not yes:
         found = sum(row["records"] for row in summary(settings, wanted))
-        click.confirm(f"{found} records will count as dropped. Go on?", abort=True)
+        click.confirm(
+            f"{found} records will count as dropped, and can be retried no more; their payloads are deleted after "
+            f"{settings.dropped_days} days (TIDEMARK_DROPPED_DAYS). Go on?",
+            abort=True,
+        )
     click.echo(f"{drop_records(settings, wanted)} are dropped")

@@ -32,7 +32,7 @@ class OrderBook(Struct, frozen=True, forbid_unknown_fields=True):
 
     symbols: Texts
     depth: Annotated[int, Meta(ge=1, le=1000)] = 10
-    every_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 1.0
+    every_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
 
     def __post_init__(self) -> None:
         refusals.check_list(self.symbols, "symbols")

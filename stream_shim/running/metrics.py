@@ -120,7 +120,7 @@ def _measured(supervisors: Iterable[dict[str, Any]]) -> Iterator[Metric]:
     """What the supervisor measured of `realtime` and of the disks; nothing of what did not answer it."""
     age = GaugeMetricFamily("tidemark_realtime_oldest_day_age_days", "Days since the oldest day that realtime holds")
     left = GaugeMetricFamily(
-        "tidemark_disk_days_left", "Days that the free room lasts, as days of realtime grow", labels=["file_system"]
+        "tidemark_disk_days_left", "Days that the free room lasts, as lake and warehouse grow", labels=["file_system"]
     )
     for report in supervisors:
         if (days := report.get("oldest_day_age_days")) is not None:

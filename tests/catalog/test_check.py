@@ -10,6 +10,7 @@ import yaml
 
 from catalog import contracts
 from catalog.check import failures, run
+from flows.checks import verify
 from tests.catalog.conftest import NOW, Rows
 from tidemark.categories import CATEGORIES, table_columns
 from tidemark.errors import ConfigurationError
@@ -146,6 +147,33 @@ def test_a_silent_topic_fails_freshness(rows: Rows) -> None:
     rows.realtime("market_tick", received_at=NOW - timedelta(hours=1))
     (failed,) = failures(run(rows.stack.settings, ["realtime.market_tick"]))
     assert failed.check == "a row in the last 15 minutes"
+
+
+EXCHANGE = "venue: {kind: ccxt, exchange: binance, trades: [BTC/USDT]}\n"
+EQUITIES = "alpaca: {kind: alpaca, symbols: [AAPL], credentials: {key: '${A}', secret: '${B}'}}\n"
+FEED = "sec: {kind: feed, url: 'https://example.org/f', event_publisher: SEC, unit: filing}\n"
+
+
+def test_who_has_no_source_of_a_category_is_not_asked_for_fresh_rows_and_silence_of_one_that_is_there_fails(
+    rows: Rows, tmp_path: Path
+) -> None:
+    settings = rows.stack.with_settings(sources_file=tmp_path / "sources.yml")
+
+    def freshness(sources: str) -> dict[str, tuple[str, str]]:
+        settings.sources_file.write_text(sources)
+        found = verify(settings, ["realtime.market_tick", "realtime.order_book_l2"], deep=False, quiet=True)
+        assert not [result for result in failures(found) if "last 15 minutes" not in result.check]
+        return {r.contract[9:]: (r.outcome, r.detail or "") for r in found if "last 15 minutes" in r.check}
+
+    nobody = ("not evaluated", "no source of this category is in sources.yml")
+    assert freshness(FEED) == {"market_tick": nobody, "order_book_l2": nobody}
+    assert freshness(EXCHANGE) == {"market_tick": ("failed", "the table is empty"), "order_book_l2": nobody}
+    assert freshness("venue: {kind: no_such}\n")["order_book_l2"][0] == "failed"
+    rows.realtime("market_tick", received_at=NOW - timedelta(hours=1))  # a producer of others
+    assert freshness(FEED)["market_tick"][0] == "failed"
+    weekend = ("not evaluated", "its sources may be silent for 345,600 s, by sources.yml")
+    assert freshness(EQUITIES)["market_tick"] == weekend
+    assert freshness(EQUITIES + EXCHANGE)["market_tick"][0] == "failed"
 
 
 def test_a_replay_is_not_asked_to_be_fresh(rows: Rows, replay: None) -> None:

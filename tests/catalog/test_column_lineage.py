@@ -40,6 +40,25 @@ CASES = {
         "cross join lateral jsonb_each_text(whole.record) as cell",
         {"value": {"Date", "USD", "load_id"}},
     ),
+    "what chooses, groups or orders the rows of an aggregate or a window is no origin": (
+        "select max(price) filter (where symbol = 'x') as most, string_agg(price, ',' order by loaded_at) as listed, "
+        "lag(price) over (partition by symbol order by timestamp) as before from warehouse.ingestion.ticks",
+        {"most": {"price"}, "listed": {"price"}, "before": {"price"}},
+    ),
+    "what a list of values gives comes from no column": (
+        "select named.name, t.price from warehouse.ingestion.ticks as t "
+        "inner join (values ('x', 'Company X'), ('y', 'Company Y')) as named (symbol, name) using (symbol)",
+        {"name": set(), "price": {"price"}},
+    ),
+    "a whole row that is named comes from every column": (
+        "with staged as (select symbol, price from warehouse.ingestion.ticks) "
+        "select to_jsonb(staged) as record, to_jsonb(r) as rate from staged cross join warehouse.ingestion.rates as r",
+        {"record": {"symbol", "price"}, "rate": {"Date", "USD", "load_id"}},
+    ),
+    "what a function gives comes from what it is given": (
+        "select days.day from generate_series(date '2024-01-01', date '2024-12-31', interval '1 day') as days (day)",
+        {"day": set()},
+    ),
     "a count is made of what it counts": (
         "select count(1) filter (where symbol = 'x') as n, now() as at, 'x' as said from warehouse.ingestion.ticks",
         {"n": {"symbol"}, "at": set(), "said": set()},

@@ -290,3 +290,14 @@ def test_a_batch_source_of_ticks_that_loads_late_is_seen_and_its_repeats_are_mar
     )
     again = warehouse.query("warehouse", "select market_tick_key, is_resent from marts.fct_market_ticks order by 1")
     assert again == rows
+
+
+def test_a_table_is_there_whatever_dbt_has_cached_of_its_schema(warehouse: Databases) -> None:
+    """A thread of dbt adds a schema's tables to the cache one by one; the others take the schema for known at once."""
+    warehouse.promote("market_tick", [tick(1, "08 10:00:00")], "first")
+    query = (
+        "{% if execute %}{% do adapter.cache_added(source('fred', 'observations')) %}{% endif %}"
+        "select count(*) as ticks from {{ source_or_empty('realtime', 'market_tick') }} as loaded"
+    )
+    (shown,) = dbt.run(warehouse.stack.settings, ["show", "--inline", query])
+    assert shown.agate_table.rows[0][0] == 1

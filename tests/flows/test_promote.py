@@ -1,6 +1,7 @@
 """Promote and trim on the real stack: nothing lost, nothing doubled, no hole, whatever happens meanwhile."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from flows.errors import AlreadyRunning, NotClosed, NotPromoted
 from flows.promote import build, only_one, stage
 from flows.running import run_flow
 from realtime.trim import trim
-from tests.dbt_project.conftest import Databases
+from tests.dbt_project.conftest import Databases, level
 from tests.flows.conftest import AS_OF, DAY, TOPIC, Feed
 from tests.stream_shim.conftest import until
 from tidemark.dbt import DbtError
@@ -224,18 +225,26 @@ def test_a_promotion_killed_at_any_step_is_taken_up_by_the_next(feed: Feed) -> N
 
 
 def test_in_a_replay_days_leave_only_as_of_a_time_that_is_said(feed: Feed) -> None:
-    """As of now every day of a replay is due; the refusal names the words that keep its newest."""
-    feed.add(3)
+    """As of now every day of a replay is due; who follows the refusal's words leaves each topic its newest."""
+    for day in (-1, 0, 1):
+        feed.add(3, DAY + timedelta(days=day))
+    databases = Databases(feed.stack)
+    databases.stream("order_book_l2", [level(0, "s", ("bid", 1), 99, "08 10:00:00", of=1)])
+    with psycopg.connect(feed.stack.dsn("realtime", "stream_writer")) as connection:
+        connection.execute("insert into realtime.feed values ('market_tick', 'binance', 'BTC/USDT')")
     mark = feed.stack.settings.home / "mark"
     mark.write_text("replay\n")
     try:
         refused = feed.stack.run("promote")
         assert refused.returncode == 2, refused.stderr
-        assert (
-            f"`--as-of {DAY + timedelta(days=feed.stack.settings.keep_days)}` does, which keeps {DAY}" in refused.stderr
-        )
-        assert feed.counts()[0] == 3
-        assert promote(feed)[0]["outcome"] == "promoted"
+        (words,) = set(re.findall(r"`(--as-of \S+)`", refused.stderr))
+        newest = f"{DAY + timedelta(days=1)} of market_tick, {DAY} of order_book_l2"
+        assert f"keeps the newest day of each topic: {newest}" in refused.stderr
+        assert feed.counts()[0] == 9
+        assert feed.stack.run("promote", *words.split()).returncode == 0
+        assert feed.counts() == (6, 3)
+        for view in ("last_price", "top_of_book"):
+            assert len(databases.query("realtime", f"select * from live.{view}")) == 1, view
     finally:
         mark.unlink()
 

@@ -1,5 +1,6 @@
 """How old the oldest day is and how long the disks last: measured, shown as metrics, raised as alerts."""
 
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -7,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from stream_shim.reports import report_path
 from stream_shim.running.alerts import causes_of_disk, causes_of_oldest_day
 from stream_shim.running.measurements import Measured, Measurements, measure
 from stream_shim.running.metrics import LaneCollector
 from tests.stream_shim.conftest import Lane, until
-from tidemark.disk import FileSystem, bytes_a_day
-from tidemark.settings import Settings
+from tidemark.disk import LAKE_BYTES, WAREHOUSE_BYTES, FileSystem, bytes_a_day, file_systems
+from tidemark.settings import PROJECT, Settings
 from tidemark.stack.ports import free_ports
 from tidemark.state_file import write_whole
 from tidemark.webhook import page
@@ -22,6 +24,7 @@ from tidemark.webhook import page
 TODAY = datetime.now(UTC).date()
 OLD = TODAY - timedelta(days=5)
 GB = 1_000_000_000
+YEAR = PROJECT / "docs" / "a-year.md"
 
 
 @pytest.fixture
@@ -67,6 +70,26 @@ def test_a_disk_ends_by_its_days_or_by_what_is_free() -> None:
         (FileSystem(path, GB // 2, None), "expected 1.0 GB free, 0.5 GB are free"),
     ):
         assert causes_of_disk([each]) == ({"disk ends /data": said} if said else {})
+
+
+def test_a_disk_fills_by_what_lake_and_warehouse_keep_of_a_day_and_not_by_what_realtime_gives_back(
+    tmp_path: Path,
+) -> None:
+    """The factors are the most of the records of docs/a-year.md: warehouse is ingestion and marts."""
+    rows = re.findall(r"^\| a .*\| \d+ \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", YEAR.read_text(), flags=re.MULTILINE)
+    assert len(rows) == 2
+    sizes = [tuple(map(int, row)) for row in rows]
+    assert max((ingestion + marts) / realtime for realtime, _, ingestion, marts in sizes) == pytest.approx(
+        WAREHOUSE_BYTES, rel=0.05
+    )
+    assert max(lake / realtime for realtime, lake, _, _ in sizes) == pytest.approx(LAKE_BYTES, rel=0.1)
+
+    (tmp_path / "lake").mkdir()
+    (disk,) = file_systems(Settings(home=tmp_path), 1000.0)
+    assert disk.days_left == pytest.approx(disk.free_bytes / 1000 / (WAREHOUSE_BYTES + LAKE_BYTES), rel=0.01)
+    elsewhere = Settings(home=tmp_path, warehouse_url=SecretStr("postgresql://example.org/warehouse"))
+    (disk,) = file_systems(elsewhere, 1000.0)
+    assert disk.days_left == pytest.approx(disk.free_bytes / 1000 / LAKE_BYTES, rel=0.01)
 
 
 def test_growth_is_the_mean_of_the_last_whole_days() -> None:

@@ -62,7 +62,8 @@ def test_a_dropped_record_stays_and_counts_as_dropped(with_rejects: Lane) -> Non
 
 def test_before_records_are_dropped_their_number_is_shown_and_asked_about(with_rejects: Lane) -> None:
     asked = with_rejects.stack.run("quarantine", "drop", "--reason", "not_json")  # nobody answers
-    assert "2 records will count as dropped" in asked.stdout
+    assert "2 records will count as dropped, and can be retried no more" in asked.stdout
+    assert "payloads are deleted after 30 days (TIDEMARK_DROPPED_DAYS)" in asked.stdout
     assert asked.returncode == 1
     assert with_rejects.query("select from realtime.quarantine where dropped_at is not null") == []
     done = with_rejects.stack.run("quarantine", "drop", "--reason", "not_json", "--yes")

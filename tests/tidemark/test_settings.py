@@ -1,5 +1,6 @@
 """Settings: read from the environment alone; a wrong one is named; the page lists them all."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,16 @@ def test_the_page_lists_every_setting_as_it_is() -> None:
 def test_a_wrong_value_is_said_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEMARK_POSTGRES_PORT", "seventy")
     with pytest.raises(ConfigurationError, match=r"^TIDEMARK_POSTGRES_PORT: .*integer"):
+        load()
+
+
+@pytest.mark.parametrize("name", ["keep", "flow", "result", "dropped"])
+def test_more_days_than_a_date_has_room_for_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    variable = f"TIDEMARK_{name.upper()}_DAYS"
+    monkeypatch.setenv(variable, "36500")
+    assert datetime.now(UTC) - timedelta(days=getattr(load(), f"{name}_days")) < datetime(2000, 1, 1, tzinfo=UTC)
+    monkeypatch.setenv(variable, "999999999999")
+    with pytest.raises(ConfigurationError, match=rf"^{variable}: .*less than or equal to 36500"):
         load()
 
 
