@@ -1,6 +1,5 @@
 """The last results of Soda's checks and of dbt's tests, of those that still exist."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from catalog.stored import CHECK
 from tidemark.connections import DATABASES, Database, connect
 from tidemark.dbt import artifacts
 from tidemark.settings import Settings
+from tidemark.state_file import read_whole
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -122,9 +122,7 @@ def results_of_dbt(settings: Settings) -> Iterator[Result]:
 
 
 def _artifact(settings: Settings, database: Database, name: str) -> dict[str, Any] | None:
-    path = artifacts(settings, database) / f"{name}.json"
-    found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return found
+    return read_whole(artifacts(settings, database) / f"{name}.json")
 
 
 def _of_dbt(nodes: dict[str, Any], name: str) -> DataTest | None:
