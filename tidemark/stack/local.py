@@ -221,7 +221,7 @@ def down(settings: Settings) -> list[str]:
         return []
     with process.exclusive(settings.home), ThreadPoolExecutor(len(SERVERS)) as pool:
         ended = list(pool.map(lambda each: process.stop(settings.home, each.NAME, each.STOP_SIGNAL), SERVERS))
-        if any(ended) or process.down_since(settings.home) is None:
+        if any(ended):  # of servers that ended before, nobody knows when
             process.note_down(settings.home)
         return [server.TITLE for server, did in zip(SERVERS, ended, strict=True) if did]
 
