@@ -93,7 +93,7 @@ def _connections(settings: Settings) -> Iterator[Connections]:
         except psycopg.OperationalError as error:
             raise StackError(
                 f"expected the databases {' and '.join(DATABASES)} to answer as {ROLE}, received: {error}; "
-                "`tidemark up` starts the local stack, `tidemark status` says what runs"
+                "`tidemark up` starts the local stack"
             ) from error
 
 
@@ -222,14 +222,6 @@ def _failing_rows(connection: psycopg.Connection[dict[str, Any]], query: sql.Com
     ).format(query, SAMPLE_ROWS)
     rows = connection.execute(statement).fetchall()
     return (rows[0]["failing_count"] if rows else 0), tuple(row["failing_row"] for row in rows)
-
-
-def standing(connection: psycopg.Connection[Any]) -> list[tuple[str, str, str | None, str, datetime]]:
-    """Of each check its last result: contract, check, column, outcome, and when it was checked."""
-    return connection.execute(
-        "select distinct on (contract, check_name, column_name) contract, check_name, column_name, outcome, checked_at "
-        "from quality.check_result order by contract, check_name, column_name, checked_at desc"
-    ).fetchall()
 
 
 def keep(connection: psycopg.Connection[Any], results: Sequence[CheckResult], checked_at: datetime) -> None:
