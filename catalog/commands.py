@@ -76,7 +76,6 @@ def lineage(as_json: bool) -> None:
       tidemark catalog lineage --json | jq '.edges[] | select(.downstream.name == "warehouse.marts.fct_bars_1m")'
     """
     import json
-    from itertools import groupby
 
     from catalog.lineage import lineage as find
     from tidemark.output import print_table
@@ -86,18 +85,12 @@ def lineage(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found.as_json()))
         return
-    together = groupby(
-        sorted(found.unreached, key=lambda one: (one.table, one.reason)),
-        lambda one: (one.table, one.reason, one.counts),
-    )
+    why: dict[tuple[str, bool], list[str]] = {}
+    for one in found.unreached:
+        why.setdefault((one.reason, one.counts), []).append(f"{one.table.rpartition('.')[2]}.{one.column}")
     rows = [
-        {
-            "table": table.removeprefix("warehouse.marts."),
-            "columns": ", ".join(one.column for one in columns),
-            "why": reason,
-            "weighs": "yes" if counts else "no",
-        }
-        for (table, reason, counts), columns in together
+        {"columns": ", ".join(columns), "why": reason, "weighs": "yes" if counts else "no"}
+        for (reason, counts), columns in sorted(why.items(), key=lambda each: (not each[0][1], each[0]))
     ]
     print_table(
         "Columns of marts that are not followed to where they came in",

@@ -1,5 +1,6 @@
 """What the commands of this room print: a table of checks, and progress."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -8,21 +9,31 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from catalog.check import CheckResult
-from tidemark.output import print_table, visible
+from tidemark.output import print_table
 
 _STYLES = {"passed": "green", "failed": "bold red", "not evaluated": "yellow"}
 
 
-def print_results(results: Sequence[CheckResult]) -> None:
-    """One row a check, in the order they ran, and a line of sums."""
-    columns = ("contract", "check", "column", "outcome", "failing_rows")
-    rows = [{name: getattr(result, name) for name in columns} for result in results]
-    print_table("Contracts", rows, "no contract", _STYLES)
+def print_results(results: Sequence[CheckResult], everything: bool = False) -> None:
+    """What did not pass, how many checks each table has by outcome, and a line of sums; `everything`: each check."""
+    shown = [r for r in results if everything or r.outcome != "passed"]
+    if shown:
+        columns = ("contract", "check", "column", "outcome", "failing_rows", "detail")
+        rows = [{name: getattr(result, name) for name in columns} for result in shown]
+        for row in rows:
+            row["detail"] = row["detail"] if row["outcome"] == "not evaluated" else None  # a failed one has a sentence
+        print_table("Checks" if everything else "Checks that did not pass", rows, "", _STYLES)
+    if not everything:
+        found = {name: Counter[str](r.outcome for r in results if r.contract == name) for name in _names(results)}
+        rows = [{"table": name} | {outcome: of[outcome] or None for outcome in _STYLES} for name, of in found.items()]
+        print_table("Checks by table", rows, "no contract")
     sums = ", ".join(f"{sum(r.outcome == outcome for r in results)} {outcome}" for outcome in _STYLES)
-    click.echo(f"{len(results)} checks of {len({r.contract for r in results})} contracts: {sums}")
-    for r in results:
-        if r.outcome == "not evaluated":
-            click.echo(visible(f"not evaluated: {r.contract}, {r.check}: {r.detail}"))
+    more = "" if everything else "; --all shows each"
+    click.echo(f"{len(results)} checks of {len(_names(results))} tables: {sums}{more}")
+
+
+def _names(results: Sequence[CheckResult]) -> list[str]:
+    return list(dict.fromkeys(result.contract for result in results))
 
 
 @contextmanager

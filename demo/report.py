@@ -121,7 +121,7 @@ def _variables(settings: Settings) -> list[str]:
 
 
 def look_next(settings: Settings) -> list[tuple[str, str]]:
-    """(what it shows, a line that can be pasted into a shell)."""
+    """(what it shows, a line that can be pasted into a shell; an address for a browser is a comment there)."""
     tidemark = " ".join([*_variables(settings), shlex.quote(str(Path(sys.executable).parent / "tidemark"))])
     return [
         ("the environment for what follows", f'eval "$({tidemark} env)"'),
@@ -131,9 +131,9 @@ def look_next(settings: Settings) -> list[tuple[str, str]]:
         ("where every record is", f"{tidemark} account"),
         (
             "flows, in a browser (it asks for $PREFECT_API_AUTH_STRING)",
-            prefect_url(settings).removesuffix("/api"),
+            f"# {prefect_url(settings).removesuffix('/api')}",
         ),
-        ("what comes from where, contracts and models, in a browser", f"{settings.home.resolve()}/docs/index.html"),
+        ("what comes from where, contracts and models, in a browser", f"# {settings.home.resolve()}/docs/index.html"),
         ("the end of it", f"{tidemark} down"),
     ]
 

@@ -77,14 +77,16 @@ def promote(as_of: datetime | None, as_json: bool) -> None:
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--deep", is_flag=True, help="Compare the tables again with what they were made of, too: takes long.")
+@click.option("--all", "everything", is_flag=True, help="Print each check, not only those that did not pass.")
 @json_option
 @click.pass_context
-def check(context: click.Context, names: tuple[str, ...], deep: bool, as_json: bool) -> None:
+def check(context: click.Context, names: tuple[str, ...], deep: bool, everything: bool, as_json: bool) -> None:
     """Verify the contracts of ingestion, realtime and mart tables.
 
     NAME is schema.table; without one every contract is verified. The results are kept in the table
     quality.check_result of the warehouse. A table that does not exist yet is named, and fails nothing
-    unless it was there before.
+    unless it was there before. Fresh rows of a topic are asked for where sources.yml has a source that must
+    send them that often, and where somebody else sends to it.
 
     --deep compares, row by row, what promotions and loads compared once: rows that `realtime` still holds
     and ingestion tables with the lake's files, and every table of dbt with what its model's SQL makes of
@@ -112,7 +114,7 @@ def check(context: click.Context, names: tuple[str, ...], deep: bool, as_json: b
     if as_json:
         click.echo(json.dumps([asdict(result) for result in results], indent=2))
     else:
-        print_results(results)
+        print_results(results, everything)
     failed = failures(results)
     for result in failed:
         click.echo(f"tidemark: {visible(sentence(result))}", err=True)

@@ -6,8 +6,10 @@ backwards. Whatever is printed or logged goes through `visible`, which shows the
 
 import json
 import logging
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +17,7 @@ import click
 
 PIPED_WIDTH = 200  # a file has no edge
 MOST_WIDTH = 100_000  # of a table in a file that one long name makes wider
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d(:?\d\d)?)")
 _NO_STYLES: Mapping[Any, str] = {}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
@@ -71,7 +74,10 @@ def print_table(
     styles: Mapping[Any, str] = _NO_STYLES,
     grouped: bool = False,
 ) -> None:
-    """The rows as a table, numbers to the right; `empty` where there is none.
+    """The rows as a table, numbers to the right, times in UTC; `empty` where there is none.
+
+    A column without a value is left out; on a terminal that is too narrow also one that is alike in all rows, which is
+    said once above the table.
 
     `styles`: how a value looks, as rich names it. `grouped`: what rows have alike in their first column is said once.
     """
@@ -81,17 +87,32 @@ def print_table(
     from rich.console import Console
 
     console = Console()
-    cells = [
-        [name.replace("_", " ") for name in rows[0]],
-        *([_cell(each, styles) for each in row.values()] for row in rows),
-    ]
+    rows = _without(rows, [name for name in rows[0] if all(row[name] in (None, "") for row in rows)])
+    cells = _cells(rows, styles)
     widths = _widths(cells, console.width if console.is_terminal else PIPED_WIDTH)
+    if widths is None and console.is_terminal and len(rows) > 1:
+        alike = [name for name in rows[0] if all(row[name] == rows[0][name] for row in rows)]
+        if 0 < len(alike) < len(rows[0]):
+            said = ", ".join(f"{name.replace('_', ' ')} {rows[0][name]}" for name in alike)
+            title, rows = f"{title} (in every row: {visible(said)})", _without(rows, alike)
+            cells = _cells(rows, styles)
+            widths = _widths(cells, console.width)
     if widths is None and console.is_terminal:  # a name would be cut: every value has a line of its own
         _print_records(title, rows, styles)
         return
     if not console.is_terminal:
         console.width = MOST_WIDTH
     console.print(_table(title, rows, cells, widths, grouped))
+
+
+def _without(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name not in names} for row in rows]
+
+
+def _cells(rows: Sequence[dict[str, Any]], styles: Mapping[Any, str]) -> list[list[str]]:
+    """The head, then each row."""
+    head = [name.replace("_", " ") for name in rows[0]]
+    return [head, *([_cell(each, styles) for each in row.values()] for row in rows)]
 
 
 def _widths(cells: list[list[str]], most: int) -> list[int] | None:
@@ -150,10 +171,20 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _time(value: Any) -> str:
+    """A time as all tables have it, whatever its row writes; any other value as it is."""
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        with suppress(ValueError):  # the 31st of June
+            value = datetime.fromisoformat(value)
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        return str(value)
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
 def _cell(value: Any, styles: Mapping[Any, str]) -> str:
     from rich.markup import escape
 
     if value is None:
         return ""
-    text = f"{value:,}" if _is_number(value) else escape(visible(str(value)))  # a payload's brackets are no markup
+    text = f"{value:,}" if _is_number(value) else escape(visible(_time(value)))  # a payload's brackets are no markup
     return f"[{styles[value]}]{text}[/]" if isinstance(value, str) and value in styles else text

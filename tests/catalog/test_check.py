@@ -67,6 +67,9 @@ def test_a_broken_row_in_realtime_fails_the_command_which_names_table_column_cou
         assert f'"kafka_offset": {offset}' in done.stderr
     row = next(line for line in done.stdout.splitlines() if "failed" in line)
     assert row.replace("│", " ").split() == ["realtime.market_tick", "a", "finite", "price", "price", "failed", "2"]
+    assert "--all shows each" in done.stdout
+    assert "price is there" not in done.stdout
+    assert "price is there" in rows.stack.run("check", "realtime.market_tick", "--all").stdout
 
 
 def test_a_broken_rate_in_an_ingestion_table_is_named_with_its_currency(rows: Rows) -> None:
@@ -133,7 +136,10 @@ def test_a_table_that_nothing_has_filled_is_said_and_one_that_is_gone_fails(rows
     name = "ingestion.fred__observations"
     done = rows.stack.run("check", name)
     assert done.returncode == 0
-    assert f"not evaluated: {name}, the table exists: it does not exist yet" in done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if "the table exists" in line]
+    assert [cell.strip() for cell in line.split("│")[1:-1]] == [
+        name, "the table exists", "not evaluated", "it does not exist yet: nothing has filled it",
+    ]  # fmt: skip
 
     rows.ingestion("fred__observations")
     assert not failures(run(rows.stack.settings, [name]))

@@ -1,11 +1,12 @@
 """What makes a demo a failed one, and which state folder it may make anew."""
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from demo import state
+from demo import report, state
 from demo.errors import DemoFailed
 from demo.report import Report, Stage, problems
 from demo.run import failed
@@ -101,3 +102,10 @@ def test_servers_that_variables_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="TIDEMARK_KAFKA_BOOTSTRAP"):
         state.renew(Settings(home=tmp_path, kafka_bootstrap="127.0.0.1:9092"))
     assert files(tmp_path) == []
+
+
+def test_every_line_to_look_at_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
+    lines = [line for _, line in report.look_next(Settings(home=tmp_path))]
+    assert [line.split()[0] for line in lines if "http://" in line or line.endswith(".html")] == ["#", "#"]
+    done = subprocess.run(["bash", "-n"], input="\n".join(lines), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -127,3 +128,21 @@ def on_a_terminal(program: str, columns: int) -> str:
         os.close(leader)
     assert process.wait(20) == 0, said
     return re.sub(r"\x1b\[[0-9;]*m|\r", "", said.decode())
+
+
+def test_a_column_without_a_value_is_left_out_and_times_are_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    at = datetime(2024, 8, 8, 10, 0, 0, 5, tzinfo=UTC)
+    rows: list[dict[str, Any]] = [{"a": 1, "b": None, "at": at}, {"a": 2, "b": "", "at": "2024-08-08T12:00:00.5+02:00"}]
+    show("Times", rows, False, "")
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[2].replace("┃", " ").split() == ["a", "at"]
+    assert printed.count("2024-08-08 10:00:00Z") == 2
+
+
+def test_what_all_rows_have_alike_is_said_once_where_the_terminal_is_narrow() -> None:
+    rows = [{"topic": "economic_event_numeric", "identity": f"a_{n}_{'x' * 30}", "state": "waiting"} for n in (1, 2)]
+    code = f"from tidemark.output import print_table; print_table('Topics', {rows!r})"
+    narrow = on_a_terminal(code, 60)
+    assert "in every row: topic economic_event_numeric, state" in " ".join(narrow.split())
+    assert [narrow.count(row["identity"]) for row in rows] == [1, 1]
+    assert "in every row" not in on_a_terminal(code, 120)

@@ -51,7 +51,7 @@ def test_an_installation_writes_the_units_and_the_settings_of_its_shell(tmp_path
     ]  # fmt: skip
     kept = home / "service.env"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert read_environment(kept.read_text()) == {
+    assert read_environment(kept.read_text(), "kept") == {
         "TIDEMARK_HOME": str(home), "TIDEMARK_FRED_API_KEY": SECRET,
         "TIDEMARK_PEOPLE_FILE": str(tmp_path / "people.yml"),
     }  # fmt: skip
@@ -67,9 +67,49 @@ def test_an_installation_writes_the_units_and_the_settings_of_its_shell(tmp_path
     assert again.returncode == 0, again.stderr
     assert len(list(units.iterdir())) == 8
     assert "Wants=second-stack.service" in (units / "second-flows.service").read_text()
-    assert read_environment(kept.read_text()).items() >= {
+    assert "kept from before: TIDEMARK_FRED_API_KEY, TIDEMARK_PEOPLE_FILE; --forget NAME takes one back" in again.stdout
+    assert read_environment(kept.read_text(), "kept").items() >= {
         ("TIDEMARK_KEEP_DAYS", "9"), ("TIDEMARK_FRED_API_KEY", SECRET),
     }  # fmt: skip
+
+    forget = ("--forget", "TIDEMARK_KEEP_DAYS")
+    still = install(home, tmp_path, *forget, TIDEMARK_KEEP_DAYS="9")
+    assert (still.returncode, "`unset TIDEMARK_KEEP_DAYS` first" in still.stderr) == (2, True), still.stderr
+    assert install(home, tmp_path, *forget).returncode == 0
+    assert "TIDEMARK_KEEP_DAYS" not in read_environment(kept.read_text(), "kept")
+    unknown = install(home, tmp_path, *forget)
+    assert (unknown.returncode, "from before (TIDEMARK_FRED_API_KEY, TIDEMARK_PEOPLE_FILE)" in unknown.stderr) == (
+        2,
+        True,
+    )
+
+
+@pytest.mark.parametrize("line", ["TIDEMARK_KEEP_DAYS=9", "export A=1", 'A="a" b', 'A="not closed'])
+def test_a_line_of_the_kept_settings_that_cannot_be_read_is_refused_by_its_number_and_nothing_is_lost(
+    tmp_path: Path, line: str
+) -> None:
+    home = tmp_path / "home"
+    assert install(home, tmp_path, TIDEMARK_FRED_API_KEY="of \n two lines").returncode == 0
+    kept = home / "service.env"
+    text = kept.read_text() + line + "\n"
+    kept.write_text(text)
+    refused = install(home, tmp_path)
+    assert refused.returncode == 2
+    assert f"{kept}, line {text.count(chr(10))}: expected NAME=" in refused.stderr
+    assert line not in refused.stderr
+    assert kept.read_text() == text
+
+
+def test_where_no_systemd_of_the_user_runs_what_mends_it_is_said(tmp_path: Path) -> None:
+    """A program in its place says what systemd says in a shell of sudo or su."""
+    program = tmp_path / "systemctl"
+    program.write_text("#!/bin/sh\necho 'Failed to connect to bus: No medium found' >&2\nexit 1\n")
+    program.chmod(0o755)
+    done = command(tmp_path / "home", tmp_path, "install", path=f"{tmp_path}:/bin:/usr/bin")
+    assert done.returncode == 1
+    for words in ("No medium found", "`loginctl enable-linger`", "XDG_RUNTIME_DIR=/run/user/$(id -u)"):
+        assert words in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def command(home: Path, folder: Path, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
@@ -184,7 +224,7 @@ def test_what_the_sources_name_reaches_the_services_and_nothing_else_of_the_shel
     assert environment(settings, given) == {
         "MY_KEY": "1", "MY_KEY_FILE": "/k", "HTTPS_PROXY": "http://p:1", "TIDEMARK_HOME": str(tmp_path),
     }  # fmt: skip
-    assert read_environment(environment_text({"A": SECRET})) == {"A": SECRET}
+    assert read_environment(environment_text({"A": SECRET}), "kept") == {"A": SECRET}
 
 
 @pytest.fixture

@@ -29,24 +29,30 @@ def service() -> None:
 
 @service.command()
 @_options
+@click.option("--forget", multiple=True, metavar="NAME", help="Keep this variable no more; may be given again.")
 @click.option("--no-start", is_flag=True, help="Write the files alone; systemd is not asked.")
-def install(name: str, system: bool, no_start: bool) -> None:
+def install(name: str, system: bool, forget: tuple[str, ...], no_start: bool) -> None:
     """Write the units, with the settings of this shell, and start them now and with the machine.
 
     The settings (TIDEMARK_*, proxies, AWS_*, what sources.yml names as ${NAME}) are kept in service.env of the state
-    folder, for its owner alone. After a change, run it again: what this shell does not set stays as it was.
+    folder, for its owner alone. After a change, run it again: what this shell does not set stays as it was, and
+    is named; --forget takes it back.
 
     \b
     Examples:
       tidemark service install
+      unset TIDEMARK_KEEP_DAYS; tidemark service install --forget TIDEMARK_KEEP_DAYS
       sudo -E tidemark service install --system
       TIDEMARK_HOME=~/second tidemark service install --name second
     """
     from tidemark.service import install as steps
     from tidemark.settings import load
 
-    for path in steps.install(load(), name, system):
+    written, kept = steps.install(load(), name, system, forget)
+    for path in written:
         click.echo(f"wrote {path}")
+    if kept:
+        click.echo(f"kept from before: {', '.join(kept)}; --forget NAME takes one back")
     user = "" if system else " --user"
     if no_start:
         click.echo(f"to start them: systemctl{user} daemon-reload && systemctl{user} enable --now {name}.target")

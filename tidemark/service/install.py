@@ -1,12 +1,13 @@
 """Puts the units where systemd looks for them, and takes them away again."""
 
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from tidemark.errors import StackError
+from tidemark.errors import ConfigurationError, StackError
 from tidemark.service.units import (
     environment,
     environment_file,
@@ -20,6 +21,10 @@ from tidemark.stack.checks import FOLDERS, make_home
 from tidemark.state_file import read_text
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
+NO_BUS = (
+    "the systemd of your user does not run in this session: `loginctl enable-linger` once, and "
+    "`export XDG_RUNTIME_DIR=/run/user/$(id -u)`; or the machine's services, with --system"
+)
 WITHOUT = "with `install --no-start` and `remove --no-stop` it is not asked"
 
 
@@ -30,12 +35,23 @@ def units_folder(system: bool) -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
 
 
-def install(settings: Settings, name: str, system: bool) -> list[Path]:
-    """Write the environment and the units; what was written. Variables that this shell lacks stay as they were."""
+def install(settings: Settings, name: str, system: bool, forget: Collection[str] = ()) -> tuple[list[Path], list[str]]:
+    """Write the environment and the units; what was written, and the names that only an earlier shell had set.
+
+    Those stay as they were, but the ones to `forget`, which this shell must not set: ConfigurationError.
+    """
     folder, environ = units_folder(system), environment_file(settings)
     make_home_of_caller(settings.home, os.environ)
-    before = read_environment(read_text(environ) or "")
-    text = environment_text(before | environment(settings, os.environ))
+    before = read_environment(read_text(environ) or "", str(environ))
+    here = environment(settings, os.environ)
+    for wrong in forget:
+        if wrong in here:
+            raise ConfigurationError(f"expected {wrong} to be unset in this shell, to forget it: `unset {wrong}` first")
+        if wrong not in before:
+            known = ", ".join(sorted(set(before) - set(here))) or "none"
+            raise ConfigurationError(f"expected a name that {environ} keeps from before ({known}), received {wrong}")
+    kept = {variable: value for variable, value in before.items() if variable not in {*here, *forget}}
+    text = environment_text(kept | here)
     part = environ.with_name(f"{environ.name}.part")
     part.unlink(missing_ok=True)
     part.touch(mode=0o600)
@@ -51,7 +67,7 @@ def install(settings: Settings, name: str, system: bool) -> list[Path]:
     except OSError as error:
         as_root = ": as root, or without --system for your own services" if system else ""
         raise StackError(f"expected to write the units into {folder}, received {error.strerror}{as_root}") from None
-    return [environ, *units]
+    return [environ, *units], sorted(kept)
 
 
 def make_home_of_caller(home: Path, environ: Mapping[str, str]) -> None:
@@ -102,4 +118,5 @@ def systemctl(system: bool, *arguments: str) -> None:
     done = subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
-        raise StackError(f"expected `{' '.join(command)}` to be done, systemd said: {said[0]}")
+        remedy = f"; {NO_BUS}" if not system and re.search(r"\bbus\b|XDG_RUNTIME_DIR", said[0]) else ""
+        raise StackError(f"expected `{' '.join(command)}` to be done, systemd said: {said[0]}{remedy}")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
+from tidemark.errors import ConfigurationError
 from tidemark.process_environment import OF_S3
 from tidemark.proxies import PROXIES
 from tidemark.secrets import VARIABLE
@@ -89,7 +90,22 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\{found[0]}"
 
 
-def read_environment(text: str) -> dict[str, str]:
-    """The variables of a file that `environment_text` wrote."""
-    found = re.findall(r'^(\w+)="((?:[^\\"]|\\.)*)"$', text, flags=re.MULTILINE | re.DOTALL)
-    return {name: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for name, value in found}
+_LINE = re.compile(r'(?:#[^\n]*|(\w+)="((?:[^\\"]|\\.)*)"|[ \t]*)(?:\n|\Z)', flags=re.DOTALL)
+
+
+def read_environment(text: str, where: str) -> dict[str, str]:
+    """The variables of a file that `environment_text` wrote; ConfigurationError for a line that it does not write."""
+    found: dict[str, str] = {}
+    at = 0
+    while at < len(text):
+        line = _LINE.match(text, at)
+        if line is None:  # it may hold a secret: its number alone is said
+            number = text.count("\n", 0, at) + 1
+            raise ConfigurationError(
+                f'{where}, line {number}: expected NAME="value", with \\ before each of \\ " $ `, '
+                "received something else: mend the line, or remove it and set the variable where you install"
+            )
+        if line[1]:
+            found[line[1]] = re.sub(r"\\(.)", r"\1", line[2], flags=re.DOTALL)
+        at = line.end()
+    return found
