@@ -88,6 +88,10 @@ bench-stream: setup ## Measure the streaming lane against its peers; BENCH="--re
 bench-marts: setup ## Measure what new rows cost the marts; BENCH="--held 200000 --fresh 10000 --many 20000" makes it smaller
 	@$(BIN)/python -m bench marts $(BENCH)
 
+.PHONY: bench-warehouse
+bench-warehouse: setup ## Measure builds of the warehouse, new ticks and as-of queries; BENCH="--held 200000 --fresh 50000 --vintages 50000" makes it smaller
+	@$(BIN)/python -m bench warehouse $(BENCH)
+
 .PHONY: bench-demo
 bench-demo: setup ## Measure the demo, and the stack at rest; BENCH="--rounds 3"
 	@$(BIN)/python -m bench demo $(BENCH)

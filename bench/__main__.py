@@ -1,6 +1,7 @@
-"""`python -m bench stream | marts | demo`: run benchmarks, print a table and, last, one JSON line."""
+"""`python -m bench stream | marts | warehouse | demo`: run benchmarks, print a table and, last, one JSON line."""
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -73,6 +74,18 @@ def demo(rounds: int) -> None:
 def marts(*, held: int, fresh: int, few: int, many: int, plans: Path | None) -> None:
     """The market marts: new ticks onto none, onto many and onto few; 20 GB of disk at its full size."""
     print_report("Marts", _module("marts").measure(held, fresh, few, many, plans))
+
+
+@main.command()
+@click.option("--fresh", default=1_000_000, show_default=True, help="Ticks that come onto none, and onto those held.")
+@click.option("--held", default=20_000_000, show_default=True, help="Ticks that the mart holds.")
+@click.option("--vintages", default=500_000, show_default=True, help="Vintages that the as-of queries look through.")
+@click.option("--rounds", default=3, show_default=True, help="How often ours and the limit alternate, onto none.")
+def warehouse(*, fresh: int, held: int, vintages: int, rounds: int) -> None:
+    """The warehouse: full build, nothing new, new ticks against a bare load, as-of; 45 GB of disk at its full size."""
+    recordings = os.environ.get("TIDEMARK_RECORDINGS")
+    found = _module("warehouse").measure(fresh, held, vintages, rounds, Path(recordings) if recordings else None)
+    print_report("Warehouse", found)
 
 
 def _module(name: str) -> Any:

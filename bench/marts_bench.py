@@ -1,7 +1,7 @@
 """The market marts: what new ticks cost, onto none, onto many and onto few, and a bare insert of the same rows.
 
 Ticks are loaded as text into `ingestion.realtime__market_tick`, as a promotion does; then dbt builds
-`fct_market_ticks`, `fct_bars_1m` and `dim_symbols`. Of those onto many, one in a hundred is late: its trade lies on a
+`fct_market_ticks`, `fct_bars_1m` and `dim_instruments`. Of those onto many, one in a hundred is late: its trade lies on a
 day that is there, and one in a thousand is sent again. The limit is one `insert .. select` of the same text, cast, into
 the same mart, taken back: no trade is looked up, no bar computed.
 """
@@ -30,7 +30,7 @@ from tidemark.stack.ports import free_ports
 
 TOPIC = "market_tick"
 TABLE = tables.table_name(SOURCE, TOPIC)
-MODELS = ("fct_market_ticks", "fct_bars_1m", "dim_symbols")
+MODELS = ("fct_market_ticks", "fct_bars_1m", "dim_instruments")
 SYMBOLS = 50
 SPREAD = 159 * SYMBOLS + 1  # so that a late tick keeps its symbol
 RATIO, SECONDS = 2.0, 120.0  # goals
@@ -136,8 +136,8 @@ class Run:
 
 def _onto(warehouse: Warehouse, held: int, fresh: int) -> Run:
     """Marts that hold so many ticks, made anew; then so many more, by the bare insert and by dbt."""
-    _fill(warehouse, held)
-    _load(warehouse, held, fresh)
+    fill(warehouse, held)
+    load(warehouse, held, fresh)
     warehouse.run("checkpoint")
     before = warehouse.cpu_seconds()
     limit = _bare_insert(warehouse)
@@ -151,14 +151,17 @@ def _onto(warehouse: Warehouse, held: int, fresh: int) -> Run:
     return found
 
 
-def _fill(warehouse: Warehouse, held: int) -> None:
+def fill(warehouse: Warehouse, held: int) -> None:
     """The marts with so many ticks that were loaded an hour ago: indexes are made when the rows are there."""
-    warehouse.run("truncate marts.fct_market_ticks, marts.fct_bars_1m, marts.dim_symbols, ingestion." + TABLE)
+    warehouse.run("truncate marts.fct_market_ticks, marts.fct_bars_1m, marts.dim_instruments, ingestion." + TABLE)
     indexes = warehouse.rows(
         "select indexname, indexdef from pg_indexes where schemaname = 'marts' and tablename = 'fct_market_ticks' "
         "and indexdef not like '%UNIQUE%'"
     )
-    warehouse.run("alter table marts.fct_market_ticks drop constraint fct_market_ticks_pkey")
+    ((key,),) = warehouse.rows(
+        "select conname from pg_constraint where conrelid = 'marts.fct_market_ticks'::regclass and contype = 'p'"
+    )
+    warehouse.run(SQL("alter table marts.fct_market_ticks drop constraint {}").format(Identifier(key)))
     for name, _ in indexes:
         warehouse.run(SQL("drop index marts.{}").format(Identifier(name)))
     if held:
@@ -172,7 +175,7 @@ def _fill(warehouse: Warehouse, held: int) -> None:
         warehouse.run("vacuum analyze marts.fct_bars_1m")
 
 
-def _load(warehouse: Warehouse, held: int, fresh: int) -> None:
+def load(warehouse: Warehouse, held: int, fresh: int) -> None:
     """So many ticks more, as text."""
     text = SQL(
         "select source_system, symbol, to_char({traded}, {form}), price::text, size::text, {attributes}, '1', '0', "
@@ -196,7 +199,7 @@ def _numbers(first: int, end: int, late: int) -> Composed:
 
 def _typed(made: Composable, ago: LiteralString) -> Composed:
     return SQL(
-        "select 'market_tick:1:0:' || n, source_system || ':' || symbol, {table}, source_system, symbol, trade::text, "
+        "select 'market_tick:1:0:' || n, source_system || ':' || symbol, {table}, source_system, symbol, null, trade::text, "
         "'held', ({attributes})::jsonb, price, size, null, 1, 0, n, false, {traded}, {received}, now() - {ago}, "
         "now() - {ago} from ({made}) as made"
     ).format(
@@ -212,7 +215,7 @@ def _insert(into: Composable, rows: Composable) -> Composed:
 def _bare_insert(warehouse: Warehouse) -> float:
     """Seconds of the same rows into the same mart, taken back."""
     rows = SQL(
-        "select 'bare:' || kafka_offset, source_system || ':' || symbol, {table}, source_system, symbol, "
+        "select 'bare:' || kafka_offset, source_system || ':' || symbol, {table}, source_system, symbol, null, "
         "attributes::jsonb ->> 'id', load_id, attributes::jsonb, price::double precision, size::double precision, "
         "null, log_epoch::smallint, kafka_partition::smallint, kafka_offset::bigint, false, timestamp::timestamptz, "
         "received_at::timestamptz, loaded_at, now() from {loaded}"

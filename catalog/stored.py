@@ -21,19 +21,24 @@ from tidemark.settings import Settings
 NOT_BUILT = "not in the table"
 ADVICE = "what was loaded and never built comes with `dbt build`; what is missing after it was lost"
 CHECK = "every row as its model makes it of what it reads"
+DELETED = "select count(distinct traded_date) as days from ops.deleted_tick_day"
 # Of one connection: hashes of a few million rows stay in memory, those of more go to files.
 WORK_MEM = "64MB"
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model with a table. `columns`: those that say something of the data, not when the row was written here."""
+    """A model with a table. `columns`: those that say something of the data, not when the row was written here.
+
+    `of_ticks`: it keeps what was made of ticks that were deleted since.
+    """
 
     schema: str
     table: str
     key: str
     columns: tuple[str, ...]
     query: str
+    of_ticks: bool = False
 
     @property
     def name(self) -> str:
@@ -52,7 +57,8 @@ def stored_models(settings: Settings, only: str | None = None) -> list[Model]:
 
 def _model(node: Any) -> Model:
     columns = tuple(name for name in node.columns if not name.endswith("built_at"))
-    return Model(node.schema, node.alias, node.config.unique_key, columns, node.compiled_code)
+    of_ticks = bool(node.config.meta.get("of_ticks"))
+    return Model(node.schema, node.alias, node.config.unique_key, columns, node.compiled_code, of_ticks)
 
 
 def compare(settings: Settings, model: Model) -> CheckResult:
@@ -74,6 +80,8 @@ def _compare(settings: Settings, model: Model) -> CheckResult:
         connection.read_only = True
         if missing := absent(connection, connection, result.contract, result.dataset):
             return missing
+        if model.of_ticks and (days := connection.execute(DELETED).fetchall()[0]["days"]):
+            return replace(result, outcome="not evaluated", detail=f"the ticks of {days} days were deleted")
         connection.execute(sql.SQL("set work_mem = {}").format(WORK_MEM))
         try:
             rows = connection.execute(_different(model)).fetchall()

@@ -210,7 +210,7 @@ def _settle(settings: Settings, outcome: Outcome, promotion: Promotion) -> None:
 def check() -> int:
     """Verify every contract, and let go of what is old; CheckFailed where a check found broken rows.
 
-    Else NotLetGo where something old had to stay. Returns the number of checks that ran.
+    Else NotLetGo or DbtError where something old had to stay. Returns the number of checks that ran.
     """
     from catalog import check as contracts
     from flows import checks, retention
@@ -222,8 +222,10 @@ def check() -> int:
     for table, rows in (gone or {}).items():
         if rows:
             print(f"{table}: {rows} rows were older than their retention")
+    _, undeleted = _attempt(_task(retention.delete_ticks, "delete old ticks", DATABASE_RETRY_SECONDS), settings)
     if failed := contracts.failures(results):
         raise CheckFailed("; ".join(contracts.sentence(result) for result in failed))
-    if kept is not None:
-        raise kept
+    for error in (kept, undeleted):
+        if error is not None:
+            raise error
     return len(results)

@@ -1,5 +1,6 @@
 """What is old leaves the databases: retention.yml says which rows of which table, by which clock of theirs."""
 
+import json
 from pathlib import Path
 
 import psycopg
@@ -55,6 +56,19 @@ def let_go(settings: Settings) -> dict[str, int]:
     if failures:
         raise NotLetGo(failures)
     return gone
+
+
+def delete_ticks(settings: Settings) -> None:
+    """Delete ticks older than `warehouse_tick_days` from their mart, where it is set; bars and the lake keep them.
+
+    What is deleted is in `ops.deleted_tick_day`. DbtError where dbt cannot.
+    """
+    if settings.warehouse_tick_days is None:
+        return
+    from tidemark import dbt
+
+    days = json.dumps({"days": settings.warehouse_tick_days})
+    dbt.run(settings, ["run-operation", "delete_old_ticks", "--args", days])
 
 
 def _let_go(settings: Settings, table: str, entry: Entry) -> int:

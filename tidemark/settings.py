@@ -96,6 +96,9 @@ class Settings(BaseSettings):
         30,
         description="Days that what a person dropped from quarantine keeps its payload; that it was there is kept on",
     )
+    warehouse_tick_days: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Days of trades that `fct_market_ticks` keeps, by the venue's clock; unset, all are kept"
+    )
     log_bytes: Annotated[int, Field(ge=100_000, le=10**12)] = Field(
         10_000_000,
         description="Bytes of a log until it begins anew; one old one of a local server is kept, three of the lane",

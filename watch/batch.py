@@ -162,10 +162,11 @@ def dbt_runs(settings: Settings) -> Iterator[Observation]:
             yield Observation("dbt failed", "models", target, "ok", "dbt has not run yet")
             continue
         failed = [result["unique_id"].split(".")[2] for result in run["results"] if result["status"] in FAILED]
+        nodes = [result for result in run["results"] if not result["unique_id"].startswith(("operation.", "exposure."))]
         yield Observation(
             "dbt failed", "models", target, "failing" if failed else "ok",
             f"expected every model and test to be built, {', '.join(failed)} failed" if failed
-            else f"{len(run['results'])} nodes were built",
+            else f"{len(nodes)} nodes were built",
             _time(run["metadata"]["generated_at"].replace("Z", "+00:00")),
-            "tidemark logs dbt" if failed else "", {"nodes": len(run["results"]), "failed": len(failed)},
+            "tidemark logs dbt" if failed else "", {"nodes": len(nodes), "failed": len(failed)},
         )  # fmt: skip

@@ -83,3 +83,47 @@
 {% macro ecb_published_at(column) -%}
     (({{ column }}) + time '16:00') at time zone 'Europe/Berlin'
 {%- endmacro %}
+
+
+{#-
+    When an event could be known, never earlier than it was. Of a record that arrived on the day of its vintage, or that
+    has none, its arrival; else the end of the vintage's day. The ECB says no vintage: a rate is published at 16:00 of
+    Frankfurt, and what a later load says otherwise was there when the load was made.
+-#}
+{% macro available_at() -%}
+    case
+        when {{ is_known_by_arrival() }} then received_at
+        when vintage_date is not null then {{ end_of_day("vintage_date") }}
+        when {{ is_of_schedule() }} then {{ ecb_published_at("reference_date") }}
+        else loaded_at
+    end
+{%- endmacro %}
+
+
+{#- How well that is known: `exact`, `date` or `scheduled`. -#}
+{% macro availability_precision() -%}
+    case
+        when {{ is_known_by_arrival() }} then 'exact'
+        when vintage_date is not null then 'date'
+        when {{ is_of_schedule() }} then 'scheduled'
+        else 'exact'
+    end
+{%- endmacro %}
+
+
+{% macro is_known_by_arrival() -%}
+    received_at is not null
+            and coalesce(
+                received_at >= vintage_date::timestamp at time zone 'UTC'
+                and received_at < {{ end_of_day("vintage_date") }},
+                true
+            )
+{%- endmacro %}
+
+
+{#- The first statement of a rate, which was loaded after its time. -#}
+{% macro is_of_schedule() -%}
+    source_table = 'ecb__reference_rates'
+            and event_key = observation_key || ':1'
+            and {{ ecb_published_at("reference_date") }} <= loaded_at
+{%- endmacro %}

@@ -1,4 +1,4 @@
-{#- A source that was never loaded has no table, and is as stale as can be: a warning, as of one that is late. -#}
+{#- A source that was never loaded has no table, and is as stale as can be. -#}
 {% macro postgres__collect_freshness(source, loaded_at_field, filter) -%}
     {%- if adapter.get_columns_in_relation(source) -%}
         {{ return(default__collect_freshness(source, loaded_at_field, filter)) }}

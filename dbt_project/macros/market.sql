@@ -62,6 +62,27 @@
 
 
 {#-
+    Who took the trade, `buy` or `sell`: ccxt's own words, Databento's letters (its ask is a sell), null where the venue
+    does not say.
+-#}
+{% macro trade_side(column) -%}
+    case
+        when lower({{ column }}) in ('buy', 'b', 'bid') then 'buy'
+        when lower({{ column }}) in ('sell', 's', 'a', 'ask') then 'sell'
+    end
+{%- endmacro %}
+
+
+{#- Whether a tick counts in bars: the first of its trade, at a time, with a price and a size. -#}
+{% macro is_counted_tick(ticks="") -%}
+    not {{ ticks }}is_resent
+    and {{ ticks }}traded_at is not null
+    and {{ ticks }}price is not null
+    and {{ ticks }}size is not null
+{%- endmacro %}
+
+
+{#-
     One row per source, symbol and minute of the venue's clock: `bar_start_at`, a column of `ticks`. Sums are of exact
     decimals, so that no order of the rows changes them; ticks of one instant are in the order of their arrival; `then` is
     that of ticks that have no place in a log. `counts` says which ticks count, by default all: a minute without one has
@@ -72,11 +93,14 @@
     select
         source_system,
         symbol,
+        {{ size_unit("source_system", "symbol") }} as volume_unit,
         {{ exact("prices[1]") }} as open,
         {{ exact("high") }} as high,
         {{ exact("low") }} as low,
         {{ exact("prices[trade_count]") }} as close,
+        {{ vwap("quote_volume", "volume") }} as vwap,
         volume,
+        quote_volume,
         trade_count,
         {%- for name in also %}
         {{ name }},
@@ -93,6 +117,7 @@
             max(price){{ counted }} as high,
             min(price){{ counted }} as low,
             sum({{ exact("size") }}){{ counted }} as volume,
+            sum({{ exact("price") }} * {{ exact("size") }}){{ counted }} as quote_volume,
             count(1){{ counted }} as trade_count,
             {%- for name, aggregate in also.items() %}
             {{ aggregate }} as {{ name }},
@@ -104,19 +129,60 @@
 {%- endmacro %}
 
 
+{#- The price that the volume was traded at on average; null where nothing was. -#}
+{% macro vwap(quote_volume, volume) -%}
+    {{ quote_volume }} / nullif({{ volume }}, 0)
+{%- endmacro %}
+
+
 {#-
-    Whether no tick of the minute is to be expected on the other side: it lies between the bounds, with the time that
-    ticks may be late to spare. `lower`: what arrived before is on the other side; `upper`: so is what arrives after.
+    The aggregates that make one longer bar of the minute bars in it, without a loss: all are sums, extremes, the first
+    and the last. `vwap` is of the sums.
 -#}
-{% macro is_final_bar(bar_start_at, upper, lower=none) -%}
+{% macro rolled_up_bars() -%}
+    (array_agg(open order by bar_start_at))[1] as open,
+        max(high) as high,
+        min(low) as low,
+        (array_agg(close order by bar_start_at desc))[1] as close,
+        {{ vwap("sum(quote_volume)", "sum(volume)") }} as vwap,
+        sum(volume) as volume,
+        sum(quote_volume) as quote_volume,
+        coalesce(sum(trade_count), 0)::bigint as trade_count
+{%- endmacro %}
+
+
+{#-
+    Whether no tick of the bar is to be expected on the other side: it lies between the bounds, with the time that ticks
+    may be late to spare. `lower`: what arrived before is on the other side; `upper`: so is what arrives after.
+-#}
+{% macro is_final_bar(bar_start_at, upper, lower=none, bar_end_at=none) -%}
     (
         {% if lower is not none -%}
         {{ bar_start_at }} >= {{ lower }} + {{ late_ticks() }} and {% endif -%}
-        {{ bar_start_at }} + interval '1 minute' <= {{ upper }} - {{ late_ticks() }}
+        {{ bar_end_at or bar_start_at ~ " + interval '1 minute'" }} <= {{ upper }} - {{ late_ticks() }}
     )
 {%- endmacro %}
 
 
 {% macro late_ticks() -%}
     interval '{{ var("late_ticks_seconds") }} seconds'
+{%- endmacro %}
+
+
+{#- The end of the last day that is here: days leave `realtime` whole, so that everything before it arrived here. -#}
+{% macro tidemark_of(ticks) -%}
+    select date_trunc('day', max(received_at), 'UTC') + interval '1 day' as tidemark_at
+    from {{ ticks }}
+{%- endmacro %}
+
+
+{#- The day of a time, UTC. -#}
+{% macro day_of(column) -%}
+    ({{ column }} at time zone 'UTC')::date
+{%- endmacro %}
+
+
+{#- The first instant of a day, UTC. -#}
+{% macro start_of_day(column) -%}
+    (({{ column }})::timestamp at time zone 'UTC')
 {%- endmacro %}

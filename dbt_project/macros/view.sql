@@ -11,6 +11,10 @@
     {{ run_hooks(pre_hooks, inside_transaction=false) }}
     {{ run_hooks(pre_hooks, inside_transaction=true) }}
 
+    {%- if config.get("contract").enforced %}
+        {%- do get_assert_columns_equivalent(sql) %}
+    {%- endif %}
+
     {%- if existing is not none and not existing.is_view %}
         {{ adapter.drop_relation(existing) }}
     {%- endif %}

@@ -123,7 +123,7 @@ def built(stack: Stack) -> Rows:
         connection.execute("create table ingestion.venue__trades (id text, load_id text)")
     for database in DATABASES:
         dbt.run(stack.settings, ["run"], database)
-    dbt.run(stack.settings, ["test", "--select", "dim_symbols"])
+    dbt.run(stack.settings, ["test", "--select", "dim_instruments"])
     run_contracts(stack.settings, ["realtime.market_tick"])
     return rows
 

@@ -57,9 +57,9 @@ class Databases:
 
     stack: Stack
 
-    def query(self, database: str, statement: str, role: str = "bi_reader") -> list[tuple[Any, ...]]:
-        """The rows of a statement, as a reader would get them."""
-        with psycopg.connect(self.stack.dsn(database, role)) as connection:
+    def query(self, database: str, statement: str, role: str = "bi_reader", options: str = "") -> list[tuple[Any, ...]]:
+        """The rows of a statement, as a reader would get them; `options` are libpq's."""
+        with psycopg.connect(self.stack.dsn(database, role), options=options) as connection:
             return connection.execute(statement).fetchall()
 
     def ingest(self, table: str, rows: Sequence[Row], load: str) -> None:

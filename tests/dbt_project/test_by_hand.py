@@ -75,8 +75,9 @@ def test_a_partial_run_takes_nothing_from_those_who_read(warehouse: Databases, t
     assert not sampled[0]
     assert "expected --target dev, received warehouse, whose tables would never get the rest" in sampled[1]
     assert stored[0], stored[1]
-    assert fresh[0], fresh[1]
-    assert "WARN freshness of fred.observations" in fresh[1]
+    assert not fresh[0]
+    assert "PASS freshness of realtime.market_tick" in fresh[1]
+    assert "ERROR STALE freshness of fred.observations" in fresh[1]  # never loaded
     assert shown[1].count("market_tick:1:0:") == 3
     assert empty[0], empty[1]
     assert warehouse.query("warehouse", TICKS) == [(3,)]

@@ -70,16 +70,18 @@ def test_building_again_changes_nothing(warehouse: Databases) -> None:
         "fct_order_book_levels",
         "fct_economic_events",
         "fct_economic_observations",
-        "dim_symbols",
+        "dim_instruments",
     )
     rows = {table: warehouse.query("warehouse", f"select xmin, ctid, t.* from marts.{table} t") for table in tables}
     bars = warehouse.query("warehouse", "select * from marts.fct_bars_1m order by bar_key")
     dbt.run(warehouse.stack.settings, ["build"])
-    kept = [table for table in tables if table != "dim_symbols"]
+    kept = [table for table in tables if table != "dim_instruments"]
     assert {t: warehouse.query("warehouse", f"select xmin, ctid, t.* from marts.{t} t") for t in kept} == {
         t: rows[t] for t in kept
     }
-    assert [row[2:] for row in rows["dim_symbols"]] == warehouse.query("warehouse", "select * from marts.dim_symbols")
+    assert [row[2:] for row in rows["dim_instruments"]] == warehouse.query(
+        "warehouse", "select * from marts.dim_instruments"
+    )
     assert warehouse.query("warehouse", "select * from marts.fct_bars_1m order by bar_key") == bars
     assert all(rows[table] for table in tables)
 
@@ -92,11 +94,11 @@ def test_a_snapshot_that_crosses_midnight_becomes_whole_with_its_second_half(war
     whole = "select kafka_offset, is_whole_snapshot from marts.fct_order_book_levels order by 1"
     assert warehouse.query("warehouse", whole) == [(1, False), (2, False)]
     warehouse.promote("order_book_l2", [level(3, "s1", ("ask", 1), 100, "09 00:00:00", of=2)], "b")
-    warehouse.build("fct_order_book_levels", "dim_symbols")
+    warehouse.build("fct_order_book_levels", "dim_instruments")
     assert warehouse.query("warehouse", whole) == [(1, True), (2, False), (3, True)]
-    assert warehouse.query("warehouse", "select symbol_key, base_asset, quote_asset from marts.dim_symbols") == [
-        ("venue:A/B", "A", "B")
-    ]
+    assert warehouse.query(
+        "warehouse", "select instrument_key, base_currency, quote_currency from marts.dim_instruments"
+    ) == [("venue:A/B", "A", "B")]
 
 
 def test_a_value_that_cannot_be_cast_is_counted_and_named_and_its_row_stays(warehouse: Databases) -> None:
@@ -127,18 +129,18 @@ def test_what_a_stranger_sends_is_a_row_whatever_its_length_and_its_joiners(ware
     warehouse.promote("market_tick", [*named, *without], "a")
     books = [level(n, long_id, ("bid", n), 1, "08 10:00:00", of=2) for n in (1, 2)]
     warehouse.promote("order_book_l2", books, "b")
-    warehouse.build("dim_symbols", "fct_bars_1m")
+    warehouse.build("dim_instruments", "fct_bars_1m")
     warehouse.promote("market_tick", [named[0] | {"kafka_offset": 20}], "c")
-    warehouse.build("dim_symbols", "fct_bars_1m")
+    warehouse.build("dim_instruments", "fct_bars_1m")
     assert warehouse.query(
         "warehouse", "select kafka_offset from marts.fct_market_ticks where is_resent or is_resent is null"
     ) == [(20,)]
     assert warehouse.query(
         "warehouse",
-        "select source_system, symbol, trade_count from marts.fct_bars_1m where symbol_key like 'x%' "
+        "select source_system, symbol, trade_count from marts.fct_bars_1m where instrument_key like 'x%' "
         "or symbol = 'A/B' order by 1",
     ) == [("venue", "A/B", 2), ("x", "A:B C", 1), ("x:A", "B C", 1)]
-    assert warehouse.query("warehouse", "select count(*), max(octet_length(symbol_key)) < 510 from marts.dim_symbols") == [
+    assert warehouse.query("warehouse", "select count(*), max(octet_length(instrument_key)) < 510 from marts.dim_instruments") == [
         (5, True)
     ]  # fmt: skip
     assert warehouse.query("warehouse", "select count(*) from marts.fct_order_book_levels where is_whole_snapshot") == [
@@ -255,7 +257,7 @@ def test_a_batch_source_of_ticks_that_loads_late_is_seen_and_its_repeats_are_mar
     united.write_text(united.read_text().replace(listed, f'{listed}    ref("stg_venue__trades"),\n'))
 
     def build() -> None:
-        selected = ["--select", "+fct_bars_1m", "+dim_symbols", "--project-dir", str(project)]
+        selected = ["--select", "+fct_bars_1m", "+dim_instruments", "--project-dir", str(project)]
         dbt.run(warehouse.stack.settings, ["run", *selected])
 
     def load(load: str, *trades: tuple[str | None, str, str]) -> None:
@@ -283,10 +285,10 @@ def test_a_batch_source_of_ticks_that_loads_late_is_seen_and_its_repeats_are_mar
         ("venue:A/B:8:v2.gz:3", True),
     ]
     assert warehouse.query("warehouse", BARS) == [bar("08T10:00Z", "5", "7", "5", "7", "5", 5, True)]
-    assert warehouse.query("warehouse", "select symbol_key from marts.dim_symbols") == [("venue:A/B",)]
+    assert warehouse.query("warehouse", "select instrument_key from marts.dim_instruments") == [("venue:A/B",)]
     dbt.run(
         warehouse.stack.settings,
-        ["run", "--full-refresh", "--select", "+fct_bars_1m", "+dim_symbols", "--project-dir", str(project)],
+        ["run", "--full-refresh", "--select", "+fct_bars_1m", "+dim_instruments", "--project-dir", str(project)],
     )
     again = warehouse.query("warehouse", "select market_tick_key, is_resent from marts.fct_market_ticks order by 1")
     assert again == rows

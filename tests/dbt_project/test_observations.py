@@ -1,19 +1,13 @@
 """What was known of a series, and when; exchange rates of every day; what is no event."""
 
-import csv
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
-from ingest.pipeline import run
-from loopback.serving import serving
-from tests.conftest import Stack
 from tests.dbt_project.conftest import Databases, at
 from tidemark import dbt
-from tidemark.dbt import DBT_PROJECT, DbtError
+from tidemark.dbt import DbtError
 
 KEY = "0123456789abcdef0123456789abcdef"
 MARTS = (
@@ -37,59 +31,6 @@ def build(databases: Databases, *more: str) -> None:
 
 def vintage(day: str, start: str, end: str, value: str | None, series: str = "GDP") -> dict[str, Any]:
     return {"series_id": series, "realtime_start": start, "realtime_end": end, "date": day, "value": value}
-
-
-@pytest.mark.recordings
-def test_the_recordings_are_known_as_they_were_known(clean_warehouse: Stack, recordings: Path) -> None:
-    """Both recordings of FRED, the ECB's history; golden cells; as of the first recording's day, exactly the first."""
-    databases = Databases(clean_warehouse)
-    known = (
-        "select series_id, reference_date, vintage_date, value from marts.fct_economic_observations where "
-        "source_system = 'fred' and available_at <= '{0}' and coalesce(superseded_at > '{0}', true) order by 1, 2"
-    )
-    with serving(recordings) as servers:
-        settings = clean_warehouse.settings.model_copy(
-            update={"ecb_url": servers.ecb.url, "fred_url": servers.fred.url, "fred_api_key": SecretStr(KEY)}
-        )
-        run(settings, "ecb")
-        run(settings, "fred")
-        build(databases)
-        counted = "select series_id, count(*) from marts.fct_economic_observations where source_system = 'fred' "
-        assert databases.query("warehouse", counted + "group by 1 order by 1") == [
-            ("CPILFESL", 813), ("GDP", 3_199), ("WGS10YR", 3_278)
-        ]  # fmt: skip
-        first = databases.query("warehouse", known.format("2024-11-04 00:00:00Z"))
-        servers.fred.next()
-        run(settings, "fred")
-        build(databases)
-    assert databases.query("warehouse", counted + "group by 1 order by 1") == [
-        ("CPILFESL", 816), ("GDP", 3_201), ("WGS10YR", 3_289)
-    ]  # fmt: skip
-    assert databases.query("warehouse", known.format("2024-11-04 00:00:00Z")) == first
-    assert databases.query("warehouse", known.format("2025-01-20 00:00:00Z")) != first
-    assert databases.query("warehouse", "select count(*), max(rate_date)::text from marts.fct_fx_rates") == [
-        (319_489, "2026-10-30")
-    ]
-    assert databases.query("warehouse", "select count(*) from marts.rpt_rejected_rows") == [(0,)]
-    with (DBT_PROJECT / "tests" / "golden" / "economic.csv").open(encoding="utf-8") as cells:
-        wrong = [
-            (cell, found)
-            for cell in csv.DictReader(cells)
-            if [(cell["value"] or None,)]
-            != (
-                found := databases.query(
-                    "warehouse",
-                    f"select ({cell['column']})::text from marts.{cell['mart']} "
-                    f"where {cell['key_column']} = '{cell['key']}' and {source_of(cell['mart'])}",
-                )
-            )
-        ]
-    assert wrong == []
-
-
-def source_of(mart: str) -> str:
-    """A condition that lets a cross be asked of one day."""
-    return "rate_date = '2024-06-26'" if mart == "fct_fx_crosses" else "true"
 
 
 NUMBER = {

@@ -1,4 +1,4 @@
-"""The project's own rules over manifest.json, dbt by hand, and who may read what."""
+"""dbt by hand, what a run leaves alone, and who may read what."""
 
 import fcntl
 import json
@@ -12,61 +12,6 @@ import pytest
 from tests.dbt_project.conftest import Databases
 from tidemark import dbt
 from tidemark.dbt import DbtError
-
-PREFIXES = {"staging": ("stg_",), "intermediate": ("int_",), "marts": ("dim_", "fct_", "rpt_"), "live": ("live_",)}
-
-
-def nodes(databases: Databases, target: Any) -> dict[str, dict[str, Any]]:
-    """The manifest's nodes and sources by id."""
-    dbt.run(databases.stack.settings, ["parse"], target)
-    manifest = json.loads((dbt.artifacts(databases.stack.settings, target) / "manifest.json").read_text())
-    return {**manifest["nodes"], **manifest["sources"]}
-
-
-@pytest.mark.parametrize("target", ["warehouse", "realtime"])
-def test_every_model_keeps_the_projects_rules(warehouse: Databases, target: str) -> None:
-    """Grain, columns, key, folder, prefix, layers: each broken rule is one line."""
-    found = nodes(warehouse, target)
-    models = {key: node for key, node in found.items() if node["resource_type"] == "model"}
-    tested = {
-        node["attached_node"]
-        for node in found.values()
-        if node["resource_type"] == "test" and (node.get("test_metadata") or {}).get("name") == "unique_combination"
-    }
-    broken = [
-        f"{node['name']}: {problem}" for key, node in models.items() for problem in problems(key, node, found, tested)
-    ]
-    assert models
-    assert broken == []
-
-
-def problems(key: str, node: dict[str, Any], found: dict[str, dict[str, Any]], tested: set[str]) -> list[str]:
-    """What a model does against the rules."""
-    layer, *folders = Path(node["path"]).parts[:-1]
-    said = []
-    if not node["description"].startswith("One row per "):
-        said.append("its description does not open with the grain")
-    said += [
-        f"column {name} has no description" for name, column in node["columns"].items() if not column["description"]
-    ]
-    keyed = any(c["type"] == "primary_key" for column in node["columns"].values() for c in column["constraints"])
-    if not (keyed or key in tested):
-        said.append("nothing tests its key")
-    if not node["name"].startswith(PREFIXES[layer]):
-        said.append(f"its prefix is not of {layer}")
-    if layer == "staging" and not node["name"].startswith(f"stg_{folders[0]}__"):
-        said.append("its name is not of its source")
-    if layer == "marts" and not node["config"]["contract"]["enforced"]:
-        said.append("its contract is not enforced")
-    for parent in node["depends_on"]["nodes"]:
-        above = Path(found[parent]["path"]).parts[1 if found[parent]["resource_type"] == "source" else 0]
-        if found[parent]["resource_type"] == "source" and layer not in ("staging", "live"):
-            said.append(f"reads the source {found[parent]['name']} past staging")
-        if layer == "marts" and above == "staging":
-            said.append(f"reads {found[parent]['name']} past intermediate")
-        if layer == "marts" and above == "marts" and found[parent]["path"].split("/")[1] != folders[0]:
-            said.append(f"reads {found[parent]['name']} of another domain")
-    return said
 
 
 def test_dbt_works_by_hand_from_another_folder_with_nothing_ingested(warehouse: Databases, tmp_path: Path) -> None:

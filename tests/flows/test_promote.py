@@ -260,12 +260,12 @@ def test_a_topic_that_cannot_be_built_stops_no_other(feed: Feed) -> None:
             connection.execute(broken.format("fct_order_book_levels"))
             built = build(settings, [TOPIC, "order_book_l2"])
             assert set(built.held) == {"order_book_l2"}
-            connection.execute(broken.format("dim_symbols"))
+            connection.execute(broken.format("dim_instruments"))
             feed.add(2)
-            with pytest.raises(DbtError, match=r"dim_symbols \(error"):
+            with pytest.raises(DbtError, match=r"dim_instruments \(error"):
                 promote(feed)
         finally:
-            for table in ("fct_order_book_levels", "dim_symbols"):
+            for table in ("fct_order_book_levels", "dim_instruments"):
                 connection.execute(mended.format(table))
     assert feed.counts() == (0, 5)
     promote(feed)

@@ -25,7 +25,7 @@ HOLDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "locks live": ("realtime", ("lock table live.last_price, live.bars_1m, live.book in access share mode",)),
     "exports a snapshot": ("realtime", ("set transaction isolation level repeatable read", LIVE)),
     "a cursor": ("realtime", ("declare c cursor for select * from live.bars_1m", "fetch 1 from c")),
-    "reads marts": ("warehouse", ("select count(1) from marts.fct_market_ticks, marts.dim_symbols",)),
+    "reads marts": ("warehouse", ("select count(1) from marts.fct_market_ticks, marts.dim_instruments",)),
     "reads marts, and changes itself": (
         "warehouse",
         ("select from marts.fct_market_ticks", "alter role current_user in database warehouse set work_mem to '1GB'"),

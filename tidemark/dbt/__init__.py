@@ -2,7 +2,7 @@
 
 from tidemark.dbt.docs import docs_page, overview
 from tidemark.dbt.live import ensure_live
-from tidemark.dbt.project import DBT_PROJECT, ROLE, artifacts, dbt_environment
+from tidemark.dbt.project import DBT_PROJECT, ROLE, artifacts, dbt_environment, version_of_project
 from tidemark.dbt.running import DbtError, compiled, declared, run
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "ensure_live",
     "overview",
     "run",
+    "version_of_project",
 ]

@@ -3,6 +3,9 @@
 import getpass
 import os
 import re
+import subprocess
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict
@@ -33,6 +36,17 @@ def dev_schema() -> str:
     return f"dev_{re.sub('[^a-z0-9]+', '_', user.lower()).strip('_') or os.getuid()}"[:46]
 
 
+@cache
+def version_of_project() -> str:
+    """Tidemark's version, and the commit of the checkout where git says one: `0.1.0+1a2b3c4`, `-dirty` if changed."""
+    asked = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        commit = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):  # no git here, or no checkout
+        return version("tidemark")
+    return f"{version('tidemark')}+{commit}"
+
+
 def _server_environment(settings: Settings, database: Database, prefix: str) -> dict[str, str]:
     said = {"sslmode": "prefer", **postgres_server(settings, database).parameters}
     host, port = for_one_port(settings, database, ROLE)
@@ -52,6 +66,7 @@ def _project_environment() -> dict[str, str]:
         "DBT_PROJECT_DIR": str(DBT_PROJECT),
         "DBT_PROFILES_DIR": str(DBT_PROJECT),
         "DBT_DEV_SCHEMA": dev_schema(),
+        "DBT_TIDEMARK_VERSION": version_of_project(),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     }
 

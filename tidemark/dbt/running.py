@@ -86,6 +86,14 @@ def _advice(settings: Settings, results: Sequence[Any]) -> str:
     return ""
 
 
+def _results(outcome: Any) -> list[Any]:
+    """Those of nodes; exposures, and the project's own hooks before and after a run, are none unless one failed."""
+    found = getattr(outcome.result, "results", None) or []
+    return [
+        one for one in found if one.node.resource_type not in ("operation", "exposure") or str(one.status) in FAILED
+    ]
+
+
 def _invoke(args: Sequence[str]) -> Any:
     from dbt.cli.main import dbtRunner
 
@@ -103,7 +111,7 @@ def run(
     """
     with _alone(artifacts(settings, target), dbt_environment(settings, target), target, turn_seconds):
         outcome = _invoke(args)
-    results = list(getattr(outcome.result, "results", None) or [])
+    results = _results(outcome)
     if not outcome.success:
         failed = [result.node.name for result in results if str(result.status) in FAILED]
         skipped = [result.node.name for result in results if str(result.status) == "skipped"]
@@ -136,7 +144,6 @@ def declared(settings: Settings, target: Database = "warehouse") -> dict[str, An
     with _alone(folder, environment_of_no_server(), target, TURN_SECONDS):
         outcome = _invoke(args)
         if not outcome.success:
-            results = list(getattr(outcome.result, "results", None) or [])
-            raise DbtError(_failure(args, results, outcome.exception))
+            raise DbtError(_failure(args, _results(outcome), outcome.exception))
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
         return manifest

@@ -85,3 +85,35 @@
             where referred.{{ field }} = referring.referring_value
         )
 {% endtest %}
+
+
+{#- The bars count every trade once, but of days whose ticks were deleted: as many as there are, by instrument. -#}
+{% test counts_every_trade(model, ticks, deleted) %}
+    with
+
+    expected as (
+        select instrument_key, count(1) as trade_count
+        from {{ ticks }} as ticks
+        where {{ is_counted_tick() }}
+            and not exists (
+                select 1 from {{ deleted }} as deleted
+                where deleted.instrument_key = ticks.instrument_key and deleted.traded_date = {{ day_of("ticks.traded_at") }}
+            )
+        group by instrument_key
+    ),
+
+    found as (
+        select instrument_key, sum(trade_count) as trade_count
+        from {{ model }} as bars
+        where not exists (
+            select 1 from {{ deleted }} as deleted
+            where deleted.instrument_key = bars.instrument_key and deleted.traded_date = {{ day_of("bars.bar_start_at") }}
+        )
+        group by instrument_key
+    )
+
+    select *
+    from expected
+    full outer join found using (instrument_key)
+    where expected.trade_count is distinct from found.trade_count
+{% endtest %}

@@ -60,11 +60,14 @@ final as (
     select
         bars.source_system,
         bars.symbol,
+        bars.volume_unit,
         bars.open,
         bars.high,
         bars.low,
         bars.close,
+        bars.vwap,
         bars.volume,
+        bars.quote_volume,
         bars.trade_count,
         {{ is_final_bar("bars.bar_start_at", lower="tidemark.tidemark_at", upper="now()") }}
             as is_final,

@@ -1,7 +1,7 @@
 with
 
 -- The sources of the categories `economic_event_numeric` and `economic_event_text`, a line each.
-united as (
+final as (
     {{ unite([
         ref("int_observations_described"),
         ref("int_reference_rates_described"),
@@ -9,4 +9,4 @@ united as (
     ], event_columns()) }}
 )
 
-select * from united
+select * from final

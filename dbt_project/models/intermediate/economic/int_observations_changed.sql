@@ -4,8 +4,8 @@
         incremental_strategy="upsert",
         unique_key="event_key",
         on_schema_change="fail",
+        contract={"enforced": true},
         indexes=[
-            {"columns": ["event_key"], "unique": true},
             {"columns": ["observation_key", "coalesce(vintage_date, '-infinity')"]},
             {"columns": ["source_table", "loaded_at"]},
         ],

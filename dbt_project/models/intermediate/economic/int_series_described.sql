@@ -11,7 +11,8 @@ worded as (
 
     select
         *,
-        jsonb_build_array(title, unit, frequency, seasonal_adjustment) as words
+        jsonb_build_array(title, unit, frequency, seasonal_adjustment) as words,
+        coalesce(described_date::timestamp at time zone 'UTC', loaded_at) as effective_at
     from descriptions
 
 ),
@@ -33,6 +34,7 @@ numbered as (
     select
         *,
         row_number() over history as description_number,
+        lead(effective_at) over history as effective_end_at,
         lead(loaded_at) over history as superseded_at,
         count(1) filter (where load_number > 1 and unit is distinct from unit_before) over history
             as unit_change_count
@@ -58,7 +60,8 @@ final as (
         description_number,
         unit_change_count,
         superseded_at is null as is_current,
-        coalesce(described_date::timestamp at time zone 'UTC', loaded_at) as effective_at,
+        effective_at,
+        effective_end_at,
         loaded_at as known_at,
         superseded_at,
         loaded_at

@@ -23,8 +23,9 @@
     "kafka_offset": "bigint",
     "received_at": "timestamptz",
     "record_number": "bigint",
+    "side": "text",
 } -%}
-{%- set streamed_columns = columns + ["log_epoch", "kafka_partition", "kafka_offset", "received_at"] -%}
+{%- set streamed_columns = columns + ["side", "log_epoch", "kafka_partition", "kafka_offset", "received_at"] -%}
 {%- set batch_columns = columns + ["record_number"] -%}
 {%- set lake_place = ["file_name", "record_number::text"] -%}
 with
@@ -50,10 +51,11 @@ final as (
                     {{ joined_key(["source_system", "symbol", "trade_id"] + lake_place) }}
             else {{ joined_key(lake_place) }}  -- noqa: structure.nested_case
         end as market_tick_key,
-        {{ joined_key(["source_system", "symbol"]) }} as symbol_key,
+        {{ joined_key(["source_system", "symbol"]) }} as instrument_key,
         source_table,
         source_system,
         symbol,
+        {{ trade_side("side") }} as side,
         trade_id,
         load_id,
         attributes,

@@ -35,7 +35,7 @@ final as (
         || kafka_partition
         || ':'
         || kafka_offset as order_book_level_key,
-        {{ joined_key(["source_system", "symbol"]) }} as symbol_key,
+        {{ joined_key(["source_system", "symbol"]) }} as instrument_key,
         united.*
     from united
 

@@ -5,8 +5,8 @@
         unique_key="source_topic_key",
         merge_update_columns=["loaded_at"],
         on_schema_change="fail",
+        contract={"enforced": true},
         indexes=[
-            {"columns": ["source_topic_key"], "unique": true},
             {"columns": ["source_table", "loaded_at"]},
         ],
     )

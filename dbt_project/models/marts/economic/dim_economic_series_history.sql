@@ -18,6 +18,7 @@ final as (
         seasonal_adjustment,
         is_current,
         effective_at,
+        effective_end_at,
         known_at,
         superseded_at
     from descriptions

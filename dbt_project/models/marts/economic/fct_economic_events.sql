@@ -109,20 +109,21 @@ final as (
     select
         event_key,
         observation_key,
+        case
+            when series_id is not null
+                then {{ joined_key(["source_system", "series_id"]) }}
+        end as series_key,
         topic,
         source_table,
         source_system,
         event_publisher,
         series_id,
-        case
-            when series_id is not null
-                then {{ joined_key(["source_system", "series_id"]) }}
-        end as series_key,
         unit,
         description,
         load_id,
         file_name,
         text_value,
+        {{ availability_precision() }} as availability_precision,
         attributes,
         value,
         log_epoch,
@@ -133,6 +134,7 @@ final as (
         reference_date,
         vintage_date,
         vintage_end_date,
+        {{ available_at() }} as available_at,
         received_at,
         loaded_at,
         now() as built_at

@@ -42,9 +42,6 @@ of_touched as (
 ),
 
 {% endif -%}
--- When the value was there to be known. Of a record that arrived on the day of its vintage, its arrival; else the end of
--- that day. The ECB says no vintage: a rate is published at 16:00 of Frankfurt, and what a later load says otherwise was
--- there when the load was made.
 placed as (
 
     select
@@ -59,30 +56,8 @@ placed as (
         vintage_date,
         case when log_epoch is null then vintage_end_date end as vintage_end_date,
         loaded_at,
-        case
-            when received_at is not null and vintage_date is null then received_at
-            when
-                received_at >= vintage_date::timestamp at time zone 'UTC'
-                and received_at < {{ end_of_day("vintage_date") }}
-                then received_at
-            when vintage_date is not null then {{ end_of_day("vintage_date") }}
-            when source_table = 'ecb__reference_rates' and event_key = observation_key || ':1'
-                then least({{ ecb_published_at("reference_date") }}, loaded_at)
-            else loaded_at
-        end as available_at,
-        case
-            when received_at is not null and vintage_date is null then 'exact'
-            when
-                received_at >= vintage_date::timestamp at time zone 'UTC'
-                and received_at < {{ end_of_day("vintage_date") }}
-                then 'exact'
-            when vintage_date is not null then 'date'
-            when
-                source_table = 'ecb__reference_rates' and event_key = observation_key || ':1'
-                and {{ ecb_published_at("reference_date") }} <= loaded_at
-                then 'scheduled'
-            else 'exact'
-        end as availability_precision,
+        available_at,
+        availability_precision,
         row_number() over (
             partition by observation_key order by {{ event_order() }}
         ) as place

@@ -3,12 +3,13 @@
         unique_key="bar_key",
         meta={"gone_where": "trade_count = 0"},
         indexes=[
-            {"columns": ["symbol_key", "bar_start_at"]},
+            {"columns": ["instrument_key", "bar_start_at"]},
             {"columns": ["built_at"]},
             {"columns": ["is_final"]},
         ],
     )
 }}
+{{- refuse_without_ticks(ref("int_tick_days_deleted")) -}}
 with
 
 ticks as not materialized (
@@ -17,11 +18,9 @@ ticks as not materialized (
 
 ),
 
--- Everything that arrived before it is in the warehouse: days leave `realtime` whole.
 tidemark as (
 
-    select date_trunc('day', max(received_at), 'UTC') + interval '1 day' as tidemark_at
-    from ticks
+    {{ tidemark_of("ticks") }}
 
 ),
 
@@ -31,20 +30,29 @@ tidemark as (
 touched as (
 
     select
-        symbol_key,
+        instrument_key,
         {{ minute_of("traded_at") }} as bar_start_at
     from ticks
-    where built_at > {{ newest(this, "built_at") }} and traded_at is not null
+    where
+        built_at > {{ newest(this, "built_at") }}
+        and traded_at is not null
+        -- A day whose ticks were deleted has the bars that it had.
+        and not exists (
+            select 1 from {{ ref("int_tick_days_deleted") }} as deleted
+            where
+                deleted.instrument_key = ticks.instrument_key
+                and deleted.traded_date = (ticks.traded_at at time zone 'UTC')::date
+        )
     union
     select
-        bars.symbol_key,
+        bars.instrument_key,
         bars.bar_start_at
     from {{ this }} as bars
     cross join tidemark
     where
         not bars.is_final
         and {{ is_final_bar("bars.bar_start_at", upper="tidemark.tidemark_at") }}
-    order by symbol_key, bar_start_at
+    order by instrument_key, bar_start_at
 
 ),
 
@@ -61,7 +69,7 @@ counted as (
         lateral (
             select here.* from ticks as here
             where
-                here.symbol_key = touched.symbol_key
+                here.instrument_key = touched.instrument_key
                 and here.traded_at >= touched.bar_start_at
                 and here.traded_at < touched.bar_start_at + interval '1 minute'
             offset 0
@@ -84,7 +92,7 @@ bars as (
                 "built_at": "max(built_at)",
             },
             then=["loaded_at", "load_id", "record_number", "market_tick_key"],
-            counts="not is_resent",
+            counts=is_counted_tick(),
         )
     }}
 
@@ -95,15 +103,19 @@ final as (
     select
         {{ joined_key(["bars.source_system", "bars.symbol"]) }} || ':'
         || to_char(bars.bar_start_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"') as bar_key,
-        {{ joined_key(["bars.source_system", "bars.symbol"]) }} as symbol_key,
+        {{ joined_key(["bars.source_system", "bars.symbol"]) }} as instrument_key,
         bars.source_system,
         bars.symbol,
+        bars.volume_unit,
         bars.open,
         bars.high,
         bars.low,
         bars.close,
+        bars.vwap,
         bars.volume,
+        bars.quote_volume,
         bars.trade_count,
+        bars.is_of_batch,
         bars.is_of_batch
         or coalesce({{ is_final_bar("bars.bar_start_at", upper="tidemark.tidemark_at") }}, false)
             as is_final,

@@ -2,8 +2,9 @@
     config(
         unique_key="market_tick_key",
         merge_update_columns=["loaded_at", "is_resent", "built_at"],
+        post_hook="{{ forget_deleted_tick_days() }}",
         indexes=[
-            {"columns": ["symbol_key", "traded_at"]},
+            {"columns": ["instrument_key", "traded_at"]},
             {"columns": [hashed_id("trade_id")]},
             {"columns": ["received_at"]},
             {"columns": ["source_table", "loaded_at"]},
@@ -13,10 +14,11 @@
 }}
 {%- set columns = [
     "market_tick_key",
-    "symbol_key",
+    "instrument_key",
     "source_table",
     "source_system",
     "symbol",
+    "side",
     "trade_id",
     "load_id",
     "attributes",
@@ -50,7 +52,7 @@ trades as (
 
     select distinct
         {{ hashed_id("trade_id") }} as trade_hash,
-        symbol_key,
+        instrument_key,
         trade_id
     from arrived
     where trade_id is not null
@@ -73,7 +75,7 @@ here as (
             where
                 {{ hashed_id("ticks.trade_id") }} = trades.trade_hash
                 and ticks.trade_id = trades.trade_id
-                and ticks.symbol_key = trades.symbol_key
+                and ticks.instrument_key = trades.instrument_key
             offset 0
         ) as same
     where not exists (
@@ -108,10 +110,11 @@ final as (
 
     select
         market_tick_key,
-        symbol_key,
+        instrument_key,
         source_table,
         source_system,
         symbol,
+        side,
         trade_id,
         load_id,
         attributes,

@@ -3,7 +3,7 @@
         unique_key="order_book_level_key",
         merge_update_columns=["loaded_at", "is_resent", "is_whole_snapshot", "built_at"],
         indexes=[
-            {"columns": ["symbol_key", "book_at"]},
+            {"columns": ["instrument_key", "book_at"]},
             {"columns": [hashed_id("snapshot_id")]},
             {"columns": ["received_at"]},
             {"columns": ["source_table", "loaded_at"]},
@@ -13,7 +13,7 @@
 }}
 {%- set columns = [
     "order_book_level_key",
-    "symbol_key",
+    "instrument_key",
     "source_table",
     "source_system",
     "symbol",
@@ -53,7 +53,7 @@ snapshots as (
 
     select distinct
         {{ hashed_id("snapshot_id") }} as snapshot_hash,
-        symbol_key,
+        instrument_key,
         snapshot_id
     from arrived
     where snapshot_id is not null
@@ -77,7 +77,7 @@ here as (
             where
                 {{ hashed_id("levels.snapshot_id") }} = snapshots.snapshot_hash
                 and levels.snapshot_id = snapshots.snapshot_id
-                and levels.symbol_key = snapshots.symbol_key
+                and levels.instrument_key = snapshots.instrument_key
             offset 0
         ) as same
     where not exists (
@@ -120,7 +120,7 @@ final as (
 
     select
         order_book_level_key,
-        symbol_key,
+        instrument_key,
         source_table,
         source_system,
         symbol,

@@ -1,0 +1,42 @@
+{#-
+    `ops.publication` says of each mart which run its rows are of, and whether one is under way. A run is noted when it
+    begins and ends; a mart in the transaction that changes it. Runs of a dev target are nobody's.
+-#}
+{% macro note_begin() -%}
+    {%- if is_published() -%}
+    insert into ops.dbt_run (invocation_id, target, command, version, started_at)
+    values (
+        '{{ invocation_id }}', '{{ target.name }}', '{{ flags.WHICH }}',
+        '{{ env_var("DBT_TIDEMARK_VERSION", "unknown") }}', clock_timestamp()
+    );
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro note_end(results) -%}
+    {%- if is_published() -%}
+        {%- set failed = results | map(attribute="status") | map("string")
+            | select("in", ["error", "fail", "runtime error", "partial success"]) | list -%}
+    update ops.dbt_run set
+        finished_at = clock_timestamp(),
+        failed_nodes = {{ failed | length }}
+    where invocation_id = '{{ invocation_id }}';
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro note_mart() -%}
+    {%- if is_published() -%}
+    insert into ops.published_mart (mart, invocation_id, published_at)
+    values ('{{ this.identifier }}', '{{ invocation_id }}', clock_timestamp())
+    on conflict (mart) do update set
+        invocation_id = excluded.invocation_id,
+        published_at = excluded.published_at
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro is_published() -%}
+    {%- set is_run = flags.WHICH in ("run", "build", "retry") -%}
+    {{ return(execute and target.name == "warehouse" and is_run) }}
+{%- endmacro %}

@@ -1,0 +1,89 @@
+{#-
+    Ticks older than so many days go from `fct_market_ticks`, day by day of each instrument, and are noted in
+    `ops.deleted_tick_day`: `dbt run-operation delete_old_ticks --args '{days: 400}'`. What tests still look at stays, and
+    the newest load of each source, which says what is new; so do days whose bars were not built of all their ticks.
+-#}
+{% macro delete_old_ticks(days) -%}
+    {%- set ticks = api.Relation.create(database=target.dbname, schema="marts", identifier="fct_market_ticks") -%}
+    {%- set bars = ticks.replace_path(identifier="fct_bars_1m") -%}
+    {%- if not load_relation(ticks) or not load_relation(bars) -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {%- set noted -%}
+        with recursive instruments as (
+            (select instrument_key from {{ ticks }} order by instrument_key limit 1)
+            union all
+            select (
+                select other.instrument_key from {{ ticks }} as other
+                where other.instrument_key > instruments.instrument_key
+                order by other.instrument_key
+                limit 1
+            )
+            from instruments
+            where instruments.instrument_key is not null
+        ),
+
+        source_tables as (
+            select distinct on (source_table) source_table, loaded_at
+            from (
+                select source_table, max(loaded_at) as loaded_at from {{ ticks }} group by source_table
+            ) as newest
+        ),
+
+        gone as (
+            delete from {{ ticks }} as ticks
+            using instruments, source_tables
+            where
+                ticks.instrument_key = instruments.instrument_key
+                and ticks.traded_at < date_trunc('day', now(), 'UTC') - {{ days | int }} * interval '1 day'
+                and ticks.loaded_at < now() - interval '{{ var("recent") }}'
+                and ticks.built_at <= {{ newest(bars, "built_at") }}
+                and ticks.source_table = source_tables.source_table
+                and ticks.loaded_at < source_tables.loaded_at
+            returning ticks.instrument_key, (ticks.traded_at at time zone 'UTC')::date as traded_date
+        ),
+
+        counted as (
+            select instrument_key, traded_date, count(1) as row_count
+            from gone
+            group by instrument_key, traded_date
+        )
+
+        insert into ops.deleted_tick_day as noted (instrument_key, traded_date, row_count)
+        select instrument_key, traded_date, row_count from counted
+        on conflict (instrument_key, traded_date) do update
+            set row_count = noted.row_count + excluded.row_count, deleted_at = excluded.deleted_at
+        returning row_count
+    {%- endset -%}
+    {%- set found = run_query(noted) -%}
+    {%- do run_query("commit") -%}
+    {{ return(found.rows | length) }}
+{%- endmacro %}
+
+
+{#- Days whose ticks are all here again: `fct_market_ticks` was built anew of the ingestion table, which keeps them. -#}
+{% macro forget_deleted_tick_days() -%}
+    {%- if not is_incremental() and not is_dev() -%}
+        delete from ops.deleted_tick_day
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#-
+    Bars of days without ticks would be lost: a build from nothing is refused as long as ticks are missing. It also makes
+    the model need `int_tick_days_deleted`, which it reads only where it adds to what is there.
+-#}
+{% macro refuse_without_ticks(deleted) -%}
+    {%- set noted = api.Relation.create(database=target.dbname, schema="ops", identifier="deleted_tick_day") -%}
+    {%- if execute and flags.WHICH in ("run", "build") and model.resource_type == "model"
+        and not is_incremental() and not is_dev() and load_relation(noted) -%}
+        {%- set found = run_query("select count(distinct traded_date), coalesce(sum(row_count), 0) from " ~ noted) -%}
+        {%- if found.rows[0][0] > 0 -%}
+            {{ exceptions.raise_compiler_error(
+                this.identifier ~ ": expected every tick, found that " ~ found.rows[0][1] ~ " of " ~ found.rows[0][0]
+                ~ " days were deleted (TIDEMARK_WAREHOUSE_TICK_DAYS): what was computed of them would be lost. Build the "
+                ~ "ticks anew with it, by `tidemark models rebuild fct_market_ticks`: the ingestion table has all of them"
+            ) }}
+        {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
