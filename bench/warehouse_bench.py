@@ -3,8 +3,8 @@
 1. The recorded trades, rates and vintages are text in their ingestion tables; dbt builds every mart of nothing,
    then again with nothing new. Seconds are of the whole command, dbt's start included.
 2. New ticks onto none: dbt builds `fct_market_ticks` and `fct_bars_1m`; its own start is not counted. The limit, in
-   turn with it, is one typed `insert .. select` of the same text and one `group by` into tables with the same columns, keys
-   and indexes: no trade is looked up, nothing is marked.
+   turn with it, is one typed `insert .. select` of the same text and one `group by` into tables with the same columns,
+   keys and indexes: no trade is looked up, nothing is marked.
 3. The same onto many, where one tick in a hundred is late.
 4. As-of queries of one series, and of all, over so many vintages.
 """
