@@ -141,7 +141,13 @@ FOUND = {
         ["changed: series_key fred:GDP, effective_at None -> NOW, is_described False -> True, known_at None -> NOW"],
     ),
     "marts.fct_order_book_levels": (5, LEVELS),
-    "marts.fct_book_snapshots": (1, ["in the table alone: book_snapshot_key venue:A/B:s"]),
+    "marts.fct_book_snapshots": (
+        1,
+        [
+            "changed: book_snapshot_key venue:A/B:s, bid_depth 3 -> 8, bid_price None -> 98, bid_size None -> 1, "
+            "level_count 3 -> 8",
+        ],
+    ),
     "marts.fct_market_ticks": (
         2,
         [

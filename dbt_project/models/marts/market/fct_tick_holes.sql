@@ -31,16 +31,16 @@ changed as (
     from ticks
     where
         traded_at is not null
-        {% if is_incremental() %}
-        and built_at > {{ newest(this, "built_at") }}
-        -- A day whose ticks were deleted has the holes that it had.
-        and not exists (
-            select 1 from {{ ref("int_tick_days_deleted") }} as deleted
-            where
-                deleted.instrument_key = ticks.instrument_key
-                and deleted.traded_date = {{ day_of("ticks.traded_at") }}
-        )
-        {% endif %}
+    {% if is_incremental() %}
+    and built_at > {{ newest(this, "built_at") }}
+    -- A day whose ticks were deleted has the holes that it had.
+    and not exists (
+        select 1 from {{ ref("int_tick_days_deleted") }} as deleted
+        where
+            deleted.instrument_key = ticks.instrument_key
+            and deleted.traded_date = {{ day_of("ticks.traded_at") }}
+    )
+    {% endif %}
 
 ),
 
