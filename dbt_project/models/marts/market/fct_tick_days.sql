@@ -9,6 +9,10 @@
     )
 }}
 {{- refuse_without_ticks(ref("int_tick_days_deleted")) -}}
+{%- set of_tick = [
+    "market_tick_key", "instrument_key", "source_system", "symbol", "trade_id", "traded_at", "received_at",
+    "log_epoch", "kafka_partition", "kafka_offset", "loaded_at", "built_at"
+] -%}
 with
 
 ticks as not materialized (
@@ -89,13 +93,13 @@ gathered as (
 
     select
         touched.traded_date,
-        here.*,
+        {% for name in of_tick %}here.{{ name }}, {% endfor %}
         venues.has_numbered_trades is true and here.trade_id ~ '^[0-9]{1,18}$' as is_numbered
     from touched
     cross join
         lateral (
             (
-                select before.* from ticks as before
+                select {% for name in of_tick %}before.{{ name }}{{ ", " if not loop.last }}{% endfor %} from ticks as before
                 where
                     before.instrument_key = touched.instrument_key
                     and before.traded_at < {{ start_of_day("touched.traded_date") }}
@@ -104,7 +108,7 @@ gathered as (
                 limit 1
             )
             union all
-            select same.* from ticks as same
+            select {% for name in of_tick %}same.{{ name }}{{ ", " if not loop.last }}{% endfor %} from ticks as same
             where
                 same.instrument_key = touched.instrument_key
                 and same.traded_at >= {{ start_of_day("touched.traded_date") }}
