@@ -1,9 +1,9 @@
 """The market marts: what new ticks cost, onto none, onto many and onto few, and a bare insert of the same rows.
 
 Ticks are loaded as text into `ingestion.realtime__market_tick`, as a promotion does; then dbt builds
-`fct_market_ticks`, `fct_bars_1m` and `dim_instruments`. Of those onto many, one in a hundred is late: its trade lies on a
-day that is there, and one in a thousand is sent again. The limit is one `insert .. select` of the same text, cast, into
-the same mart, taken back: no trade is looked up, no bar computed.
+`fct_market_ticks`, `fct_bars_1m` and `dim_instruments`. Of those onto many, one in a hundred is late: its trade lies on
+a day that is there, and one in a thousand is sent again. The limit is one `insert .. select` of the same text, cast,
+into the same mart, taken back: no trade is looked up, no bar computed.
 """
 
 import re
@@ -199,9 +199,9 @@ def _numbers(first: int, end: int, late: int) -> Composed:
 
 def _typed(made: Composable, ago: LiteralString) -> Composed:
     return SQL(
-        "select 'market_tick:1:0:' || n, source_system || ':' || symbol, {table}, source_system, symbol, null, trade::text, "
-        "'held', ({attributes})::jsonb, price, size, null, 1, 0, n, false, {traded}, {received}, now() - {ago}, "
-        "now() - {ago} from ({made}) as made"
+        "select 'market_tick:1:0:' || n, source_system || ':' || symbol, {table}, source_system, symbol, null, "
+        "trade::text, 'held', ({attributes})::jsonb, price, size, null, 1, 0, n, false, {traded}, {received}, "
+        "now() - {ago}, now() - {ago} from ({made}) as made"
     ).format(
         table=TABLE, attributes=SQL(_ATTRIBUTES), ago=SQL(ago), made=made,
         traded=_TRADED.format(SQL("traded")), received=_TRADED.format(SQL("n")),

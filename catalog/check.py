@@ -70,7 +70,7 @@ def _connections(settings: Settings) -> Iterator[Connections]:
         except psycopg.OperationalError as error:
             raise StackError(
                 f"expected the databases {' and '.join(DATABASES)} to answer as {ROLE}, received: {error}; "
-                "`tidemark up` starts the local stack, `tidemark status` says what runs"
+                "`tidemark up` starts the local stack"
             ) from error
 
 

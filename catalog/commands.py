@@ -76,6 +76,7 @@ def lineage(as_json: bool) -> None:
       tidemark catalog lineage --json | jq '.edges[] | select(.downstream.name == "warehouse.marts.fct_bars_1m")'
     """
     import json
+
     from catalog.lineage import lineage as find
     from tidemark.output import print_table
     from tidemark.settings import load

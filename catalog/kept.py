@@ -86,14 +86,6 @@ def keep(connection: psycopg.Connection[Any], results: Sequence[CheckResult], ch
         )  # fmt: skip
 
 
-def standing(connection: psycopg.Connection[Any]) -> list[tuple[str, str, str | None, str, datetime]]:
-    """Of each check of ours or of Soda its last result: table, check, column, outcome, and when it was checked."""
-    return connection.execute(
-        "select distinct on (dataset, check_name) table_name, check_name, column_name, outcome, checked_at "
-        "from quality.results where tool <> 'dbt' order by dataset, check_name, checked_at desc"
-    ).fetchall()
-
-
 def last_of_dbt(connection: psycopg.Connection[Any], datasets: Sequence[str]) -> list[CheckResult]:
     """Of each of dbt's tests of these tables the last result."""
     with connection.cursor(row_factory=class_row(CheckResult)) as cursor:

@@ -1,12 +1,11 @@
 """The last results of Soda's checks and of dbt's tests, of those that still exist."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from catalog.check import AS_IN_LAKE, CONTRACT_RUNS, TABLE_EXISTS
 from catalog.contracts import find
@@ -17,6 +16,10 @@ from catalog.stored import CHECK
 from tidemark.connections import DATABASES, Database, connect
 from tidemark.dbt import artifacts
 from tidemark.settings import Settings
+from tidemark.state_file import read_whole
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 Status = Literal["Success", "Failed", "Aborted"]
 Platform = Literal["Soda", "dbt"]
@@ -86,19 +89,24 @@ def of_contracts() -> list[DataTest]:
 
 def results_of_soda(settings: Settings) -> Iterator[Result]:
     """The last result of each check that a contract has, or `tidemark check --deep` makes."""
+    with connect(settings, "warehouse", ROLE) as connection:
+        yield from last_of_soda(connection)
+
+
+def last_of_soda(connection: "Connection[Any]") -> Iterator[Result]:
+    """The same, of a connection to the warehouse."""
     known = {(test.table.name, test.test): test.column for test in of_contracts()}
     query = (
         "select distinct on (dataset, check_name) dataset, check_name, outcome, checked_at, failing_rows, detail,"
         " checked_at = max(checked_at) over (partition by dataset) as is_of_last_run"
         " from quality.results where tool <> 'dbt' order by dataset, check_name, checked_at desc"
     )
-    with connect(settings, "warehouse", ROLE) as connection:
-        for dataset, check, outcome, at, failing, detail, is_of_last_run in connection.execute(query):
-            named = (dataset, check) in known
-            if named or check in _OF_EVERY_ROW or (check in _OF_ONE_RUN and is_of_last_run):
-                said = outcome if failing is None else f"{outcome}: {failing} rows"
-                column = known.get((dataset, check))
-                yield Result("Soda", Place("table", dataset), column, check, _SODA[outcome], at, said, detail)
+    for dataset, check, outcome, at, failing, detail, is_of_last_run in connection.execute(query):
+        named = (dataset, check) in known
+        if named or check in _OF_EVERY_ROW or (check in _OF_ONE_RUN and is_of_last_run):
+            said = outcome if failing is None else f"{outcome}: {failing} rows"
+            column = known.get((dataset, check))
+            yield Result("Soda", Place("table", dataset), column, check, _SODA[outcome], at, said, detail)
 
 
 def of_dbt(settings: Settings, database: Database) -> list[DataTest] | None:
@@ -121,9 +129,7 @@ def results_of_dbt(settings: Settings) -> Iterator[Result]:
 
 
 def _artifact(settings: Settings, database: Database, name: str) -> dict[str, Any] | None:
-    path = artifacts(settings, database) / f"{name}.json"
-    found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return found
+    return read_whole(artifacts(settings, database) / f"{name}.json")
 
 
 def _of_dbt(nodes: dict[str, Any], name: str) -> DataTest | None:

@@ -1,6 +1,5 @@
 """Watch the replay: what the sources sent, the connectors published, the topics hold and the processor took."""
 
-import json
 import subprocess
 import threading
 import time
@@ -15,6 +14,7 @@ from demo.errors import DemoFailed
 from loopback.session import Session
 from tidemark.categories import CATEGORIES
 from tidemark.settings import Settings
+from tidemark.state_file import NotWhole, read_whole
 
 LOOK_SECONDS = 1.0
 QUIET_SECONDS = 2.5  # a connector holds the last book back until it sees a pause of a second
@@ -66,10 +66,9 @@ def look(settings: Settings, urls: dict[str, str]) -> Seen:
 def _report(settings: Settings, name: str) -> dict[str, Any]:
     """The connector's counts; nothing while it has written none, or is writing them."""
     try:
-        report: dict[str, Any] = json.loads((settings.home / "run" / f"connector-{name}.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        return read_whole(settings.home / "run" / f"connector-{name}.json") or {}
+    except NotWhole:
         return {}
-    return report
 
 
 def is_exhausted(seen: Seen, last_fred: int) -> bool:

@@ -1,5 +1,6 @@
 """The flows' deployments: schedules.yml made known to Prefect, and the process that runs what is due."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -104,6 +105,8 @@ def serve(settings: Settings) -> None:
         import prefect
 
         _let_missed_runs_go()
+        # Prefect's handler of SIGTERM calls a coroutine that it does not await, and then exits, which ends the runner.
+        warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited", RuntimeWarning)
         prefect.serve(*_deployments(wanted), pause_on_shutdown=False)
 
 

@@ -75,7 +75,8 @@ def promotions(settings: Settings) -> list[dict[str, Any]]:
         return connection.execute(
             "select topic, day, sum(row_count)::bigint as rows, "
             "to_char(min(promoted_at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SSZ') as promoted_at, "
-            "coalesce(to_char(min(verified_at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SSZ'), 'not yet') as verified_at "
+            "coalesce(to_char(min(verified_at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SSZ'), 'not yet') "
+            "as verified_at "
             "from ops.promotion group by promotion_id, topic, day order by day, topic, min(promoted_at)"
         ).fetchall()
 

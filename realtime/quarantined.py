@@ -42,7 +42,8 @@ _SHOW = sql.SQL(
     "received_at, record_key, payload from {} where {} order by received_at, kafka_offset limit {}"
 )
 _KEPT_SINCE = sql.SQL(
-    "select topic, count(*), count(*) filter (where quarantined_at >= %s), max(quarantined_at) from {} "
+    "select topic, count(*), count(*) filter (where quarantined_at >= %s), max(quarantined_at), "
+    "min(quarantined_at) from {} "
     "where dropped_at is null group by topic order by topic"
 ).format(QUARANTINE)
 _DROP = sql.SQL("update {} set dropped_at = now(), dropped_by = {} where {}")
@@ -88,8 +89,8 @@ def summary(settings: Settings, wanted: Wanted) -> list[dict[str, Any]]:
         return _named(connection.execute(_SUMMARY.format(QUARANTINE, wanted.condition())))
 
 
-def growth(connection: Connection[Any], since: datetime) -> list[tuple[str, int, int, datetime]]:
-    """By topic: the records in quarantine, those of them that came since a moment, and when the last one came."""
+def growth(connection: Connection[Any], since: datetime) -> list[tuple[str, int, int, datetime, datetime]]:
+    """By topic: the records in quarantine, those of them that came since a moment, and when the last and first came."""
     return connection.execute(_KEPT_SINCE, (since,)).fetchall()
 
 

@@ -83,7 +83,7 @@ def claim(settings: Settings, kind: str, name: str, most: int) -> tuple[str, IO[
             return label, held
         holder = holder or _holder(signature(held))
         held.close()
-    runs = f"{holder} runs" if holder else "one runs"
+    runs = f"{holder}, runs" if holder else "one runs"
     raise Taken(f"expected no other process of {kind} {name} in {settings.home}, {runs}: end it first")
 
 

@@ -5,25 +5,83 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Required, TypedDict
 
 import psutil
 
+from tidemark.lock_file import START_TIME_TOLERANCE
 from tidemark.settings import Settings
-from tidemark.state_file import StateFile, read_whole
+from tidemark.state_file import Pid, StateFile, Time, Unreadable, read_whole
 
 log = logging.getLogger("tidemark.stream")
 
 SUPERVISOR = "TIDEMARK_SUPERVISOR_PID"  # the variable that tells a process of the lane who started it
 # A report that is older, in seconds, says nothing of how its process is now.
 FRESH_SECONDS = {"connector": 10.0, "processor": 10.0, "supervisor": 30.0}
-# What is read of a report as a matter of course: one that lacks any of it is no report.
-NEEDED = {
-    "connector": {"source", "started_at", "last_message_at", "answered_at", "failing_since"},
-    "processor": {"destination", "waiting_for", "headroom_days", "rejects"},
-    "supervisor": {"restarts"},
-}
+HANGS_SECONDS, HUNG_SECONDS = 40, 50  # without a sign of life: the supervisor raises an alert, and ends the process
 _said_unreadable: set[Path] = set()
+_OWN_START = psutil.Process().create_time()
+
+
+class Report(TypedDict, total=False):
+    """What is read of every report. One that lacks what a kind's must have, or has it of another type, is none."""
+
+    pid: Pid
+    pid_since: Time
+    written_at: Time
+
+
+class ConnectorReport(Report, total=False):
+    """The counts of a connector, and how its source is."""
+
+    source: Required[str]
+    started_at: Required[Time]
+    last_message_at: Required[Time]
+    answered_at: Required[Time]  # 0 where it has not
+    failing_since: Required[Time]  # 0 where it does not
+    last_client_error: str
+    last_client_error_at: Time
+    records_per_second: float
+    sent: dict[str, int]
+    rejected: dict[str, int]
+    gaps: dict[str, int]
+    silences: dict[str, int]
+    client_errors: dict[str, int]
+    degraded: dict[str, str]
+    without_value: int
+    rejects_dropped: int
+    errors: int
+    source_errors: int
+
+
+class ProcessorReport(Report, total=False):
+    """The counts of a processor, and what it waits for."""
+
+    destination: Required[str]
+    waiting_for: Required[str]
+    headroom_days: Required[int | None]
+    rejects: Required[dict[str, int]]
+    started_at: Time
+    committed_at: Time
+    rows: dict[str, int]
+    lag_records: dict[str, int]
+    lag_seconds: dict[str, float]
+    still_seconds: float
+    batch_seconds: float
+    batches: int
+    waits: int
+    fences: int
+
+
+class SupervisorReport(Report, total=False):
+    """How often processes were started again, and what was measured."""
+
+    restarts: Required[dict[str, int]]
+    oldest_day_age_days: int | None
+    disk_days_left: dict[str, float]
+
+
+SHAPES = {"connector": ConnectorReport, "processor": ProcessorReport, "supervisor": SupervisorReport}
 
 
 def supervisor_is_gone() -> bool:
@@ -37,8 +95,8 @@ def report_path(settings: Settings, kind: str, name: str) -> Path:
 
 
 def write_process_report(file: StateFile, report: dict[str, Any]) -> None:
-    """The report of this process, with its pid and the time: others see by them that it goes on."""
-    file.write(report | {"pid": os.getpid(), "written_at": time.time()})
+    """The report of this process, with its pid, when that began, and the time: others see by them that it goes on."""
+    file.write(report | {"pid": os.getpid(), "pid_since": _OWN_START, "written_at": time.time()})
 
 
 class Found(NamedTuple):
@@ -49,9 +107,20 @@ class Found(NamedTuple):
     age_seconds: float  # since the report was written
     beat: float  # seconds since 1970
 
+    @property
+    def written_at(self) -> float:
+        """When the report was written, seconds since 1970."""
+        return time.time() - self.age_seconds
+
     def is_there(self) -> bool:
-        """Whether the process that wrote it is there."""
-        return self.report is not None and ("pid" not in self.report or psutil.pid_exists(self.report["pid"]))
+        """Whether the process that wrote it is there: its pid may be another's by now, as after a restart."""
+        if self.report is None or "pid" not in self.report:
+            return self.report is not None
+        try:
+            since = psutil.Process(self.report["pid"]).create_time()
+        except psutil.NoSuchProcess:
+            return False
+        return bool(abs(since - self.report.get("pid_since", since)) < START_TIME_TOLERANCE)
 
     def is_fresh(self, kind: str) -> bool:
         """Whether it says how its process is now: it is no older than they get, and the process is there."""
@@ -62,29 +131,25 @@ def find_reports(settings: Settings, kind: str) -> Iterator[Found]:
     """The files of the reports of a kind, by name. One that cannot be read is said once, until it can be."""
     for path in sorted((settings.home / "run").glob(f"{kind}-*.json")):
         try:
-            touched_at, report = path.stat().st_mtime, read_whole(path)
+            touched_at, report = path.stat().st_mtime, read_whole(path, SHAPES[kind])
         except FileNotFoundError:
             continue
-        except (OSError, ValueError) as error:
+        except Unreadable as error:
             touched_at, report = time.time(), None
-            _say_unreadable(path, str(error))
+            _say_unreadable(path, error)
         else:
             if report is None:
                 continue  # its process was started again since the look into the folder
-            if missing := NEEDED[kind] - report.keys():
-                report = None
-                _say_unreadable(path, f"one without {', '.join(sorted(missing))}")
-            else:
-                _said_unreadable.discard(path)
+            _said_unreadable.discard(path)
         written_at = (report or {}).get("written_at", touched_at)
         name = path.stem.removeprefix(f"{kind}-")
         yield Found(name, report, max(0.0, time.time() - written_at), max(written_at, touched_at))
 
 
-def _say_unreadable(path: Path, why: str) -> None:
+def _say_unreadable(path: Path, why: Unreadable) -> None:
     if path not in _said_unreadable:
         _said_unreadable.add(path)
-        log.warning("expected a report in %s, received %s; it is left out until its process writes it anew", path, why)
+        log.warning("%s; the report is left out until then", why)
 
 
 def read_reports(settings: Settings, kind: str) -> dict[str, dict[str, Any]]:
@@ -122,8 +187,9 @@ def beats_of(settings: Settings, kind: str) -> Iterator[tuple[int, float]]:
 
 def forget_reports(settings: Settings, kind: str, name: str) -> None:
     """Remove what the processes of an entry reported: they are no more."""
-    for path in [*(settings.home / "run").glob(f"{kind}-*.json"), *(settings.home / "run").glob(f"{kind}-*.part")]:
-        if path.stem.removeprefix(f"{kind}-").partition("#")[0] == name:
+    run = settings.home / "run"
+    for path in [*run.glob(f"{kind}-*.json"), *run.glob(f"{kind}-*.json.part")]:
+        if path.name.partition(".json")[0].removeprefix(f"{kind}-").partition("#")[0] == name:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:  # its age says the same

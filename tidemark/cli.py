@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tidemark.errors import ConfigurationError, TidemarkError
+from tidemark.errors import ConfigurationError
 from tidemark.output import visible
 
 GROUP = "tidemark.commands"
@@ -46,11 +46,11 @@ class RoomCommands(click.Group):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            from tidemark.refusals import explained, is_foreseen
+            from tidemark.refusals import is_foreseen, sentence_of
 
             if not is_foreseen(error):
                 raise
-            said = error if isinstance(error, TidemarkError) else explained(error, "the database")  # type: ignore[arg-type]
+            said = sentence_of(error, "the database")
             click.echo(f"tidemark: {visible(str(said))}", err=True)
             ctx.exit(2 if isinstance(said, ConfigurationError) else 1)
 

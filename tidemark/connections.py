@@ -12,6 +12,7 @@ from tidemark.credentials import ADMINISTRATOR, LOCAL_ADMINISTRATOR, OWNER, PREF
 from tidemark.errors import ConfigurationError, StackError
 from tidemark.refusals import what_to_do
 from tidemark.settings import Settings
+from tidemark.state_file import read_text
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -254,7 +255,7 @@ def connect(settings: Settings, database: str, role: str, **options: Any) -> "Co
     except psycopg.OperationalError as failure:
         first, *rest = str(failure).splitlines()
         received = "; ".join(line[2:] for line in rest if line.startswith("- host:")) or first  # of several hosts: each
-        todo = what_to_do(received) or "see `tidemark status`"
+        todo = what_to_do(received) or "`tidemark up` starts the local one"
         error = StackError(f"expected the database {database} to answer, received {received}: {todo}")
         error.retriable = True
         raise error from None
@@ -305,8 +306,7 @@ HomeKind = Literal["live", "replay"]
 
 def home_kind(settings: Settings) -> HomeKind:
     """Whether the state folder holds live topics (the broker's clock counts) or a replay (the event's own does)."""
-    path = settings.home / "mark"
-    return "replay" if path.exists() and path.read_text().strip() == "replay" else "live"
+    return "replay" if (read_text(settings.home / "mark") or "").strip() == "replay" else "live"
 
 
 def refuse_a_replay(settings: Settings) -> None:

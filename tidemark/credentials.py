@@ -4,7 +4,6 @@
 `credentials/prefect` is that of the local Prefect server, which has one user: who calls it may run code as its owner.
 """
 
-import json
 import os
 import secrets
 from collections.abc import Sequence
@@ -12,6 +11,16 @@ from pathlib import Path
 
 from tidemark.errors import StackError
 from tidemark.settings import Settings
+from tidemark.state_file import NotWhole, read_whole
+
+
+class BadCredential(StackError):
+    """A password's file cannot be read as one; `mend` is what to do."""
+
+    def __init__(self, message: str, mend: str) -> None:
+        super().__init__(f"{message}: {mend}")
+        self.mend = mend
+
 
 OWNER = "owner"
 ADMINISTRATOR = "administrator"  # of the local servers; on a server named by a variable, its URL says who
@@ -34,20 +43,33 @@ FORMER = "passwords.json"  # where version 0.1.0 kept all of them
 
 
 def credential(settings: Settings, name: str) -> str:
-    """The password of one role; StackError where `tidemark up` has not made it."""
+    """The password of one role; StackError where `tidemark up` has not made it, or its file is none."""
+    path = settings.home / FOLDER / name
     try:
-        return (settings.home / FOLDER / name).read_text().removesuffix("\n")  # as an editor, or echo, leaves it
+        return path.read_text().removesuffix("\n")  # as an editor, or echo, leaves it
     except FileNotFoundError:
         raise StackError(
             f"expected the password of {name} in {settings.home / FOLDER}, found none: run `tidemark up` first, "
             "or set TIDEMARK_HOME to the state folder of the stack that you mean"
         ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        received = "bytes that are no text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise BadCredential(f"expected the password of {name} in {path}, received {received}", mend_of(path)) from None
+
+
+def mend_of(path: Path) -> str:
+    """What to do about a password's file that cannot be read; `up` makes what is missing, but not what opens all."""
+    if path.is_file() and not os.access(path, os.R_OK):
+        return f"chmod 600 {path}, as its owner"
+    if path.name == ADMINISTRATOR:
+        return f"put back {path}, the file that the cluster was made with, from a backup"
+    return f"mv {path} {path}.away && tidemark up"
 
 
 def ensure_credentials(settings: Settings, names: Sequence[str] = ALL) -> None:
     """Make the passwords that are missing; those of an older version's single file keep what they were."""
     folder, former = settings.home / FOLDER, settings.home / FORMER
-    known: dict[str, str] = json.loads(former.read_text()) if former.exists() else {}
+    known = _former(former)
     known[ADMINISTRATOR] = known.pop(LOCAL_ADMINISTRATOR, "")
     there = known[ADMINISTRATOR] or (folder / ADMINISTRATOR).exists()
     if not there and (settings.home / "postgres" / "data").exists():
@@ -60,6 +82,17 @@ def ensure_credentials(settings: Settings, names: Sequence[str] = ALL) -> None:
         if not (folder / name).exists():
             _write(folder / name, known.get(name) or secrets.token_urlsafe(24))
     former.unlink(missing_ok=True)
+
+
+def _former(path: Path) -> dict[str, str]:
+    """What an older version's single file holds; nothing where there is none."""
+    try:
+        return dict(read_whole(path, dict[str, str]) or {})
+    except NotWhole:
+        raise StackError(
+            f"expected the passwords of an older version in {path}, received none: put it back from a backup, or "
+            "remove it where the passwords are files of credentials already"
+        ) from None
 
 
 def _write(path: Path, value: str) -> None:

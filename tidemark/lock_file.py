@@ -5,14 +5,23 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, NotRequired, TypedDict
 
+import msgspec
 import psutil
+
+from tidemark.state_file import Pid, Time
 
 log = logging.getLogger("tidemark.lock")
 
 # Seconds. A start time is computed from the boot time, which a stepped clock moves a little.
 START_TIME_TOLERANCE = 2.0
+
+
+class _Signed(TypedDict):
+    pid: Pid
+    started_at: Time
+    supervisor: NotRequired[Pid | None]
 
 
 class Signature(NamedTuple):
@@ -48,10 +57,11 @@ def signature(held: IO[str]) -> Signature | None:
     held.seek(0)
     try:
         said = json.loads(held.read())
+        msgspec.convert(said, _Signed)
         process = psutil.Process(said["pid"])
         same = abs(process.create_time() - said["started_at"]) < START_TIME_TOLERANCE
         return Signature(process, said) if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (ValueError, KeyError, TypeError, psutil.Error):
+    except (ValueError, RecursionError, psutil.Error):
         return None
 
 

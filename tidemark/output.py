@@ -33,6 +33,12 @@ _VISIBLE |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 _VISIBLE_LINES = {code: shown for code, shown in _VISIBLE.items() if chr(code) not in "\n\t"}
 
 
+def utc(at: float | datetime) -> str:
+    """A moment (seconds since 1970, or aware) as people read it: UTC, to the second."""
+    moment = at.astimezone(UTC) if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
+    return f"{moment:%Y-%m-%d %H:%M:%SZ}"
+
+
 def visible(text: str, lines: bool = False) -> str:
     """The text with control characters shown as escapes, such as \\x1b; letters of any script stay.
 

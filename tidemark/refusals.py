@@ -1,8 +1,9 @@
-"""What a Postgres server says that takes nothing now, and what to do: the sentence, instead of a traceback.
+"""What a Postgres server says that takes nothing now, or a file of ours, and what to do: no traceback.
 
 A connection that is refused has no code of its own, only the server's words; an error of a statement has its SQLSTATE.
 """
 
+import errno
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _WAIT = "wait until it is done"
 _FULL = "end sessions that nobody needs (select * from pg_stat_activity), or allow more with max_connections"
 _DISK = "make room on the disk of its server"
-_AWAY = "see `tidemark status`; `tidemark up` starts the local one"
+_AWAY = "`tidemark up` starts the local one"
 _READ_ONLY = (
     "is it a standby, or was default_transaction_read_only set (alter system reset default_transaction_read_only; "
     "select pg_reload_conf())?"
@@ -44,6 +45,35 @@ _BY_WORDS = {
     "could not write": _DISK,
 }
 
+# By what the system says of a file. A file that is not there is a fault of who asked for it.
+_BY_FILE = {
+    errno.EISDIR: "a file belongs there: move the folder away",
+    errno.ENOTDIR: "a folder belongs there: move the file away",
+    errno.EEXIST: "another thing has its name: move that away",
+    errno.EACCES: "give it to the user who runs this (chown), for reading and writing (chmod u+rw; a folder u+rwx)",
+    errno.EPERM: "give it to the user who runs this (chown)",
+    errno.EROFS: "its file system takes no writes: mount it so that it does",
+    errno.ENOSPC: "make room on its disk",
+    errno.EDQUOT: "make room on its disk",
+}
+
+
+def of_a_file(error: OSError) -> StackError | None:
+    """The sentence about a file or folder that cannot be used as it lies there; None of any other fault."""
+    todo = _BY_FILE.get(error.errno or 0)
+    if todo is None or error.filename is None:
+        return None
+    return StackError(f"expected to use {error.filename}, received {error.strerror}: {todo}")
+
+
+def sentence_of(error: BaseException, whom: str) -> TidemarkError:
+    """What is said of a foreseen error; `whom` was asked, where it is a database's."""
+    if isinstance(error, TidemarkError):
+        return error
+    if isinstance(error, OSError):
+        return of_a_file(error) or StackError(str(error))
+    return explained(error, whom)  # type: ignore[arg-type]
+
 
 def what_to_do(said: str, state: str | None = None) -> str:
     """What helps where a server refuses with these words, or this SQLSTATE; empty where nothing is known."""
@@ -60,8 +90,8 @@ def is_temporary(error: "Error") -> bool:
 
 
 def is_foreseen(error: BaseException | None) -> bool:
-    """Whether its message says it all, and no traceback adds to it: our own, and what a database refuses for now."""
-    if isinstance(error, TidemarkError):
+    """Whether a sentence says it all, and no traceback adds to it: our own, a file's, what a database refuses now."""
+    if isinstance(error, TidemarkError) or (isinstance(error, OSError) and of_a_file(error)):
         return True
     psycopg = sys.modules.get("psycopg")  # not imported: then it is none of its errors
     return psycopg is not None and isinstance(error, psycopg.Error) and is_temporary(error)

@@ -1,7 +1,7 @@
 """Small JSON files of the state folder, which a process writes again and again and others read.
 
 A full disk, or a file that was cut off, is a condition that is said and gets over: it ends neither who writes nor who
-reads.
+reads. What is read has the types that its reader needs, or is refused.
 """
 
 import json
@@ -9,12 +9,28 @@ import logging
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+
+from tidemark.errors import StackError
+from tidemark.refusals import of_a_file
+
+Time = Annotated[float, msgspec.Meta(ge=0, lt=1e11)]  # seconds since 1970
+Pid = Annotated[int, msgspec.Meta(ge=1, lt=1 << 31)]
+
+
+class Unreadable(StackError):
+    """A state file cannot be read: another thing has its name, or this user may not."""
+
+
+class NotWhole(Unreadable):
+    """A state file that says nothing: empty, cut off, or of other types than its reader needs."""
 
 
 def write_whole(path: Path, value: object) -> None:
     """Write it whole under its name, or not at all; OSError where it cannot be written, and no half of it stays."""
-    part = path.with_suffix(".part")
+    part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(json.dumps(value))
@@ -25,15 +41,38 @@ def write_whole(path: Path, value: object) -> None:
         raise
 
 
-def read_whole(path: Path) -> dict[str, Any] | None:
-    """The object in a file, None where there is no such file; ValueError where it is empty, cut off or no object."""
+def read_whole(path: Path, shape: Any = dict[str, Any]) -> dict[str, Any] | None:
+    """The object in a file, None where there is no such file; Unreadable where it is none of `shape`, a TypedDict.
+
+    What the shape does not name is given as it is.
+    """
     try:
-        found = json.loads(path.read_bytes())
+        text = path.read_bytes()
     except FileNotFoundError:
         return None
-    if not isinstance(found, dict):
-        raise ValueError(f"expected an object, received {type(found).__name__}")
+    except OSError as error:
+        raise Unreadable(str(of_a_file(error) or error)) from None
+    try:
+        found: dict[str, Any] = json.loads(text)
+        msgspec.convert(found, shape)
+    except (ValueError, RecursionError) as error:
+        raise NotWhole(
+            f"expected a whole state file in {path}, received one of {len(text)} bytes that says: {error}; "
+            "remove it, its process writes it anew"
+        ) from None
     return found
+
+
+def read_text(path: Path) -> str | None:
+    """The text of a small file, None where there is none; Unreadable where it is no file of ours, or no text."""
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unreadable(str(of_a_file(error) or error)) from None
+    except UnicodeDecodeError:
+        raise NotWhole(f"expected text in {path}, received other bytes: move it away, or put it back") from None
 
 
 class StateFile:

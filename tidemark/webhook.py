@@ -18,6 +18,7 @@ PAGES = {
     "low-head-room": r"low head-room ",
     "growing-quarantine": r"growing quarantine ",
     "database-does-not-answer": r"database |connections are taken",
+    "transaction-hangs": r"transaction hangs |lock is held ",
     "oldest-day": r"oldest day past its time",
     "disk-ends": r"disk ends ",
     "keeps-dying": r"\w+ \S+ keeps dying",

@@ -1,23 +1,24 @@
 """The batch lane: flows as Prefect knows them, what the databases know where it is dead, and dbt's last run."""
 
-import base64
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from flows.deployments import TAG, Schedule, registered
+from flows.running import FLOWS
 from tidemark.connections import DATABASES, home_kind, prefect_url
 from tidemark.dbt.project import artifacts
 from tidemark.dbt.results import FAILED
-from tidemark.errors import StackError
-from tidemark.http import ask_now
+from tidemark.output import utc
 from tidemark.settings import Settings
-from tidemark.stack.prefect import prefect_login, refusal
+from tidemark.stack import prefect
+from tidemark.state_file import read_whole
 from watch.databases import enter
 from watch.observation import RUNBOOK, Observation
 
 ASK_SECONDS = 5
+MOST_RUNS = 200  # that Prefect lists at a time
 STUCK = timedelta(hours=2)  # no flow takes so long
 SUCCESS = timedelta(hours=26)  # a day, and what a daily flow may take
 PAGE = f"{RUNBOOK}/flow-run-failed.md"
@@ -39,21 +40,15 @@ def look(settings: Settings, stuck: timedelta = STUCK) -> Iterator[Observation]:
     for schedule in wanted:
         if schedule.name in by_name:
             yield from _of_schedule(settings, schedule, by_name[schedule.name])
+    scheduled = [_work(schedule.flow, schedule.parameters) for schedule in wanted if schedule.name in by_name]
+    yield from _last_runs(settings, scheduled)
     yield from _stuck(settings, stuck)
 
 
 def _ask(settings: Settings, what: str, query: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of Prefect's API, by its own filters; StackError where it does not give them."""
-    login = prefect_login(settings)
-    headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
-    url = f"{prefect_url(settings)}/{what}/filter"
-    answer = ask_now(settings, url, method="POST", json=query, headers=headers, seconds=ASK_SECONDS)
-    if answer.status in {401, 403}:
-        raise refusal(settings, answer.status)
-    if answer.status != 200:
-        raise StackError(f"expected Prefect to list its {what}, received HTTP {answer.status}: {answer.start()}")
-    rows: list[dict[str, Any]] = json.loads(answer.body)
-    return rows
+    rows = json.loads(prefect.ask(settings, f"{what}/filter", method="POST", json=query, seconds=ASK_SECONDS).body)
+    return cast(list[dict[str, Any]], rows)
 
 
 def _served(settings: Settings, by_name: dict[str, Any], wanted: list[Schedule]) -> Observation:
@@ -68,38 +63,63 @@ def _served(settings: Settings, by_name: dict[str, Any], wanted: list[Schedule])
         return Observation(
             NOT_SERVED, "flows", "serve", "ok", "what is due is taken", numbers={"schedules": len(wanted)}
         )
-    said = f"expected `tidemark flow serve` to run what is due, nobody asked since {polled or 'they were registered'}"
+    since = utc(polled) if polled else "they were registered"
+    said = f"expected `tidemark flow serve` to run what is due, nobody asked since {since}"
     return Observation(NOT_SERVED, "flows", "serve", "failing", said, polled, "tidemark flow serve")
 
 
 def _of_schedule(settings: Settings, schedule: Schedule, deployment: dict[str, Any]) -> Iterator[Observation]:
     name = schedule.name
-    is_paused = deployment["paused"] and not schedule.paused
-    yield Observation(
-        PAUSED, "flow", name, "warning" if is_paused else "ok",
-        "expected the schedule to run, it is paused in Prefect" if is_paused
-        else f"it does not run {schedule.paused}" if schedule.paused else f"it runs at {schedule.cron} (UTC)",
-        mend="tidemark flow serve" if is_paused else "",
-    )  # fmt: skip
-    filters = {"deployments": {"id": {"any_": [deployment["id"]]}}, "sort": "END_TIME_DESC", "limit": 1}
-    done = {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}
-    last = next(iter(_ask(settings, "flow_runs", {**filters, "flow_runs": done})), None)
-    failed = last is not None and last["state_type"] != "COMPLETED"
-    said = f"its last run, {last['name']}, ended as {last['state_name']}" if last else "it has not run yet"
-    message = (last or {}).get("state", {}).get("message") if failed else None
-    yield Observation(
-        RUN_FAILED, "flow", name, "failing" if failed else "ok",
-        f"expected the run to end well, {said}: {message or 'no reason given'}" if failed else said,
-        _time(last["end_time"]) if last else None, PAGE if failed else "",
-    )  # fmt: skip
+    yield _paused(settings, schedule, deployment["paused"])
+    filters = {"deployments": {"id": {"any_": [deployment["id"]]}}, "limit": 1}
     late = {"state": {"name": {"any_": ["Late"]}}}
     waiting = _ask(settings, "flow_runs", {**filters, "sort": "EXPECTED_START_TIME_ASC", "flow_runs": late})
     since = _time(waiting[0]["expected_start_time"]) if waiting else None
     yield Observation(
         RUN_LATE, "flow", name, "failing" if waiting else "ok",
-        f"expected the run of {since:%Y-%m-%d %H:%MZ} to have begun, it has not" if since else "no run is late",
+        f"expected the run of {utc(since)} to have begun, it has not" if since else "no run is late",
         since, "tidemark flow serve" if waiting else "",
     )  # fmt: skip
+
+
+def _paused(settings: Settings, schedule: Schedule, is_paused: bool) -> Observation:
+    of, said = (PAUSED, "flow", schedule.name), f"it does not run {schedule.paused}"
+    if schedule.paused and home_kind(settings) == "live":
+        return Observation(*of, "waiting", said, mend="set it, then `tidemark flow serve`")
+    if schedule.paused:
+        return Observation(*of, "ok", said)
+    if is_paused:
+        said = "expected the schedule to run, it is paused in Prefect"
+        return Observation(*of, "warning", said, mend="tidemark flow serve")
+    return Observation(*of, "ok", f"it runs at {schedule.cron} (UTC)")
+
+
+def _work(flow: str, parameters: dict[str, Any]) -> str:
+    """What a run is for: a flow, and of which source."""
+    return f"{flow} {parameters['source']}" if "source" in parameters else flow
+
+
+def _last_runs(settings: Settings, scheduled: list[str]) -> Iterator[Observation]:
+    """Of each flow and source the last run that ended, by a schedule or a person."""
+    last: dict[str, Any] = dict.fromkeys(scheduled)
+    for flow in FLOWS:
+        ended = {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}, "tags": {"all_": [TAG]}}
+        query = {"flows": {"name": {"any_": [flow]}}, "flow_runs": ended, "sort": "END_TIME_DESC", "limit": MOST_RUNS}
+        for run in _ask(settings, "flow_runs", query):
+            work = _work(flow, run["parameters"])
+            last[work] = last.get(work) or run
+    for work, run in last.items():
+        yield _last_run(work, run)
+
+
+def _last_run(work: str, run: dict[str, Any] | None) -> Observation:
+    if run is None:
+        return Observation(RUN_FAILED, "flow", work, "ok", "it has not run yet")
+    said, at = f"its last run, {run['name']}, ended as {run['state_name']}", _time(run["end_time"])
+    if run["state_type"] == "COMPLETED":
+        return Observation(RUN_FAILED, "flow", work, "ok", said, at)
+    why = (run["state"] or {}).get("message") or "no reason given"
+    return Observation(RUN_FAILED, "flow", work, "failing", f"expected the run to end well, {said}: {why}", at, PAGE)
 
 
 def _stuck(settings: Settings, limit: timedelta) -> Iterator[Observation]:
@@ -125,7 +145,7 @@ def successes(settings: Settings) -> Iterator[Observation]:
             ((last,),) = connection.execute(query.encode()).fetchall()
             late = last is not None and flow == "check" and datetime.now(UTC) - last > SUCCESS
             late = late and home_kind(settings) == "live"
-            said = f"its last results are of {last:%Y-%m-%d %H:%MZ}" if last else "it has no result yet"
+            said = f"its last results are of {utc(last)}" if last else "it has no result yet"
             yield Observation(
                 NO_SUCCESS, "flow", flow, "warning" if late else "ok",
                 f"expected results within {SUCCESS}, {said}" if late else said, last,
@@ -137,10 +157,10 @@ def dbt_runs(settings: Settings) -> Iterator[Observation]:
     """What dbt's last run on each target left."""
     for target in DATABASES:
         path = artifacts(settings, target) / "run_results.json"
-        if not path.exists():
+        run = read_whole(path)
+        if run is None:
             yield Observation("dbt failed", "models", target, "ok", "dbt has not run yet")
             continue
-        run = json.loads(path.read_text())
         failed = [result["unique_id"].split(".")[2] for result in run["results"] if result["status"] in FAILED]
         nodes = [result for result in run["results"] if not result["unique_id"].startswith(("operation.", "exposure."))]
         yield Observation(

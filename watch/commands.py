@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tidemark.output import PIPED_WIDTH, json_option, visible
+from tidemark.output import PIPED_WIDTH, json_option, utc, visible
 
 if TYPE_CHECKING:
     from watch.observation import Observation
 
-STYLES = {"failing": "bold red", "unknown": "bold magenta", "warning": "yellow", "ok": "green"}
+STYLES = {"failing": "bold red", "unknown": "bold magenta", "warning": "yellow", "waiting": "cyan", "ok": "green"}
 INDENT = "    "
 
 
@@ -34,6 +34,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
       tidemark doctor
       tidemark doctor --json | jq '.[] | select(.state != "ok")'
 
+    What waits for a setting is named, and nothing wrong.
+
     Exit codes: 0 nothing is wrong, or only warnings; 1 something fails, or is unknown; 2 wrong configuration.
     """
     from tidemark.settings import load
@@ -45,7 +47,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         click.echo(json.dumps([one.row() for one in found], indent=2))
     else:
         _print(wrong, found)
-    ctx.exit(1 if any(one.state != "warning" for one in wrong) else 0)
+    ctx.exit(1 if any(one.state in ("failing", "unknown") for one in wrong) else 0)
 
 
 def _print(wrong: "Sequence[Observation]", found: "Sequence[Observation]") -> None:
@@ -66,7 +68,7 @@ def _print(wrong: "Sequence[Observation]", found: "Sequence[Observation]") -> No
 def _lines(one: "Observation", width: int) -> Iterator[str]:
     yield _wrap(one.sentence, width)
     if one.since is not None:
-        yield _wrap(f"since {one.since.astimezone(UTC):%Y-%m-%d %H:%M:%SZ} ({_age(one.since)})", width)
+        yield _wrap(f"since {utc(one.since)} ({_age(one.since)})", width)
     if one.mend:
         yield _wrap(f"→ {one.mend}", width)
 
@@ -91,7 +93,7 @@ def _age(since: datetime) -> str:
 def _summary(wrong: "Sequence[Observation]", found: "Sequence[Observation]") -> str:
     kinds = ", ".join(dict.fromkeys(one.kind for one in found))
     looked = f"{len(found)} conditions were looked at ({kinds})"
-    if not wrong:
+    if all(one.state == "waiting" for one in wrong):
         return f"nothing is wrong: {looked}"
-    counts = ", ".join(f"{sum(one.state == state for one in wrong)} {state}" for state in list(STYLES)[:3])
+    counts = ", ".join(f"{sum(one.state == state for one in wrong)} {state}" for state in list(STYLES)[:4])
     return f"{looked}: {counts}"

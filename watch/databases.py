@@ -1,15 +1,16 @@
 """The two databases: whether they answer and take writes, who hangs in them, and whether all is accounted for."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 
-from catalog import kept
 from flows.account import account
 from realtime import partitions, quarantined
 from stream_shim.running.alerts import HEADROOM_DAYS, causes_of_oldest_day
+from tidemark import open_transactions
 from tidemark.categories import CATEGORIES
 from tidemark.connections import (
     DATABASES,
@@ -21,21 +22,29 @@ from tidemark.connections import (
     is_wrong_password,
     postgres_server,
 )
-from tidemark.credentials import PARTS
+from tidemark.credentials import PARTS, BadCredential
 from tidemark.disk import bytes_a_day
 from tidemark.errors import StackError
 from tidemark.migrations.runner import pending
+from tidemark.open_transactions import HANGS_SECONDS, Held
+from tidemark.output import utc
 from tidemark.settings import Settings
+from tidemark.stack import postgres
+from tidemark.stack.process import find, frozen
 from watch.observation import RUNBOOK, Number, Observation, State, one_line
 
 ROLE = "catalog_reader"  # reads every schema, and writes in `quality` alone, which nothing here does
 LIMITS: dict[str, Any] = {"connect_timeout": "5", "options": "-c statement_timeout=8s -c lock_timeout=4s"}
-HANGS_SECONDS = 60  # a transaction that does nothing for so long
-HOLDS_SECONDS = 2  # a part that waits for a lock for so long
 NEARLY_ALL = 0.9  # of the connections
 GROWS_MINUTES = 30
+UNDECIDED = timedelta(days=1)  # in which a person decides about what is in quarantine
 NO_ANSWER, READ_ONLY, TAKEN = "database does not answer", "database takes no writes", "connections are taken"
 HANGS, PREPARED, HOLDS = "transaction hangs", "prepared transaction", "lock is held"
+
+# Where libpq says again which server was asked, and asks us whether it runs.
+_LIBPQ = re.compile(
+    r'^connection failed: |connection to server at "[^"]*", port \d+ failed: | Is the server running .*$'
+)
 
 _SERVER = """
 select
@@ -44,46 +53,12 @@ select
     (select count(*) from pg_stat_activity where backend_type = 'client backend') as taken,
     pg_postmaster_start_time() as began
 """
-_HANGING = """
-select pid, usename, state_change, extract(epoch from now() - state_change)::int, pg_database_size(datname)
-from pg_stat_activity
-where datname = current_database() and state like 'idle in transaction%%' and state_change < now() - %s
-order by state_change
-"""
-_PREPARED = """
-select gid, owner, prepared, extract(epoch from now() - prepared)::int from pg_prepared_xacts
-where database = current_database() and prepared < now() - %s order by prepared
-"""
-_HELD = """
-select
-    waiting.pid, waiting.usename, coalesce(locks.since, waiting.query_start) as since,
-    holding.pid, coalesce(holding.usename, ''), holding.state
-from pg_stat_activity as waiting
-left join lateral (select min(waitstart) as since from pg_locks where pid = waiting.pid and not granted) as locks
-    on true
-cross join lateral unnest(pg_blocking_pids(waiting.pid)) as blocking (pid)
-left join pg_stat_activity as holding on holding.pid = blocking.pid
-where waiting.datname = current_database() and waiting.wait_event_type = 'Lock'
-    and coalesce(locks.since, waiting.query_start) < now() - %s
-order by 3
-"""
-
-
-class Held(NamedTuple):
-    """A session that waits for a lock, and one that has it."""
-
-    pid: int
-    role: str
-    since: datetime
-    by_pid: int | None
-    by_role: str
-    by_state: str | None
 
 
 def _connect(settings: Settings, database: Database) -> psycopg.Connection[Any]:
-    """One connection, at once or not at all; it reads alone."""
-    connection = connect_once(settings, database, ROLE, autocommit=True, application_name="tidemark-doctor", **LIMITS)
-    connection.read_only = True
+    """One connection, at once or not at all, for one look: its transaction may write nothing."""
+    connection = connect_once(settings, database, ROLE, application_name="tidemark-doctor", **LIMITS)
+    connection.read_only = True  # of its transactions, which autocommit has none of
     return connection
 
 
@@ -101,7 +76,7 @@ def look(settings: Settings, database: Database) -> Iterator[Observation]:
     try:
         connection = _connect(settings, database)
     except (psycopg.OperationalError, StackError) as failure:
-        yield _refused(settings, database, f"{where}, received {one_line(failure)}", one_line(failure))
+        yield _refused(settings, database, failure)
         return
     with connection:
         yield Observation(NO_ANSWER, "database", database, "ok", f"{database} answers at {where}")
@@ -115,13 +90,21 @@ def look(settings: Settings, database: Database) -> Iterator[Observation]:
         )  # fmt: skip
 
 
-def _refused(settings: Settings, database: Database, said: str, failure: str) -> Observation:
-    name = TAKEN if is_full(failure) else NO_ANSWER
-    local = is_local(settings, database)
-    mend = f"{RUNBOOK}/database-does-not-answer.md" if name == TAKEN or not local else "tidemark up"
-    if is_wrong_password(failure):
+def _refused(settings: Settings, database: Database, failure: Exception) -> Observation:
+    said = _LIBPQ.sub("", one_line(failure))
+    name = TAKEN if is_full(said) else NO_ANSWER
+    mend = f"{RUNBOOK}/database-does-not-answer.md"
+    if isinstance(failure, BadCredential):
+        mend = failure.mend
+    elif is_wrong_password(said):
         mend = "tidemark up"
-    return Observation(name, "database", database, "failing", f"expected {database} to answer at {said}", mend=mend)
+    elif name != TAKEN and is_local(settings, database):
+        running = find(settings.home, postgres.NAME)
+        pid = frozen(running) if running else None
+        mend = f"kill -CONT {pid}" if pid else "tidemark up"
+    if not isinstance(failure, StackError):
+        said = f"expected {database} to answer at {postgres_server(settings, database)}, received {said}"
+    return Observation(name, "database", database, "failing", said, mend=mend)
 
 
 def _server(settings: Settings, database: Database, connection: psycopg.Connection[Any]) -> Iterator[Observation]:
@@ -144,22 +127,19 @@ def _transactions(database: Database, connection: psycopg.Connection[Any]) -> It
         said = f"expected {ROLE} to see whose transactions are open: grant pg_read_all_stats to {ROLE}"
         yield Observation(HANGS, "database", database, "unknown", said, mend="tidemark up")
         return
-    yield _held(database, [Held(*row) for row in connection.execute(_HELD, (timedelta(seconds=HOLDS_SECONDS),))])
-    limit = (timedelta(seconds=HANGS_SECONDS),)
-    hanging = connection.execute(_HANGING, limit).fetchall()
+    yield _held(database, open_transactions.held(connection))
+    hanging = open_transactions.hanging(connection)
     yield Observation(
         HANGS, "database", database, "failing" if hanging else "ok",
-        f"expected transactions to end, pid {hanging[0][0]} of {hanging[0][1]} does nothing in one for "
-        f"{hanging[0][3]} s" if hanging else f"no transaction does nothing for {HANGS_SECONDS} s",
-        hanging[0][2] if hanging else None, _end(hanging[0][0]) if hanging else "", {"transactions": len(hanging)},
+        str(hanging[0]) if hanging else f"no transaction does nothing for {HANGS_SECONDS} s",
+        hanging[0].since if hanging else None, _end(hanging[0].pid) if hanging else "", {"transactions": len(hanging)},
     )  # fmt: skip
-    prepared = connection.execute(_PREPARED, limit).fetchall()
+    prepared = open_transactions.prepared(connection)
     yield Observation(
         PREPARED, "database", database, "failing" if prepared else "ok",
-        f"expected prepared transactions to end, {prepared[0][0]!r} of {prepared[0][1]} waits for "
-        f"{prepared[0][3]} s, and keeps its locks" if prepared else "no transaction is prepared and not ended",
-        prepared[0][2] if prepared else None,
-        f"rollback prepared '{prepared[0][0]}', as its owner" if prepared else "", {"transactions": len(prepared)},
+        str(prepared[0]) if prepared else "no transaction is prepared and not ended",
+        prepared[0].since if prepared else None,
+        f"rollback prepared '{prepared[0].name}', as its owner" if prepared else "", {"transactions": len(prepared)},
     )  # fmt: skip
 
 
@@ -170,11 +150,8 @@ def _held(database: Database, found: list[Held]) -> Observation:
     parts = [held for held in found if held.role in PARTS]
     first = (parts or found)[0]
     state: State = "failing" if parts else "warning"
-    # A prepared transaction has no process, and pg_blocking_pids says 0 of it.
-    by = f"pid {first.by_pid} of {first.by_role} ({first.by_state})" if first.by_pid else "a prepared transaction"
-    said = f"expected {first.role} (pid {first.pid}) to get its lock, {by} holds it"
-    mend = _end(first.by_pid) if first.by_pid else f"{RUNBOOK}/stopped-processor.md"
-    return Observation(HOLDS, "database", database, state, said, first.since, mend, numbers)
+    mend = _end(first.by_pid) if first.by_pid else f"{RUNBOOK}/transaction-hangs.md"
+    return Observation(HOLDS, "database", database, state, str(first), first.since, mend, numbers)
 
 
 def _end(pid: int) -> str:
@@ -234,31 +211,48 @@ def balance(settings: Settings) -> Iterator[Observation]:
 
 
 def quarantine(settings: Settings) -> Iterator[Observation]:
-    """Whether records go to quarantine now."""
+    """Whether records go to quarantine now, and whether those of earlier days are decided about."""
     with enter(settings, "realtime") as connection:
         found = quarantined.growth(connection, datetime.now(UTC) - timedelta(minutes=GROWS_MINUTES))
     new, all_of_them = sum(row[2] for row in found), sum(row[1] for row in found)
-    topics = ", ".join(f"{recent} of {topic}" for topic, _, recent, _ in found if recent)
+    topics = ", ".join(f"{recent} of {topic}" for topic, _, recent, *_ in found if recent)
     yield Observation(
         "growing quarantine", "account", "realtime", "failing" if new else "ok",
         f"{new} records went to quarantine within {GROWS_MINUTES} minutes ({topics}): expected none" if new
         else f"{all_of_them} records are in quarantine, none came within {GROWS_MINUTES} minutes",
-        max(last for _, _, recent, last in found if recent) if new else None,
+        max(last for _, _, recent, last, _ in found if recent) if new else None,
         "tidemark quarantine list" if new else "", {"records": all_of_them, "new_records": new},
     )  # fmt: skip
+    yield _undecided(found)
+
+
+def _undecided(found: list[tuple[str, int, int, datetime, datetime]]) -> Observation:
+    """Records that lie in quarantine until a person retries or drops them."""
+    old = [(topic, count, first) for topic, count, _, _, first in found if datetime.now(UTC) - first > UNDECIDED]
+    if not old:
+        said = f"nothing waits in quarantine for more than {UNDECIDED.days} day"
+        return Observation("undecided quarantine", "account", "realtime", "ok", said)
+    named = ", ".join(f"{count} of {topic}" for topic, count, _ in old)
+    said = f"expected records in quarantine to be retried or dropped within {UNDECIDED.days} day, {named} wait"
+    since = min(first for *_, first in old)
+    return Observation(
+        "undecided quarantine", "account", "realtime", "warning", said, since, "tidemark quarantine list"
+    )
 
 
 def checks(settings: Settings) -> Iterator[Observation]:
-    """The last result of each check."""
+    """The last result of each check that there is still."""
+    from catalog.results import last_of_soda
+
     with enter(settings, "warehouse") as connection:
-        found = kept.standing(connection)
-    failed = [row for row in found if row[3] in ("failed", "error")]
-    named = "; ".join(dict.fromkeys(f"{table}: {name}" for table, name, *_ in failed))
-    last = max((row[4] for row in found), default=None)
+        found = list(last_of_soda(connection))
+    failed = [one for one in found if one.status == "Failed" or one.said.startswith("error")]
+    named = "; ".join(dict.fromkeys(f"{one.table.name.partition('.')[2]}: {one.test}" for one in failed))
+    last = max((one.at for one in found), default=None)
     yield Observation(
         "check failed", "contracts", "quality", "failing" if failed else "ok",
         f"expected no check to fail, {named} did" if failed
-        else f"{len(found)} checks, the last at {last:%Y-%m-%d %H:%MZ}" if last else "nothing was checked yet",
-        min((row[4] for row in failed), default=None), "tidemark check" if failed else "",
+        else f"{len(found)} checks, the last at {utc(last)}" if last else "nothing was checked yet",
+        min((one.at for one in failed), default=None), "tidemark check" if failed else "",
         {"checks": len(found), "failed": len(failed)},
     )  # fmt: skip

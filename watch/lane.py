@@ -1,6 +1,5 @@
 """The streaming lane: its supervisor, connectors and processors, seen by their locks, processes and reports."""
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -15,16 +14,15 @@ from stream_shim.claims import signed_by
 from stream_shim.connectors.entries import HttpSource, StreamedSource, read_sources
 from stream_shim.destinations.entries import read_destinations
 from stream_shim.reports import Found, find_reports
-from stream_shim.running import alerts
+from stream_shim.running import alerts, states
 from stream_shim.running.logs import last_reason
 from tidemark.connections import home_kind
 from tidemark.errors import ConfigurationError
-from tidemark.migrations.lane import is_held
+from tidemark.lock_file import is_held
 from tidemark.settings import Settings
-from watch.logs import ENDED
+from watch.kafka_logs import ENDED
 from watch.observation import RUNBOOK, Number, Observation, moment
 
-STALE_SECONDS, SUPERVISOR_SECONDS = 20.0, 30.0  # a process reports each second, the supervisor every 5
 WRONG, UNWRITTEN = "file is wrong", "state not written"
 LANE, HANGS, ORPHAN, DIES = "the lane does not run", "reports no more", "orphan process", "keeps dying"
 
@@ -56,7 +54,7 @@ def look(settings: Settings) -> Iterator[Observation]:
             yield from _process(settings, kind, label, found, int(restarts.get(f"{kind} {label}", 0)))
             entry = entries.get(label.partition("#")[0])
             if found is not None and found.report is not None and entry is not None:
-                yield from _of_report(kind, label, entry, found.report, time.time() - found.age_seconds)
+                yield from _of_report(kind, label, entry, found.report, found.written_at)
 
 
 def _run(settings: Settings) -> Path:
@@ -72,7 +70,7 @@ def _has_lock(settings: Settings, name: str) -> bool:
 def _supervisor(settings: Settings, runs: bool, found: Found | None) -> Observation:
     lock = _run(settings) / "stream.lock"
     of = ("lane", "supervisor")
-    if runs and found is not None and (silent := _silence(found, SUPERVISOR_SECONDS)):
+    if runs and found is not None and (silent := _silence("supervisor", found)):
         return Observation(silent.name, *of, "failing", silent.sentence, silent.since, silent.mend)
     if runs:
         return Observation(LANE, *of, "ok", "`tidemark stream run` runs")
@@ -92,14 +90,15 @@ class Silence(NamedTuple):
     mend: str
 
 
-def _silence(found: Found, most_seconds: float) -> Silence | None:
+def _silence(kind: str, found: Found) -> Silence | None:
     """A process that cannot write says at least that it lives; one that hangs says nothing."""
-    if found.report is not None and found.age_seconds <= most_seconds:
+    state = states.state_of_process(kind, found)
+    if state is None:
         return None
-    since, page = moment(time.time() - found.age_seconds), f"{RUNBOOK}/state-not-written.md"
+    since, page = moment(state.since), f"{RUNBOOK}/state-not-written.md"
     if found.report is None:
-        return Silence(UNWRITTEN, "expected a report, its file is empty, cut off, or none", None, page)
-    if time.time() - found.beat <= most_seconds:
+        return Silence(UNWRITTEN, "expected a report, its file is empty, cut off, or none", since, page)
+    if state.word != "hangs":
         said = f"expected to write its report, the last one is {found.age_seconds:.0f} s old, though it lives"
         return Silence(UNWRITTEN, said, since, page)
     said = f"expected a report, the last one is {found.age_seconds:.0f} s old: it hangs"
@@ -118,7 +117,7 @@ def _process(settings: Settings, kind: str, label: str, found: Found | None, res
         since = moment(found.beat) if found else None
         said = f"expected a report each second, process {pid} was stopped by a signal"
         yield Observation(HANGS, kind, label, "failing", said, since, f"kill -CONT {pid}", numbers)
-    elif found is not None and (silent := _silence(found, STALE_SECONDS)):
+    elif found is not None and (silent := _silence(kind, found)):
         yield Observation(silent.name, kind, label, "failing", silent.sentence, silent.since, silent.mend, numbers)
     else:
         yield Observation(HANGS, kind, label, "ok", f"it runs; logs/{kind}-{label}.log", numbers=numbers)
@@ -142,31 +141,38 @@ def _gone(settings: Settings, kind: str, label: str, found: Found | None, expect
         yield Observation(DIES, kind, label, "failing", said, since, f"{RUNBOOK}/keeps-dying.md")
 
 
-def _of_report(kind: str, name: str, entry: object, report: dict[str, Any], now: float) -> Iterator[Observation]:
+def _of_report(kind: str, name: str, entry: object, report: dict[str, Any], at: float) -> Iterator[Observation]:
     """What the process itself says that needs a person, by the alerts' own rules, as of its last report."""
     if kind == "processor":
         causes = alerts.causes_of_processor(name, report, report)  # what grows is asked of the database
-        yield _cause((kind, name), f"stopped processor {name}", causes, "stopped-processor")
+        yield _cause(kind, ("stopped processor", name), causes, "stopped-processor")
         return
-    source, degraded = ("source", name), alerts.causes_of_degraded(name, report, now)
+    state = states.as_reported(name, entry, report, at)
     if isinstance(entry, StreamedSource):
-        causes = alerts.causes_of_connector(name, report, entry.silence_seconds, now)
-        since = max(report["last_message_at"], report["started_at"])
-        yield _cause(source, f"silent source {name}", causes, "silent-source", since)
+        causes = alerts.causes_of_connector(name, report, entry.silence_seconds, at)
+        yield _of_source("silent source", name, causes, "silent-source", state)
     elif isinstance(entry, HttpSource):
-        causes = alerts.Polled().causes(report, entry.every_seconds, now)
-        yield _cause(source, f"failing source {name}", causes, "failing-source", report["failing_since"])
+        causes = alerts.Polled().causes(report, entry.every_seconds, at)
+        yield _of_source("failing source", name, causes, "failing-source", state)
+    degraded = alerts.causes_of_degraded(name, report, at)
     for cause in degraded or [f"degraded source {name}"]:
-        yield replace(_cause(source, cause, degraded, "degraded-source"), state="warning" if degraded else "ok")
+        of = ("degraded source", cause.removeprefix("degraded source "))
+        seen = _cause("source", of, degraded, "degraded-source")
+        yield replace(seen, state="warning" if degraded else "ok")
 
 
-def _cause(
-    of: tuple[str, str], cause: str, causes: alerts.Causes, page: str, since: float | None = None
-) -> Observation:
-    """One condition that alerts have a name for, whether it holds or not."""
-    kind, name = of
-    condition, _, part = cause.partition(f" {name}")
-    said, identity = causes.get(cause), name + part
+def _of_source(condition: str, name: str, causes: alerts.Causes, page: str, state: states.State) -> Observation:
+    """What is an alert fails; a source that has just begun to fail is a warning: it is tried again by itself."""
+    if causes or state.word != "failing":
+        return _cause("source", (condition, name), causes, page, state.since)
+    said = f"expected {name} to answer, it fails and is tried again; logs/connector-{name}.log says why"
+    return Observation(condition, "source", name, "warning", said, moment(state.since), f"{RUNBOOK}/{page}.md")
+
+
+def _cause(kind: str, of: tuple[str, str], causes: alerts.Causes, page: str, since: float | None = None) -> Observation:
+    """One condition that alerts have a name for, and its identity, whether it holds or not."""
+    condition, identity = of
+    said = causes.get(f"{condition} {identity}")
     if not said:
         return Observation(condition, kind, identity, "ok", "it gives and takes")
     return Observation(condition, kind, identity, "failing", said, moment(since), f"{RUNBOOK}/{page}.md")

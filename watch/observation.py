@@ -5,10 +5,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from tidemark.refusals import of_a_file
 from tidemark.settings import Settings
 
-State = Literal["failing", "unknown", "warning", "ok"]
-WORST_FIRST: tuple[State, ...] = ("failing", "unknown", "warning", "ok")
+# `waiting` is for something that a person may give, or not: nothing is wrong.
+State = Literal["failing", "unknown", "warning", "waiting", "ok"]
+WORST_FIRST: tuple[State, ...] = ("failing", "unknown", "warning", "waiting", "ok")
 RUNBOOK = "docs/runbook"
 Number = float | int | str | None
 
@@ -48,17 +50,23 @@ class Look:
     kind: str
     identity: str
     ask: Callable[[Settings], Iterable[Observation]]
+    needs_stack: bool = True  # where the stack is down on purpose, nothing is to be seen of it
 
     def unknown(self, why: str) -> Observation:
         """What is said instead of an answer; never that all is well."""
-        return Observation(self.name, self.kind, self.identity, "unknown", f"expected an answer, received {why}")
+        said = why if why.startswith("expected ") else f"expected an answer, received {why}"
+        return Observation(self.name, self.kind, self.identity, "unknown", said)
 
     def run(self, settings: Settings) -> list[Observation]:
         """What is seen."""
+        seen: list[Observation] = []
         try:
-            return list(self.ask(settings))
+            for one in self.ask(settings):
+                seen.append(one)  # one by one: what was seen before a look fails stays
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is what was seen, and hides no other look
-            return [self.unknown(one_line(failure) or type(failure).__name__)]
+            said = (of_a_file(failure) if isinstance(failure, OSError) else None) or failure
+            seen.append(self.unknown(one_line(said) or type(failure).__name__))
+        return seen
 
 
 def one_line(failure: BaseException) -> str:

@@ -9,22 +9,22 @@ from functools import partial
 
 from tidemark.connections import DATABASES
 from tidemark.settings import Settings
-from watch import batch, databases, lane, logs, servers
+from watch import batch, databases, kafka_logs, lane, servers
 from watch.observation import WORST_FIRST, Look, Observation
 
 LOOK_SECONDS = 10.0  # after so long without an answer it is unknown
-CONSEQUENCES = (logs.LAG,)  # of whatever else fails as badly, which is to be mended first
+CONSEQUENCES = (kafka_logs.LAG,)  # of whatever else fails as badly, which is to be mended first
 
 # In the order in which one causes another: what is first of the failing ones is the one to mend first.
 LOOKS: tuple[Look, ...] = (
-    Look("no state", "state folder", "home", servers.folder),
-    Look(servers.DISK, "disk", "home", lambda settings: servers.disks(settings, databases.day_bytes(settings))),
-    Look(servers.DOWN, "server", "all", servers.servers),
+    Look("no state", "state folder", "home", servers.folder, needs_stack=False),
+    Look(servers.DISK, "disk", "home", lambda settings: servers.disks(settings, databases.day_bytes(settings)), False),
+    Look(servers.DOWN, "server", "all", servers.servers, needs_stack=False),
     *(
         Look(databases.NO_ANSWER, "database", database, partial(databases.look, database=database))
         for database in DATABASES
     ),
-    Look(logs.ENDED, "topic", "all", logs.look),
+    Look(kafka_logs.ENDED, "topic", "all", kafka_logs.look),
     Look(lane.LANE, "lane", "supervisor", lane.look),
     Look("low head-room", "database", "realtime", databases.head_room),
     Look("balance is not 0", "account", "realtime", databases.balance),
@@ -32,13 +32,17 @@ LOOKS: tuple[Look, ...] = (
     Look(batch.UNREACHED, "server", "prefect", batch.look),
     Look(batch.NO_SUCCESS, "flow", "all", batch.successes),
     Look("check failed", "contracts", "quality", databases.checks),
-    Look("dbt failed", "models", "all", batch.dbt_runs),
+    Look("dbt failed", "models", "all", batch.dbt_runs, needs_stack=False),
 )
 
 
 def observe(settings: Settings, looks: Sequence[Look] = LOOKS, seconds: float = LOOK_SECONDS) -> list[Observation]:
-    """All observations, worst first. It writes nothing, asks nobody for a password, and ends within `seconds`."""
-    asked = [(look, _ask(settings, look)) for look in looks]
+    """All observations, worst first. It writes nothing, asks nobody for a password, and ends within `seconds`.
+
+    Of a stack that was ended on purpose that is said alone, and what needs no server.
+    """
+    is_down = servers.down_since(settings) is not None
+    asked = [(look, _ask(settings, look)) for look in looks if not (is_down and look.needs_stack)]
     deadline = time.monotonic() + seconds
     seen: list[Observation] = []
     for look, answer in asked:

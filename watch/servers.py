@@ -3,15 +3,15 @@
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from stream_shim.running.alerts import causes_of_disk
 from tidemark.connections import home_kind, kafka_bootstrap
-from tidemark.credentials import FOLDER
+from tidemark.credentials import FOLDER, mend_of
 from tidemark.disk import file_systems
+from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 from tidemark.stack import checks, guard, local, process
 from watch.observation import RUNBOOK, Observation, State, moment
@@ -31,12 +31,12 @@ def folder(settings: Settings) -> Iterator[Observation]:
         return
     said = f"its state is {kind}" + (": days stay until `tidemark promote --as-of`" if kind == "replay" else "")
     yield Observation("no state", "state folder", str(home), "ok", said)
-    half = (home / checks.RESTORING).exists()
+    half = checks.being_restored(home)
     yield Observation(
         "restore ended half-way", "state folder", str(home), "failing" if half else "ok",
         "expected a whole state folder, a restore into it was ended half-way" if half else "no restore is under way",
         moment((home / checks.RESTORING).stat().st_mtime) if half else None,
-        f"tidemark restore {(home / checks.RESTORING).read_text().splitlines()[0]}" if half else "",
+        f"tidemark restore {half}" if half else "",
     )  # fmt: skip
     yield _credentials(home / FOLDER)
 
@@ -45,6 +45,9 @@ def _credentials(path: Path) -> Observation:
     files = sorted(path.iterdir()) if path.exists() else []
     open_to_others = [file for file in files if stat.S_IMODE(file.stat().st_mode) & 0o077]
     named = " ".join(str(file) for file in open_to_others)
+    if no_files := [file for file in files if not file.is_file()]:
+        said = f"expected files with a password each, {no_files[0]} is none"
+        return Observation("password is no file", "state folder", str(path), "failing", said, mend=mend_of(no_files[0]))
     return Observation(
         "password open to others", "state folder", str(path), "failing" if open_to_others else "ok",
         f"expected files of mode 0600, others may read {named}" if named else f"{len(files)} files, of mode 0600",
@@ -66,8 +69,22 @@ def disks(settings: Settings, day_bytes: float | None) -> Iterator[Observation]:
         )  # fmt: skip
 
 
+def down_since(settings: Settings) -> float | None:
+    """Since when the whole stack is down on purpose (seconds since 1970); None where it is not, or is not all ours."""
+    try:
+        running = [process.find(settings.home, server.NAME) for server in local.SERVERS]
+        since = process.down_since(settings.home)
+    except TidemarkError:  # the looks say it
+        return None
+    return since if not any(running) and all(server.wanted(settings) for server in local.SERVERS) else None
+
+
 def servers(settings: Settings) -> Iterator[Observation]:
     """Each local server: its process, and its port. One that a variable names is asked by those who need it."""
+    if since := down_since(settings):
+        said = "every server was ended, by `tidemark down` or with its service"
+        yield Observation("the stack is down", "server", "stack", "failing", said, moment(since), "tidemark up")
+        return
     for server in local.SERVERS:
         running = process.find(settings.home, server.NAME)
         if server is not guard and (server.wanted(settings) or running is not None):
@@ -80,24 +97,15 @@ def servers(settings: Settings) -> Iterator[Observation]:
 def _server(settings: Settings, server: local.Server, running: psutil.Process | None) -> Observation:
     log = process.log_path(settings.home, server.NAME)
     if running is None:
-        since = moment(log.stat().st_mtime) if log.exists() else None
-        said = (
-            f"expected {server.TITLE} to run, its process has ended" if since else f"{server.TITLE} was never started"
-        )
+        since = moment(process.down_since(settings.home))  # else nobody knows: a log is written when it is cut, too
+        ended = f"expected {server.TITLE} to run, its process has ended"
+        said = ended if log.exists() else f"{server.TITLE} was never started"
         return Observation(DOWN, "server", server.NAME, "failing", said, since, "tidemark up")
-    if stopped := _stopped(running):
+    if stopped := process.frozen(running):
         said = f"expected {server.TITLE} to run, its process {stopped} was stopped by a signal"
         return Observation(DOWN, "server", server.NAME, "failing", said, mend=f"kill -CONT {stopped}")
     port = next(iter(server.ports(settings).values()))
     return _port(server.NAME, f"127.0.0.1:{port}", running)
-
-
-def _stopped(running: psutil.Process) -> int | None:
-    with suppress(psutil.NoSuchProcess):
-        for each in (running, *running.children(recursive=True)):
-            if each.status() == psutil.STATUS_STOPPED:
-                return each.pid
-    return None
 
 
 def _port(name: str, address: str, running: psutil.Process | None = None) -> Observation:

@@ -35,6 +35,8 @@ def build(settings: Settings, folder: Path | None = None, asked: bool = True) ->
     and files give the same bytes. ConfigurationError where a named folder holds something else; StackError where a
     database does not answer; else as `lineage`.
     """
+    if folder and folder.is_symlink():
+        raise ConfigurationError(f"{folder}: expected a folder, received a link to {folder.readlink()}: name that one")
     if folder:
         _refuse_other_content(folder)
     folder = (folder or settings.home / "docs").resolve()
@@ -53,7 +55,13 @@ def build(settings: Settings, folder: Path | None = None, asked: bool = True) ->
     written["dbt.html"] = dbt.docs_page(manifests, tables)
     written["architecture.svg"] = PICTURE.read_text()
     written["style.css"] = (TEMPLATES / "style.css").read_text()
-    _write(folder, written)
+    try:
+        _write(folder, written)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{error.filename or folder}: expected to write the site there, received {error.strerror}: name a folder "
+            "that is yours"
+        ) from None
     return folder / "index.html"
 
 

@@ -68,7 +68,7 @@ class PlacePage:
 
     place: Place
     description: str
-    said: Mapping[str, str]  # tier, licence, domain, term
+    said: Mapping[str, str]  # owner, PII, tier, licence, domain, term
     is_there: bool
     columns: list[ColumnShown]
     above: list[Place]
@@ -110,7 +110,14 @@ def place_pages(lineage: Lineage, ways: Ways, said: Descriptions, tests: list[Te
     declared = yaml.load(FILE.read_text(), yaml.BaseLoader)
     order = {name: number for number, (name, _) in enumerate(STAGES)}
     places = sorted(lineage.columns, key=lambda place: (order[stage(place)], place))
-    return [_page(place, lineage, _Columns(lineage, ways, said, tests), wanted(place, declared)) for place in places]
+    return [_page(place, lineage, _Columns(lineage, ways, said, tests), _governed(place, declared)) for place in places]
+
+
+def _governed(place: Place, declared: Mapping[str, Any]) -> dict[str, str]:
+    """Who answers for a place, and what governance.yml says of it, PII in its own words."""
+    said = wanted(place, declared)
+    pii = declared["classifications"]["PII"]["tags"].get(said["pii"], said["pii"])
+    return {"owner": declared["team"]["name"], "PII": pii} | {key: said[key] for key in said if key != "pii"}
 
 
 @dataclass(frozen=True)

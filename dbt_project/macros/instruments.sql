@@ -37,7 +37,9 @@
             null::{{ data_type }}
         {%- endif %} as {{ name }}{{ "," if not loop.last }}
         {%- endfor %}
-    {{ "union all" if not loop.last }}
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
     {%- endfor %}
 {%- endmacro %}
 

@@ -24,10 +24,7 @@
         ),
 
         source_tables as (
-            select distinct on (source_table) source_table, loaded_at
-            from (
-                select source_table, max(loaded_at) as loaded_at from {{ ticks }} group by source_table
-            ) as newest
+            select source_table, max(loaded_at) as loaded_at from {{ ticks }} group by source_table
         ),
 
         gone as (
@@ -74,13 +71,14 @@
     the model need `int_tick_days_deleted`, which it reads only where it adds to what is there.
 -#}
 {% macro refuse_without_ticks(deleted) -%}
-    {%- set noted = api.Relation.create(database=target.dbname, schema="ops", identifier="deleted_tick_day") -%}
     {%- if execute and flags.WHICH in ("run", "build") and model.resource_type == "model"
-        and not is_incremental() and not is_dev() and load_relation(noted) -%}
-        {%- set found = run_query("select count(distinct traded_date), coalesce(sum(row_count), 0) from " ~ noted) -%}
-        {%- if found.rows[0][0] > 0 -%}
+        and not is_incremental() and not is_dev() -%}
+        {%- set noted = api.Relation.create(database=target.dbname, schema="ops", identifier="deleted_tick_day") -%}
+        {%- set counted = "select count(distinct traded_date), coalesce(sum(row_count), 0) from " ~ noted -%}
+        {%- set days, rows = run_query(counted).rows[0] if load_relation(noted) else (0, 0) -%}
+        {%- if days > 0 -%}
             {{ exceptions.raise_compiler_error(
-                this.identifier ~ ": expected every tick, found that " ~ found.rows[0][1] ~ " of " ~ found.rows[0][0]
+                this.identifier ~ ": expected every tick, found that " ~ rows ~ " of " ~ days
                 ~ " days were deleted (TIDEMARK_WAREHOUSE_TICK_DAYS): what was computed of them would be lost. Build the "
                 ~ "ticks anew with it, by `tidemark models rebuild fct_market_ticks`: the ingestion table has all of them"
             ) }}

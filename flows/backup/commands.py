@@ -13,7 +13,7 @@ from flows.errors import reachable_databases
 from tidemark.output import json_option, print_table, visible
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
-ADVICE = "see `tidemark status`, and run it again"
+ADVICE = "`tidemark up` starts the local stack; then run it again"
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

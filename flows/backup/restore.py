@@ -96,7 +96,7 @@ def _begin(settings: Settings, folder: Path, made: Manifest) -> None:
     checks.make_home(settings.home)
     checks.require_space(settings.home, sum(file.bytes for file in made.files) + checks.NEEDED_BYTES)
     local.require_ports(settings)
-    part = marker.with_suffix(".part")
+    part = marker.with_name(f"{marker.name}.part")
     with part.open("w") as file:
         file.write(f"{folder}\n{sha256}\n")
         file.flush()

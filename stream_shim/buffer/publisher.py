@@ -16,7 +16,7 @@ from stream_shim.reports import report_path, write_process_report
 from tidemark.categories import CATEGORIES
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
-from tidemark.state_file import StateFile, read_whole
+from tidemark.state_file import StateFile, Unreadable, read_whole
 
 log = logging.getLogger("tidemark.connector")
 
@@ -52,8 +52,8 @@ class Publisher(Health):
 
     def _kept_ids(self) -> dict[str, int]:
         try:
-            return read_whole(self._ids_file.path) or {}
-        except (OSError, ValueError) as error:
+            return read_whole(self._ids_file.path, dict[str, int]) or {}
+        except Unreadable as error:
             log.warning(
                 "%s: expected the last trade ids in %s, received %s: what this restart misses is not counted",
                 self.source, self._ids_file.path, error,

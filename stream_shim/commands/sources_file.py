@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from stream_shim.buffer.rejects import read_rejects
+from stream_shim.claims import signed_by
 from stream_shim.connectors import check
 from stream_shim.connectors.entries import SourceEntry, check_source, parse_sources, read_sources
 from stream_shim.reports import find_reports
@@ -20,17 +21,18 @@ from tidemark.yaml_text import content, decoded
 def list_sources(settings: Settings) -> list[dict[str, Any]]:
     """Each source with its state and what its connector last reported; the rate is the last minute's, records/s."""
     reports = {found.name: found for found in find_reports(settings, "connector")}
-    rows = []
+    lane_runs, rows = signed_by(settings, "stream") is not None, []
     for name, entry in read_sources(settings.sources_file).items():
         found = reports.get(name)
-        report, state = (found and found.report) or {}, state_of(name, entry, found)
+        ran = (settings.home / "run" / f"connector-{name}.lock").exists()
+        report, state = (found and found.report) or {}, state_of(name, entry, found, ran, lane_runs)
         rows.append(
             {
                 "source": name,
                 "kind": entry.__struct_config__.tag,
                 "source_system": entry.source_system,
-                "state": state,
-                "records_per_second": report.get("records_per_second", 0.0) if state != "not running" else 0.0,
+                "state": str(state),
+                "records_per_second": report.get("records_per_second", 0.0) if found and found.is_there() else 0.0,
                 "sent": sum(report.get("sent", {}).values()),
                 "rejected": sum(report.get("rejected", {}).values()),
                 "without_value": report.get("without_value", 0),
@@ -84,7 +86,7 @@ def _replace(path: Path, text: str, wanted: dict[str, SourceEntry]) -> None:
     """Put the new text in the file's place if it says what is wanted; another never gets there."""
     if parse_sources(text, path) != wanted:
         raise ConfigurationError(f"{path}: expected each entry in lines of its own: edit the file by hand")
-    part = path.with_suffix(".part")
+    part = path.with_name(f"{path.name}.part")
     try:
         part.write_text(text, encoding="utf-8", newline="")
         part.replace(path)

@@ -40,7 +40,7 @@ def _run(settings: "Settings") -> None:
     from stream_shim.buffer.entries import read_topics
     from stream_shim.buffer.topics import MANAGER, ensure_topics
     from stream_shim.claims import end_orphans
-    from stream_shim.running.ending import SUPERVISOR_SECONDS, leave, stop_on_signal
+    from stream_shim.running.ending import CUT_OFF, SUPERVISOR_SECONDS, leave, stop_on_signal
     from stream_shim.running.log_file import start_log
     from stream_shim.running.metrics import serve
     from stream_shim.running.supervisor import Supervisor
@@ -57,7 +57,12 @@ def _run(settings: "Settings") -> None:
     )
     serve(settings)  # for as long as the process lasts
     supervisor.run(stop_on_signal(SUPERVISOR_SECONDS))
-    leave()
+    if supervisor.hung:
+        hung = ", ".join(supervisor.hung)
+        click.echo(
+            f"expected all to end well within 5 s, {hung} did not; `tidemark logs` says in what it hung", err=True
+        )
+    leave(CUT_OFF if supervisor.hung else 0)
 
 
 def _require_database(settings: "Settings") -> None:

@@ -1,6 +1,6 @@
 """The kinds of destination, each a module; what they have in common is processor/destination.py."""
 
-from stream_shim.destinations.entries import DestinationEntry
+from stream_shim.destinations.entries import ROLL_SECONDS, DestinationEntry
 from stream_shim.processor.destination import Destination
 from tidemark.settings import Settings
 
@@ -12,7 +12,7 @@ def open_destination(settings: Settings, name: str, entry: DestinationEntry) -> 
 
         return PostgresDestination(settings)
     if entry.kind == "lake":
-        from stream_shim.destinations.lake import ROLL_BYTES, ROLL_SECONDS, LakeDestination
+        from stream_shim.destinations.lake import ROLL_BYTES, LakeDestination
 
         roll_bytes = ROLL_BYTES if entry.roll_mb is None else entry.roll_mb * 1_000_000
         return LakeDestination(settings, entry.path or name, entry.roll_seconds or ROLL_SECONDS, roll_bytes)

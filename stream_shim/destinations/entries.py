@@ -19,6 +19,7 @@ from tidemark.yaml_text import content
 
 _BOOTSTRAP = r"[\w.-]+:\d{1,5}(?:\s*,\s*[\w.-]+:\d{1,5})*|\[[0-9A-Fa-f:.]+\]:\d{1,5}"
 _SECURITY = ("security_protocol", "sasl_mechanism", "credentials", "ca_file", "certificate_file", "key_file")
+ROLL_SECONDS = 300  # of a lake that says nothing else
 _OF_KIND: dict[str, tuple[str, ...]] = {
     "postgres": (),
     "lake": ("path", "roll_seconds", "roll_mb"),

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from realtime.rows import day_of
+from stream_shim.destinations.entries import ROLL_SECONDS
 from stream_shim.processor.destination import NotTaken, Written
 from stream_shim.processor.records import Record
 from stream_shim.processor.segments import Segment
@@ -26,7 +27,7 @@ from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.processor")
 
-ROLL_SECONDS, ROLL_BYTES = 300, 32_000_000
+ROLL_BYTES = 32_000_000
 
 
 class _Place(NamedTuple):

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from kafka import TopicPartition
@@ -29,7 +30,7 @@ class Counts:
         self._rejects: Counter[str] = Counter()
         self._waits = self._batches = 0
         self._batch_seconds = 0.0
-        self._started_at = time.time()
+        self._started_at = self._committed_at = time.time()
         self._newest: dict[TopicPartition, float] = {}
         self._ends: dict[TopicPartition, int] = {}  # of the partitions that are ours
         self._tries: Counter[str] = Counter()
@@ -48,13 +49,14 @@ class Counts:
         self._waiting_for.pop(whom, None)
         self._tries.pop(whom, None)
 
-    def commit(self, written: Written, committed: Committed, seconds: float) -> None:
-        """One batch stands in the destination."""
+    def commit(self, written: Written, seconds: float, *polls: Committed) -> None:
+        """One batch stands in the destination: what these polls gave, in order."""
+        self._committed_at = time.time()
         self._batches += 1
         self._batch_seconds += seconds
         self._rows.update(written.rows)
         self._rejects.update(written.rejects)
-        for partition, (offset, newest, mark) in committed.items():
+        for partition, (offset, newest, mark) in chain.from_iterable(committed.items() for committed in polls):
             self.positions[partition] = offset
             self.marks[partition] = mark or self.marks.get(partition)
             if newest is not None:
@@ -91,6 +93,7 @@ class Counts:
         return {
             "destination": self.name,
             "started_at": self._started_at,
+            "committed_at": self._committed_at,
             "rows": dict(self._rows),
             "rejects": dict(self._rejects),
             "batches": self._batches,

@@ -47,7 +47,8 @@ class Handover:
 
     def settle(self) -> bool:
         """Whether all that was put is committed, or never will be; what is gathered is to be written now."""
-        self._all_asked.set()
+        if self._gathered:  # else the next poll, which nobody asked for, would be a file of its own
+            self._all_asked.set()
         return not (self._queue.unfinished_tasks or self._gathered) or self.failure is not None
 
     def end(self) -> None:
@@ -81,7 +82,7 @@ class Handover:
             self._gathered.append(committed)
             self._write()
         elif written is not None:
-            self._counts.commit(written, committed, time.monotonic() - started)
+            self._counts.commit(written, time.monotonic() - started, committed)
 
     def _write(self) -> None:
         """Let a destination write what it gathered, if it is time; with that, all of it is committed."""
@@ -90,9 +91,7 @@ class Handover:
         written = self._tried(lambda: destination.write(self._all_asked.is_set()))
         if written is None:
             return
-        for committed in self._gathered[:-1]:
-            self._counts.commit(Written({}, {}), committed, 0.0)
-        self._counts.commit(written, self._gathered[-1], time.monotonic() - started)
+        self._counts.commit(written, time.monotonic() - started, *self._gathered)
         self._gathered = []
         self._all_asked.clear()
 

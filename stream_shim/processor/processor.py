@@ -228,7 +228,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
             self._stay_in_the_group()
             if time.monotonic() - told_at > ANSWER_SECONDS:
                 told_at = time.monotonic()
-                self._counts.wait("destination", f"expected a commit every {ANSWER_SECONDS:.0f} s, none has ended yet")
+                self._counts.wait("destination", f"expected a commit every {ANSWER_SECONDS:g} s, none has ended yet")
 
     def _stay_in_the_group(self) -> None:
         """A poll that returns nothing: the group counts polls, not heartbeats alone. An error comes again."""

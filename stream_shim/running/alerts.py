@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from tidemark.connections import home_kind
+from tidemark.credentials import PARTS
 from tidemark.disk import FileSystem
+from tidemark.open_transactions import Hanging, Held
 from tidemark.settings import Settings
 from tidemark.stack.checks import NEEDED_BYTES
 from tidemark.stack.guard import SILENT_SECONDS, beat_path, silence
@@ -27,7 +29,8 @@ def causes_of_connector(name: str, report: dict[str, Any], silence_seconds: floa
     if silent <= silence_seconds:
         return {}
     return {
-        f"silent source {name}": f"expected news of {name} every {silence_seconds:.0f} s, none came for {silent:.0f} s"
+        f"silent source {name}": f"expected news of {name} every {_rounded(silence_seconds)} s, "
+        f"none came for {_rounded(silent)} s"
     }
 
 
@@ -42,6 +45,11 @@ def causes_of_degraded(name: str, report: dict[str, Any], now: float) -> Causes:
             f"the client library of {name} says: {report['last_client_error']}; logs/connector-{name}.log has it all"
         )
     return causes
+
+
+def _rounded(seconds: float) -> str:
+    """Whole seconds, and hundredths of few: a source may be asked more often than once a second."""
+    return f"{seconds:.0f}" if seconds >= 10 else f"{round(seconds, 2):g}"
 
 
 class Polled:
@@ -61,8 +69,8 @@ class Polled:
         if failed <= POLLS_WITHOUT_ANSWER * every_seconds:
             return {}
         return {
-            f"failing source {name}": f"expected an answer to {name} every {every_seconds:.0f} s, "
-            f"it only failed for {failed:.0f} s; logs/connector-{name}.log says why"
+            f"failing source {name}": f"expected an answer to {name} every {_rounded(every_seconds)} s, "
+            f"it only failed for {_rounded(failed)} s; logs/connector-{name}.log says why"
         }
 
     def keep(self, names: Collection[str]) -> None:
@@ -98,6 +106,12 @@ def causes_of_oldest_day(settings: Settings, age_days: int | None) -> Causes:
         "oldest day past its time": f"expected the oldest day in realtime to be at most {most} days old, "
         f"it is {age_days}: promotion does not move it"
     }
+
+
+def causes_of_transactions(database: str, held: Iterable[Held], hanging: Iterable[Hanging]) -> Causes:
+    """A part that waits for a lock, and a session that does nothing in a transaction: either holds up the parts."""
+    causes = {f"lock is held {database}": str(each) for each in held if each.role in PARTS}
+    return causes | {f"transaction hangs {database}": str(each) for each in hanging}
 
 
 def causes_of_disk(file_systems: Iterable[FileSystem]) -> Causes:

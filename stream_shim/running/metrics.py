@@ -94,7 +94,7 @@ class LaneCollector(Collector):
             for role, times in report["restarts"].items():
                 restarts.add_metric(role.split(" ", 1), times)
         yield restarts
-        yield from _room(supervisors)
+        yield from _measured(supervisors)
 
     def _ages(self) -> Iterator[Metric]:
         labels = ["kind", "name"]
@@ -116,7 +116,7 @@ class LaneCollector(Collector):
         yield unreadable
 
 
-def _room(supervisors: Iterable[dict[str, Any]]) -> Iterator[Metric]:
+def _measured(supervisors: Iterable[dict[str, Any]]) -> Iterator[Metric]:
     """What the supervisor measured of `realtime` and of the disks; nothing of what did not answer it."""
     age = GaugeMetricFamily("tidemark_realtime_oldest_day_age_days", "Days since the oldest day that realtime holds")
     left = GaugeMetricFamily(

@@ -18,7 +18,8 @@ LOOK_SECONDS = 1
 def apply_schemas_in_time(settings: Settings, name: str, topics: dict[str, TopicEntry], file: StateFile) -> bool:
     """Record the topics' schemas, and wait for a database that takes nothing now, as for one that takes no rows.
 
-    What is waited for stands in the report. False where the lane that started this process has ended meanwhile.
+    What is waited for stands in the report. False where the lane that started this process has ended meanwhile;
+    StackError where waiting does not help.
     """
     import psycopg
 
@@ -34,7 +35,12 @@ def apply_schemas_in_time(settings: Settings, name: str, topics: dict[str, Topic
                 log.info("%s: the database answers; it begins", name)
             return True
         except (StackError, psycopg.Error) as error:
-            why = str(explained(error, "the database realtime") if isinstance(error, psycopg.Error) else error)
+            sentence = explained(error, "the database realtime") if isinstance(error, psycopg.Error) else error
+            if not sentence.retriable:  # as a table or a right that is not there
+                if sentence is error:
+                    raise
+                raise StackError(f"{sentence}; `tidemark up` applies the migrations and gives the rights") from error
+            why = str(sentence)
         if why != said:
             said = why
             log.warning("%s: %s; nothing was read, trying again every %s s", name, why, RETRY_SECONDS)

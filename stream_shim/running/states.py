@@ -1,35 +1,70 @@
-"""What a source is doing, in a word or two: from its entry and what its connector last reported."""
+"""What a process, or a source, is doing and since when: the one judgement, by the rules of reports and of alerts."""
 
 import time
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from stream_shim.connectors.entries import SourceEntry, StreamedSource
 from stream_shim.reports import FRESH_SECONDS, Found
-from stream_shim.running.alerts import causes_of_connector
+from stream_shim.running.alerts import causes_of_connector, causes_of_degraded
+from tidemark.output import utc
+
+Word = Literal[
+    "never ran",
+    "the lane is down",
+    "ended",
+    "unreadable",
+    "hangs",
+    "cannot write its report",
+    "failing",
+    "silent",
+    "degraded",
+    "sending",
+    "nothing sent yet",
+]
 
 
-def state_of(name: str, entry: SourceEntry, found: Found | None) -> str:
-    """The worst that is true now: not running, hangs, failing, silent, degraded, waiting, or sending."""
-    if found is None or found.report is None or not found.is_there():
-        return "not running"
-    now, most = time.time(), FRESH_SECONDS["connector"]
-    if now - found.beat > most:
-        return f"hangs since {_clock(found.beat)}"
-    if found.age_seconds > most:
-        return f"cannot write its report since {_clock(now - found.age_seconds)}"
-    return _as_reported(name, entry, found.report, now)
+class State(NamedTuple):
+    """A word or two, and since when that holds, in seconds since 1970; None where nobody knows, or it is well."""
+
+    word: Word
+    since: float | None = None
+
+    def __str__(self) -> str:
+        if self.since is None:
+            return self.word
+        return f"{self.word} since {utc(self.since)}"
 
 
-def _as_reported(name: str, entry: SourceEntry, report: dict[str, Any], now: float) -> str:
+def state_of(name: str, entry: SourceEntry, found: Found | None, ran: bool, lane_runs: bool) -> State:
+    """The worst that is true of a source now. `ran`: whether its connector ever began; `lane_runs`: who starts it."""
+    if found is not None and found.report is None:
+        return State("unreadable")
+    if found is None or not found.is_there():
+        if found is None and not ran:
+            return State("never ran")
+        return State("ended" if lane_runs else "the lane is down", found.beat if found else None)
+    assert found.report is not None
+    return state_of_process("connector", found) or as_reported(name, entry, found.report, found.written_at)
+
+
+def state_of_process(kind: str, found: Found) -> State | None:
+    """Why a process that is there gives no news; one that cannot write lives at least. None where its report is new."""
+    most = FRESH_SECONDS[kind]
+    if found.report is None:
+        return State("unreadable")
+    if found.age_seconds <= most:
+        return None
+    return State("hangs", found.beat) if time.time() - found.beat > most else State(
+        "cannot write its report", found.written_at
+    )  # fmt: skip
+
+
+def as_reported(name: str, entry: object, report: dict[str, Any], at: float) -> State:
+    """The same by what a source's report said when it was written."""
     if report["failing_since"]:
-        return f"failing since {_clock(report['failing_since'])}"
-    if isinstance(entry, StreamedSource) and causes_of_connector(name, report, entry.silence_seconds, now):
-        return f"silent since {_clock(max(report['last_message_at'], report['started_at']))}"
-    if report["degraded"]:
-        return "degraded"
-    return "sending" if report["last_message_at"] else "nothing sent yet"
-
-
-def _clock(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        return State("failing", report["failing_since"])
+    if isinstance(entry, StreamedSource) and causes_of_connector(name, report, entry.silence_seconds, at):
+        return State("silent", max(report["last_message_at"], report["started_at"]))
+    if causes_of_degraded(name, report, at):
+        return State("degraded")
+    return State("sending" if report["last_message_at"] else "nothing sent yet")

@@ -7,13 +7,11 @@ the supervisor itself is killed, each of them sees that and ends.
 
 import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,8 @@ from typing import Any
 from stream_shim.connectors.entries import HttpSource, ReplaySource, StreamedSource, parse_sources
 from stream_shim.destinations.entries import DestinationEntry, parse_destinations
 from stream_shim.reports import (
+    HANGS_SECONDS,
+    HUNG_SECONDS,
     SUPERVISOR,
     Beats,
     beats_of,
@@ -40,9 +40,9 @@ from stream_shim.running.alerts import (
     causes_of_guard,
     causes_of_processor,
 )
-from stream_shim.running.ending import CHILDREN_SECONDS, CONNECTORS_FIRST_SECONDS
+from stream_shim.running.ending import CHILDREN_SECONDS, CONNECTORS_FIRST_SECONDS, end_by, terminate, wait_for
 from stream_shim.running.logs import last_reason
-from stream_shim.running.room import Room
+from stream_shim.running.measurements import Measurements
 from tidemark.errors import ConfigurationError
 from tidemark.process_environment import OF_S3, of_a_part
 from tidemark.secrets import variables_of
@@ -59,7 +59,6 @@ STEADY_SECONDS = 60
 WORKED_SECONDS = 10  # one that sent and lasted so long is started again with the shortest wait
 WRONG_CONFIGURATION = 2  # the command line's exit code
 STOP_SECONDS = CHILDREN_SECONDS
-HANGS_SECONDS, HUNG_SECONDS = 40, 50  # without a report: shown, and ended
 
 OF_THE_LANE = ("TIDEMARK_KAFKA_PASSWORD",)  # of a cluster of others: connectors and processors enter as one account
 
@@ -86,9 +85,11 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._children: dict[Role, Child] = {}
-        self._alerts, self._polled, self._beats, self._room = Alerts(settings), Polled(), Beats(), Room(settings)
+        self._alerts, self._polled, self._beats = Alerts(settings), Polled(), Beats()
+        self._measurements = Measurements(settings)
         # The processors' last reports, as long as one look compares.
         self._earlier: list[dict[str, dict[str, Any]]] = []
+        self.hung: list[str] = []  # which of them were cut off at the end
         self._file = StateFile(report_path(settings, "supervisor", "stream"), log)
         self._wanted: dict[Role, object] = {}
         self._wanted = self._read()
@@ -123,12 +124,12 @@ class Supervisor:
                     self._read_again()
                 self._adjust()
                 if time.monotonic() >= next_look:
-                    self._alerts.update_aside(self._causes() | self._room.look())
+                    self._alerts.update_aside(self._causes() | self._measurements.look())
                     self._report()
                     next_look = time.monotonic() + LOOK_SECONDS
                 stop.wait(0.25)
         finally:
-            self._stop_all()
+            self.hung = self._stop_all()
 
     def _files_changed_at(self) -> tuple[int, ...]:
         files = (self._settings.sources_file, self._settings.destinations_file)
@@ -220,7 +221,7 @@ class Supervisor:
 
     def _report(self) -> None:
         restarts = {" ".join(role): child.restarts for role, child in self._children.items()}
-        write_process_report(self._file, {"restarts": restarts, **self._room.measured.report()})
+        write_process_report(self._file, {"restarts": restarts, **self._measurements.last.report()})
 
     def _start(self, role: Role, child: Child) -> None:
         command = [sys.executable, "-m", "tidemark.cli", "stream", *role]
@@ -254,15 +255,16 @@ class Supervisor:
         given = sum(report.get("sent" if kind == "connector" else "rows", {}).values())
         return given > 0 and time.monotonic() - child.started_at > WORKED_SECONDS
 
-    def _stop_all(self) -> None:
-        """Connectors end first, for a while, so that the processors may still bring what was sent."""
+    def _stop_all(self) -> list[str]:
+        """Connectors end first, for a while, so that processors may bring what was sent. Those that were cut off."""
         deadline = time.monotonic() + STOP_SECONDS
         first = self._running("connector")
-        _terminate(first)
-        _wait(first, time.monotonic() + CONNECTORS_FIRST_SECONDS)
+        terminate(first)
+        wait_for(first, time.monotonic() + CONNECTORS_FIRST_SECONDS)
         last = self._running("processor")
-        _terminate(last)
-        _end_by(deadline, [*first, *last])
+        terminate(last)
+        cut = end_by(deadline, [*first, *last])
+        return [" ".join(role) for role, child in self._children.items() if child.process in cut]
 
     def _running(self, kind: str) -> list[subprocess.Popen[bytes]]:
         return [
@@ -273,28 +275,8 @@ class Supervisor:
 
     def _end(self, children: list[Child]) -> None:
         running = [child.process for child in children if child.process is not None and child.process.poll() is None]
-        _terminate(running)
-        _end_by(time.monotonic() + STOP_SECONDS, running)
-
-
-def _terminate(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        process.send_signal(signal.SIGTERM)
-
-
-def _wait(processes: list[subprocess.Popen[bytes]], deadline: float) -> list[subprocess.Popen[bytes]]:
-    """Those that have not ended by then."""
-    for process in processes:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(max(0.0, deadline - time.monotonic()))
-    return [process for process in processes if process.poll() is None]
-
-
-def _end_by(deadline: float, processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in _wait(processes, deadline):
-        log.error("expected process %s to end within %s s of SIGTERM; it is killed", process.pid, STOP_SECONDS)
-        process.kill()
-        process.wait()
+        terminate(running)
+        end_by(time.monotonic() + STOP_SECONDS, running)
 
 
 def of_the_lake(entry: object) -> bool:

@@ -88,7 +88,7 @@ def test_the_static_pages_without_a_database_are_a_sentence_that_names_it(stack:
     done = stack.run("catalog", "site", TIDEMARK_POSTGRES_PORT="9")
     assert done.returncode == 1
     assert "tidemark: expected the database realtime to answer, received" in done.stderr
-    assert "`tidemark status`; with --from-files no database is asked" in done.stderr
+    assert "`tidemark up` starts the local one; with --from-files no database is asked" in done.stderr
 
 
 def test_an_unknown_workflow_is_refused_before_anything_runs(stack: Stack) -> None:

@@ -141,6 +141,21 @@ def test_what_is_no_longer_written_goes_and_a_folder_of_others_is_refused(tmp_pa
         _refuse_other_content(tmp_path)
 
 
+def test_a_table_says_who_answers_for_it_and_whether_it_is_about_persons(from_files: Path) -> None:
+    text = " ".join(Page((from_files / TICKS).read_text()).text.split())
+    assert "ownerdata_platform" in text
+    assert "PIINot about persons." in text
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="expected to write the site there, received Not a directory"):
+        build(Settings(home=tmp_path / "home"), tmp_path / "file" / "site", asked=False)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigurationError, match=r"expected a folder, received a link to .*nowhere"):
+        build(Settings(home=tmp_path / "home"), tmp_path / "link", asked=False)
+
+
 @pytest.fixture
 def strangers(rows: Rows) -> Stack:
     """Databases with names, columns and results that are markup, a result that failed, and one that holds a path."""

@@ -11,7 +11,7 @@ from tidemark.dbt import DbtError
 
 MARTS = (
     "fct_market_ticks", "fct_bars_1m", "fct_bars_1h", "fct_bars_1d", "rpt_returns_daily", "fct_order_book_levels",
-    "fct_book_snapshots", "fct_book_spreads", "fct_tick_holes", "rpt_coverage", "dim_instruments", "dim_venues",
+    "fct_book_snapshots", "fct_book_spreads", "fct_tick_days", "fct_tick_holes", "rpt_coverage", "dim_instruments", "dim_venues",
     "dim_instruments_history", "dim_venues_history", "dim_symbols",
 )  # fmt: skip
 BINANCE: dict[str, Any] = {"source_system": "binance", "symbol": "BTC/USDT"}

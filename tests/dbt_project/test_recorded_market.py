@@ -18,7 +18,7 @@ from tidemark.dbt import DBT_PROJECT
 BOOKS = {50093307074: 1723161405679, 50093401704: 1723161555952, 50093520238: 1723161706220, 50093658676: 1723161856387}
 ROWS = {
     "fct_market_ticks": 28_313, "fct_bars_1m": 18, "fct_bars_1h": 3, "fct_bars_1d": 3, "rpt_returns_daily": 3,
-    "fct_order_book_levels": 80, "fct_book_snapshots": 4, "fct_book_spreads": 4, "fct_tick_holes": 0,
+    "fct_order_book_levels": 80, "fct_book_snapshots": 4, "fct_book_spreads": 4, "fct_tick_days": 3, "fct_tick_holes": 0,
     "rpt_coverage": 3, "dim_instruments": 2, "dim_instruments_history": 2, "dim_symbols": 2,
 }  # fmt: skip
 

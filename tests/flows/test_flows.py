@@ -161,7 +161,10 @@ def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_
             serving.wait(60)
     with prefect_session(stack.settings):
         alerts.apply(stack.settings)
-    assert local_prefect_auth_string(stack.settings).partition(":")[2] not in log.read_text()
+    said = log.read_text()
+    assert local_prefect_auth_string(stack.settings).partition(":")[2] not in said
+    assert "SIGTERM received" in said
+    assert "RuntimeWarning" not in said
 
 
 @pytest.mark.parametrize("seconds", [15, pytest.param(None, marks=pytest.mark.faults)])

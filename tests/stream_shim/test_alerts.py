@@ -129,6 +129,8 @@ def test_a_webhook_that_hangs_keeps_nobody_waiting_and_gets_the_latest_causes() 
 def test_a_silent_source_a_waiting_processor_low_head_room_and_a_growing_quarantine_are_causes() -> None:
     assert causes_of_connector("binance", CONNECTOR, 60, 259.0) == {}
     assert "silent source binance" in causes_of_connector("binance", CONNECTOR, 60, 261.0)
+    (often,) = causes_of_connector("binance", CONNECTOR, 0.25, 201.5).values()
+    assert often == "expected news of binance every 0.25 s, none came for 1.5 s"
     assert causes_of_processor("realtime", PROCESSOR, PROCESSOR) == {}
     assert set(causes_of_processor("realtime", PROCESSOR, None)) == {"growing quarantine realtime"}
     bad = {**PROCESSOR, "waiting_for": "disk full", "headroom_days": 2, "rejects": {"market_tick": 5}}

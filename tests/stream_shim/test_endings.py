@@ -244,7 +244,7 @@ def test_a_source_that_a_person_runs_is_taken_over_when_he_ends_it(lane: Lane, e
     with lane.running("connector", "busy", **environ) as by_hand:
         until(partial(runs, lane, "connector", "busy", by_hand), "it to run", 60)
         with lane.running("run", **environ) as process:
-            said = f"process {by_hand.pid}, started by hand runs"
+            said = f"process {by_hand.pid}, started by hand, runs"
             until(lambda: said in log.read_text(), "the lane's own to wait", 60)
             until(lambda: lane.count("economic_event_numeric") > 0, "rows meanwhile", 60)
             by_hand.send_signal(signal.SIGTERM)

@@ -1,5 +1,6 @@
 """A report is health only while it is fresh; one that cannot be read, and a lock that a lane left, end nobody."""
 
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from stream_shim.buffer.publisher import Publisher
 from stream_shim.claims import Taken, claim, end_orphans
 from stream_shim.connectors.cursor import Cursor
-from stream_shim.reports import FRESH_SECONDS, SUPERVISOR, report_path
+from stream_shim.reports import FRESH_SECONDS, SUPERVISOR, beats_of, report_path
 from stream_shim.running.metrics import LaneCollector
 from tests.stream_shim.conftest import until
 from tests.stream_shim.connecting import entry_of
@@ -27,6 +28,10 @@ from tidemark.settings import Settings
 from tidemark.state_file import write_whole
 
 CUT_OFF = [b"", b"{", b"[]", b"{}", b'{"source": "binance"}', b"\xff\xfe"]
+WRONG: list[dict[str, Any]] = [
+    {"written_at": "soon"}, {"written_at": 1e400}, {"pid": -1}, {"pid": "1"}, {"restarts": [1]}, {"rejects": 1},
+    {"answered_at": None},
+]  # fmt: skip
 
 
 def metrics(settings: Settings) -> dict[tuple[str, ...], float]:
@@ -44,9 +49,16 @@ def test_a_report_that_is_cut_off_is_left_out_and_said_once(
     lane = supervisor(tmp_path)
     path = report_path(lane._settings, kind, "realtime")
     path.parent.mkdir(parents=True)
-    for content in CUT_OFF:
+    reports: dict[str, dict[str, Any]] = {
+        "connector": CONNECTOR, "processor": PROCESSOR, "supervisor": {"restarts": {}},
+    }  # fmt: skip
+    whole = reports[kind] | {"pid": 1, "written_at": 1.0}
+    of_other_types = [json.dumps(whole | wrong).encode() for wrong in WRONG if whole.keys() >= wrong.keys()]
+    assert len(of_other_types) > 4
+    for content in [*CUT_OFF, *of_other_types]:
         path.write_bytes(content)
         assert lane._causes() == {}
+        assert list(beats_of(lane._settings, kind)) == []
         found = metrics(lane._settings)
         assert found["tidemark_process_report_unreadable", kind, "realtime"] == 1
         assert ("tidemark_process_report_age_seconds", kind, "realtime") not in found
@@ -159,7 +171,7 @@ def test_what_a_lane_left_is_ended_and_what_a_person_started_is_not(
         holding(tmp_path, "connector", "by-hand") as by_hand,
     ):
         hung.suspend()
-        with pytest.raises(Taken, match=rf"process {by_hand.pid}, started by hand runs: end it first"):
+        with pytest.raises(Taken, match=rf"process {by_hand.pid}, started by hand, runs: end it first"):
             claim(settings, "connector", "by-hand", most=1)
         end_orphans(settings)
         until(lambda: not any(map(_runs, (orphan, hung))), "the orphans to be gone", 1)

@@ -34,7 +34,7 @@ def ended() -> int:
     [
         ({}, "sending"),
         ({"last_message_at": 0.0}, "nothing sent yet"),
-        ({"pid": None}, "not running"),
+        ({"pid": None}, "ended since "),
         ({"degraded": {"BTC/USD": "no answer"}}, "degraded"),
         ({"last_message_at": -120.0, "started_at": -600.0}, "silent since "),
         ({"failing_since": -5.0, "degraded": {"BTC/USD": "no answer"}}, "failing since "),
@@ -51,15 +51,25 @@ def test_the_worst_that_is_true_of_a_source_is_its_state(changes: dict[str, Any]
         report[key] = now + value if isinstance(value, float) and value else ended() if value is None else value
     written_at = report["written_at"]
     found = Found("kraken", report, now - written_at, written_at)
-    assert state_of("kraken", entry(), found).startswith(state)
-    assert (
-        state_of("kraken", entry(), None) == state_of("kraken", entry(), found._replace(report=None)) == "not running"
-    )
+    assert str(state_of("kraken", entry(), found, ran=True, lane_runs=True)).startswith(state)
+
+
+def test_a_source_that_never_ran_has_ended_or_whose_lane_is_down_are_told_apart() -> None:
+    gone = Found("kraken", {"pid": ended()}, 5.0, time.time())
+
+    def state(found: Found | None, ran: bool = True, lane_runs: bool = True) -> str:
+        return str(state_of("kraken", entry(), found, ran, lane_runs)).partition(" since ")[0]
+
+    assert state(None, ran=False, lane_runs=False) == state(None, ran=False) == "never ran"
+    assert state(None) == state(gone) == "ended"
+    assert state(None, lane_runs=False) == state(gone, lane_runs=False) == "the lane is down"
+    assert state(gone._replace(report=None)) == "unreadable"
 
 
 def test_a_source_that_cannot_write_its_report_says_so_and_does_not_hang() -> None:
     found = Found("kraken", {"pid": os.getpid()}, 300.0, time.time())
-    assert state_of("kraken", entry(), found).startswith("cannot write its report since ")
+    state = str(state_of("kraken", entry(), found, ran=True, lane_runs=True))
+    assert state.startswith("cannot write its report since ")
 
 
 def test_a_source_s_report_has_its_rate_and_the_list_shows_it(stack: Stack) -> None:

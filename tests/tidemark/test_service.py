@@ -22,6 +22,7 @@ from tidemark.service.install import make_home_of_caller
 from tidemark.service.units import environment, environment_text, read_environment, unit_files
 from tidemark.settings import Settings
 from tidemark.stack import local, process
+from tidemark.stack.staying import stay
 
 SECRET = 'a "quoted" \\ $HOME `id` %h\nsecond line é'
 
@@ -152,6 +153,25 @@ def test_systemd_gives_the_stack_longer_to_end_than_a_server_may_take_to_start()
     assert int(minutes) * 60 > local.START_TIMEOUT + 35  # within which `process.stop` ends a server
 
 
+@pytest.mark.faults  # it looks every 5 s
+def test_who_keeps_the_servers_ends_one_that_does_not_answer_and_starts_it_again(stack: Stack) -> None:
+    stop, said = threading.Event(), list[str]()
+    frozen = process.find(stack.settings.home, "guard")
+    assert frozen is not None
+    frozen.suspend()
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        if "all servers run" in sentence:
+            stop.set()
+
+    stay(stack.settings, stop, say, silent_seconds=0)
+    assert f"its process {frozen.pid} was stopped by a signal: `kill -CONT {frozen.pid}`; after 0 s it is" in said[0]
+    assert said[1] == "the guard ended: starting again"
+    assert not frozen.is_running()
+    assert process.find(stack.settings.home, "guard") is not None
+
+
 def test_who_keeps_the_servers_waits_for_room_on_the_disk_and_ends_at_once_when_asked(
     stack: Stack, tmp_path: Path
 ) -> None:
@@ -168,8 +188,10 @@ def test_who_keeps_the_servers_waits_for_room_on_the_disk_and_ends_at_once_when_
         if len(said) == 2:
             stop.set()
 
-    local.stay(settings, stop, say)
-    assert said[1].endswith("Is a directory: '" + str(settings.home / "run" / "lock") + "'; trying again in 5 s")
+    stay(settings, stop, say)
+    lock = settings.home / "run" / "lock"
+    assert f"expected to use {lock}, received Is a directory" in said[1]
+    assert said[1].endswith("; trying again in 5 s")
     (settings.home / "run" / "lock").rmdir()
     with pytest.raises(StackError, match="was asked to end before they ran"):
         local.up(settings, stop=stop)

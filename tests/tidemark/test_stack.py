@@ -57,6 +57,20 @@ def test_every_server_runs_and_shared_memory_is_counted_once(stack: Stack) -> No
     assert max(whole) / 2 < found["postgres"]["resident_bytes"] < 0.9 * sum(whole)
 
 
+def test_status_says_of_a_server_that_a_signal_stopped_how_it_goes_on_and_fails(stack: Stack) -> None:
+    running = process.find(stack.settings.home, "guard")
+    assert running is not None
+    assert stack.run("status").returncode == 0
+    running.suspend()
+    try:
+        done = stack.run("status")
+    finally:
+        running.resume()
+    assert done.returncode == 1
+    assert "running, does not answer" in done.stdout
+    assert f"its process {running.pid} was stopped by a signal: `kill -CONT {running.pid}`" in done.stdout
+
+
 def test_servers_listen_on_loopback_only(stack: Stack) -> None:
     pids = {
         each.pid
@@ -104,8 +118,12 @@ def test_what_the_servers_hold_survives_down_and_up(stack: Stack, new_stack: Sta
 
     assert local.down(mine.settings) == ["Postgres", "Kafka", "the guard"]
     assert _states(mine) == {"postgres": "stopped", "kafka": "stopped", "prefect": "external", "guard": "stopped"}
+    since = process.down_since(mine.settings.home)
+    assert since is not None
     assert local.down(mine.settings) == []
+    assert process.down_since(mine.settings.home) == since
     local.up(mine.settings)
+    assert process.down_since(mine.settings.home) is None
     pids = [server.pid for server in local.status(mine.settings)]
     local.up(mine.settings)
     assert [server.pid for server in local.status(mine.settings)] == pids

@@ -51,13 +51,13 @@ def run(promote: dict[str, Any], call: Call) -> Iterator[Callable[..., None]]:
     """Makes a run of it in a state; it is gone afterwards."""
     made = []
 
-    def make(kind: str, name: str = "", message: str = "") -> None:
+    def make(kind: str, name: str = "", message: str = "", by_hand: bool = False) -> None:
         state: dict[str, Any] = {"type": kind, "name": name or kind.title(), "message": message}
         if kind == "SCHEDULED":
             state["state_details"] = {"scheduled_time": (datetime.now(UTC) - timedelta(hours=1)).isoformat()}
-        made.append(
-            call("POST", "flow_runs/", flow_id=promote["flow_id"], deployment_id=promote["id"], state=state)["id"]
-        )
+        of_whom = {} if by_hand else {"deployment_id": promote["id"]}
+        tagged = {"flow_id": promote["flow_id"], "tags": ["tidemark"], "state": state}
+        made.append(call("POST", "flow_runs/", **tagged, **of_whom)["id"])
 
     yield make
     for one in made:
@@ -69,12 +69,16 @@ def seen(settings: Settings, **options: Any) -> dict[str, Observation]:
 
 
 def test_a_run_that_failed_counts_until_one_ends_well(stack: Stack, run: Callable[..., None]) -> None:
-    run("FAILED", message="expected a lock, received none")
-    failed = seen(stack.settings)["flow run failed: promote-daily"]
+    run("FAILED", message="expected a lock, received none", by_hand=True)
+    failed = seen(stack.settings)["flow run failed: promote"]
     assert (failed.state, failed.mend) == ("failing", "docs/runbook/flow-run-failed.md")
     assert "expected a lock, received none" in failed.sentence
     run("COMPLETED")
-    assert "flow run failed: promote-daily" not in seen(stack.settings)
+    assert "flow run failed: promote" not in seen(stack.settings)
+    run("CRASHED")
+    assert "flow run failed: promote" in seen(stack.settings)
+    run("COMPLETED", by_hand=True)
+    assert "flow run failed: promote" not in seen(stack.settings)
 
 
 def test_a_run_that_goes_on_for_too_long_is_stuck(stack: Stack, run: Callable[..., None]) -> None:
@@ -92,7 +96,7 @@ def test_flows_that_nobody_serves_and_a_run_that_is_late_are_seen(stack: Stack, 
     assert found["flow run is late: promote-daily"].state == "failing"
 
 
-def test_a_schedule_that_a_person_paused_is_a_warning_and_one_without_its_setting_is_none(
+def test_a_schedule_that_a_person_paused_is_a_warning_and_one_without_its_setting_waits_for_it(
     stack: Stack, promote: dict[str, Any], call: Call
 ) -> None:
     call("POST", f"deployments/{promote['id']}/pause_deployment")
@@ -100,7 +104,11 @@ def test_a_schedule_that_a_person_paused_is_a_warning_and_one_without_its_settin
         assert seen(stack.settings)["schedule is paused: promote-daily"].state == "warning"
     finally:
         call("POST", f"deployments/{promote['id']}/resume_deployment")
-    assert not [name for name in seen(stack.settings) if name.startswith("schedule is paused")]
+    found = {name: one for name, one in seen(stack.settings).items() if name.startswith("schedule is paused")}
+    assert {name.removeprefix("schedule is paused: "): one.state for name, one in found.items()} == {
+        "ingest-ecb": "waiting", "ingest-fred": "waiting",
+    }  # fmt: skip
+    assert "TIDEMARK_FRED_API_KEY is set" in found["schedule is paused: ingest-fred"].sentence
 
 
 def test_what_dbt_left_is_read_as_it_stands(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ import pytest
 from tests.conftest import Stack, new_settings
 from tests.stream_shim.conftest import Lane
 from tidemark.settings import Settings
+from tidemark.stack import process
 from watch.observation import Look, Observation
-from watch.observations import observe
+from watch.observations import LOOKS, observe
 
 EVERYTHING = {
     "state folder", "disk", "server", "database", "topic", "destination", "lane", "account", "flow", "flows",
@@ -46,6 +47,30 @@ def test_where_nothing_is_wrong_it_names_what_it_looked_at(lane: Lane, known: se
     json.dumps([one.row() for one in found])
 
 
+def test_of_a_stack_that_was_ended_on_purpose_it_says_that_alone(tmp_path: Path) -> None:
+    mine = Stack(new_settings(tmp_path))
+    (tmp_path / "logs").mkdir()
+    for name in ("postgres", "kafka"):
+        (tmp_path / "logs" / f"{name}.log").touch()
+    mine.run("down")
+    process.note_down(tmp_path)
+    [down] = [one for one in observe(mine.settings) if one.state != "ok"]
+    assert (down.title, down.mend) == ("the stack is down", "tidemark up")
+    assert down.since is not None
+    assert abs(down.since.timestamp() - time.time()) < 60
+    process.forget_down(tmp_path)  # they ended otherwise: nobody knows when
+    found = [one for one in observe(mine.settings) if one.name == "server does not run"]
+    assert {one.identity: one.since for one in found} == {"postgres": None, "kafka": None, "prefect": None}
+
+
+@pytest.mark.parametrize("name", ["bi_reader", "promoter"])
+def test_a_folder_in_place_of_a_password_is_moved_away_and_not_answered_by_up_alone(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "credentials" / name
+    path.mkdir(parents=True)
+    found = {one.name: one for one in observe(Settings(home=tmp_path), LOOKS[:1])}
+    assert found["password is no file"].mend == f"mv {path} {path}.away && tidemark up"
+
+
 def fails(settings: Settings) -> Iterator[Observation]:
     yield Observation("before", "kind", "one", "ok", "it was well")
     raise OSError(13, "no entry")
@@ -67,7 +92,7 @@ def test_a_look_that_fails_or_hangs_is_unknown_and_hides_no_other() -> None:
     found = observe(Settings(), looks, seconds=0.5)
     assert time.monotonic() - began < 5  # whatever hangs
     assert [(one.state, one.name) for one in found] == [
-        ("failing", "ill"), ("unknown", "f"), ("unknown", "h"), ("ok", "well"),
+        ("failing", "ill"), ("unknown", "f"), ("unknown", "h"), ("ok", "before"), ("ok", "well"),
     ]  # fmt: skip
     assert "no entry" in found[1].sentence
     assert "none within" in found[2].sentence

@@ -18,6 +18,7 @@ from tidemark.service.units import (
 )
 from tidemark.settings import Settings
 from tidemark.stack.checks import FOLDERS, make_home
+from tidemark.state_file import read_text
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
 NO_BUS = (
@@ -41,7 +42,7 @@ def install(settings: Settings, name: str, system: bool, forget: Collection[str]
     """
     folder, environ = units_folder(system), environment_file(settings)
     make_home_of_caller(settings.home, os.environ)
-    before = read_environment(environ.read_text(), str(environ)) if environ.exists() else {}
+    before = read_environment(read_text(environ) or "", str(environ))
     here = environment(settings, os.environ)
     for wrong in forget:
         if wrong in here:
@@ -51,7 +52,7 @@ def install(settings: Settings, name: str, system: bool, forget: Collection[str]
             raise ConfigurationError(f"expected a name that {environ} keeps from before ({known}), received {wrong}")
     kept = {variable: value for variable, value in before.items() if variable not in {*here, *forget}}
     text = environment_text(kept | here)
-    part = environ.with_suffix(".part")
+    part = environ.with_name(f"{environ.name}.part")
     part.unlink(missing_ok=True)
     part.touch(mode=0o600)
     part.write_text(text)

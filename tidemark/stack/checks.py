@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from tidemark.errors import StackError
+from tidemark.state_file import read_text
 
 NEEDED_BYTES = 1_000_000_000
 NEEDED_GLIBC = (2, 34)
@@ -47,10 +48,15 @@ def passed_through() -> int:
     return 0o711 if os.geteuid() == 0 else 0o700
 
 
+def being_restored(home: Path) -> str | None:
+    """The backup that a restore which was ended half-way read; None where there was no such restore."""
+    said = read_text(home / RESTORING)
+    return None if said is None else next(iter(said.splitlines()), "FOLDER")
+
+
 def require_restored(home: Path) -> None:
     """StackError where a restore into the state folder was ended half-way."""
-    if (home / RESTORING).exists():
-        folder = (home / RESTORING).read_text().splitlines()[0]
+    if (folder := being_restored(home)) is not None:
         raise StackError(
             f"expected a whole state folder in {home}, a restore was ended half-way: run `tidemark restore {folder}` "
             f"again, which goes on where it was"

@@ -21,7 +21,11 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 @click.command()
-@click.option("--stay", is_flag=True, help="Until SIGTERM: start again what ends, then end all, as a service does.")
+@click.option(
+    "--stay",
+    is_flag=True,
+    help="Until SIGTERM: start again what ends, or gives no answer for 60 s; then end all, as a service does.",
+)
 def up(stay: bool) -> None:
     """Start the local stack, and set up databases, roles, tables and views. Running it again changes nothing.
 
@@ -82,14 +86,14 @@ def _stay(settings: "Settings") -> None:
     import threading
 
     from tidemark.service.notify import notify
-    from tidemark.stack import local, process
+    from tidemark.stack import local, process, staying
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with process.keeping(settings.home):
         notify("READY=1")
-        local.stay(settings, stop, lambda sentence: click.echo(sentence, err=True))
+        staying.stay(settings, stop, lambda sentence: click.echo(sentence, err=True))
         notify("STOPPING=1")
         local.down(settings)
 
@@ -114,10 +118,13 @@ def down() -> None:
 
 @click.command()
 @json_option
-def status(as_json: bool) -> None:
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
     """Show each server: state, address, pid, resident memory, uptime, and how a person logs in.
 
-    A server that a variable names is asked whether it answers.
+    Each is asked whether it answers, one that a variable names too.
+
+    Exit codes: 0 every server answers; 1 one does not run, or does not answer; 2 wrong configuration.
     """
     from tidemark.settings import load
     from tidemark.stack import guard, local
@@ -130,12 +137,13 @@ def status(as_json: bool) -> None:
         _print_status(found)
         for sentence in guard.shortfalls(settings):
             click.echo(sentence)
+    ctx.exit(1 if any(server.state == "stopped" or server.silence for server in found) else 0)
 
 
 def _print_status(found: "list[Status]") -> None:
     rows: list[dict[str, Any]] = [
         {
-            "server": server.name,
+            "name": server.name,
             "state": f"{server.state}, does not answer" if server.silence else server.state,
             "address": server.address,
             "pid": None if server.pid is None else str(server.pid),
@@ -145,7 +153,7 @@ def _print_status(found: "list[Status]") -> None:
         for server in found
     ]
     everything = round(sum(server.resident_bytes or 0 for server in found) / 1e6)
-    print_table("Servers", [*rows, dict.fromkeys(rows[0]) | {"server": "all", "resident_MB": everything}])
+    print_table("Servers", [*rows, dict.fromkeys(rows[0]) | {"name": "all", "resident_MB": everything}])
     for server in found:
         if server.silence:
             click.echo(f"{server.name}: {server.silence}")

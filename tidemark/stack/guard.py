@@ -7,23 +7,33 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import psutil
 
 from tidemark.access.people import HELD
 from tidemark.connections import DATABASES, Database, is_local, postgres_server, without_credentials
 from tidemark.guard.watch import Server
+from tidemark.output import utc
 from tidemark.settings import Settings
 from tidemark.stack import process
 from tidemark.stack.process import Launch, server_environment
-from tidemark.state_file import read_whole
+from tidemark.state_file import NotWhole, Pid, read_whole
 
 NAME = "guard"
 TITLE = "the guard"
 STOP_SIGNAL = signal.SIGTERM
 LOGIN = ""
 SILENT_SECONDS = 60.0  # its database may keep it waiting for half of that
+
+
+class Beat(TypedDict, total=False):
+    """What it says."""
+
+    pid: Pid
+    configuration: str
+    watched: list[str]
+    shortfalls: dict[str, list[str]]
 
 
 def servers(settings: Settings) -> list[Server]:
@@ -60,8 +70,8 @@ def read_beat(settings: Settings) -> dict[str, Any]:
     try:
         if time.time() - path.stat().st_mtime > SILENT_SECONDS:
             return {}
-        beat = read_whole(path) or {}
-    except (FileNotFoundError, ValueError):  # cut off: the next one comes within a second
+        beat = read_whole(path, Beat) or {}
+    except (FileNotFoundError, NotWhole):  # cut off: the next one comes within a second
         return {}
     return beat if record is not None and beat.get("pid") == record.pid else {}
 
@@ -71,16 +81,12 @@ def silence(settings: Settings) -> str:
     running, path = process.find(settings.home, NAME), beat_path(settings.home)
     said_at = path.stat().st_mtime if path.exists() else 0.0
     if running is None:
-        last = f", it last reported at {_at(said_at)}" if said_at else ""
+        last = f", it last reported at {utc(said_at)}" if said_at else ""
         return f"the guard does not run{last}: `tidemark up` starts it"
     said_at = max(said_at, running.create_time())
     if time.time() - said_at <= SILENT_SECONDS:
         return ""
-    return f"the guard has not reported since {_at(said_at)}: `tidemark up` starts it anew"
-
-
-def _at(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
+    return f"the guard has not reported since {utc(said_at)}: `tidemark up` starts it anew"
 
 
 def configuration(settings: Settings) -> str:

@@ -15,11 +15,9 @@ from tidemark.access.apply import Fill, apply
 from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
 from tidemark.errors import StackError
 from tidemark.kafka import security
-from tidemark.refusals import is_foreseen
 from tidemark.settings import Settings
 from tidemark.stack import checks, external, guard, kafka, postgres, prefect, process
 
-STAY_SECONDS = 5
 LOOK_SECONDS = 0.2
 START_TIMEOUT = 180.0  # seconds; a cold disk and two busy cores have taken 60
 
@@ -61,7 +59,7 @@ Report = Callable[[str, str], None]  # told a server's title, or a database, and
 class Status:
     """One server: `state` is running, stopped, or external (named by a variable); bytes of all its processes.
 
-    `silence`: why an external one does not answer.
+    `silence`: why one that runs, or is external, does not answer.
     """
 
     name: str
@@ -115,6 +113,7 @@ def up(
             for server in started:
                 process.stop(settings.home, server.NAME, server.STOP_SIGNAL)
             raise
+        process.forget_down(settings.home)
         applied = [f"{database}: applied {each.title}" for database, files in migrated.items() for each in files]
         return ended + applied
 
@@ -216,32 +215,19 @@ def _wait_until_ready(settings: Settings, server: Server, running: psutil.Proces
         raise StackError(f"expected {server.TITLE} to start, {failure}: {said} (all of it in {log})")
 
 
-def stay(settings: Settings, stop: threading.Event, say: Callable[[str], None]) -> None:
-    """Until `stop`: start again what has ended, by `up`; `say` is told each time, and why where that failed."""
-    while not stop.wait(STAY_SECONDS):
-        ended = [each.TITLE for each in SERVERS if each.wanted(settings) and not process.find(settings.home, each.NAME)]
-        if not ended:
-            continue
-        say(f"{' and '.join(ended)} ended: starting again")
-        try:
-            say("\n".join([*up(settings, stop=stop), "all servers run"]))
-        except Exception as error:
-            if not (is_foreseen(error) or isinstance(error, OSError)):  # a full disk ends nobody who waits for room
-                raise
-            say(f"{error}; trying again in {STAY_SECONDS} s")
-
-
 def down(settings: Settings) -> list[str]:
     """End every server of the state folder that runs, also one that a variable has replaced since; their titles."""
     if not (settings.home / "run").exists():
         return []
     with process.exclusive(settings.home), ThreadPoolExecutor(len(SERVERS)) as pool:
-        ended = pool.map(lambda server: process.stop(settings.home, server.NAME, server.STOP_SIGNAL), SERVERS)
+        ended = list(pool.map(lambda each: process.stop(settings.home, each.NAME, each.STOP_SIGNAL), SERVERS))
+        if any(ended):  # of servers that ended before, nobody knows when
+            process.note_down(settings.home)
         return [server.TITLE for server, did in zip(SERVERS, ended, strict=True) if did]
 
 
 def status(settings: Settings) -> list[Status]:
-    """Every server: where it is and what it takes; one of others is asked whether it answers."""
+    """Every server: where it is and what it takes; each that is to run is asked whether it answers."""
     with ThreadPoolExecutor(len(SERVERS)) as pool:
         return list(pool.map(lambda server: _status(settings, server), SERVERS))
 
@@ -258,7 +244,23 @@ def _status(settings: Settings, server: Server) -> Status:
     address = f"127.0.0.1:{ports[0]}" if ports else server.address(settings)
     resident = sum(_resident(each) for each in (running, *running.children(recursive=True)))
     uptime = time.time() - running.create_time()
-    return Status(server.NAME, "running", address, running.pid, resident, uptime, server.LOGIN)
+    said = _silence(settings.model_copy(update=record.ports), server, running)
+    return Status(server.NAME, "running", address, running.pid, resident, uptime, server.LOGIN, said)
+
+
+def _silence(settings: Settings, server: Server, running: psutil.Process) -> str:
+    """Why a server that runs here does not answer, and what to do; empty where it does, or nobody is to ask it."""
+    if pid := process.frozen(running):
+        return f"expected {server.TITLE} to answer, its process {pid} was stopped by a signal: `kill -CONT {pid}`"
+    if server is guard:
+        return guard.silence(settings)
+    try:
+        if not server.wanted(settings) or server.ready(settings):
+            return ""
+    except StackError as error:
+        return str(error)
+    where = server.address(settings)
+    return f"expected {server.TITLE} to answer at {where}, received nothing: `tidemark logs {server.NAME}` says why"
 
 
 def _resident(each: psutil.Process) -> int:

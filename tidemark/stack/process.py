@@ -7,16 +7,17 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import psutil
 
 from tidemark.errors import StackError
 from tidemark.lock_file import START_TIME_TOLERANCE, sign, signature_in, try_lock
-from tidemark.state_file import read_whole, write_whole
+from tidemark.state_file import NotWhole, Pid, Time, read_whole, write_whole
 
 OF_A_SERVER = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM", "NO_COLOR",
@@ -45,6 +46,18 @@ class Record:
     pid: int
     started_at: float
     ports: dict[str, int]  # name of the setting to port, as they were when it started
+
+
+class _Written(TypedDict):
+    """The same in its file."""
+
+    pid: Pid
+    started_at: Time
+    ports: dict[str, int]
+
+
+class _Down(TypedDict):
+    ended_at: Time
 
 
 def server_environment() -> dict[str, str]:
@@ -102,10 +115,10 @@ def _appends(running: psutil.Process) -> bool:
 def read_record(home: Path, name: str) -> Record | None:
     """The record as written, whether or not its process still runs; None where there is none, or half of one."""
     try:
-        found = read_whole(record_path(home, name))
-        return None if found is None else Record(int(found["pid"]), float(found["started_at"]), dict(found["ports"]))
-    except (ValueError, KeyError, TypeError):
+        found = read_whole(record_path(home, name), _Written)
+    except NotWhole:
         return None
+    return None if found is None else Record(found["pid"], found["started_at"], found["ports"])
 
 
 def find(home: Path, name: str) -> psutil.Process | None:
@@ -163,12 +176,22 @@ def become(user: tuple[int, int] | None) -> dict[str, Any]:
     return {} if user is None else {"user": user[0], "group": user[1], "extra_groups": []}
 
 
+def frozen(process: psutil.Process) -> int | None:
+    """The pid of what a signal stopped of a process and those that it started; None where all of them go on."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for each in (process, *process.children(recursive=True)):
+            if each.status() == psutil.STATUS_STOPPED:
+                return int(each.pid)
+    return None
+
+
 def stop(home: Path, name: str, stop_signal: signal.Signals, timeout: float = 30.0) -> bool:
     """End the recorded process, by force where it does not end in time; False where it did not run."""
     process = find(home, name)
     if process is not None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(stop_signal)
+            process.resume()  # one that a signal has stopped hears nothing
         if not _gone(process, timeout):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own, so this is its group alone
@@ -190,6 +213,25 @@ def last_lines(home: Path, name: str, count: int = 3) -> str:
     path = log_path(home, name)
     lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
     return " | ".join(line.strip() for line in lines[-count:]) or "it wrote nothing"
+
+
+def note_down(home: Path) -> None:
+    """Note when the servers were ended on purpose."""
+    write_whole(home / "run" / "down.json", {"ended_at": time.time()})
+
+
+def forget_down(home: Path) -> None:
+    """The servers run again."""
+    (home / "run" / "down.json").unlink(missing_ok=True)
+
+
+def down_since(home: Path) -> float | None:
+    """When `tidemark down` ended the servers, seconds since 1970; None where it did not, or they ran since."""
+    try:
+        found = read_whole(home / "run" / "down.json", _Down)
+    except NotWhole:
+        return None
+    return None if found is None else found["ended_at"]
 
 
 @contextlib.contextmanager

@@ -176,7 +176,10 @@ final as (
         and (
             is_of_batch
             or coalesce(
-                {{ is_final_bar("bar_start_at", upper="tidemark_at", bar_end_at="bar_end_at") }}, false
+                {{
+                    is_final_bar("bar_start_at", upper="tidemark_at", bar_end_at="bar_end_at")
+                }},
+                false
             )
         ) as is_final,
         session_date,

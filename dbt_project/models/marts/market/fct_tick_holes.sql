@@ -1,247 +1,29 @@
-{{
-    config(
-        unique_key="tick_hole_key",
-        meta={"gone_where": "ended_at is null"},
-        indexes=[
-            {"columns": ["instrument_key", "ended_at"]},
-            {"columns": ["built_at"]},
-        ],
-    )
-}}
-{{- refuse_without_ticks(ref("int_tick_days_deleted")) -}}
+{{ config(materialized="view") }}
 with
 
-ticks as not materialized (
+days as (
 
-    select * from {{ ref("fct_market_ticks") }}
-
-),
-
-venues as (
-
-    select * from {{ ref("int_venues_described") }}
-
-),
-
-changed as (
-
-    select distinct
-        instrument_key,
-        {{ day_of("traded_at") }} as traded_date
-    from ticks
-    where
-        traded_at is not null
-        {% if is_incremental() %}
-        and built_at > {{ newest(this, "built_at") }}
-        -- A day whose ticks were deleted has the holes that it had.
-        and not exists (
-            select 1 from {{ ref("int_tick_days_deleted") }} as deleted
-            where
-                deleted.instrument_key = ticks.instrument_key
-                and deleted.traded_date = {{ day_of("ticks.traded_at") }}
-        )
-        {% endif %}
-
-),
-
--- With a day changes the hole before the next day that has ticks.
-touched as (
-
-    select * from changed
-    {% if is_incremental() %}
-    union
-    select
-        changed.instrument_key,
-        following.traded_date
-    from changed
-    cross join
-        lateral (
-            select {{ day_of("later.traded_at") }} as traded_date
-            from ticks as later
-            where
-                later.instrument_key = changed.instrument_key
-                and later.traded_at >= {{ end_of_day("changed.traded_date") }}
-                and {{ is_counted_tick("later.") }}
-            order by later.traded_at
-            limit 1
-        ) as following
-    {% endif %}
-    order by instrument_key, traded_date
-
-),
-
--- The ticks of each day, and the last one before it: what lies between two of them may be a hole.
-gathered as (
-
-    select
-        touched.traded_date,
-        here.*,
-        venues.has_numbered_trades is true and here.trade_id ~ '^[0-9]{1,18}$' as is_numbered
-    from touched
-    cross join
-        lateral (
-            (
-                select before.* from ticks as before
-                where
-                    before.instrument_key = touched.instrument_key
-                    and before.traded_at < {{ start_of_day("touched.traded_date") }}
-                    and {{ is_counted_tick("before.") }}
-                order by before.traded_at desc, before.kafka_offset desc
-                limit 1
-            )
-            union all
-            select same.* from ticks as same
-            where
-                same.instrument_key = touched.instrument_key
-                and same.traded_at >= {{ start_of_day("touched.traded_date") }}
-                and same.traded_at < {{ end_of_day("touched.traded_date") }}
-                and {{ is_counted_tick("same.") }}
-        ) as here
-    left join venues
-        on
-            here.source_system = venues.source_system
-            and {{ is_effective("venues", "here.traded_at") }}
-
-),
-
-followed as (
-
-    select
-        *,
-        case when is_numbered then trade_id::bigint end as trade_number,
-        lag(case when is_numbered then trade_id::bigint end) over history as previous_number,
-        lag(log_epoch) over history as previous_epoch,
-        lag(kafka_partition) over history as previous_partition,
-        lag(kafka_offset) over history as previous_offset,
-        lag(traded_at) over history as previous_at,
-        lag(received_at) over history as previous_received_at
-    from gathered
-    window history as (
-        partition by instrument_key, traded_date
-        order by case when is_numbered then trade_id::bigint end, traded_at, kafka_offset
-    )
-
-),
-
-holes as (
-
-    select
-        followed.*,
-        case
-            when followed.trade_number > followed.previous_number + 1
-                then followed.trade_number - followed.previous_number - 1
-        end as missing_trade_count
-    from followed
-    left join venues
-        on
-            followed.source_system = venues.source_system
-            and {{ is_effective("venues", "followed.traded_at") }}
-    where
-        {{ day_of("followed.traded_at") }} = followed.traded_date
-        and (
-            followed.trade_number > followed.previous_number + 1
-            or (
-                (followed.trade_number is null or followed.previous_number is null)
-                and followed.traded_at - followed.previous_at
-                > interval '{{ var("silence_minutes") }} minutes'
-                and (
-                    coalesce(venues.is_open_all_day, false)
-                    or {{ session_date("followed.traded_at", "venues") }}
-                    = {{ session_date("followed.previous_at", "venues") }}
-                )
-            )
-        )
-
-),
-
--- What the log says of the records between the two.
-explained as (
-
-    select
-        holes.*,
-        between_them.row_count as rows_between,
-        between_them.source_row_count
-    from holes
-    cross join
-        lateral (
-            select
-                count(1) filter (
-                    where
-                    other.log_epoch = holes.log_epoch
-                    and other.kafka_partition = holes.kafka_partition
-                    and other.kafka_offset > holes.previous_offset
-                    and other.kafka_offset < holes.kafka_offset
-                ) as row_count,
-                count(1) filter (
-                    where
-                    other.source_system = holes.source_system
-                    and other.instrument_key <> holes.instrument_key
-                ) as source_row_count
-            from ticks as other
-            where
-                other.received_at >= holes.previous_received_at
-                and other.received_at <= holes.received_at
-            offset 0
-        ) as between_them
+    select * from {{ ref("fct_tick_days") }}
+    where hole_count > 0
 
 ),
 
 final as (
 
     select
-        market_tick_key as tick_hole_key,
-        instrument_key,
-        source_system,
-        symbol,
-        case when missing_trade_count is null then 'silence' else 'missing trades' end as hole_kind,
-        case
-            when received_at is null or previous_received_at is null then 'not known'
-            when log_epoch <> previous_epoch then 'the log began anew'
-            when kafka_partition <> previous_partition or kafka_offset < previous_offset
-                then 'not known'
-            when kafka_offset - previous_offset - 1 > rows_between
-                then 'records of the log are no rows here'
-            when missing_trade_count is not null then 'never came to the log'
-            when source_row_count > 0 then 'others of the source traded'
-            else 'nothing of the source came'
-        end as reason,
-        case when missing_trade_count is not null then previous_number + 1 end
-            as first_missing_number,
-        case when missing_trade_count is not null then trade_number - 1 end as last_missing_number,
-        missing_trade_count,
-        previous_at as started_at,
-        traded_at as ended_at,
-        loaded_at,
-        built_at
-    from explained
-    {% if is_incremental() %}
-    union all
-    -- What is a hole no more.
-    select
-        known.tick_hole_key,
-        known.instrument_key,
-        known.source_system,
-        known.symbol,
-        known.hole_kind,
-        known.reason,
-        known.first_missing_number,
-        known.last_missing_number,
-        known.missing_trade_count,
-        known.started_at,
-        null as ended_at,
-        known.loaded_at,
-        known.built_at
-    from {{ this }} as known
-    inner join touched
-        on
-            known.instrument_key = touched.instrument_key
-            and known.ended_at >= {{ start_of_day("touched.traded_date") }}
-            and known.ended_at < {{ end_of_day("touched.traded_date") }}
-    where not exists (
-            select 1 from explained
-            where explained.market_tick_key = known.tick_hole_key
-        )
-    {% endif %}
+        hole.value ->> 'key' as tick_hole_key,
+        days.instrument_key,
+        days.source_system,
+        days.symbol,
+        hole.value ->> 'kind' as hole_kind,
+        hole.value ->> 'reason' as reason,
+        (hole.value ->> 'first')::bigint as first_missing_number,
+        (hole.value ->> 'last')::bigint as last_missing_number,
+        (hole.value ->> 'missing')::bigint as missing_trade_count,
+        (hole.value ->> 'from')::timestamp at time zone 'UTC' as started_at,
+        (hole.value ->> 'to')::timestamp at time zone 'UTC' as ended_at
+    from days
+    cross join lateral jsonb_array_elements(days.holes) as hole (value)
 
 )
 

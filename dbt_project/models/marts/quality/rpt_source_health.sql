@@ -22,7 +22,7 @@ promised as (
 
     select
         '{{ node.identifier }}' as source_table,
-        {% if node.source_name == "realtime" %}null{% else %}'{{ node.source_name }}'{% endif %}
+        {{ "null" if node.source_name == "realtime" else "'" ~ node.source_name ~ "'" }}
             as declared_source,
         interval '{{ node.freshness.warn_after.count }} {{ units[node.freshness.warn_after.period] }}'
             as promised_age

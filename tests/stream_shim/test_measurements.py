@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from stream_shim.reports import report_path
 from stream_shim.running.alerts import causes_of_disk, causes_of_oldest_day
+from stream_shim.running.measurements import Measured, Measurements, measure
 from stream_shim.running.metrics import LaneCollector
-from stream_shim.running.room import Measured, Room, measure
 from tests.stream_shim.conftest import Lane, until
 from tidemark.disk import LAKE_BYTES, WAREHOUSE_BYTES, FileSystem, bytes_a_day, file_systems
 from tidemark.settings import PROJECT, Settings
@@ -47,8 +47,8 @@ def test_the_oldest_day_and_what_a_day_takes_are_measured_and_raised(old_day: La
     assert disk.path == lane.settings.home
     assert disk.days_left is not None
     assert 0 < disk.days_left < disk.free_bytes / 500_000  # as 5,000 ticks take more than 500 kB
-    room = Room(lane.settings)
-    said = until(room.look, "the first measurement", 20)
+    measurements = Measurements(lane.settings)
+    said = until(measurements.look, "the first measurement", 20)
     assert said.keys() == {"oldest day past its time"}
     assert "it is 5: promotion does not move it" in said["oldest day past its time"]
 

@@ -2,14 +2,16 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from realtime import positions
 from realtime.positions import LogState, Position
-from stream_shim.destinations.entries import DestinationEntry, read_destinations
+from stream_shim.destinations.entries import ROLL_SECONDS, DestinationEntry, read_destinations
+from stream_shim.reports import fresh_reports
 from tidemark.access.kafka_rights import GROUP_PREFIX
 from tidemark.connections import kafka_bootstrap
 from tidemark.errors import StackError
@@ -20,6 +22,7 @@ from watch.observation import RUNBOOK, Observation, State, one_line
 
 ROLE = "catalog_reader"
 MOVES_SECONDS = 3.0  # within so long a processor that lags takes something
+ROLL_MARGIN_SECONDS = 30.0  # beyond the age at which a file of the lake is written
 ENDED, LAG = "log cannot be read on", "lag"
 Logs = dict[str, dict[int, LogState]]  # by topic and partition
 
@@ -32,15 +35,47 @@ class Taken(NamedTuple):
 
 
 def look(settings: Settings) -> Iterator[Observation]:
-    """Each destination and topic: whether its log can be read on, and how much of it waits."""
+    """Each destination and topic: whether its log can be read on, and how much of it waits.
+
+    What lags is asked once more, all of it after one wait: it may just be taken.
+    """
     destinations = read_destinations(settings.destinations_file)
     topics = sorted({topic for entry in destinations.values() for topic in entry.topics})
     logs = _ask_logs(settings, topics)
+    with enter(settings, "realtime") if _keep_positions(destinations) else nullcontext() as connection:
+        for topic in _keep_positions(destinations):
+            yield _log(connection, topic, logs.get(topic))
+    before = _sample(settings, destinations)
+    behind = {name: _behind(taken, logs) for name, taken in before.items()}
+    lags = {name for name, topics in behind.items() if any(topics.values())}
+    if lags:
+        threading.Event().wait(MOVES_SECONDS)
+    after = before | _sample(settings, {name: destinations[name] for name in lags})
+    for name, entry in destinations.items():
+        for topic in entry.topics:
+            still = _still(behind[name][topic], before[name][topic], after[name][topic])
+            if still and entry.kind == "lake":
+                offsets = before[name][topic].offsets
+                still = _too_old(settings, name, entry, topic, {partition: offsets[partition] for partition in still})
+            yield _lag(name, topic, behind[name][topic], bool(still), after[name][topic].moved_at)
+
+
+def _keep_positions(destinations: Mapping[str, DestinationEntry]) -> list[str]:
+    """The topics of the destination that keeps its positions with its rows, of which there is one at most."""
+    return [topic for entry in destinations.values() if entry.kind == "postgres" for topic in entry.topics]
+
+
+def _sample(settings: Settings, destinations: Mapping[str, DestinationEntry]) -> dict[str, dict[str, Taken]]:
+    """How far each has come: by its stored positions, else by what its consumer group has committed."""
+    found = {}
     for name, entry in destinations.items():
         if entry.kind == "postgres":
-            yield from _of_positions(settings, name, entry, logs)
+            with enter(settings, "realtime") as connection:
+                found[name] = _positions(connection, entry.topics)
         else:
-            yield from _of_a_group(settings, name, entry, logs)
+            committed = _committed(settings, name)
+            found[name] = {topic: Taken(committed.get(topic, {})) for topic in entry.topics}
+    return found
 
 
 def _ask_logs(settings: Settings, topics: list[str]) -> Logs:
@@ -75,22 +110,6 @@ def _require_listener(settings: Settings) -> None:
         except OSError as error:
             failures.append(f"{address}: {error.strerror or error}")
     raise StackError(f"expected Kafka to listen, received {'; '.join(failures)}")
-
-
-# --- a destination that keeps its positions with its rows
-
-
-def _of_positions(settings: Settings, name: str, entry: DestinationEntry, logs: Logs) -> Iterator[Observation]:
-    with enter(settings, "realtime") as connection:
-        for topic in entry.topics:
-            yield _log(connection, topic, logs.get(topic))
-        before = _positions(connection, entry.topics)
-        behind = _behind(before, logs)
-        if any(behind.values()):
-            threading.Event().wait(MOVES_SECONDS)
-        after = _positions(connection, entry.topics)
-    for topic in entry.topics:
-        yield _lag(name, topic, behind[topic], before[topic], after[topic])
 
 
 def _log(connection: Any, topic: str, log: Mapping[int, LogState] | None) -> Observation:
@@ -143,31 +162,42 @@ def _behind(taken: Mapping[str, Taken], logs: Logs) -> dict[str, dict[int, int]]
     }
 
 
-def _lag(name: str, topic: str, behind: Mapping[int, int], before: Taken, after: Taken) -> Observation:
-    still = [partition for partition in behind if before.offsets[partition] == after.offsets.get(partition)]
+def _still(behind: Mapping[int, int], before: Taken, after: Taken) -> list[int]:
+    """The partitions that wait, and of which nothing was taken meanwhile."""
+    return [partition for partition in behind if before.offsets[partition] == after.offsets.get(partition)]
+
+
+def _too_old(
+    settings: Settings, name: str, entry: DestinationEntry, topic: str, waiting: Mapping[int, int]
+) -> list[int]:
+    """Of partitions that wait from these offsets on, those whose oldest record should stand in a file by now.
+
+    A file is written once it is old enough, so a record may wait as long as that, and as long after a start or after
+    the last file: there may be much to catch up with.
+    """
+    limit = (entry.roll_seconds or ROLL_SECONDS) + ROLL_MARGIN_SECONDS
+    report = fresh_reports(settings, "processor").get(name, {})
+    if time.time() - max(report.get("started_at", 0.0), report.get("committed_at", 0.0)) <= limit:
+        return []
+    from kafka import TopicPartition
+
+    wanted = {TopicPartition(topic, partition): int((time.time() - limit) * 1000) for partition in waiting}
+    with reachable_kafka(settings, ROLE), closing(admin(settings, ROLE, bootstrap_timeout_ms=5000)) as client:
+        younger = client.list_partition_offsets(wanted, timeout_ms=5000)
+    # The first offset that is no older than the limit, -1 where there is none.
+    firsts = {partition.partition: found.offset for partition, found in younger.items()}
+    return [partition for partition, offset in waiting.items() if not 0 <= firsts[partition] <= offset]
+
+
+def _lag(name: str, topic: str, behind: Mapping[int, int], still: bool, moved_at: datetime | None) -> Observation:
     waits = sum(behind.values())
-    state: State = "failing" if still else "ok"
     said = f"{waits:,} records wait, and are being taken" if waits else "nothing waits"
     if still:
         said = f"expected what waits to be taken, {waits:,} records wait and none was taken for {MOVES_SECONDS:.0f} s"
+    state: State = "failing" if still else "ok"
     mend = f"{RUNBOOK}/stopped-processor.md" if still else ""
-    since = after.moved_at if still else None
+    since = moved_at if still else None
     return Observation(LAG, "destination", f"{name} {topic}", state, said, since, mend, {"records": waits})
-
-
-# --- a destination whose position is its consumer group's
-
-
-def _of_a_group(settings: Settings, name: str, entry: DestinationEntry, logs: Logs) -> Iterator[Observation]:
-    before = _committed(settings, name)
-    wanted = {topic: Taken(before.get(topic, {})) for topic in entry.topics}
-    behind = _behind(wanted, logs)
-    after = before
-    if any(behind.values()):
-        threading.Event().wait(MOVES_SECONDS)
-        after = _committed(settings, name)
-    for topic in entry.topics:
-        yield _lag(name, topic, behind[topic], wanted[topic], Taken(after.get(topic, {})))
 
 
 def _committed(settings: Settings, name: str) -> dict[str, dict[int, int]]:
