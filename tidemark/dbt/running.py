@@ -67,12 +67,12 @@ def _await_turn(lock: IO[str], target: Database, seconds: float) -> None:
         ) from None
 
 
-def _failure(args: Sequence[str], results: Sequence[Any], exception: BaseException | None) -> str:
+def _failure(args: Sequence[str], results: Sequence[Any], said: Any) -> str:
     """The sentence that names what failed, from dbt's results."""
     command = f"dbt {' '.join(args)}"
     failed = [result for result in results if str(result.status) in FAILED]
     if not failed:
-        return f"{command}: expected success, dbt said: {exception or 'nothing'}"
+        return f"{command}: expected success, dbt said: {said}"
     named = [f"{node.node.name} ({node.status}: {' '.join(str(node.message).split())})" for node in failed]
     return f"{command}: {len(failed)} of {len(results)} nodes failed: {'; '.join(named)}"
 
@@ -87,11 +87,20 @@ def _advice(settings: Settings, results: Sequence[Any]) -> str:
 
 
 def _results(outcome: Any) -> list[Any]:
-    """Those of nodes; exposures, and the project's own hooks before and after a run, are none unless one failed."""
-    found = getattr(outcome.result, "results", None) or []
+    """Those of nodes; exposures, and the project's own hooks before and after a run, are none unless one failed.
+
+    The result of a `run-operation` has no node: what it could not do is the outcome's exception, or its message.
+    """
+    found = [one for one in getattr(outcome.result, "results", None) or [] if hasattr(one, "node")]
     return [
         one for one in found if one.node.resource_type not in ("operation", "exposure") or str(one.status) in FAILED
     ]
+
+
+def _said(outcome: Any) -> Any:
+    """What dbt says beside its nodes' results."""
+    messages = [getattr(one, "message", None) for one in getattr(outcome.result, "results", None) or []]
+    return outcome.exception or "; ".join(" ".join(text.split()) for text in messages if text) or "nothing"
 
 
 def _invoke(args: Sequence[str]) -> Any:
@@ -119,7 +128,7 @@ def run(
     if not outcome.success:
         failed = [result.node.name for result in results if str(result.status) in FAILED]
         skipped = [result.node.name for result in results if str(result.status) == "skipped"]
-        raise DbtError(_failure(args, results, outcome.exception) + _advice(settings, results), failed, skipped)
+        raise DbtError(_failure(args, results, _said(outcome)) + _advice(settings, results), failed, skipped)
     if not results and any(word in args for word in ("--select", "-s")):
         raise DbtError(f"dbt {' '.join(args)}: expected nodes that the selection names, found none")
     return results
