@@ -93,13 +93,15 @@ gathered as (
 
     select
         touched.traded_date,
-        {% for name in of_tick %}here.{{ name }}, {% endfor %}
+        here.{{ of_tick | join(",\n        here.") }},
         venues.has_numbered_trades is true and here.trade_id ~ '^[0-9]{1,18}$' as is_numbered
     from touched
     cross join
         lateral (
             (
-                select {% for name in of_tick %}before.{{ name }}{{ ", " if not loop.last }}{% endfor %} from ticks as before
+                select
+                    before.{{ of_tick | join(",\n                    before.") }}
+                from ticks as before
                 where
                     before.instrument_key = touched.instrument_key
                     and before.traded_at < {{ start_of_day("touched.traded_date") }}
@@ -108,7 +110,9 @@ gathered as (
                 limit 1
             )
             union all
-            select {% for name in of_tick %}same.{{ name }}{{ ", " if not loop.last }}{% endfor %} from ticks as same
+            select
+                same.{{ of_tick | join(",\n                same.") }}
+            from ticks as same
             where
                 same.instrument_key = touched.instrument_key
                 and same.traded_at >= {{ start_of_day("touched.traded_date") }}
