@@ -20,8 +20,10 @@ def rebuild(settings: Settings, names: tuple[str, ...]) -> tuple[str, ...]:
         if name not in known:
             raise ConfigurationError(f"expected a model of {', '.join(known)}, received {name!r}")
     if names:
-        views = [f"+{name},config.materialized:view" for name in names]  # what the tables read is of this version too
-        selected = [*(f"{name}+" for name in names), *views, *_not_built(settings)]
+        missing = _not_built(settings)
+        # What they read is of this version too.
+        views = [f"+{name},config.materialized:view" for name in (*names, *missing)]
+        selected = [*(f"{name}+" for name in names), *views, *missing]
         run(settings, ["run", "--full-refresh", "--select", *selected])
     return names
 

@@ -9,8 +9,8 @@ days as (
             timestamp '1776-07-04', timestamp '2100-12-31', interval '1 day'
         ) as days (day)
     {% if is_incremental() %}
-    -- The calendar is there once.
-    where false
+    -- The calendar is there once, also after somebody emptied it.
+    where not exists (select 1 from {{ this }})
     {% endif %}
 
 ),
