@@ -88,6 +88,7 @@ def test_a_partial_run_takes_nothing_from_those_who_read(warehouse: Databases, t
     assert of_owner(warehouse, audit) == [(False,)]
 
 
+@pytest.mark.faults
 def test_a_dev_target_builds_into_schemas_of_its_own_and_drops_them(warehouse: Databases, tmp_path: Path) -> None:
     """Nobody else reads them, production is neither written nor needed, and a name of production is refused."""
     warehouse.promote("market_tick", ROWS, "first")

@@ -124,6 +124,7 @@ def test_a_demos_state_folder_is_not_served(stack: Any, tmp_path: Path) -> None:
         serve(stack.with_settings(home=tmp_path))
 
 
+@pytest.mark.faults
 def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_is_killed_posts_that_it_crashed(
     stack: Any, server: Server
 ) -> None:

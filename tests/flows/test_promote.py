@@ -153,6 +153,7 @@ def test_of_two_promotions_at_once_the_second_says_so(feed: Feed) -> None:
     assert feed.counts() == (5, 0)
 
 
+@pytest.mark.faults
 def test_a_row_that_arrives_after_the_copy_is_promoted_with_its_day(feed: Feed) -> None:
     ensure_tables(feed)
     feed.add(40)

@@ -121,6 +121,7 @@ def test_a_name_that_only_looks_dangerous_is_a_column_as_it_is(settings: Setting
     assert warehouse(f"select {columns} from ingestion.ecb__reference_rates where %s", True) == [tuple(cells)]
 
 
+@pytest.mark.faults
 def test_a_file_among_many_that_only_the_database_refuses_is_found_and_the_others_load(
     settings: Settings, warehouse: Query
 ) -> None:

@@ -248,7 +248,7 @@ def _roles(url: str) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
-@pytest.mark.parametrize("administrator", ["superuser", "plain"])
+@pytest.mark.parametrize("administrator", [pytest.param("superuser", marks=pytest.mark.faults), "plain"])
 def test_servers_named_by_variables_are_set_up_to_the_views_of_live_and_a_repeat_changes_nothing(
     stack: Stack, foreign: Foreign, tmp_path: Path, administrator: str
 ) -> None:

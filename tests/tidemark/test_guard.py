@@ -44,6 +44,7 @@ def opens(stack: Stack) -> bool:
     return True
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_under_attack_a_day_is_promoted_up_finishes_and_rows_are_consumed(lane: Lane, feed: Feed) -> None:  # noqa: F811
     stack = lane.stack

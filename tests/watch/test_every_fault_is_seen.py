@@ -30,6 +30,7 @@ SEEN = {
     # the others
     "test_with_kafka_down_every_command_that_needs_it_names_the_broker_and_what_starts_it": KAFKA,
     "test_of_more_observations_than_were_once_kept_each_is_sent_once_and_a_new_one_costs_little": NONE,
+    "test_a_tail_that_was_seen_and_lost_before_anybody_read_it_ends_the_epoch_and_is_counted": LOG,
     "test_a_log_cut_and_filled_beyond_the_old_end_ends_the_epoch_and_every_new_record_is_a_row": LOG,
     "test_a_processor_that_runs_meanwhile_stops_and_takes_nothing_of_the_new_log": LOG,
     "test_a_processor_that_has_read_a_log_to_its_end_goes_on_after_the_broker_was_killed": KAFKA,
