@@ -442,7 +442,9 @@ def test_a_fault_comes_first_with_its_name_and_what_mends_it(
     seen_last: list[Observation] = []
 
     def is_first() -> bool:
-        seen_last[:] = wrong(lane, known)
+        # Topics keep the bad records of faults before: who reads from the beginning puts them into quarantine again.
+        quarantined = "growing quarantine: realtime"
+        seen_last[:] = [one for one in wrong(lane, known) if one.title.startswith(title) or one.title != quarantined]
         seen.append(next(iter(seen_last), None))
         return seen[-1] is not None and seen[-1].title.startswith(title)
 
