@@ -1,6 +1,5 @@
 """What to do about a check that did not pass, and what is downstream of its table, by dbt's last build."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from tidemark.categories import CATEGORIES
 from tidemark.connections import DATABASES
 from tidemark.dbt import artifacts
 from tidemark.settings import Settings
+from tidemark.state_file import read_whole
 
 _BY_TYPE = {
     "freshness": "see whether its sources send: `tidemark doctor`, docs/runbook/failing-source.md",
@@ -46,9 +46,8 @@ class Downstream:
         for topic in CATEGORIES:  # by promotion
             self._add(f"realtime.realtime.{topic}", f"warehouse.ingestion.realtime__{topic}")
         for database in DATABASES:
-            path = artifacts(settings, database) / "manifest.json"
-            if path.exists():
-                self._read(json.loads(path.read_text()))
+            if manifest := read_whole(artifacts(settings, database) / "manifest.json"):
+                self._read(manifest)
 
     def _add(self, table: str, reader: str) -> None:
         self._readers.setdefault(table, set()).add(reader)

@@ -178,7 +178,7 @@ def _time(value: Any) -> str:
             value = datetime.fromisoformat(value)
     if not isinstance(value, datetime) or value.tzinfo is None:
         return str(value)
-    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    return utc(value)
 
 
 def _cell(value: Any, styles: Mapping[Any, str]) -> str:

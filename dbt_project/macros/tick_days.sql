@@ -37,7 +37,7 @@
                 and ticks.built_at <= {{ newest(bars, "built_at") }}
                 and ticks.source_table = source_tables.source_table
                 and ticks.loaded_at < source_tables.loaded_at
-            returning ticks.instrument_key, (ticks.traded_at at time zone 'UTC')::date as traded_date
+            returning ticks.instrument_key, {{ day_of("ticks.traded_at") }} as traded_date
         ),
 
         counted as (
@@ -84,4 +84,15 @@
             ) }}
         {%- endif -%}
     {%- endif -%}
+{%- endmacro %}
+
+
+{#- Whether no tick of the row's instrument and day was deleted. `deleted`: int_tick_days_deleted. -#}
+{% macro has_its_ticks(deleted, instrument_key, traded_date) -%}
+    not exists (
+        select 1 from {{ deleted }} as deleted
+        where
+            deleted.instrument_key = {{ instrument_key }}
+            and deleted.traded_date = {{ traded_date }}
+    )
 {%- endmacro %}

@@ -13,6 +13,7 @@ from stream_shim.reports import find_reports
 from tests.conftest import Stack, new_settings
 from tidemark.connections import home_kind
 from tidemark.credentials import credential, ensure_credentials
+from tidemark.dbt import results
 from tidemark.refusals import is_foreseen, sentence_of
 from tidemark.service.install import install
 from tidemark.settings import Settings
@@ -29,6 +30,8 @@ READERS: dict[str, Callable[[Settings], Any]] = {
     "passwords.json": ensure_credentials,
     "restoring": lambda settings: checks.require_restored(settings.home),
     "mark": home_kind,
+    "dbt/by_hand/warehouse/run_results.json": results.keep_by_hand,
+    "dbt/warehouse/manifest.json": results.tested_tables,
     "service.env": lambda settings: install(settings, "tidemark", system=False),
 }
 GARBAGE = [b"", b"\xff\xfe\x00", b"[" * 100_000, b'{"pid": "1", "started_at": {}, "ports": 3}', b'{"pid": 1e99}']

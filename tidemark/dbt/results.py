@@ -8,7 +8,7 @@ from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import psycopg
 from psycopg import sql
@@ -18,11 +18,30 @@ from tidemark.connections import DATABASES, Database, connect
 from tidemark.dbt.project import ROLE, artifacts, version_of_project
 from tidemark.failing_rows import failing_rows
 from tidemark.settings import Settings
+from tidemark.state_file import read_whole
 
 KEPT = ("build", "run", "test", "retry")
 FAILED = ("error", "fail", "runtime error", "partial success")
 _OUTCOMES = {"pass": "passed", "fail": "failed", "warn": "warned", "skipped": "not evaluated"}  # any other: error
 Json = Mapping[str, Any]
+NO_MANIFEST: Json = {"nodes": {}, "unit_tests": {}, "sources": {}, "groups": {}}  # where dbt has left none
+
+
+class RunResults(TypedDict):
+    """What of dbt's run_results.json is read."""
+
+    metadata: dict[str, Any]
+    args: dict[str, Any]
+    results: list[dict[str, Any]]
+
+
+class Manifest(TypedDict):
+    """What of dbt's manifest.json is read."""
+
+    nodes: dict[str, Any]
+    unit_tests: dict[str, Any]
+    sources: dict[str, Any]
+    groups: dict[str, Any]
 
 
 def keep_by_hand(settings: Settings) -> None:
@@ -36,9 +55,8 @@ def keep(settings: Settings, folder: Path, target: Database) -> None:
 
     StackError where the warehouse does not answer.
     """
-    path = folder / "run_results.json"
-    run: Json = json.loads(path.read_text()) if path.exists() else {}
-    if not run or run["args"].get("which") not in KEPT:
+    run = read_whole(folder / "run_results.json", RunResults)
+    if run is None or run["args"].get("which") not in KEPT:
         return
     said = run["metadata"]
     results = [one for one in run["results"] if not one["unique_id"].startswith(("operation.", "exposure."))]
@@ -46,7 +64,7 @@ def keep(settings: Settings, folder: Path, target: Database) -> None:
     with connect(settings, "warehouse", ROLE, autocommit=True) as warehouse:
         known = "select 1 from quality.results where run_id = %s limit 1"
         if tests and not warehouse.execute(known, [said["invocation_id"]]).fetchall():
-            manifest: Json = json.loads((folder / "manifest.json").read_text())
+            manifest = read_whole(folder / "manifest.json", Manifest) or NO_MANIFEST
             with connect(settings, target, ROLE, autocommit=True) as tested:
                 rows = [row for one in tests for row in _row(tested, said, manifest, one)]
             _keep_tests(warehouse, rows)
@@ -117,8 +135,7 @@ def tested_tables(settings: Settings) -> dict[str, frozenset[str]]:
     """By database.schema.table, the names of the tests that dbt's last run on each database knew."""
     found: dict[str, set[str]] = {}
     for target in DATABASES:
-        path = artifacts(settings, target) / "manifest.json"
-        manifest: Json = json.loads(path.read_text()) if path.exists() else {"nodes": {}, "unit_tests": {}}
+        manifest = read_whole(artifacts(settings, target) / "manifest.json", Manifest) or NO_MANIFEST
         for test in (*manifest["nodes"].values(), *manifest["unit_tests"].values()):
             model = manifest["nodes"].get(_tested(test)) if test["resource_type"] in ("test", "unit_test") else None
             if model:

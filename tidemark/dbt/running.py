@@ -157,6 +157,6 @@ def declared(settings: Settings, target: Database = "warehouse") -> dict[str, An
     with _alone(folder, environment_of_no_server(), target, TURN_SECONDS):
         outcome = _invoke(args)
         if not outcome.success:
-            raise DbtError(_failure(args, _results(outcome), outcome.exception))
+            raise DbtError(_failure(args, _results(outcome), _said(outcome)))
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
         return manifest

@@ -1,8 +1,9 @@
--- Which run of dbt each mart is of. Begun by the administrator, who is a member of every role.
+-- What a run of dbt did, and which run each mart is of. Begun by the administrator, who is a member of every role.
 
 set role promoter;
 
--- A run of dbt that may change marts; noted when it begins and when it ends.
+-- A run of dbt; noted when it begins and when it ends. One that tests only, or makes the views of `live`, publishes no
+-- mart.
 create table ops.dbt_run (
     invocation_id text primary key,      -- dbt's own, as in its logs and artifacts
     target text not null,
@@ -10,7 +11,10 @@ create table ops.dbt_run (
     version text not null,               -- of Tidemark, and the commit where there is one
     started_at timestamptz not null,
     finished_at timestamptz,             -- none: it goes on, or was ended from outside
-    failed_nodes integer
+    failed_nodes integer,
+    node_count integer,                  -- models, tests and unit tests that the run had
+    warned_nodes integer,
+    skipped_nodes integer                -- not run: what they need failed
 );
 create index dbt_run_started on ops.dbt_run (started_at);
 
@@ -43,6 +47,7 @@ cross join lateral (
         invocation_id,
         finished_at
     from ops.dbt_run
+    where target = 'warehouse' and command <> 'test'
     order by started_at desc
     limit 1
 ) as latest;

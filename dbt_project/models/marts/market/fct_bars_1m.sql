@@ -37,12 +37,9 @@ touched as (
         built_at > {{ newest(this, "built_at") }}
         and traded_at is not null
         -- A day whose ticks were deleted has the bars that it had.
-        and not exists (
-            select 1 from {{ ref("int_tick_days_deleted") }} as deleted
-            where
-                deleted.instrument_key = ticks.instrument_key
-                and deleted.traded_date = (ticks.traded_at at time zone 'UTC')::date
-        )
+        and {{
+            has_its_ticks(ref("int_tick_days_deleted"), "ticks.instrument_key", day_of("ticks.traded_at"))
+        }}
     union
     select
         bars.instrument_key,

@@ -69,20 +69,16 @@ touched as (
 
     select * from changed
     {% if is_incremental() %}
-    where not exists (
-            select 1 from {{ ref("int_tick_days_deleted") }} as deleted
-            where
-                deleted.instrument_key = changed.instrument_key
-                and deleted.traded_date = changed.traded_date
-        )
+    where
+        {{
+            has_its_ticks(ref("int_tick_days_deleted"), "changed.instrument_key", "changed.traded_date")
+        }}
     union
     select * from followers
-    where not exists (
-            select 1 from {{ ref("int_tick_days_deleted") }} as deleted
-            where
-                deleted.instrument_key = followers.instrument_key
-                and deleted.traded_date = followers.traded_date
-        )
+    where
+        {{
+            has_its_ticks(ref("int_tick_days_deleted"), "followers.instrument_key", "followers.traded_date")
+        }}
     {% endif %}
     order by instrument_key, traded_date
 
