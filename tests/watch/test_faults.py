@@ -156,13 +156,17 @@ def state_not_written(lane: Lane) -> Iterator[None]:
         yield
 
 
-def source(entry: str, report: dict[str, Any]) -> Plant:
+def source(entry: str, moments: dict[str, float], **report: Any) -> Plant:
+    """The report of a source; `moments` are in seconds from when it is planted, however late in a session."""
+
     @contextmanager
     def plant(lane: Lane) -> Iterator[None]:
+        now = datetime.now(UTC).timestamp()
+        said = report | {name: now + seconds for name, seconds in moments.items()}
         before = lane.settings.sources_file.read_text()
         lane.settings.sources_file.write_text(f"venue: {entry}\n")
         try:
-            with held(lane, "connector", "venue", {**CONNECTOR, "source": "venue", "degraded": {}, **report}):
+            with held(lane, "connector", "venue", {**CONNECTOR, "source": "venue", "degraded": {}, **said}):
                 yield
         finally:
             lane.settings.sources_file.write_text(before)
@@ -330,7 +334,7 @@ def row_gone(lane: Lane) -> Iterator[None]:
 A_CHECK = of_contracts()[0]
 TODAY = datetime.now(UTC).date()
 LONG_AGO = TODAY - timedelta(days=40)
-NOW, VENUE = datetime.now(UTC).timestamp(), "{kind: ccxt, exchange: binance, trades: [BTC/USDT]}"
+VENUE = "{kind: ccxt, exchange: binance, trades: [BTC/USDT]}"
 FEED = "{kind: feed, url: 'http://127.0.0.1:1/', event_publisher: nobody, unit: none, every_seconds: 1}"
 
 
@@ -390,11 +394,11 @@ FAULTS = [
     fault("orphan process: realtime", orphan, "kill ", long=True),
     fault("lag: realtime market_tick", processor_gone_with_records_waiting, "stopped-processor", long=True),
     fault("lag: realtime market_tick", transaction_of_kafka_open, "stopped-processor", long=True),
-    fault("silent source: venue", source(VENUE, {"last_message_at": NOW - 900}), "silent-source", long=True),
-    fault("failing source: venue", source(FEED, {"failing_since": NOW - 900}), "failing-source"),
+    fault("silent source: venue", source(VENUE, {"last_message_at": -900}), "silent-source", long=True),
+    fault("failing source: venue", source(FEED, {"failing_since": -900}), "failing-source"),
     fault(
         "degraded source: venue: XRP",
-        source(VENUE, {"last_message_at": NOW + 900, "degraded": {"XRP": "expected a symbol"}}),
+        source(VENUE, {"last_message_at": 900}, degraded={"XRP": "expected a symbol"}),
         "degraded-source",
         long=True,
     ),
