@@ -21,6 +21,7 @@ from tests.stream_shim.conftest import Lane, lane, tick, until  # noqa: F401 - f
 from tests.tidemark.attacking import CONNECTIONS, HOLDS, STATEMENTS, Attack
 from tidemark.access import people
 from tidemark.access.people import PeopleLimits
+from tidemark.dbt.live import ensure_live
 from tidemark.errors import ConfigurationError
 from tidemark.guard.journal import Journal
 from tidemark.guard.watch import Session, Watch, excess
@@ -76,6 +77,13 @@ def test_under_attack_a_day_is_promoted_up_finishes_and_rows_are_consumed(lane: 
     assert "held up a part" in reasons  # what was changed is put back by `up` or by the guard, whoever comes first
 
 
+@pytest.fixture
+def live(stack: Stack) -> Stack:
+    """The stack with the views of `live`, which the command `up` makes."""
+    ensure_live(stack.settings)
+    return stack
+
+
 @contextmanager
 def watching(stack: Stack, folder: Path, limits: str) -> Iterator[Watch]:
     """A guard of the test's own beside the stack's, with limits that are past soon."""
@@ -118,11 +126,11 @@ def watching(stack: Stack, folder: Path, limits: str) -> Iterator[Watch]:
     ],
 )
 def test_a_session_past_a_limit_is_ended_although_it_lifted_its_own(
-    stack: Stack, tmp_path: Path, limits: str, statements: list[str]
+    live: Stack, tmp_path: Path, limits: str, statements: list[str]
 ) -> None:
     with (
-        watching(stack, tmp_path, f"roles: {{bi_reader: {{{limits}}}}}"),
-        closing(psycopg.connect(stack.dsn("realtime", "bi_reader"), autocommit=True)) as session,
+        watching(live, tmp_path, f"roles: {{bi_reader: {{{limits}}}}}"),
+        closing(psycopg.connect(live.dsn("realtime", "bi_reader"), autocommit=True)) as session,
         pytest.raises(AdminShutdown),
     ):
         session.execute("set statement_timeout to 0")
@@ -136,18 +144,20 @@ def test_a_session_past_a_limit_is_ended_although_it_lifted_its_own(
 def test_no_part_and_no_administrator_is_ended(stack: Stack, tmp_path: Path) -> None:
     roles = ("owner", "stream_writer", "promoter", "transformer", "catalog_reader")
     with watching(stack, tmp_path, "defaults: {statement_seconds: 0, transaction_seconds: 0, locks: 0}"):
-        with psycopg.connect(stack.dsn("realtime", "bi_reader")) as person, pytest.raises(AdminShutdown):
+        # one statement alone: between `begin` and the next it could be ended with nobody there to read why
+        person = psycopg.connect(stack.dsn("realtime", "bi_reader"), autocommit=True)
+        with closing(person), pytest.raises(AdminShutdown):
             person.execute("select pg_sleep(60)")
         for role in roles:
             with psycopg.connect(stack.dsn("realtime", role)) as session:
                 session.execute("select pg_sleep(1.5)")
 
 
-def test_whoever_holds_up_a_part_is_ended_and_nobody_else(stack: Stack) -> None:
+def test_whoever_holds_up_a_part_is_ended_and_nobody_else(live: Stack) -> None:
     with (
-        psycopg.connect(stack.dsn("realtime", "bi_reader")) as holder,
-        psycopg.connect(stack.dsn("realtime", "bi_reader")) as other,
-        psycopg.connect(stack.dsn("realtime", "transformer")) as part,
+        psycopg.connect(live.dsn("realtime", "bi_reader")) as holder,
+        psycopg.connect(live.dsn("realtime", "bi_reader")) as other,
+        psycopg.connect(live.dsn("realtime", "transformer")) as part,
     ):
         holder.execute("select count(1) from live.last_price")
         other.execute("select count(1) from live.latest_text_events")
