@@ -65,8 +65,12 @@ FAULTS := -m faults --timeout 1800 --durations=15
 OF_THE_LANE := tests/stream_shim tests/watch
 
 .PHONY: test-faults
-test-faults: setup ## Run the long loops, as two sessions
+test-faults: setup ## Run the long loops, as two sessions; ONLY="tests/x.py tests/y.py" runs those of some files
+ifdef ONLY
+	@$(BIN)/python -m pytest $(FAULTS) $(ONLY)
+else
 	@$(MAKE) -j 2 faults-of-the-lane other-faults
+endif
 
 .PHONY: faults-of-the-lane other-faults
 faults-of-the-lane: setup

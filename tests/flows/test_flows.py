@@ -168,7 +168,8 @@ def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_
     assert "RuntimeWarning" not in said
 
 
-@pytest.mark.parametrize("seconds", [15, pytest.param(None, marks=pytest.mark.faults)])
+@pytest.mark.faults
+@pytest.mark.parametrize("seconds", [15, None])
 def test_a_run_by_hand_that_is_killed_without_a_word_is_crashed_and_posts_it_once(
     stack: Any, server: Server, seconds: int | None
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_row_missing_from_its_table_holds_the_topics_days_and_is_named(feed: F
     assert (row["consumed"], row["realtime"], row["balance"]) == (10, 9, 1)
 
 
+@pytest.mark.faults
 def test_a_bad_cast_of_another_source_holds_no_day(feed: Feed) -> None:
     feed.add(3)
     Databases(feed.stack).ingest("ecb__reference_rates", [{"Date": "no date", "USD": "1.1"}], "bad")
@@ -225,6 +226,7 @@ def test_a_promotion_killed_at_any_step_is_taken_up_by_the_next(feed: Feed) -> N
     assert str(DAY) in finished.stdout
 
 
+@pytest.mark.faults
 def test_in_a_replay_days_leave_only_as_of_a_time_that_is_said(feed: Feed) -> None:
     """As of now every day of a replay is due; who follows the refusal's words leaves each topic its newest."""
     for day in (-1, 0, 1):
@@ -250,6 +252,7 @@ def test_in_a_replay_days_leave_only_as_of_a_time_that_is_said(feed: Feed) -> No
         mark.unlink()
 
 
+@pytest.mark.faults
 def test_a_topic_that_cannot_be_built_stops_no_other(feed: Feed) -> None:
     """Nor does a model that only reads what was built hold a day: its failure is said when the day has left."""
     feed.add(3)

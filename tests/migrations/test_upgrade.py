@@ -196,6 +196,7 @@ def columns(stack: Stack, mart: str) -> list[tuple[str, str]]:
         ).fetchall()
 
 
+@pytest.mark.faults
 def test_a_mart_of_another_shape_names_what_to_run_and_is_read_until_the_new_one_is_whole(
     upgraded: tuple[int, Stack, Counts, str],
 ) -> None:

@@ -369,6 +369,7 @@ def test_a_number_that_no_double_holds_is_a_text_event_as_it_was_sent() -> None:
     assert parse_record(source(), record, 0).topic == "economic_event_text"
 
 
+@pytest.mark.faults
 def test_a_feed_that_keeps_its_parser_busy_is_an_error_that_says_so() -> None:
     entry = msgspec.convert(
         {"kind": "feed", "url": "https://a.example/", "event_publisher": "p", "unit": "u"}, FeedSource
