@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -26,9 +25,8 @@ from tidemark.access.passwords import set_password
 from tidemark.connections import DATABASES
 from tidemark.credentials import PARTS
 from tidemark.dbt.live import ensure_live
-from tidemark.errors import ConfigurationError, StackError, TidemarkError
+from tidemark.errors import ConfigurationError
 from tidemark.guard.journal import Journal
-from tidemark.settings import load
 
 FILE = """\
 teams:
@@ -42,7 +40,6 @@ services:
   bi_reader: {team: readers}
   powerbi: {team: research, connections: 10, statement: 5min}
 """
-MART = "create table marts.probe (a int); create function asof.probe() returns int language sql as 'select 1'"
 
 
 @pytest.fixture
@@ -57,7 +54,6 @@ def mine(stack: Stack, tmp_path: Path) -> Iterator[Stack]:
         yield found
     finally:
         access.apply_access(stack.settings)
-        shutil.rmtree(key_file.path_of(stack.settings), ignore_errors=True)
         key_file.path_of(stack.settings).unlink(missing_ok=True)
 
 
@@ -190,9 +186,9 @@ def test_what_was_granted_by_hand_is_shown_as_such_and_goes_with_the_next_apply(
         try:
             rights = audit(mine.settings, 0)["rights"]
             by_hand = [row for row in rights if row["role"] == "analyst1" and row["by"] == "directly, by hand"]
-            assert [(row["schema"], row["right"], row["on"]) for row in by_hand] == [
+            assert {(row["schema"], row["right"], row["on"]) for row in by_hand} == {
                 ("ops", "select", "promotion"), ("ops", "usage", "ops"),
-            ]  # fmt: skip
+            }  # fmt: skip
             assert {row["by"] for row in rights if row["role"] == "analyst1" and row["schema"] == "marts"} == {
                 "research"
             }
@@ -201,13 +197,12 @@ def test_what_was_granted_by_hand_is_shown_as_such_and_goes_with_the_next_apply(
                 ("login, not of the access file", "research")
             ]
             changed = [(row["role"], row["change"]) for row in access.apply_access(mine.settings)]
-            assert changed == [
-                ("powerbi", "take it out of promoter"),
-                ("analyst1", "revoke usage on schema ops"),
+            assert sorted(changed) == [
                 ("analyst1", "revoke select on ops.promotion"),
-                ("powerbi", "revoke select on column promotion_id ops.promotion"),
-            ] or sorted(changed) == sorted(changed)
-            assert ("powerbi", "take it out of promoter") in changed and len(changed) == 4
+                ("analyst1", "revoke usage on schema ops"),
+                ("powerbi", "revoke select on column promotion_id of ops.promotion"),
+                ("powerbi", "take it out of promoter"),
+            ]
             assert owner.execute("select pg_has_role('outsider', 'research', 'usage')").fetchall() == [(True,)]
         finally:
             owner.execute("drop owned by outsider; drop role outsider")
@@ -313,11 +308,13 @@ def test_a_key_is_made_listed_and_revoked_by_commands_that_never_show_it_again(m
 
 
 def test_the_guard_notes_when_it_saw_each_role_last_and_not_at_every_look(mine: Stack) -> None:
+    rewrite(mine, ("people:\n", "people:\n  newcomer: {team: research}\n"))
+
     def seen() -> Any:
-        return {row["role"]: row["last_session"] for row in audit(mine.settings, 0)["roles"]}["analyst1"]
+        return {row["role"]: row["last_session"] for row in audit(mine.settings, 0)["roles"]}["newcomer"]
 
     assert seen() is None
-    with psycopg.connect(entering(mine, "warehouse", "analyst1")):
+    with psycopg.connect(entering(mine, "warehouse", "newcomer")):
         until(lambda: seen() is not None, "the guard to see the session", 30)
     journal, before = Journal(mine.settings), threading.active_count()
     try:
@@ -412,8 +409,3 @@ def test_the_shipped_file_gives_the_bi_reader_what_it_had(stack: Stack) -> None:
             "select count(*) from pg_shdepend where refobjid = 'bi_reader'::regrole and deptype = 'a'"
         ).fetchone()
     assert direct == (0,)  # all of it by its team
-
-
-def test_load_refuses_nothing_where_the_former_variable_is_not_set() -> None:
-    assert load().access_file == access_file.DEFAULTS
-    assert issubclass(StackError, TidemarkError)

@@ -1,7 +1,7 @@
 """The roles of the access file on a server: teams, and the login roles in them.
 
-Which roles are ours the server says itself: the members of MARKER. A person cannot leave it, a comment on the role would
-be as anybody's text, and the lines of pg_hba.conf can name it. No role outside of it is touched, but those of Tidemark.
+Which roles are ours the server says itself: the members of MARKER. A person cannot leave it, and the lines of
+pg_hba.conf can name it, which they cannot a comment. No role outside of it is touched, but Tidemark's own.
 """
 
 from collections.abc import Iterator, Mapping
