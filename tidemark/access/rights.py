@@ -146,6 +146,7 @@ def _statement(verb: str, right: Right) -> Composed:
     """SQL's words for it; signatures and owners' names are quoted by Postgres itself."""
     to_role = SQL("to" if verb == "grant" else "from")
     privilege: Composable = SQL(right.privilege)
+    kind: Composable
     if right.kind in _LATER:
         place = SQL("in schema {} ").format(Identifier(right.schema)) if right.schema else SQL("")
         begins = SQL("alter default privileges for role {} {}").format(SQL(right.name), place)

@@ -80,8 +80,8 @@ def read_roles(connection: Connection, access: Access) -> dict[str, Role]:
         if name in privileged or (MARKER not in roles[name].memberships and name not in PEOPLE):
             raise ConfigurationError(
                 f"{access.path}, {name}: expected a name that no other role has, the server of "
-                f"{connection.info.dbname} has a role of it that does not come from this file: choose another, or, if it "
-                f'is meant, `grant {MARKER} to "{name}" with inherit false, set false`'
+                f"{connection.info.dbname} has a role of it that does not come from this file: choose another, or, if "
+                f'it is meant, `grant {MARKER} to "{name}" with inherit false, set false`'
             )
     return {name: role for name, role in roles.items() if name not in privileged}
 
