@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner, Result
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import AdminShutdown, InsufficientPrivilege
 from psycopg.sql import SQL, Identifier
@@ -20,6 +21,7 @@ from tidemark.access import access_file, bring, key_file
 from tidemark.access import apply as access
 from tidemark.access.access_file import read_access
 from tidemark.access.audit import audit
+from tidemark.access.commands import access as access_commands
 from tidemark.access.keys import KeyRefused, Keys
 from tidemark.access.passwords import set_password
 from tidemark.connections import DATABASES
@@ -27,6 +29,8 @@ from tidemark.credentials import PARTS
 from tidemark.dbt.live import ensure_live
 from tidemark.errors import ConfigurationError
 from tidemark.guard.journal import Journal
+from tidemark.settings import Settings
+from tidemark.stack import local
 
 FILE = """\
 teams:
@@ -84,21 +88,33 @@ def may(connection: psycopg.Connection, statement: str) -> bool:
     return True
 
 
-def test_a_second_apply_changes_nothing_and_plan_says_so(mine: Stack) -> None:
-    file = read_access(mine.settings.access_file)
-    assert bring.plan(mine.settings, file) == []
+def command(mine: Stack, *arguments: str) -> Result:
+    """`tidemark access ..` in this process."""
+    environ = {name: value for name, value in mine.environ.items() if name.startswith("TIDEMARK_")}
+    file = {"TIDEMARK_ACCESS_FILE": str(mine.settings.access_file)}
+    return CliRunner().invoke(access_commands, arguments, env=environ | file)
+
+
+def test_a_second_apply_changes_nothing_and_plan_says_before_what_it_does(mine: Stack) -> None:
+    assert bring.plan(mine.settings, read_access(mine.settings.access_file)) == []
     assert access.apply_access(mine.settings) == []
-    environ = {"TIDEMARK_ACCESS_FILE": str(mine.settings.access_file)}
-    said = mine.run("access", "plan", **environ)
-    assert (said.returncode, said.stderr) == (0, "")
-    assert said.stdout == f"nothing to change: the databases are as {mine.settings.access_file} says\n"
     mine.settings.access_file.write_text(FILE.replace("[live, marts, ops, quality]", "[live, marts, ops]"))
-    planned = json.loads(mine.run("access", "plan", "--json", **environ).stdout)
+    planned = json.loads(command(mine, "plan", "--json").stdout)
     assert {"database": "warehouse", "role": "operations", "change": "revoke usage on schema quality"} in planned
     assert {row["role"] for row in planned} == {"operations"}
-    applied = mine.run("access", "apply", "--json", **environ)
-    assert json.loads(applied.stdout) == planned
-    assert json.loads(mine.run("access", "plan", "--json", **environ).stdout) == []
+    try:
+        applied = mine.run("access", "apply", "--json", TIDEMARK_ACCESS_FILE=str(mine.settings.access_file))
+        assert (applied.returncode, json.loads(applied.stdout)) == (0, planned)
+        assert applied.stderr == "the guard watched with other settings: it was started anew\n"
+        said = command(mine, "plan").stdout
+        assert said == f"nothing to change: the databases are as {mine.settings.access_file} says\n"
+    finally:
+        local.up(local_settings(mine))
+
+
+def local_settings(mine: Stack) -> Settings:
+    """Those of the session's stack."""
+    return mine.with_settings(access_file=access_file.DEFAULTS)
 
 
 def test_what_a_team_reads_its_members_read_and_nothing_else(mine: Stack) -> None:
@@ -265,46 +281,45 @@ def test_a_role_that_is_not_ours_is_refused_by_its_name_and_nothing_is_changed(m
 def test_a_password_is_printed_once_or_written_into_a_new_file_and_opens_both_databases(
     mine: Stack, tmp_path: Path
 ) -> None:
-    environ = {"TIDEMARK_ACCESS_FILE": str(mine.settings.access_file)}
-    printed = mine.run("access", "password", "analyst1", **environ)
-    assert printed.returncode == 0, printed.stderr
+    printed = command(mine, "password", "analyst1")
+    assert printed.exit_code == 0, printed.stderr
     file = tmp_path / "secret"
-    written = mine.run("access", "rotate", "powerbi", "--output", str(file), **environ)
-    assert (written.returncode, written.stdout, file.stat().st_mode & 0o777) == (0, "", 0o600)
+    written = command(mine, "rotate", "powerbi", "--output", str(file))
+    assert (written.exit_code, written.stdout, file.stat().st_mode & 0o777) == (0, "", 0o600)
     for name, password in (("analyst1", printed.stdout.strip()), ("powerbi", file.read_text().strip())):
         assert re.fullmatch(r"[A-Za-z0-9_-]{32}", password)
         for database in DATABASES:
             psycopg.connect(entering(mine, database, name, password)).close()
         assert password not in (mine.settings.home / "logs" / "postgres.log").read_text()
-    again = mine.run("access", "password", "powerbi", "--output", str(file), **environ)
-    assert (again.returncode, "--output: expected a new file" in again.stderr) == (2, True)
-    unknown = mine.run("access", "password", "promoter", **environ)
-    assert (unknown.returncode, "expected a person or service of it" in unknown.stderr) == (2, True)
+    for arguments, said in (
+        (("password", "powerbi", "--output", str(file)), "--output: expected a new file"),
+        (("password", "promoter"), "expected a person or service of it"),
+    ):
+        refused = command(mine, *arguments).exception
+        assert isinstance(refused, ConfigurationError) and said in str(refused)
 
 
 def test_a_key_is_made_listed_and_revoked_by_commands_that_never_show_it_again(mine: Stack) -> None:
-    environ = {"TIDEMARK_ACCESS_FILE": str(mine.settings.access_file)}
-    made = mine.run("access", "key", "analyst1", "--expires", "90d", "--scope", "live", "--rate", "10", **environ)
-    assert made.returncode == 0, made.stderr
+    made = command(mine, "key", "analyst1", "--expires", "90d", "--scope", "live", "--rate", "10")
+    assert made.exit_code == 0, made.stderr
     key = made.stdout.strip()
     caller = Keys(mine.settings).check(key)
-    [listed] = json.loads(mine.run("access", "keys", "--json", **environ).stdout)
-    assert (listed["key"], listed["name"], listed["state"], listed["scope"]) == (
-        caller.key_id,
-        "analyst1",
-        "opens",
-        "live",
-    )
+    assert (caller.scope, caller.requests_per_second) == (("live",), 10)
+    [listed] = json.loads(command(mine, "keys", "--json").stdout)
+    shown = (listed["key"], listed["name"], listed["state"], listed["scope"])
+    assert shown == (caller.key_id, "analyst1", "opens", "live")
     assert key[-43:] not in json.dumps(listed)
-    assert mine.run("access", "revoke", caller.key_id, **environ).returncode == 0
+    rotated = command(mine, "rotate", caller.key_id, "--grace", "1h").stdout.strip()
+    assert Keys(mine.settings).check(rotated).scope == ("live",)
+    assert command(mine, "revoke", caller.key_id).exit_code == 0
     with pytest.raises(KeyRefused, match="was revoked"):
         Keys(mine.settings).check(key)
     for options, said in (
         (("--expires", "90 parsecs"), "expected a duration of more than 0 with its unit"),
         (("--expires", "90d", "--scope", "ops"), "expected some of live, marts, which analyst1 reads, received 'ops'"),
     ):
-        wrong = mine.run("access", "key", "analyst1", *options, **environ)
-        assert (wrong.returncode, wrong.stdout, said in wrong.stderr) == (2, "", True), wrong.stderr
+        refused = command(mine, "key", "analyst1", *options).exception
+        assert isinstance(refused, ConfigurationError) and said in str(refused)
 
 
 def test_the_guard_notes_when_it_saw_each_role_last_and_not_at_every_look(mine: Stack) -> None:
