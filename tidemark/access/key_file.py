@@ -85,6 +85,8 @@ def _guard(path: Path) -> None:
         return
     except OSError as error:
         raise Unreadable(str(of_a_file(error) or error)) from None
+    if not stat.S_ISREG(said.st_mode):
+        return  # reading it says what it is
     mode = stat.S_IMODE(said.st_mode)
     if mode & 0o022:
         raise Unreadable(
