@@ -32,13 +32,13 @@
 -#}
 {% macro listed(name, columns) -%}
     {%- for entry in var(name) %}
-    {%- set unknown = entry.keys() | reject("in", columns) | list %}
+    {%- set unknown = entry | reject("in", columns) | list %}
     {%- set missing = ["source_system", "effective_at", "known_at"] | reject("in", entry) | list %}
-    {%- if unknown or missing %}
+    {%- if execute and (unknown or missing) %}
         {{ exceptions.raise_compiler_error(
             "dbt_project.yml, vars, entry " ~ loop.index ~ " of " ~ name ~ ": expected the keys "
-            ~ columns.keys() | join(", ") ~ ", of them source_system, effective_at and known_at in each entry; received "
-            ~ entry.keys() | join(", ") ~ (": nothing reads " ~ unknown | join(", ") if unknown else "")
+            ~ columns | join(", ") ~ ", of them source_system, effective_at and known_at in each entry; received "
+            ~ entry | join(", ") ~ (": nothing reads " ~ unknown | join(", ") if unknown else "")
             ~ (": " ~ missing | join(", ") ~ " is missing" if missing else "")
         ) }}
     {%- endif %}

@@ -10,6 +10,7 @@
     )
 }}
 {{- refuse_without_ticks(ref("int_tick_days_deleted")) -}}
+{%- set bar_end_at = "bar_start_at + interval '1 hour'" -%}
 with
 
 ticks as not materialized (
@@ -47,7 +48,7 @@ touched as (
     cross join tidemark
     where
         not is_final
-        and {{ is_final_bar(none, upper="tidemark_at", bar_end_at="bar_start_at + interval '1 hour'") }}
+        and {{ is_final_bar(none, upper="tidemark_at", bar_end_at=bar_end_at) }}
     order by instrument_key, bar_start_at
 
 ),

@@ -29,11 +29,11 @@ changed as (
         instrument_key,
         {{ day_of("traded_at") }} as traded_date
     from ticks
-    where
-        traded_at is not null
-        {% if is_incremental() %}
-        and built_at > {{ newest(this, "built_at") }}
-        {% endif %}
+    {% if is_incremental() %}
+    where traded_at is not null and built_at > {{ newest(this, "built_at") }}
+    {% else %}
+    where traded_at is not null
+    {% endif %}
 
 ),
 
