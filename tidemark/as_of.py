@@ -64,7 +64,7 @@ def known_moment(settings: "Settings", moment: str, options: str) -> str:
             raise ConfigurationError(error.diag.message_primary or str(error)) from None
         except DataError as error:
             raise ConfigurationError(
-                f"MOMENT: expected a day of the calendar, such as 2024-11-03, or a moment, such as 2024-11-03T16:00:00Z, "
+                f"MOMENT: expected a day of the calendar, such as 2024-11-03, or 2024-11-03T16:00:00Z, "
                 f"received {moment!r}: {error.diag.message_primary}"
             ) from None
     return str(known)
