@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from catalog.edges import closure
-from catalog.kept import CheckResult
 from tidemark.categories import CATEGORIES
 from tidemark.connections import DATABASES
 from tidemark.dbt import artifacts
+from tidemark.quality_results import CheckResult
 from tidemark.settings import Settings
 from tidemark.state_file import read_whole
 

@@ -16,10 +16,12 @@ from psycopg.rows import dict_row
 
 from catalog.contracts import Contract, failing_rows_query, find
 from catalog.freshness import Silence, unasked
-from catalog.kept import ROLE, CheckResult, Outcome, Severity, failures, keep
+from catalog.kept import ROLE, failures, keep
 from tidemark.connections import DATABASES, Database, connect, home_kind
 from tidemark.errors import StackError
 from tidemark.failing_rows import failing_rows
+from tidemark.output import utc
+from tidemark.quality_results import CheckResult, Outcome, Severity
 from tidemark.settings import Settings
 
 OWNED: dict[Database, str] = {"warehouse": "ingestion", "realtime": "realtime"}  # schemas: each table has a contract
@@ -184,7 +186,7 @@ def absent(
         (dataset,),
     )
     if (last := known.fetchone()) and last["at"]:
-        return _of_table(name, dataset, TABLE_EXISTS, "failed", f"it is gone; it was checked at {last['at']}")
+        return _of_table(name, dataset, TABLE_EXISTS, "failed", f"it is gone; it was checked at {utc(last['at'])}")
     return _of_table(name, dataset, TABLE_EXISTS, "not evaluated", "it does not exist yet: nothing has filled it")
 
 

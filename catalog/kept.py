@@ -1,49 +1,22 @@
-"""What a check found: of Soda, of dbt and of our own comparisons, kept in quality.results, a row a check a run."""
+"""Results of checks, of whichever tool: which fail, what is said of one, and the last of dbt."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import psycopg
 import yaml
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
+
+from tidemark.quality_results import CheckResult, insert
 
 ROLE = "catalog_reader"
 GOVERNANCE = Path(__file__).parent / "governance.yml"
-Outcome = Literal["passed", "failed", "warned", "not evaluated", "error"]
-OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "warned", "not evaluated", "error")
-Severity = Literal["error", "warn"]
-Tool = Literal["soda", "dbt", "tidemark"]
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """What one check of one table found. `sample`: at most ten failing rows, as JSON text.
-
-    `severity`: whether failing rows fail who asks (`error`) or are said (`warn`: the outcome is `warned`). An outcome
-    `error` is a check that could not be carried out.
-    """
-
-    table: str  # schema.table
-    dataset: str  # database.schema.table
-    check: str
-    column: str | None
-    outcome: Outcome
-    failing_rows: int | None = None
-    detail: str | None = None
-    sample: tuple[str, ...] = ()
-    measured: float | None = None  # the number that was compared with the check's limit
-    tool: Tool = "soda"
-    type: str = "failed_rows"
-    severity: Severity = "error"
-    owner: str | None = None
-    checked_at: datetime | None = None
 
 
 def failures(results: Sequence[CheckResult]) -> list[CheckResult]:
@@ -72,18 +45,8 @@ def owner() -> str:
 
 def keep(connection: psycopg.Connection[Any], results: Sequence[CheckResult], checked_at: datetime) -> None:
     """Note the results of one run in quality.results, as the role that owns it."""
-    run_id = str(uuid4())
-    with connection.transaction(), connection.cursor() as cursor:
-        cursor.executemany(
-            "insert into quality.results (run_id, tool, table_name, dataset, check_name, column_name, check_type, "
-            "severity, outcome, failing_rows, measured, detail, sample, owner, checked_at) "
-            "values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            [
-                (run_id, r.tool, r.table, r.dataset, r.check, r.column, r.type, r.severity, r.outcome, r.failing_rows,
-                 r.measured, r.detail, Jsonb([json.loads(row) for row in r.sample]), r.owner or owner(), checked_at)
-                for r in results
-            ],
-        )  # fmt: skip
+    owned = [replace(each, owner=each.owner or owner(), checked_at=checked_at) for each in results]
+    insert(connection, str(uuid4()), owned)
 
 
 def last_of_dbt(connection: psycopg.Connection[Any], datasets: Sequence[str]) -> list[CheckResult]:

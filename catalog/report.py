@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC
 from typing import Any
 
 import click
@@ -12,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from catalog.advice import Downstream, what_to_do
-from catalog.kept import OUTCOMES, CheckResult, owner, sentence
-from tidemark.output import print_table
+from catalog.kept import owner, sentence
+from tidemark.output import print_table, utc
+from tidemark.quality_results import OUTCOMES, CheckResult
 from tidemark.settings import Settings
 
 _STYLES = {"passed": "green", "failed": "bold red", "warned": "yellow", "not evaluated": "yellow", "error": "bold red"}
@@ -46,7 +46,7 @@ def explain(settings: Settings, results: Sequence[CheckResult]) -> Iterator[str]
     downstream = Downstream(settings) if shown else None
     for result in shown:
         yield f"tidemark: {sentence(result)}"
-        at = f", found {result.checked_at.astimezone(UTC):%Y-%m-%d %H:%MZ}" if result.checked_at else ""
+        at = f", found {utc(result.checked_at)}" if result.checked_at else ""
         yield f"  {result.outcome} ({result.tool}, severity {result.severity}{at}); owner: {result.owner or owner()}"
         yield f"  to do: {what_to_do(result)}"
         names = downstream.of(result.dataset) if downstream else []

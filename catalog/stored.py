@@ -14,10 +14,11 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from catalog.check import absent
-from catalog.kept import ROLE, CheckResult
+from catalog.kept import ROLE
 from tidemark import dbt
 from tidemark.connections import connect
 from tidemark.failing_rows import SAMPLE_ROWS
+from tidemark.quality_results import CheckResult
 from tidemark.settings import Settings
 
 NOT_BUILT = "not in the table"

@@ -13,7 +13,6 @@ from functools import partial
 import psycopg
 
 from catalog import check, contracts, kept, stored
-from catalog.kept import CheckResult
 from catalog.report import progress
 from flows import ledger
 from ingest import compare, sources, tables
@@ -22,6 +21,7 @@ from tidemark.categories import CATEGORIES
 from tidemark.connections import connect
 from tidemark.dbt.results import keep_by_hand, tested_tables
 from tidemark.errors import ConfigurationError
+from tidemark.quality_results import CheckResult
 from tidemark.settings import Settings
 
 NOT_THERE = "it does not exist yet: nothing has filled it"

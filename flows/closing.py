@@ -13,6 +13,7 @@ from realtime import positions
 from tidemark.connections import connect, home_kind
 from tidemark.kafka import ANSWER_MS, kafka_client, lacking_on_topics, reachable_kafka, refused
 from tidemark.kafka import admin as kafka_admin
+from tidemark.output import utc
 from tidemark.settings import Settings
 
 # A live topic never stands still: its end is read once, and the consumer gets this long to pass it.
@@ -57,7 +58,7 @@ def check_day_over(settings: Settings, day: date, now: datetime) -> None:
     """
     over = datetime.combine(day, time(), UTC) + timedelta(days=1, minutes=settings.close_grace_minutes)
     if home_kind(settings) == "live" and now < over:
-        raise NotClosed(f"{day} is not over: expected a time after {over:%Y-%m-%d %H:%M} UTC, it is {now:%H:%M} UTC")
+        raise NotClosed(f"{day} is not over: expected a time after {utc(over)}, it is {utc(now)}")
 
 
 def await_consumer(settings: Settings, topic: str, end: LogEnd | None) -> None:

@@ -88,10 +88,14 @@ def rebuild(name: str, as_json: bool) -> None:
     Example:
       tidemark ingest rebuild fred
     """
+    from rich.console import Console
+
     from ingest import pipeline
     from tidemark import settings
 
-    _print_report(pipeline.rebuild(settings.load(), name), as_json)
+    with Console(stderr=True).status(f"{name}: loading all that the lake has"):
+        report = pipeline.rebuild(settings.load(), name)
+    _print_report(report, as_json)
 
 
 def _print_report(report: "IngestReport", as_json: bool) -> None:

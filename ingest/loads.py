@@ -16,14 +16,21 @@ def note(
     `files` are all that the lake has of the table, not those of this run alone: so what was loaded before there was a
     ledger is in it, and a file that the table has no more is not.
     """
-    with warehouse.transaction(), warehouse.cursor() as cursor:
-        cursor.execute(
-            "delete from ops.load where table_name = %s and not file_name = any(%s)",
-            [table, [file.name for file in files if file.name in rows]],
-        )
-        cursor.executemany(
-            "insert into ops.load (file_name, source, table_name, load_id, row_count) values (%s, %s, %s, %s, %s) "
-            "on conflict (file_name) do update set row_count = excluded.row_count, changed_at = now() "
-            "where load.row_count <> excluded.row_count",
-            [(file.name, source, table, file.load_id, rows[file.name]) for file in files if file.name in rows],
+    loaded = [file for file in files if file.name in rows]
+    names, load_ids = [file.name for file in loaded], [file.load_id for file in loaded]
+    with warehouse.transaction():
+        warehouse.execute("delete from ops.load where table_name = %s and not file_name = any(%s)", [table, names])
+        # Joined with what is noted, so that a file of which nothing changed costs no write, and no lock of its row.
+        warehouse.execute(
+            """
+            insert into ops.load (file_name, source, table_name, load_id, row_count)
+            select found.file_name, %s, %s, found.load_id, found.row_count
+            from unnest(%s::text[], %s::text[], %s::bigint[]) as found (file_name, load_id, row_count)
+            where not exists (
+                select 1 from ops.load as noted
+                where noted.file_name = found.file_name and noted.row_count = found.row_count
+            )
+            on conflict (file_name) do update set row_count = excluded.row_count, changed_at = now()
+            """,
+            [source, table, names, load_ids, [rows[name] for name in names]],
         )

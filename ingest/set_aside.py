@@ -8,6 +8,7 @@ import psycopg
 
 from tidemark.connections import connect
 from tidemark.errors import TidemarkError
+from tidemark.output import utc
 from tidemark.settings import Settings
 
 
@@ -61,12 +62,10 @@ def noted(settings: Settings) -> list[dict[str, str]]:
     """What is set aside, by source and file; times UTC."""
     with connect(settings, "warehouse", "ingest_writer") as warehouse:
         found = warehouse.execute(
-            "select source, table_name, file_name, reason, "
-            "to_char(set_aside_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS'), "
-            "to_char(tried_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') from ops.set_aside order by 1, 3"
+            "select source, table_name, file_name, reason, set_aside_at, tried_at from ops.set_aside order by 1, 3"
         ).fetchall()
     names = ("source", "table", "file", "reason", "set_aside_at", "tried_at")
-    return [dict(zip(names, row, strict=True)) for row in found]
+    return [dict(zip(names, (*said, utc(since), utc(tried)), strict=True)) for *said, since, tried in found]
 
 
 def refuse(source: str, found: Collection[SetAside], rows: Mapping[str, int]) -> None:

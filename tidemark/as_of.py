@@ -36,7 +36,7 @@ def asof(moment: str, query: str | None) -> None:
 
     settings = load()
     options = option_of(moment)
-    click.echo(f"as of {known_moment(settings, options)}", err=True)
+    click.echo(f"as of {known_moment(settings, moment, options)}", err=True)
     variables = libpq_variables(conninfo_to_dict(dsn(settings, "warehouse", ROLE, options=options)))
     run_psql(["--set=ON_ERROR_STOP=1", *(["--command", query] if query is not None else [])], variables)
 
@@ -47,18 +47,27 @@ def option_of(moment: str) -> str:
     return f"-c {SETTING}={escaped}"
 
 
-def known_moment(settings: "Settings", options: str) -> str:
-    """The moment as the warehouse understands it; ConfigurationError where it does not, StackError where it is away."""
-    from psycopg.errors import DataError
+def known_moment(settings: "Settings", moment: str, options: str) -> str:
+    """The moment as the warehouse understands it, in UTC.
+
+    ConfigurationError where it does not understand it, StackError where it is away.
+    """
+    from psycopg.errors import DataError, InvalidParameterValue
 
     from tidemark.connections import connect
 
     with connect(settings, "warehouse", ROLE, options=options) as connection:
         try:
-            [(moment,)] = connection.execute("select asof.moment()::text").fetchall()
-        except DataError as error:
+            query = "select (asof.moment() at time zone 'UTC')::text || 'Z'"
+            [(known,)] = connection.execute(query).fetchall()
+        except InvalidParameterValue as error:  # asof.moment's own sentence
             raise ConfigurationError(error.diag.message_primary or str(error)) from None
-    return str(moment)
+        except DataError as error:
+            raise ConfigurationError(
+                f"MOMENT: expected a day of the calendar, such as 2024-11-03, or 2024-11-03T16:00:00Z, "
+                f"received {moment!r}: {error.diag.message_primary}"
+            ) from None
+    return str(known)
 
 
 def run_psql(arguments: list[str], variables: dict[str, str]) -> NoReturn:

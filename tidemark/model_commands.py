@@ -22,8 +22,11 @@ def rebuild_tables(names: tuple[str, ...]) -> None:
       tidemark models rebuild
       tidemark models rebuild fct_market_ticks
     """
+    from rich.console import Console
+
     from tidemark.dbt.rebuild import rebuild
     from tidemark.settings import load
 
-    built = rebuild(load(), names)
+    with Console(stderr=True).status("rebuilding") as status:
+        built = rebuild(load(), names, lambda model: status.update(f"rebuilding {model}"))
     click.echo(f"{', '.join(built)}: built anew, with all that reads them" if built else "no table is of another shape")

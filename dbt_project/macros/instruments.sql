@@ -26,9 +26,22 @@
 {%- endmacro %}
 
 
-{#- A list of dbt_project.yml as rows; `columns` maps the keys to data types, and what an entry lacks is null. -#}
-{% macro listed(entries, columns) -%}
-    {%- for entry in entries %}
+{#-
+    A list of `vars` in dbt_project.yml as rows; `columns` maps the keys that an entry may have to data types, and what it
+    lacks is null. A key that nothing reads, or an entry that does not say from when it holds, is refused.
+-#}
+{% macro listed(name, columns) -%}
+    {%- for entry in var(name) %}
+    {%- set unknown = entry | reject("in", columns) | list %}
+    {%- set missing = ["source_system", "effective_at", "known_at"] | reject("in", entry) | list %}
+    {%- if execute and (unknown or missing) %}
+        {{ exceptions.raise_compiler_error(
+            "dbt_project.yml, vars, entry " ~ loop.index ~ " of " ~ name ~ ": expected the keys "
+            ~ columns | join(", ") ~ ", of them source_system, effective_at and known_at in each entry; received "
+            ~ entry | join(", ") ~ (": nothing reads " ~ unknown | join(", ") if unknown else "")
+            ~ (": " ~ missing | join(", ") ~ " is missing" if missing else "")
+        ) }}
+    {%- endif %}
     select
         {%- for name, data_type in columns.items() %}
         {% if entry[name] is defined and entry[name] is not none -%}
@@ -40,6 +53,12 @@
     {%- if not loop.last %}
     union all
     {%- endif %}
+    {%- else %}
+    select
+        {%- for name, data_type in columns.items() %}
+        null::{{ data_type }} as {{ name }}{{ "," if not loop.last }}
+        {%- endfor %}
+    where false
     {%- endfor %}
 {%- endmacro %}
 

@@ -137,17 +137,26 @@
 
 {#-
     The aggregates that make one longer bar of the minute bars in it, without a loss: all are sums, extremes, the first
-    and the last. `vwap` is of the sums.
+    and the last. `vwap` is of the sums. It is final once its minutes are and its end, `bar_end_at`, is behind the tidemark.
 -#}
-{% macro rolled_up_bars() -%}
-    (array_agg(open order by bar_start_at))[1] as open,
+{% macro rolled_up_bars(bar_end_at) -%}
+    max(source_system) as source_system,
+        max(symbol) as symbol,
+        max(volume_unit) as volume_unit,
+        (array_agg(open order by bar_start_at))[1] as open,
         max(high) as high,
         min(low) as low,
         (array_agg(close order by bar_start_at desc))[1] as close,
         {{ vwap("sum(quote_volume)", "sum(volume)") }} as vwap,
         sum(volume) as volume,
         sum(quote_volume) as quote_volume,
-        coalesce(sum(trade_count), 0)::bigint as trade_count
+        coalesce(sum(trade_count), 0)::bigint as trade_count,
+        bool_and(is_of_batch) as is_of_batch,
+        bool_and(is_final)
+        and (
+            bool_and(is_of_batch)
+            or coalesce({{ is_final_bar(none, upper="max(tidemark_at)", bar_end_at=bar_end_at) }}, false)
+        ) as is_final
 {%- endmacro %}
 
 

@@ -10,7 +10,7 @@ from types import FrameType
 import click
 
 from flows.errors import reachable_databases
-from tidemark.output import json_option, print_table, visible
+from tidemark.output import json_option, print_table, utc, visible
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 ADVICE = "`tidemark up` starts the local stack; then run it again"
@@ -101,7 +101,7 @@ def restore(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"home": str(settings.home), "topics": rows, "notes": done.notes}))
         return
-    click.echo(f"{settings.home} is what {done.made.home} was at {done.made.begun_at:%Y-%m-%d %H:%M:%S} UTC")
+    click.echo(f"{settings.home} is what {done.made.home} was at {utc(done.made.begun_at)}")
     for outcome in done.outcomes:
         click.echo(visible(f"{outcome.topic}, partition {outcome.partition}: {outcome.means}"))
     for note in done.notes:

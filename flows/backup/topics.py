@@ -15,6 +15,7 @@ from stream_shim.repairs.rebuild import REPAIRER
 from tidemark.categories import CATEGORIES
 from tidemark.connections import connect
 from tidemark.kafka import reachable_kafka
+from tidemark.output import utc
 from tidemark.settings import Settings
 
 CONTINUES, BEGUN, TO_OPEN, ABSENT = "continues", "new epoch", "to be opened", "no topic"
@@ -129,14 +130,10 @@ def _absent(place: Place, made: Manifest) -> Outcome:
 def _missing(place: Place, lost: int, made: Manifest) -> str:
     """What is gone with the old log: how much the backup saw, and from where on nobody counted."""
     at = place.last_record_at
-    last = "no time of a stored record is known" if at is None else f"the last stored record is of {_text(at)}"
+    last = "no time of a stored record is known" if at is None else f"the last stored record is of {utc(at)}"
     known = f"{lost:,} offsets from {place.next_offset} on are lost" if lost else "none is known to be lost"
-    return f"{known} ({last}), and whatever came after the backup of {_text(_taken(made))} is missing, uncounted"
+    return f"{known} ({last}), and whatever came after the backup of {utc(_taken(made))} is missing, uncounted"
 
 
 def _taken(made: Manifest) -> datetime:
     return next(dump.taken_at for dump in made.dumps if dump.database == "realtime")
-
-
-def _text(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"

@@ -193,8 +193,11 @@ def test_the_command_runs_a_query_as_of_a_moment_and_refuses_what_is_none(
     done = databases.stack.run("asof", "2020-03-01", counted)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[2] == str(then)
-    assert done.stderr == "as of 2020-03-02 00:00:00+00\n"
+    assert done.stderr == "as of 2020-03-02 00:00:00Z\n"
     wrong = databases.stack.run("asof", "2020-03-01 10:00")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("tidemark: tidemark.as_of: expected a moment with its offset")
+    none = databases.stack.run("asof", "2020-02-30", counted)
+    assert (none.returncode, none.stdout) == (2, "")
+    assert "expected a day of the calendar, such as 2024-11-03" in none.stderr and "received '2020-02-30'" in none.stderr
     assert databases.stack.run("asof", "2020-03-01", "select * from asof.nothing").returncode == 1

@@ -136,3 +136,18 @@ def test_a_run_whose_turn_does_not_come_says_so(warehouse: Databases) -> None:
         with pytest.raises(DbtError, match=r"expected its turn within 0\.2 s, the run before has not ended"):
             dbt.run(warehouse.stack.settings, ["parse"], turn_seconds=0.2)
     dbt.run(warehouse.stack.settings, ["parse"])
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ('{source_system: cme, pattern: "^CL", contract_sise: 10, effective_at: 1983-03-30, known_at: 2026-11-29}',
+         "entry 1 of instruments: expected the keys .*: nothing reads contract_sise"),
+        ("{source_system: cme, pattern: '^CL', known_at: 2026-11-29}", "entry 1 of instruments: .*: effective_at is missing"),
+    ],
+)  # fmt: skip
+def test_a_line_of_the_project_that_nothing_would_read_is_refused_by_its_place(
+    warehouse: Databases, entry: str, said: str
+) -> None:
+    with pytest.raises(DbtError, match=said):
+        dbt.run(warehouse.stack.settings, ["run", "-s", "int_instruments_listed", "--vars", f"{{instruments: [{entry}]}}"])

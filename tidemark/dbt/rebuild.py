@@ -1,5 +1,7 @@
 """Tables that an older version built with other columns, built anew while the old ones are read."""
 
+from collections.abc import Callable
+
 from tidemark.connections import connect
 from tidemark.dbt.project import ROLE
 from tidemark.dbt.running import run
@@ -8,7 +10,9 @@ from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
 
-def rebuild(settings: Settings, names: tuple[str, ...]) -> tuple[str, ...]:
+def rebuild(
+    settings: Settings, names: tuple[str, ...], progress: Callable[[str], None] | None = None
+) -> tuple[str, ...]:
     """Build these models' tables (none named: all that were outgrown), and what reads them, from the ingestion tables.
 
     Readers see the old tables until then. A table that is new to this version is built too: another may read it. Gives
@@ -24,7 +28,7 @@ def rebuild(settings: Settings, names: tuple[str, ...]) -> tuple[str, ...]:
         # What they read is of this version too.
         views = [f"+{name},config.materialized:view" for name in (*names, *missing)]
         selected = [*(f"{name}+" for name in names), *views, *missing]
-        run(settings, ["run", "--full-refresh", "--select", *selected])
+        run(settings, ["run", "--full-refresh", "--select", *selected], progress=progress)
     return names
 
 

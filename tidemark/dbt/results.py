@@ -3,7 +3,6 @@
 It is read from the artifacts that dbt leaves, so that a run by hand counts too, at the next `tidemark check`.
 """
 
-import json
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -12,17 +11,19 @@ from typing import Any, TypedDict
 
 import psycopg
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from tidemark.connections import DATABASES, Database, connect
 from tidemark.dbt.project import ROLE, artifacts, version_of_project
 from tidemark.failing_rows import failing_rows
+from tidemark.quality_results import CheckResult, Outcome, insert
 from tidemark.settings import Settings
 from tidemark.state_file import read_whole
 
 KEPT = ("build", "run", "test", "retry")
 FAILED = ("error", "fail", "runtime error", "partial success")
-_OUTCOMES = {"pass": "passed", "fail": "failed", "warn": "warned", "skipped": "not evaluated"}  # any other: error
+_OUTCOMES: Mapping[str, Outcome] = {  # any other: error
+    "pass": "passed", "fail": "failed", "warn": "warned", "skipped": "not evaluated",
+}  # fmt: skip
 Json = Mapping[str, Any]
 NO_MANIFEST: Json = {"nodes": {}, "unit_tests": {}, "sources": {}, "groups": {}}  # where dbt has left none
 
@@ -66,8 +67,8 @@ def keep(settings: Settings, folder: Path, target: Database) -> None:
         if tests and not warehouse.execute(known, [said["invocation_id"]]).fetchall():
             manifest = read_whole(folder / "manifest.json", Manifest) or NO_MANIFEST
             with connect(settings, target, ROLE, autocommit=True) as tested:
-                rows = [row for one in tests for row in _row(tested, said, manifest, one)]
-            _keep_tests(warehouse, rows)
+                found = [result for one in tests for result in _found(tested, said, manifest, one)]
+            insert(warehouse, said["invocation_id"], found, may_be_there=True)
         _keep_run(warehouse, target, run, results)
 
 
@@ -86,17 +87,7 @@ def _keep_run(warehouse: psycopg.Connection[Any], target: Database, run: Json, r
     )  # fmt: skip
 
 
-def _keep_tests(warehouse: psycopg.Connection[Any], rows: list[list[Any]]) -> None:
-    with warehouse.transaction(), warehouse.cursor() as cursor:
-        cursor.executemany(
-            "insert into quality.results (run_id, tool, table_name, dataset, check_name, column_name, check_type, "
-            "severity, outcome, failing_rows, detail, sample, owner, checked_at) "
-            "values (%s, 'dbt', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
-            rows,
-        )
-
-
-def _row(tested: psycopg.Connection[Any], said: Json, manifest: Json, one: Json) -> Iterator[list[Any]]:
+def _found(tested: psycopg.Connection[Any], said: Json, manifest: Json, one: Json) -> Iterator[CheckResult]:
     """The result of one test; none where the manifest is of a later parse that knows it no more."""
     nodes = ChainMap(manifest["nodes"], manifest["unit_tests"], manifest["sources"])
     test = nodes.get(one["unique_id"])
@@ -112,13 +103,13 @@ def _row(tested: psycopg.Connection[Any], said: Json, manifest: Json, one: Json)
             detail = f"{detail}; its rows could not be read: {' '.join(str(error).split())}"
     group = manifest["groups"].get(f"group.{model['package_name']}.{model.get('group')}", {})
     table = f"{model['schema']}.{model.get('alias') or model['identifier']}"
-    yield [
-        said["invocation_id"], table, f"{model['database']}.{table}", test["name"], test.get("column_name"),
-        (test.get("test_metadata") or {}).get("name", test["resource_type"]),
-        str(test["config"].get("severity", "error")).lower(), outcome, one["failures"], detail,
-        Jsonb([json.loads(row) for row in sample]),
-        (group.get("owner") or {}).get("name") or model["config"]["meta"].get("owner"), _ended(said, one),
-    ]  # fmt: skip
+    yield CheckResult(
+        table, f"{model['database']}.{table}", test["name"], test.get("column_name"), outcome, one["failures"], detail,
+        sample, tool="dbt", type=(test.get("test_metadata") or {}).get("name", test["resource_type"]),
+        severity="warn" if str(test["config"].get("severity")).lower() == "warn" else "error",
+        owner=(group.get("owner") or {}).get("name") or model["config"]["meta"].get("owner"),
+        checked_at=_ended(said, one),
+    )  # fmt: skip
 
 
 def _tested(test: Json) -> str:

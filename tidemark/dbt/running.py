@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -103,24 +103,33 @@ def _said(outcome: Any) -> Any:
     return outcome.exception or "; ".join(" ".join(text.split()) for text in messages if text) or "nothing"
 
 
-def _invoke(args: Sequence[str]) -> Any:
+def _invoke(args: Sequence[str], progress: Callable[[str], None] | None = None) -> Any:
     from dbt.cli.main import dbtRunner
 
-    return dbtRunner().invoke(["--log-level", "none", "--log-level-file", "info", *args])
+    def tell(event: Any) -> None:
+        if progress and event.info.name == "LogStartLine":
+            progress(f"{event.data.node_info.node_name}, {event.data.index} of {event.data.total}")
+
+    return dbtRunner(callbacks=[tell]).invoke(["--log-level", "none", "--log-level-file", "info", *args])
 
 
 def run(
-    settings: Settings, args: Sequence[str], target: Database = "warehouse", turn_seconds: float = TURN_SECONDS
+    settings: Settings,
+    args: Sequence[str],
+    target: Database = "warehouse",
+    turn_seconds: float = TURN_SECONDS,
+    progress: Callable[[str], None] | None = None,
 ) -> list[Any]:
     """Run one dbt command, such as `["build", "--select", "+fct_market_ticks"]`, and give its node results.
 
-    What its tests found is kept in quality.results. Nothing is printed: the log is in `artifacts(..)/logs`. DbtError
+    What its tests found is kept in quality.results. Nothing is printed: the log is in `artifacts(..)/logs`, and
+    `progress` is called with each node that begins. DbtError
     when a node failed, when dbt could not start, when the run before on the target does not end within `turn_seconds`,
     or when the selection matched nothing (dbt itself calls that a success).
     """
     folder = artifacts(settings, target)
     with _alone(folder, dbt_environment(settings, target), target, turn_seconds):
-        outcome = _invoke(args)
+        outcome = _invoke(args, progress)
         if args[0] in KEPT and outcome.result is not None:
             with nullcontext() if outcome.success else suppress(StackError):  # dbt has said that nothing answers
                 keep(settings, folder, target)

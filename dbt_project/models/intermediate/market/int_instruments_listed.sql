@@ -13,7 +13,7 @@
 with
 
 listed as (
-    {{ listed(var("instruments"), columns) }}
+    {{ listed("instruments", columns) }}
 ),
 
 final as (

@@ -14,7 +14,7 @@
 with
 
 listed as (
-    {{ listed(var("venues"), columns) }}
+    {{ listed("venues", columns) }}
 ),
 
 final as (

@@ -2,7 +2,7 @@
 {{- refuse_without_ticks(ref("int_tick_days_deleted")) -}}
 with
 
-listed as (
+instruments_listed as (
 
     select * from {{ ref("int_instruments_listed") }}
     where is_current
@@ -132,8 +132,15 @@ final as (
         gathered.books_built_at
     from gathered
     cross join lateral (select {{ symbol_parts("gathered.symbol") }} as said offset 0) as parts
-    left join listed
-        on gathered.source_system = listed.source_system and gathered.symbol ~ listed.pattern
+    -- A test of `dim_instruments_history` fails where two patterns match; a build that stopped would not say which.
+    left join
+        lateral (
+            select * from instruments_listed as known
+            where known.source_system = gathered.source_system and gathered.symbol ~ known.pattern
+            order by known.known_at desc, known.pattern asc
+            limit 1
+        ) as listed
+        on true
     left join venues on gathered.source_system = venues.source_system
 
 )

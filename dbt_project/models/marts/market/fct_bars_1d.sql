@@ -11,6 +11,7 @@
     )
 }}
 {{- refuse_without_ticks(ref("int_tick_days_deleted")) -}}
+{%- set session_end_at = "max(" ~ session_start("session_date + 1", "dated") ~ ")" -%}
 with
 
 ticks as not materialized (
@@ -84,7 +85,7 @@ touched as (
     cross join tidemark
     where
         not is_final
-        and {{ is_final_bar("bar_start_at", upper="tidemark_at", bar_end_at="bar_end_at") }}
+        and {{ is_final_bar(none, upper="tidemark_at", bar_end_at="bar_end_at") }}
     order by instrument_key, session_date
 
 ),
@@ -134,61 +135,21 @@ dated as (
 
 ),
 
-sessions as (
-
-    select
-        of_instrument_key as instrument_key,
-        max(source_system) as source_system,
-        max(symbol) as symbol,
-        max(volume_unit) as volume_unit,
-        {{ rolled_up_bars() }},
-        bool_and(is_of_batch) as is_of_batch,
-        bool_and(is_final) as is_final,
-        coalesce(session_date, of_session_date) as session_date,
-        min({{ session_start("session_date", "dated") }}) as bar_start_at,
-        max({{ session_start("session_date + 1", "dated") }}) as bar_end_at,
-        max(loaded_at) as loaded_at,
-        max(built_at) as built_at
-    from dated
-    where session_date = coalesce(of_session_date, session_date) or instrument_key is null
-    group by of_instrument_key, coalesce(session_date, of_session_date)
-
-),
-
 final as (
 
     select
-        instrument_key || ':' || session_date as bar_key,
-        instrument_key,
-        source_system,
-        symbol,
-        volume_unit,
-        open,
-        high,
-        low,
-        close,
-        vwap,
-        volume,
-        quote_volume,
-        trade_count,
-        is_of_batch,
-        is_final
-        and (
-            is_of_batch
-            or coalesce(
-                {{
-                    is_final_bar("bar_start_at", upper="tidemark_at", bar_end_at="bar_end_at")
-                }},
-                false
-            )
-        ) as is_final,
-        session_date,
-        bar_start_at,
-        bar_end_at,
-        loaded_at,
-        built_at
-    from sessions
+        of_instrument_key || ':' || coalesce(session_date, of_session_date) as bar_key,
+        of_instrument_key as instrument_key,
+        {{ rolled_up_bars(bar_end_at=session_end_at) }},
+        coalesce(session_date, of_session_date) as session_date,
+        min({{ session_start("session_date", "dated") }}) as bar_start_at,
+        {{ session_end_at }} as bar_end_at,
+        max(loaded_at) as loaded_at,
+        max(built_at) as built_at
+    from dated
     cross join tidemark
+    where session_date = coalesce(of_session_date, session_date) or instrument_key is null
+    group by of_instrument_key, coalesce(session_date, of_session_date)
 
 )
 

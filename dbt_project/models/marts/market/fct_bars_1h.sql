@@ -48,7 +48,7 @@ touched as (
     cross join tidemark
     where
         not is_final
-        and {{ is_final_bar("bar_start_at", upper="tidemark_at", bar_end_at=bar_end_at) }}
+        and {{ is_final_bar(none, upper="tidemark_at", bar_end_at=bar_end_at) }}
     order by instrument_key, bar_start_at
 
 ),
@@ -82,57 +82,19 @@ gathered as (
 
 ),
 
-hours as (
+final as (
 
     select
+        of_instrument_key || ':'
+        || to_char(hour_start_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"') as bar_key,
         of_instrument_key as instrument_key,
-        max(source_system) as source_system,
-        max(symbol) as symbol,
-        max(volume_unit) as volume_unit,
-        {{ rolled_up_bars() }},
-        bool_and(is_of_batch) as is_of_batch,
-        bool_and(is_final) as is_final,
+        {{ rolled_up_bars(bar_end_at="hour_start_at + interval '1 hour'") }},
         hour_start_at as bar_start_at,
         max(loaded_at) as loaded_at,
         max(built_at) as built_at
     from gathered
-    group by of_instrument_key, hour_start_at
-
-),
-
-final as (
-
-    select
-        instrument_key || ':'
-        || to_char(bar_start_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"') as bar_key,
-        instrument_key,
-        source_system,
-        symbol,
-        volume_unit,
-        open,
-        high,
-        low,
-        close,
-        vwap,
-        volume,
-        quote_volume,
-        trade_count,
-        is_of_batch,
-        is_final
-        and (
-            is_of_batch
-            or coalesce(
-                {{
-                    is_final_bar("bar_start_at", upper="tidemark_at", bar_end_at=bar_end_at)
-                }},
-                false
-            )
-        ) as is_final,
-        bar_start_at,
-        loaded_at,
-        built_at
-    from hours
     cross join tidemark
+    group by of_instrument_key, hour_start_at
 
 )
 

@@ -9,10 +9,6 @@
     )
 }}
 {{- refuse_without_ticks(ref("int_tick_days_deleted")) -}}
-{%- set of_tick = [
-    "market_tick_key", "instrument_key", "source_system", "symbol", "trade_id", "traded_at", "received_at",
-    "log_epoch", "kafka_partition", "kafka_offset", "loaded_at", "built_at"
-] -%}
 with
 
 ticks as not materialized (
@@ -41,46 +37,37 @@ changed as (
 
 ),
 
-{% if is_incremental() -%}
--- With a day changes the hole before the next day that has ticks.
-followers as (
+-- With a day changes the hole before the next day that has ticks. A day whose ticks were deleted stays as it was.
+touched as (
 
-    select
+    {% if is_incremental() %}
+    select distinct
         changed.instrument_key,
-        following.traded_date
+        days.traded_date
     from changed
     cross join
         lateral (
-            select {{ day_of("later.traded_at") }} as traded_date
-            from ticks as later
-            where
-                later.instrument_key = changed.instrument_key
-                and later.traded_at >= {{ end_of_day("changed.traded_date") }}
-                and {{ is_counted_tick("later.") }}
-            order by later.traded_at
-            limit 1
-        ) as following
-
-),
-
-{% endif -%}
--- A day whose ticks were deleted stays as it was.
-touched as (
-
-    select * from changed
-    {% if is_incremental() %}
+            select changed.traded_date
+            union all
+            (
+                select {{ day_of("later.traded_at") }}
+                from ticks as later
+                where
+                    later.instrument_key = changed.instrument_key
+                    and later.traded_at >= {{ end_of_day("changed.traded_date") }}
+                    and {{ is_counted_tick("later.") }}
+                order by later.traded_at
+                limit 1
+            )
+        ) as days (traded_date)
     where
         {{
-            has_its_ticks(ref("int_tick_days_deleted"), "changed.instrument_key", "changed.traded_date")
+            has_its_ticks(ref("int_tick_days_deleted"), "changed.instrument_key", "days.traded_date")
         }}
-    union
-    select * from followers
-    where
-        {{
-            has_its_ticks(ref("int_tick_days_deleted"), "followers.instrument_key", "followers.traded_date")
-        }}
-    {% endif %}
     order by instrument_key, traded_date
+    {% else %}
+    select * from changed
+    {% endif %}
 
 ),
 
@@ -89,15 +76,23 @@ gathered as (
 
     select
         touched.traded_date,
-        here.{{ of_tick | join(",\n        here.") }},
-        venues.has_numbered_trades is true and here.trade_id ~ '^[0-9]{1,18}$' as is_numbered
+        here.market_tick_key,
+        here.instrument_key,
+        here.source_system,
+        here.symbol,
+        {{ trade_number("here", "venues") }} as trade_number,
+        here.log_epoch,
+        here.kafka_partition,
+        here.kafka_offset,
+        here.traded_at,
+        here.received_at,
+        here.loaded_at,
+        here.built_at
     from touched
     cross join
         lateral (
             (
-                select
-                    before.{{ of_tick | join(",\n                    before.") }}
-                from ticks as before
+                select before.* from ticks as before
                 where
                     before.instrument_key = touched.instrument_key
                     and before.traded_at < {{ start_of_day("touched.traded_date") }}
@@ -106,9 +101,7 @@ gathered as (
                 limit 1
             )
             union all
-            select
-                same.{{ of_tick | join(",\n                same.") }}
-            from ticks as same
+            select same.* from ticks as same
             where
                 same.instrument_key = touched.instrument_key
                 and same.traded_at >= {{ start_of_day("touched.traded_date") }}
@@ -126,8 +119,7 @@ followed as (
 
     select
         *,
-        case when is_numbered then trade_id::bigint end as trade_number,
-        lag(case when is_numbered then trade_id::bigint end) over history as previous_number,
+        lag(trade_number) over history as previous_number,
         lag(log_epoch) over history as previous_epoch,
         lag(kafka_partition) over history as previous_partition,
         lag(kafka_offset) over history as previous_offset,
@@ -135,8 +127,7 @@ followed as (
         lag(received_at) over history as previous_received_at
     from gathered
     window history as (
-        partition by instrument_key, traded_date
-        order by case when is_numbered then trade_id::bigint end, traded_at, kafka_offset
+        partition by instrument_key, traded_date order by trade_number, traded_at, kafka_offset
     )
 
 ),
@@ -145,10 +136,8 @@ holes as (
 
     select
         followed.*,
-        case
-            when followed.trade_number > followed.previous_number + 1
-                then followed.trade_number - followed.previous_number - 1
-        end as missing_trade_count
+        case when {{ lacks_numbers("followed") }} then trade_number - previous_number - 1 end
+            as missing_trade_count
     from followed
     left join venues
         on
@@ -156,19 +145,7 @@ holes as (
             and {{ is_effective("venues", "followed.traded_at") }}
     where
         {{ day_of("followed.traded_at") }} = followed.traded_date
-        and (
-            followed.trade_number > followed.previous_number + 1
-            or (
-                (followed.trade_number is null or followed.previous_number is null)
-                and followed.traded_at - followed.previous_at
-                > interval '{{ var("silence_minutes") }} minutes'
-                and (
-                    coalesce(venues.is_open_all_day, false)
-                    or {{ session_date("followed.traded_at", "venues") }}
-                    = {{ session_date("followed.previous_at", "venues") }}
-                )
-            )
-        )
+        and ({{ lacks_numbers("followed") }} or {{ is_silence("followed", "venues") }})
 
 ),
 
@@ -177,8 +154,7 @@ explained as (
 
     select
         holes.*,
-        between_them.row_count as rows_between,
-        between_them.source_row_count
+        {{ hole_reason("holes", "between_them") }} as reason
     from holes
     cross join
         lateral (
@@ -204,26 +180,6 @@ explained as (
 
 ),
 
-reasoned as (
-
-    select
-        *,
-        case when missing_trade_count is null then 'silence' else 'missing trades' end as hole_kind,
-        case
-            when received_at is null or previous_received_at is null then 'not known'
-            when log_epoch <> previous_epoch then 'the log began anew'
-            when kafka_partition <> previous_partition or kafka_offset < previous_offset
-                then 'not known'
-            when kafka_offset - previous_offset - 1 > rows_between
-                then 'records of the log are no rows here'
-            when missing_trade_count is not null then 'never came to the log'
-            when source_row_count > 0 then 'others of the source traded'
-            else 'nothing of the source came'
-        end as reason
-    from explained
-
-),
-
 listed as (
 
     select
@@ -232,19 +188,8 @@ listed as (
         coalesce(sum(missing_trade_count), 0)::bigint as missing_trade_count,
         count(1) as hole_count,
         string_agg(distinct reason, ', ' order by reason) as hole_reasons,
-        jsonb_agg(
-            jsonb_build_object(
-                'key', market_tick_key,
-                'kind', hole_kind,
-                'reason', reason,
-                'first', previous_number + 1,
-                'last', trade_number - 1,
-                'missing', missing_trade_count,
-                'from', previous_at at time zone 'UTC',
-                'to', traded_at at time zone 'UTC'
-            ) order by previous_at, traded_at, market_tick_key
-        ) as holes
-    from reasoned
+        jsonb_agg({{ hole_as_json() }} order by previous_at, traded_at, market_tick_key) as holes
+    from explained
     group by instrument_key, traded_date
 
 ),
@@ -252,43 +197,43 @@ listed as (
 counted as (
 
     select
-        instrument_key,
-        traded_date,
-        max(source_system) as source_system,
-        max(symbol) as symbol,
-        count(1) as trade_count,
-        max(loaded_at) as loaded_at,
-        max(built_at) as built_at
-    from followed
-    where {{ day_of("traded_at") }} = traded_date
-    group by instrument_key, traded_date
+        touched.instrument_key,
+        touched.traded_date,
+        max(followed.source_system) as source_system,
+        max(followed.symbol) as symbol,
+        count(followed.market_tick_key) as trade_count,
+        max(followed.loaded_at) as loaded_at,
+        max(followed.built_at) as built_at
+    from touched
+    left join followed
+        on
+            touched.instrument_key = followed.instrument_key
+            and touched.traded_date = followed.traded_date
+            and touched.traded_date = {{ day_of("followed.traded_at") }}
+    group by touched.instrument_key, touched.traded_date
 
 ),
 
 final as (
 
     select
-        touched.instrument_key || ':' || touched.traded_date as tick_day_key,
-        touched.instrument_key,
+        counted.instrument_key || ':' || counted.traded_date as tick_day_key,
+        counted.instrument_key,
         counted.source_system,
         counted.symbol,
         listed.hole_reasons,
         coalesce(listed.holes, '[]') as holes,
-        coalesce(counted.trade_count, 0) as trade_count,
+        counted.trade_count,
         coalesce(listed.missing_trade_count, 0) as missing_trade_count,
         coalesce(listed.hole_count, 0) as hole_count,
-        touched.traded_date,
+        counted.traded_date,
         counted.loaded_at,
         counted.built_at
-    from touched
-    left join counted
-        on
-            touched.instrument_key = counted.instrument_key
-            and touched.traded_date = counted.traded_date
+    from counted
     left join listed
         on
-            touched.instrument_key = listed.instrument_key
-            and touched.traded_date = listed.traded_date
+            counted.instrument_key = listed.instrument_key
+            and counted.traded_date = listed.traded_date
     {% if not is_incremental() %}
     where counted.trade_count > 0
     {% endif %}
