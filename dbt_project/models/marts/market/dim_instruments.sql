@@ -119,7 +119,7 @@ final as (
         gathered.source_system,
         gathered.symbol,
         {{ instrument_terms() }},
-        {{ size_unit("gathered.source_system", "gathered.symbol") }} as size_unit,
+        {{ size_unit("gathered.source_system", "gathered.symbol", "now()") }} as size_unit,
         parts.said is not null or listed.source_system is not null as is_described,
         gathered.first_traded_at,
         gathered.last_traded_at,
@@ -132,8 +132,14 @@ final as (
         gathered.books_built_at
     from gathered
     cross join lateral (select {{ symbol_parts("gathered.symbol") }} as said offset 0) as parts
-    left join listed
-        on gathered.source_system = listed.source_system and gathered.symbol ~ listed.pattern
+    left join
+        lateral (
+            select * from listed
+            where {{ is_listed("listed", "gathered") }}
+            order by {{ most_specific("listed") }}
+            limit 1
+        ) as listed
+        on true
     left join venues on gathered.source_system = venues.source_system
 
 )

@@ -96,7 +96,7 @@ final as (
         source_system,
         symbol,
         snapshot_id,
-        {{ size_unit("source_system", "symbol") }} as size_unit,
+        {{ size_unit("source_system", "symbol", "book_at") }} as size_unit,
         bid_price,
         bid_size,
         ask_price,
