@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from tests.dbt_project.conftest import Databases, tick
-from tests.dbt_project.test_observations import vintage
+from tests.dbt_project.test_observations import streamed, vintage
 from tidemark import dbt
 
 DAY = {"effective_at": "1970-01-01 00:00:00+00", "known_at": "2026-11-29 00:00:00+00"}
@@ -86,3 +86,45 @@ def test_what_another_build_wrote_meanwhile_is_derived_by_the_next(warehouse: Da
     keys = "select observation_key from marts.fct_economic_observations order by 1"
     key = "fred:GDP:2020-01-01"
     assert warehouse.query("warehouse", keys) == [(key,), (f"{key}a",), (f"{key}b",)]
+
+
+def test_no_year_and_no_number_of_a_stranger_stops_a_model_or_a_reader(warehouse: Databases) -> None:
+    """What Postgres takes and cannot compute with: rows stay, their texts are counted, events are rejected."""
+    bad = [{"timestamp": "294276-12-31T23:59:59Z"}, {"timestamp": "0044-03-15 BC"}, {"price": "NaN"}, {"size": "-inf"}]
+    rows = [tick(offset, "08 10:00:00", **changes) for offset, changes in enumerate([{}, *bad])]
+    warehouse.promote("market_tick", rows, "a")
+    good = {"date": "2024-07-01", "realtime_start": "2024-08-08"}
+    ends = [{"realtime_end": "2024-08-08"}, {"realtime_end": "5874897-12-31"}, {"realtime_end": "8/9/2024"}]
+    events = [streamed(offset, **good, **end) for offset, end in enumerate(ends)]
+    warehouse.promote("economic_event_numeric", [*events, streamed(3, **good) | {"value": "NaN"}], "b")
+    rates = [{"Date": "2024-06-26", "USD": "1.1", "JPY": "0"}, {"Date": "2024-06-27", "USD": "Infinity", "JPY": "160"}]
+    warehouse.ingest("ecb__reference_rates", rates, "c")
+    warehouse.build("fct_bars_1m", "fct_tick_days", "fct_economic_observations", "fct_fx_crosses", "rpt_rejected_rows")
+    assert warehouse.query("warehouse", BARS) == [("10:00:00", 100, 1)]
+    assert warehouse.query("warehouse", "select count(*) from marts.fct_market_ticks") == [(5,)]
+    assert warehouse.query("warehouse", "select kafka_offset from marts.rpt_rejected_rows order by 1") == [
+        (1,),
+        (2,),
+        (3,),
+    ]
+    known = "select (select count(*) from (select * from asof.fct_economic_{} offset 0) as known)"
+    assert [warehouse.query("warehouse", known.format(mart)) for mart in ("events", "observations")] == [[(5,)], [(4,)]]
+    crosses = "select count(*), count(rate) from (select * from marts.fct_fx_crosses offset 0) as crosses"
+    assert warehouse.query("warehouse", crosses) == [(8, 6)]
+
+
+def test_a_default_of_the_server_changes_no_value(warehouse: Databases) -> None:
+    """How many digits a double's text has, and in which zone and order a day is said."""
+    warehouse.promote("market_tick", [tick(1, "08 10:00:00", 0.1234567890123456)], "a")
+    defaults = {"extra_float_digits": "-3", "timezone": "Asia/Tokyo", "datestyle": "SQL, DMY"}
+    with psycopg.connect(warehouse.stack.dsn("warehouse"), autocommit=True) as owner:
+        for name, value in defaults.items():
+            owner.execute(f"alter role transformer set {name} = '{value}'".encode())
+        try:
+            warehouse.build("fct_bars_1d")
+        finally:
+            for name in defaults:
+                owner.execute(f"alter role transformer reset {name}".encode())
+    assert warehouse.query("warehouse", "select bar_key, close::text from marts.fct_bars_1d") == [
+        ("venue:A/B:2024-08-08", "0.1234567890123456")
+    ]
