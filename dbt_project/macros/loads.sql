@@ -32,7 +32,7 @@
     meanwhile, as what reads the model takes what is later than what it has. `published_at` is past all of them.
 -#}
 {% macro built_now() -%}
-    {%- if is_published() -%}
+    {%- if execute and is_published() -%}
     greatest(
             now(),
             (
