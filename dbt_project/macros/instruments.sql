@@ -13,14 +13,14 @@
 
 {#-
     The unit of a tick's size, and so of a bar's volume: the base currency of a spot pair, contracts of what settles, else
-    what dbt_project.yml says of the source's venue; null where nothing says.
+    what dbt_project.yml says of the source's venue at that time, the later of its lines first; null where nothing says.
 -#}
-{% macro size_unit(source_system, symbol) -%}
+{% macro size_unit(source_system, symbol, at) -%}
     case
         when {{ symbol }} ~ '^[^/:]+/[^/:]+$' then split_part({{ symbol }}, '/', 1)
         when {{ symbol }} ~ '^[^/:]+/[^/:]+:' then 'contracts'
-        {%- for venue in var("venues") if venue.size_unit is defined %}
-        when {{ source_system }} = '{{ venue.source_system }}' then '{{ venue.size_unit }}'
+        {%- for venue in var("venues") | reverse if venue.size_unit is defined %}
+        when {{ source_system }} = '{{ venue.source_system }}' and {{ at }} >= timestamptz '{{ venue.effective_at }}' then '{{ venue.size_unit }}'
         {%- endfor %}
     end
 {%- endmacro %}
@@ -60,6 +60,19 @@
         {%- endfor %}
     where false
     {%- endfor %}
+{%- endmacro %}
+
+
+{#- Whether a line of `instruments` is of an instrument: its pattern matches the symbol of the source. -#}
+{% macro is_listed(listed, instrument) -%}
+    {{ instrument }}.source_system = {{ listed }}.source_system
+    and {{ instrument }}.symbol ~ {{ listed }}.pattern
+{%- endmacro %}
+
+
+{#- Of several patterns that match a symbol the longest counts, and of equally long ones the first by its letters. -#}
+{% macro most_specific(listed) -%}
+    length({{ listed }}.pattern) desc, {{ listed }}.pattern collate "C" asc
 {%- endmacro %}
 
 
@@ -110,5 +123,7 @@
         coalesce(
             listed.contract_size, case when parts.said[3] is null and parts.said[1] is not null then 1 end
         ) as contract_size,
-        coalesce(listed.expiry_date, {{ cast_text("('20' || parts.said[4])", "date") }}) as expiry_date
+        coalesce(listed.expiry_date, {{
+            cast_text("regexp_replace(parts.said[4], '(..)(..)(..)', '20\\1-\\2-\\3')", "date")
+        }}) as expiry_date
 {%- endmacro %}

@@ -25,3 +25,22 @@
     {%- set found = run_query("select coalesce(max(" ~ column ~ "), '-infinity')::text as newest from " ~ relation) -%}
     '{% for row in found.rows %}{{ row["newest"] }}{% endfor %}'::timestamptz
 {%- endmacro %}
+
+
+{#-
+    When a build writes a row: now, and later than every build of the model before, also where the clock was set back
+    meanwhile, as what reads the model takes what is later than what it has. `published_at` is past all of them.
+-#}
+{% macro built_now() -%}
+    {%- if execute and is_published() -%}
+    greatest(
+            now(),
+            (
+                select published.published_at + interval '1 microsecond' from ops.published_mart as published
+                where published.mart = '{{ this.identifier }}'
+            )
+        )
+    {%- else -%}
+    now()
+    {%- endif -%}
+{%- endmacro %}

@@ -93,7 +93,7 @@
     select
         source_system,
         symbol,
-        {{ size_unit("source_system", "symbol") }} as volume_unit,
+        {{ size_unit("source_system", "symbol", "bar_start_at") }} as volume_unit,
         {{ exact("prices[1]") }} as open,
         {{ exact("high") }} as high,
         {{ exact("low") }} as low,

@@ -36,7 +36,7 @@
     values ('{{ this.identifier }}', '{{ invocation_id }}', clock_timestamp())
     on conflict (mart) do update set
         invocation_id = excluded.invocation_id,
-        published_at = excluded.published_at
+        published_at = greatest(excluded.published_at, published_mart.published_at + interval '2 microseconds')
     {%- endif -%}
 {%- endmacro %}
 

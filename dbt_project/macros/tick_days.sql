@@ -1,14 +1,18 @@
 {#-
     Ticks older than so many days go from `fct_market_ticks`, day by day of each instrument, and are noted in
     `ops.deleted_tick_day`: `dbt run-operation delete_old_ticks --args '{days: 400}'`. What tests still look at stays, and
-    the newest load of each source, which says what is new; so do days whose bars were not built of all their ticks.
+    the newest load of each source, which says what is new; so do ticks that not every model computed of them has read.
 -#}
 {% macro delete_old_ticks(days) -%}
     {%- set ticks = api.Relation.create(database=target.dbname, schema="marts", identifier="fct_market_ticks") -%}
-    {%- set bars = ticks.replace_path(identifier="fct_bars_1m") -%}
-    {%- if not load_relation(ticks) or not load_relation(bars) -%}
-        {{ return(none) }}
-    {%- endif -%}
+    {%- set read = [] -%}
+    {%- for reader, clock in ticks_readers().items() -%}
+        {%- set relation = ticks.replace_path(identifier=reader) -%}
+        {%- if not load_relation(ticks) or not load_relation(relation) -%}
+            {{ return(none) }}
+        {%- endif -%}
+        {%- do read.append(newest(relation, clock)) -%}
+    {%- endfor -%}
     {%- set noted -%}
         with recursive instruments as (
             (select instrument_key from {{ ticks }} order by instrument_key limit 1)
@@ -34,7 +38,7 @@
                 ticks.instrument_key = instruments.instrument_key
                 and ticks.traded_at < date_trunc('day', now(), 'UTC') - {{ days | int }} * interval '1 day'
                 and ticks.loaded_at < now() - interval '{{ var("recent") }}'
-                and ticks.built_at <= {{ newest(bars, "built_at") }}
+                and ticks.built_at <= least({{ read | join(", ") }})
                 and ticks.source_table = source_tables.source_table
                 and ticks.loaded_at < source_tables.loaded_at
             returning ticks.instrument_key, {{ day_of("ticks.traded_at") }} as traded_date
@@ -55,6 +59,18 @@
     {%- set found = run_query(noted) -%}
     {%- do run_query("commit") -%}
     {{ return(found.rows | length) }}
+{%- endmacro %}
+
+
+{#- The models that need every tick once, with the column that says how far they have read (refuse_without_ticks). -#}
+{% macro ticks_readers() -%}
+    {{ return({
+        "fct_bars_1m": "built_at",
+        "fct_bars_1h": "built_at",
+        "fct_bars_1d": "built_at",
+        "fct_tick_days": "built_at",
+        "dim_instruments": "ticks_built_at",
+    }) }}
 {%- endmacro %}
 
 

@@ -69,6 +69,7 @@ def test_a_full_refresh_equals_what_was_built_load_after_load(warehouse: Databas
         "b",
     )  # fmt: skip
     torn = [level(7, "s2", ("ask", 1), 99, "08 10:00:10", of=2), level(8, "s3", ("ask", 1), 99, "09 00:00:00", of=1)]
+    torn += [level(9, "s1", ("ask", 1), 100, "09 00:05:00", of=2)]  # again, with another time
     warehouse.promote("order_book_l2", torn, "b")
     build(warehouse)
     # A day that is promoted last has the first sending of the only trade of its symbol's day.
@@ -113,7 +114,10 @@ def test_ticks_that_are_old_are_deleted_by_day_and_what_was_computed_of_them_sta
         ago = "update ingestion.realtime__market_tick set loaded_at = loaded_at - make_interval(days => %s) where load_id = %s"
         connection.execute(ago, (9, "a"))
         connection.execute(ago, (8, "b"))
-    warehouse.build("fct_bars_1d", "fct_bars_1h")
+    warehouse.build("fct_bars_1m")
+    delete(warehouse, 1)
+    assert warehouse.query("warehouse", TICKS) == [(4,)]  # longer bars and holes were not computed of them yet
+    warehouse.build("fct_bars_1d", "fct_bars_1h", "fct_tick_days", "dim_instruments")
     bars = {width: warehouse.query("warehouse", BARS.format(width)) for width in ("1m", "1h", "1d")}
     delete(warehouse, 1)  # the newest load says what is new, and stays
     assert warehouse.query("warehouse", TICKS) == [(2,)]

@@ -21,6 +21,12 @@ NO_BATCH_INPUT = ("realtime", "ops", "quality")  # folders of staging
 LOCK_TIMEOUT = "60s"  # for a lock of the database: whoever holds one longer must not hold up a build, and all behind it
 # What profiles.yml has a key for; empty is as if it were not there, and no other database's.
 TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
+# How values become text, and text values, in dbt's sessions: keys and exact decimals are made of text, and a default of
+# the role or of the database may be another.
+SESSION = {
+    "lock_timeout": LOCK_TIMEOUT, "timezone": "UTC", "datestyle": "ISO,MDY", "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+}  # fmt: skip
 _OF_THE_PROFILE = {"host", "hostaddr", "port", "user", "password", "dbname", *TLS}
 
 
@@ -71,7 +77,8 @@ def _server_environment(settings: Settings, database: Database, prefix: str) -> 
 
 def _libpq_environment(settings: Settings, database: Database) -> dict[str, str]:
     """What dbt's profile has no key for, of one database: libpq reads it from the environment."""
-    parts = conninfo_to_dict(dsn(settings, database, ROLE, options=f"-c lock_timeout={LOCK_TIMEOUT}"))
+    options = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
+    parts = conninfo_to_dict(dsn(settings, database, ROLE, options=options))
     return libpq_variables({key: value for key, value in parts.items() if key not in _OF_THE_PROFILE})
 
 

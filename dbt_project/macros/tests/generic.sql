@@ -23,6 +23,19 @@
 {% endtest %}
 
 
+{#- No two patterns of dbt_project.yml match one instrument: the more specific one counts, which may not be what was meant. -#}
+{% test matched_by_one_pattern(model, listed) %}
+    select
+        instruments.instrument_key,
+        string_agg(listed.pattern, ' and ' order by {{ most_specific("listed") }}) as patterns
+    from {{ model }} as instruments
+    inner join {{ listed }} as listed on {{ is_listed("listed", "instruments") }}
+    where listed.is_current
+    group by instruments.instrument_key
+    having count(1) > 1
+{% endtest %}
+
+
 {#- A model whose rows are findings: each is a failure, and `fail_calc` counts what each stands for. -#}
 {% test is_empty(model) %}
     select *

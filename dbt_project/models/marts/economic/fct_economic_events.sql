@@ -137,7 +137,7 @@ final as (
         {{ available_at() }} as available_at,
         received_at,
         loaded_at,
-        now() as built_at
+        {{ built_now() }} as built_at
     from ranked
     where (was_repeat, was_latest) is distinct from (is_repeat, is_latest)
 

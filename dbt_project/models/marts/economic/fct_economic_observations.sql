@@ -60,7 +60,8 @@ placed as (
         availability_precision,
         row_number() over (
             partition by observation_key order by {{ event_order() }}
-        ) as place
+        ) as place,
+        max(built_at) over (partition by observation_key) as built_at
     from {{ "of_touched" if is_incremental() else "events" }}
 
 ),
@@ -164,7 +165,9 @@ derived as (
         known_date as vintage_date,
         first_available_at as available_at,
         superseded_at,
-        loaded_at
+        loaded_at,
+        -- Of the events, not of this build: a run of somebody else may have written some that this one did not see.
+        built_at
     from vintages
 
 ),
@@ -194,10 +197,7 @@ gone as (
 {% endif -%}
 final as (
 
-    select
-        *,
-        now() as built_at
-    from derived
+    select * from derived
     {% if is_incremental() %}
     union all
     select
@@ -218,7 +218,7 @@ final as (
         null as available_at,
         null as superseded_at,
         null as loaded_at,
-        now() as built_at
+        null as built_at
     from gone
     {% endif %}
 

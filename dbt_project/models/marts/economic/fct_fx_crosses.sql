@@ -37,7 +37,7 @@ final as (
         base.source_system,
         base.currency as base_currency,
         quote.currency as quote_currency,
-        quote.rate / base.rate as rate,
+        quote.rate / nullif(base.rate, 0) as rate,
         greatest(base.age_days, quote.age_days) as age_days,
         base.is_filled or quote.is_filled as is_filled,
         base.rate_date

@@ -2,7 +2,7 @@
 {{- refuse_without_ticks(ref("int_tick_days_deleted")) -}}
 with
 
-instruments_listed as (
+listed as (
 
     select * from {{ ref("int_instruments_listed") }}
     where is_current
@@ -119,7 +119,7 @@ final as (
         gathered.source_system,
         gathered.symbol,
         {{ instrument_terms() }},
-        {{ size_unit("gathered.source_system", "gathered.symbol") }} as size_unit,
+        {{ size_unit("gathered.source_system", "gathered.symbol", "now()") }} as size_unit,
         parts.said is not null or listed.source_system is not null as is_described,
         gathered.first_traded_at,
         gathered.last_traded_at,
@@ -132,12 +132,11 @@ final as (
         gathered.books_built_at
     from gathered
     cross join lateral (select {{ symbol_parts("gathered.symbol") }} as said offset 0) as parts
-    -- A test of `dim_instruments_history` fails where two patterns match; a build that stopped would not say which.
     left join
         lateral (
-            select * from instruments_listed as known
-            where known.source_system = gathered.source_system and gathered.symbol ~ known.pattern
-            order by known.known_at desc, known.pattern asc
+            select * from listed
+            where {{ is_listed("listed", "gathered") }}
+            order by {{ most_specific("listed") }}
             limit 1
         ) as listed
         on true

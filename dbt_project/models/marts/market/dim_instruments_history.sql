@@ -13,6 +13,18 @@ listed as (
 
 ),
 
+-- The terms of an instrument are those of one pattern, with its earlier lines.
+matched as (
+
+    select distinct on (instruments.instrument_key)
+        instruments.instrument_key,
+        listed.pattern
+    from instruments
+    inner join listed on {{ is_listed("listed", "instruments") }}
+    order by instruments.instrument_key, {{ most_specific("listed") }}
+
+),
+
 final as (
 
     select
@@ -29,10 +41,11 @@ final as (
         listed.known_at,
         listed.superseded_at
     from instruments
+    left join matched on instruments.instrument_key = matched.instrument_key
     left join listed
         on
             instruments.source_system = listed.source_system
-            and instruments.symbol ~ listed.pattern
+            and matched.pattern = listed.pattern
 
 )
 

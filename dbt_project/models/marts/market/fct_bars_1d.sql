@@ -40,12 +40,12 @@ tidemark as (
 
 {% if is_incremental() -%}
 -- By the ticks: a minute whose only trade turned out to be re-sent is no row that could say so.
-touched_quarters as (
+touched_minutes as (
 
     select distinct
         instrument_key,
         source_system,
-        date_bin('15 minutes', traded_at, 'epoch') as touched_at
+        {{ minute_of("traded_at") }} as touched_at
     from ticks
     where built_at > {{ newest(this, "built_at") }} and traded_at is not null
 
@@ -54,15 +54,15 @@ touched_quarters as (
 touched_sessions as (
 
     select
-        touched_quarters.instrument_key,
-        {{ session_date("touched_quarters.touched_at", "venues") }} as session_date,
+        touched_minutes.instrument_key,
+        {{ session_date("touched_minutes.touched_at", "venues") }} as session_date,
         venues.time_zone,
         venues.session_shift
-    from touched_quarters
+    from touched_minutes
     left join venues
         on
-            touched_quarters.source_system = venues.source_system
-            and {{ is_effective("venues", "touched_quarters.touched_at") }}
+            touched_minutes.source_system = venues.source_system
+            and {{ is_effective("venues", "touched_minutes.touched_at") }}
 
 ),
 

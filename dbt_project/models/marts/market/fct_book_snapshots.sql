@@ -79,7 +79,8 @@ snapshots as (
         sum({{ exact("size") }}) filter (where is_bid) as bid_depth,
         sum({{ exact("size") }}) filter (where is_ask) as ask_depth,
         count(1) filter (where is_counted) as level_count,
-        max(book_at) as book_at,
+        -- Of what counts: a level that is sent again with another time moves no book to another minute.
+        max(book_at) filter (where is_counted) as book_at,
         max(received_at) as received_at,
         max(loaded_at) as loaded_at,
         max(built_at) as built_at
@@ -96,7 +97,7 @@ final as (
         source_system,
         symbol,
         snapshot_id,
-        {{ size_unit("source_system", "symbol") }} as size_unit,
+        {{ size_unit("source_system", "symbol", "book_at") }} as size_unit,
         bid_price,
         bid_size,
         ask_price,

@@ -128,7 +128,7 @@ final as (
         traded_at,
         received_at,
         loaded_at,
-        now() as built_at
+        {{ built_now() }} as built_at
     from marked
     where was_resent is distinct from is_resent
 

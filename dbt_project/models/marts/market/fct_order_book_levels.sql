@@ -140,7 +140,7 @@ final as (
         book_at,
         received_at,
         loaded_at,
-        now() as built_at
+        {{ built_now() }} as built_at
     from counted
     where (was_resent, was_whole_snapshot) is distinct from (is_resent, is_whole_snapshot)
 

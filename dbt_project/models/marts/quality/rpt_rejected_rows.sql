@@ -48,7 +48,7 @@ final as (
         kafka_offset,
         received_at,
         loaded_at,
-        now() as built_at
+        {{ built_now() }} as built_at
     from numbered
 
 )
