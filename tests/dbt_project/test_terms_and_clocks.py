@@ -91,7 +91,7 @@ def test_what_another_build_wrote_meanwhile_is_derived_by_the_next(warehouse: Da
 def test_no_year_and_no_number_of_a_stranger_stops_a_model_or_a_reader(warehouse: Databases) -> None:
     """What Postgres takes and cannot compute with: rows stay, their texts are counted, events are rejected."""
     bad = [{"timestamp": "294276-12-31T23:59:59Z"}, {"timestamp": "0044-03-15 BC"}, {"price": "NaN"}, {"size": "-inf"}]
-    rows = [tick(offset, "08 10:00:00", **changes) for offset, changes in enumerate([{}, *bad])]
+    rows = [tick(offset, "08 10:00:00") | changes for offset, changes in enumerate([{}, *bad])]
     warehouse.promote("market_tick", rows, "a")
     good = {"date": "2024-07-01", "realtime_start": "2024-08-08"}
     ends = [{"realtime_end": "2024-08-08"}, {"realtime_end": "5874897-12-31"}, {"realtime_end": "8/9/2024"}]
