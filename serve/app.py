@@ -16,12 +16,13 @@ from serve.callers import Callers
 from serve.databases import Databases
 from serve.gate import METHODS, Gate
 from serve.problems import Problem, bad_request
+from serve.relations import Relations
 from serve.spool import Spools
 from tidemark.settings import Settings
 
 # Each has a `router`.
 ROUTERS = ("serve.relations_routes", "serve.me", "serve.docs")
-EXPOSED = ("Content-Range", "ETag", "Link", "Retry-After")
+EXPOSED = ("Content-Range", "ETag", "Link", "Retry-After", "Tidemark-Pages")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -35,6 +36,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             await databases.close()
+            app.state.callers.close()
 
     app = FastAPI(
         title="Tidemark",
@@ -50,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     spooled = settings.home / "run" / "answers"
     spooled.mkdir(parents=True, exist_ok=True)
     app.state.settings, app.state.databases, app.state.callers = settings, databases, Callers(settings)
-    app.state.spools = Spools(spooled, settings.api_bytes)
+    app.state.spools, app.state.relations = Spools(spooled, settings.api_bytes), Relations()
     for name in ROUTERS:
         app.include_router(importlib.import_module(name).router)
     _say_problems(app)

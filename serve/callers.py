@@ -2,12 +2,13 @@
 
 import time
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request
 
-from serve.problems import Problem
+from serve.problems import Problem, busy
 from tidemark.access.keys import Caller, KeyRefused, Keys
+from tidemark.errors import StackError
 from tidemark.settings import Settings
 
 BURST_SECONDS = 2.0  # a caller that was silent may ask for so many seconds' worth at once
@@ -59,11 +60,17 @@ class Callers:
             caller = self._keys.check(presented)
         except KeyRefused as error:
             raise _refusal(f"expected a key, received {_REASONS.get(error.reason, 'none that is known')}: {_HOW}") from None
+        except StackError as error:
+            raise busy(f"expected to look a key up, received: {error}", 5) from None
         self._limit(caller)
         self._keys.note_use(caller.key_id)
         usage = self.usage(caller)
         usage.requests, usage.last_use_at = usage.requests + 1, time.time()
         return caller
+
+    def close(self) -> None:
+        """Keep when each key was used last."""
+        self._keys.close()
 
     def usage(self, caller: Caller) -> Usage:
         """What the key took so far."""
@@ -94,9 +101,14 @@ def caller(request: Request) -> Caller:
     return found
 
 
+def may(caller: Caller, name: str) -> bool:
+    """Whether the key's scope has a schema (`live`, `marts`, ..) or a route; an empty one has all."""
+    return not caller.scope or name in caller.scope
+
+
 def note_rows(request: Request, rows: int) -> None:
     """Count the rows of an answer for its caller."""
     request.scope["tidemark.called"]["rows"] = rows
 
 
-CallerOf = Annotated[Any, Depends(caller)]
+CallerOf = Annotated[Caller, Depends(caller)]

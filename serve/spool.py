@@ -53,6 +53,10 @@ class Spool:
             raise busy("expected room for one more answer, others wait to be sent: try again, or ask for less", 5)
         self.file.write(data)
 
+    def another(self) -> "Spool":
+        """One more under the same limits."""
+        return self._spools.new()
+
     def etag(self) -> str | None:
         """A digest of a small answer; None of one that is in a file."""
         if self.size > IN_MEMORY:
@@ -73,7 +77,6 @@ class SpoolResponse(Response):
     def __init__(self, spool: Spool, media_type: str, headers: Mapping[str, str], status_code: int = 200) -> None:
         self.spool = spool
         super().__init__(None, status_code, {**headers, "content-length": str(spool.size)}, media_type)
-        # Starlette adds a charset to text; the length is the spool's.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
