@@ -112,7 +112,7 @@ def _changing(settings: Settings) -> Iterator[Records]:
         records = read(settings)
         yield records
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        write_whole(path, {"schema": 1, "keys": records})
+        write_whole(path, {"schema": 1, "keys": records}, mode=0o600)
 
 
 def _take(lock: Path) -> tuple[Any, bool]:
@@ -195,3 +195,10 @@ def _known(settings: Settings, records: Records, key_id: str) -> Record:
             f"expected the id of a key of {path_of(settings)}, received {key_id!r}: `tidemark access keys` lists them"
         )
     return records[key_id]
+
+
+def state_of(record: Record, now: float) -> str:
+    """Whether a key opens: `opens`, `expired` or `revoked`."""
+    if record["revoked_at"] is not None:
+        return "revoked"
+    return "expired" if record["expires_at"] <= now else "opens"

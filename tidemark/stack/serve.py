@@ -6,6 +6,7 @@ import signal
 import sys
 from functools import cache
 from http import HTTPStatus
+from pathlib import Path
 
 import psutil
 
@@ -40,11 +41,7 @@ def address(settings: Settings) -> str:
 def _environment(settings: Settings) -> dict[str, str]:
     """What it is started with of the settings."""
     values = {name: getattr(settings, name) for name in Settings.model_fields if name.startswith(GIVEN)}
-    environ = {
-        f"TIDEMARK_{name.upper()}": json.dumps(value) if isinstance(value, tuple) else str(value)
-        for name, value in values.items()
-        if value is not None
-    }
+    environ = {f"TIDEMARK_{name.upper()}": _text(value) for name, value in values.items() if value is not None}
     for variable, url in (
         ("TIDEMARK_REALTIME_URL", settings.realtime_url),
         ("TIDEMARK_WAREHOUSE_URL", settings.warehouse_url),
@@ -52,6 +49,15 @@ def _environment(settings: Settings) -> dict[str, str]:
         if url is not None:
             environ[variable] = without_credentials(url.get_secret_value())
     return environ
+
+
+def _text(value: object) -> str:
+    match value:
+        case tuple():
+            return json.dumps(value)
+        case Path():  # it runs in another folder
+            return str(value.resolve())
+    return str(value)
 
 
 def _configuration(settings: Settings) -> str:
