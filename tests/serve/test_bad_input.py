@@ -12,7 +12,15 @@ from tests.conftest import Stack
 from tests.serve.conftest import Served
 from tidemark.access import key_file
 
-SQL = ["'; drop table marts.things; --", '" or 1=1 --', "$$x$$", "1) union select 1 --", "\\'; select pg_sleep(9); --", "%s", "{}"]
+SQL = [
+    "'; drop table marts.things; --",
+    '" or 1=1 --',
+    "$$x$$",
+    "1) union select 1 --",
+    "\\'; select pg_sleep(9); --",
+    "%s",
+    "{}",
+]
 THINGS = "/v1/marts/things"
 BAD = {
     f"{THINGS}?nothing=eq.1": 400,
