@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from serve.problems import Problem, busy
-from tidemark.access.keys import Caller as Caller
+from tidemark.access.keys import Caller as Caller  # noqa: PLC0414 (routes take it from here)
 from tidemark.access.keys import KeyRefused, Keys
 from tidemark.errors import StackError
 from tidemark.settings import Settings

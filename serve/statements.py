@@ -174,7 +174,7 @@ def _key_of(relation: Relation, cursor: str) -> list[str]:
         said = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
         name, *key = said
         if name == relation.name and len(key) == len(relation.key) and all(isinstance(each, str) for each in key):
-            return key
+            return list(key)
     except (ValueError, TypeError, binascii.Error, RecursionError):
         pass
     raise bad_request("no pages", "after to be the cursor of an answer's next page", cursor)
