@@ -182,9 +182,7 @@ class _Answer:
                 headers={"Content-Range": f"*/{self.total}"},
             )  # fmt: skip
         if self.form is ARROW:
-            from serve.arrow import arrow_of
-
-            spool = await asyncio.to_thread(arrow_of, spool, self.outputs, self.rows)
+            spool = await asyncio.to_thread(_arrow_of, spool, self.outputs, self.rows)
         self.etag = self.etag or spool.etag()
         if self.etag is not None and self._is_known(self.etag):
             spool.close()
@@ -207,6 +205,12 @@ class _Answer:
         if self.next_page is not None:
             headers["Link"] = f'<{self.next_page}>; rel="next"'
         return headers
+
+
+def _arrow_of(spool: Spool, outputs: tuple[Output, ...], rows: int) -> Spool:
+    from serve.arrow import arrow_of  # in the thread too: it takes half a second, the first time
+
+    return arrow_of(spool, outputs, rows)
 
 
 async def _one(connection: AsyncConnection[Any], statement: Statement) -> Any:

@@ -165,7 +165,10 @@ def test_an_answer_that_is_known_is_not_sent_again(stack: Stack, served: Served)
         assert served.get("/v1/marts/things?limit=4", "operator1", headers={"If-None-Match": tag}).status_code == 200
         connection.execute(publish)
         assert served.get("/v1/marts/things?limit=3", "operator1", headers={"If-None-Match": tag}).status_code == 200
-        connection.execute("delete from ops.published_mart; delete from ops.dbt_run")
+
+    with psycopg.connect(stack.dsn("warehouse")) as connection:
+        connection.execute("delete from ops.published_mart where mart = 'things'")
+        connection.execute("delete from ops.dbt_run where invocation_id = 'run 1'")
 
 
 def test_a_head_has_the_headers_alone(served: Served) -> None:
