@@ -53,6 +53,7 @@ class Served:
 
     settings: Settings
     keys: dict[str, str]
+    pid: int | None = None  # of a server that is not the stack's
 
     @property
     def url(self) -> str:
@@ -106,7 +107,7 @@ def another(served: Served, **changes: Any) -> Iterator[Served]:
             retry=retry_if_exception_type(httpx.TransportError), stop=stop_after_delay(30), wait=wait_fixed(0.05)
         )
         waiting(httpx.get, f"http://127.0.0.1:{settings.api_port}/healthz")
-        yield Served(settings, served.keys)
+        yield Served(settings, served.keys, process.pid)
     finally:
         process.terminate()
         process.communicate(timeout=20)
