@@ -115,4 +115,4 @@ def another(served: Served, **changes: Any) -> Iterator[Served]:
 
 def environ_of(served: Served) -> dict[str, str]:
     """The environment of a command of the docs."""
-    return {**os.environ, "TIDEMARK_KEY": served.keys["analyst1"], "TIDEMARK_URL": served.url}
+    return {**os.environ, "API_KEY": served.keys["analyst1"], "API_URL": served.url}
