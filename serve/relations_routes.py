@@ -26,7 +26,13 @@ router = APIRouter(prefix="/v1", tags=["relations"])
 DEFAULT_ROWS = 1_000
 
 # Which run of dbt the rows of a mart are of; written in the transaction that changes the mart.
-_PUBLICATION = Statement(SQL("select invocation_id || published_at::text from ops.publication where mart = %s"))
+# What is deleted or written otherwise is in the counts, some seconds later.
+_PUBLICATION = Statement(
+    SQL(
+        "select concat_ws(':', invocation_id, published_at, pg_stat_get_tuples_inserted(%s), "
+        "pg_stat_get_tuples_updated(%s), pg_stat_get_tuples_deleted(%s)) from ops.publication where mart = %s"
+    )
+)
 _MAY_SEE_PUBLICATION = Statement(
     SQL(
         "select coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass('ops.publication'), 'select') "
@@ -146,7 +152,8 @@ class _Answer:
         """The tag of an answer that is as it is until dbt builds the mart again; None where nothing says when."""
         if self.schema != "marts" or not await _one(connection, _MAY_SEE_PUBLICATION):
             return None
-        run = await _one(connection, Statement(_PUBLICATION.sql, (relation.name,)))
+        oid = int(relation.version.partition(":")[0])
+        run = await _one(connection, Statement(_PUBLICATION.sql, (oid, oid, oid, relation.name)))
         if run is None:
             return None
         parts = (

@@ -1,9 +1,11 @@
 """Clients that send nothing, take nothing or are too many are cut off; who behaves is answered meanwhile."""
 
 import contextlib
+import select
 import socket
 import time
 from collections.abc import Iterator
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import httpx
 import psutil
@@ -12,6 +14,8 @@ import pytest
 
 from tests.conftest import Stack
 from tests.serve.conftest import Served, another
+from tests.serving import in_a_thread
+from tidemark.stack.ports import free_ports
 
 CLIENTS = 40
 
@@ -79,11 +83,11 @@ def test_who_takes_nothing_is_cut_off_and_holds_no_transaction(stack: Stack, str
 
 def _is_connected(served: Served, client: socket.socket) -> bool:
     """Whether the server's side of a connection is still there."""
+    ends = (served.settings.api_port, client.getsockname()[1])
     return any(
-        each.laddr[1] == served.settings.api_port and each.raddr and each.raddr[1] == client.getsockname()[1]
-        and each.status == psutil.CONN_ESTABLISHED
+        (*each.laddr[1:2], *each.raddr[1:2]) == ends and each.status == psutil.CONN_ESTABLISHED
         for each in psutil.net_connections("tcp4")
-    )  # fmt: skip
+    )
 
 
 def test_more_clients_than_may_are_told_so_and_who_waits_is_answered(strict: Served) -> None:
@@ -139,6 +143,41 @@ def test_a_query_that_takes_too_long_is_ended_and_says_so(stack: Stack, strict: 
         answer = strict.get("/v1/live/slow?n=eq.0")
         connection.execute("drop view live.slow")
     assert (answer.status_code, "shorter range" in answer.json()["detail"]) == (504, True)
+
+
+class Forward(BaseRequestHandler):
+    """What a client sends goes to Postgres, and back."""
+
+    server: "Forwarder"
+
+    def handle(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.server.to_port)) as postgres:
+            ends = {self.request: postgres, postgres: self.request}
+            while ready := select.select(list(ends), [], [], 30)[0]:
+                for end in ready:
+                    if not (data := end.recv(65_536)):
+                        return
+                    ends[end].sendall(data)
+
+
+class Forwarder(ThreadingTCPServer):
+    """A port that leads to another."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+    to_port = 0
+
+
+def test_a_database_that_is_down_is_named_and_read_again_once_it_is_up(served: Served) -> None:
+    port = free_ports(1)[0]
+    with another(served, postgres_port=port) as cut_off:
+        answer = cut_off.get("/v1/live/newest")
+        assert (answer.status_code, answer.json()["database"], answer.headers["Retry-After"]) == (503, "realtime", "5")
+        assert cut_off.get("/v1/me").json()["unavailable"] == ["realtime", "warehouse"]
+        with Forwarder(("127.0.0.1", port), Forward) as forwarder:
+            forwarder.to_port = served.settings.postgres_port
+            with in_a_thread(forwarder):
+                assert cut_off.get("/v1/live/newest").status_code == 200
 
 
 def test_the_process_is_small_and_is_given_no_administrator(strict: Served) -> None:
