@@ -34,6 +34,7 @@ class Databases:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pools = {database: self._pool(database) for database in DATABASES}
+        self._used = dict.fromkeys(DATABASES, 0)  # connections that a request reads by
 
     def _pool(self, database: Database) -> AsyncConnectionPool[AsyncConnection[Any]]:
         async def address() -> str:  # the password is read again for each connection, as it may be another since
@@ -75,10 +76,12 @@ class Databases:
         """
         try:
             async with self._pools[database].connection() as connection:
+                self._used[database] += 1
                 try:
                     await self._begin(connection, caller)
                     yield connection
                 finally:
+                    self._used[database] -= 1
                     if not connection.closed:
                         await connection.execute("rollback", prepare=False)
         except TooManyRequests:
@@ -86,6 +89,9 @@ class Databases:
                 f"expected at most {self._waiting} requests to wait for {database}, found as many: {_LATER}"
             ) from None
         except PoolTimeout:
+            if self._used[database]:
+                detail = f"expected a free connection to {database} within {WAIT_SECONDS:g} s, others read: {_LATER}"
+                raise busy(detail) from None
             raise down(database, f"no connection within {WAIT_SECONDS:g} s") from None
         except psycopg.Error as error:
             raise problem_of(error, database) from None

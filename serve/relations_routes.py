@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from serve import grammar
 from serve.callers import CallerOf, may, note_rows
 from serve.databases import Databases
-from serve.formats import ARROW, ONE_OBJECT, Format, Output, Statement, negotiated, read
+from serve.formats import ARROW, FORMATS, JSON, ONE_OBJECT, Format, Output, Statement, negotiated, read
 from serve.problems import Problem
 from serve.ranges import Range, content_range, is_counted, requested
 from serve.relations import SCHEMAS, Relation, Relations
@@ -44,6 +44,16 @@ Every parameter that is not listed is a condition: `column=operator.value`, `or=
 Operators: `eq`, `neq`, `gt`, `gte`, `lt`, `lte`, `like`, `ilike` (`*` stands for any text), `in.(..)`, `is.null`, and
 each after `not.`. `Prefer: count=exact` counts all rows into `Content-Range`. Where a key is declared, `Link` has the
 next page, which neither repeats nor leaves out a row that was there, whatever is inserted meanwhile."""
+_ROWS = [{"source_system": "binance", "symbol": "BTC/USDT", "price": 61234.5, "traded_at": "2024-08-08T12:00:00+00:00"}]
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The rows",
+        "content": {JSON.media_type: {"example": _ROWS}}
+        | {each.media_type: {} for each in FORMATS if each is not JSON},
+    },
+    206: {"description": "Some of the rows that were counted"},
+    304: {"description": "What the caller has already, by `If-None-Match`"},
+}
 _EXAMPLES = {"live": "last_price", "marts": "fct_bars_1m"}
 
 
@@ -79,7 +89,7 @@ def _add_routes(schema: str, what: str) -> None:
     )  # fmt: skip
     router.add_api_route(
         f"/{schema}/{{name}}", read_relation, response_model=None, operation_id=f"read_{schema}",
-        summary=f"Rows of a {what}", description=_CONDITIONS,
+        summary=f"Rows of a {what}", description=_CONDITIONS, responses=_RESPONSES,
     )  # fmt: skip
 
 
