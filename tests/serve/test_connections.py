@@ -12,6 +12,7 @@ import httpx
 import psutil
 import psycopg
 import pytest
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from tests.conftest import Stack
 from tests.serve.conftest import Served, another
@@ -186,7 +187,12 @@ def test_a_database_that_is_down_is_named_and_read_again_once_it_is_up(served: S
         with Forwarder(("127.0.0.1", port), Forward) as forwarder:
             forwarder.to_port = served.settings.postgres_port
             with in_a_thread(forwarder):
-                assert cut_off.get("/v1/live/newest").status_code == 200
+                again = Retrying(
+                    retry=retry_if_result(lambda said: said.status_code == 503),
+                    stop=stop_after_delay(30),
+                    wait=wait_fixed(0.1),
+                )
+                assert again(cut_off.get, "/v1/live/newest").status_code == 200
 
 
 def test_the_process_is_small_and_is_given_no_administrator(strict: Served) -> None:
