@@ -68,27 +68,31 @@ class Served:
 
 @pytest.fixture(scope="session")
 def people(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The stack with the people of these tests in both databases, and what they read."""
+    """The stack with the people of these tests in both databases."""
     path = tmp_path_factory.mktemp("access") / "access.yml"
     path.write_text(access_file())
     settings: Settings = stack.with_settings(access_file=path)
     local.up(settings)
-    with psycopg.connect(stack.dsn("warehouse", "transformer"), autocommit=True) as connection:
-        connection.execute("create schema if not exists marts")
-        connection.execute("drop table if exists marts.things")
-        connection.execute(THINGS.format(schema="marts"))
-    with psycopg.connect(stack.dsn("realtime", "transformer"), autocommit=True) as connection:
-        connection.execute("create schema if not exists live")
-        connection.execute("drop view if exists live.newest")
-        connection.execute(VIEW)
     return settings
 
 
-@pytest.fixture(scope="session")
-def served(people: Settings) -> Served:
-    """The stack's own server."""
+@pytest.fixture(scope="module")
+def served(stack: Any, people: Settings) -> Iterator[Served]:
+    """The stack's own server, and something to read, which is gone afterwards."""
     keys = {name: key_file.make(people, name, 86_400, rate=1_000)[1] for name in PEOPLE}
-    return Served(people, keys)
+    with (
+        psycopg.connect(stack.dsn("warehouse", "transformer"), autocommit=True) as warehouse,
+        psycopg.connect(stack.dsn("realtime", "transformer"), autocommit=True) as realtime,
+    ):
+        warehouse.execute("create schema if not exists marts")
+        realtime.execute("create schema if not exists live")
+        try:
+            warehouse.execute(THINGS.format(schema="marts"))
+            realtime.execute(VIEW)
+            yield Served(people, keys)
+        finally:
+            warehouse.execute("drop table if exists marts.things")
+            realtime.execute("drop view if exists live.newest")
 
 
 @contextlib.contextmanager
