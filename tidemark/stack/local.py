@@ -17,7 +17,7 @@ from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
 from tidemark.errors import StackError
 from tidemark.kafka import security
 from tidemark.settings import Settings
-from tidemark.stack import checks, external, guard, kafka, postgres, postgres_tls, prefect, process
+from tidemark.stack import checks, external, guard, kafka, postgres, postgres_tls, prefect, process, serve
 
 LOOK_SECONDS = 0.2
 START_TIMEOUT = 180.0  # seconds; a cold disk and two busy cores have taken 60
@@ -50,7 +50,8 @@ class Server(Protocol):
         """Whether it answers."""
 
 
-SERVERS: tuple[Server, ...] = (postgres, kafka, prefect, guard)
+SERVERS: tuple[Server, ...] = (postgres, kafka, prefect, guard, serve)
+LATER: tuple[Server, ...] = (guard, serve)  # not with the others: they need the databases, or what is set up in them
 
 
 Report = Callable[[str, str], None]  # told a server's title, or a database, and what `up` is doing with it
@@ -94,7 +95,7 @@ def up(
     if fill is None:
         checks.require_restored(settings.home)
     with process.exclusive(settings.home):
-        wanted = [server for server in SERVERS if server is not guard and server.wanted(settings)]
+        wanted = [server for server in SERVERS if server not in LATER and server.wanted(settings)]
         if wanted:
             checks.require_space(settings.home)
         read_access(settings.access_file)  # what is refused ends nothing
@@ -112,6 +113,7 @@ def up(
             applied = apply(settings, report) if fill is None else apply(settings, report, fill)
             if kafka.wanted(settings):
                 kafka_access.apply(settings)
+            _start(settings, serve, started, threading.Event(), report)
             _wait_until_ready(settings, guard, guarding, threading.Event())
         except BaseException:
             for server in started:
