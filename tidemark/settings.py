@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     kafka_controller_port: Port = Field(19093, description="Port of the local Kafka controller")
     prefect_port: Port = Field(14200, description="Port of the local Prefect server and its UI")
     metrics_port: Port = Field(19400, description="Port of the streaming lane's Prometheus metrics")
+    api_port: Port = Field(18080, description="Port of the read API, on loopback")
 
     realtime_url: SecretStr | None = Field(
         None,
@@ -73,6 +74,28 @@ class Settings(BaseSettings):
     openmetadata_url: str | None = Field(None, description="OpenMetadata API URL (ends in /api)")
     openmetadata_token: SecretStr | None = Field(None, description="Token of OpenMetadata's ingestion-bot")
     alert_webhook: SecretStr | None = Field(None, description="URL that receives a POST for every alert")
+
+    api_origins: tuple[str, ...] = Field(
+        (), description="Origins whose pages may call the read API (CORS), as a JSON list of `https://host`"
+    )
+    api_connections: Annotated[int, Field(ge=1, le=100)] = Field(
+        4, description="Most connections of the read API to each database; 16 times as many requests may wait for one"
+    )
+    api_clients: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        500, description="Most open connections of clients to the read API"
+    )
+    api_statement_seconds: Annotated[float, Field(gt=0, le=3_600)] = Field(
+        30, description="Most seconds of one query of the read API"
+    )
+    api_slow_seconds: Annotated[float, Field(gt=0, le=3_600)] = Field(
+        30, description="Seconds within which a client of the read API must take what waits to be sent, or is cut off"
+    )
+    api_rows: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        100_000, description="Most rows of one answer of the read API; more are asked for page by page"
+    )
+    api_bytes: Annotated[int, Field(ge=1024, le=10**12)] = Field(
+        250_000_000, description="Most bytes of one answer of the read API; four times as many wait to be sent in all"
+    )
 
     keep_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] = Field(
         3, description="x: how many whole days `realtime` keeps before today"
