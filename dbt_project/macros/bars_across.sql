@@ -13,9 +13,6 @@
 -#}
 {% macro make_bars_across() -%}
     {%- if execute and not is_dev() and not is_made("marts.bars_across(" ~ bars_across_types() ~ ")", bars_across_body()) -%}
-    create or replace function marts.joined_key(first_part text, second_part text) returns text
-    language sql immutable parallel safe as $key$select {{ joined_key(["$1", "$2"]) }}$key$;
-    comment on function marts.joined_key(text, text) is 'The instrument_key or series_key of a source and its symbol or series.';
     -- What the body reads may be built later in the run.
     set local check_function_bodies = off;
     drop function if exists marts.bars_across({{ bars_across_types() }});
@@ -31,6 +28,18 @@
     language sql stable parallel safe as $bars${{ bars_across_body() }}$bars$;
     comment on function marts.bars_across({{ bars_across_types() }}) is
     'The bars of a range, of what realtime held (its arguments) and what is here: each record once.';
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- `marts.joined_key`: the instrument_key or series_key of a source and its name, for whoever asks from outside. -#}
+{% macro make_joined_key() -%}
+    {%- set body = "select " ~ joined_key(["$1", "$2"]) -%}
+    {%- if execute and not is_dev() and not is_made("marts.joined_key(text, text)", body) -%}
+    create or replace function marts.joined_key(source_system text, name text) returns text
+    language sql immutable parallel safe as $bars${{ body }}$bars$;
+    comment on function marts.joined_key(text, text) is
+    'The instrument_key or series_key of a source and its symbol or series.';
     {%- endif -%}
 {%- endmacro %}
 

@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 from psycopg.sql import SQL, Composable, Literal
 
+from serve.crossing import rule
 from serve.crossing.rule import ReadAgain
-from serve.crossing.sides import Snapshot
+from serve.crossing.sides import Sides, Snapshot
 from serve.crossing.ticks import EPOCH, TIME, TOPICS, minute_of
 from tidemark.connections import Database
 from tidemark.errors import TidemarkError
@@ -140,3 +141,10 @@ class Bars:
             "to_at": self.to_at, "read_to": self.read_to, "since": min(self.since or self.read_to, self.read_to),
         }  # fmt: skip
         return SQL(words).format(**{name: Literal(value) for name, value in values.items()}, **more)
+
+
+def answer(sides: Sides, role: str, asked: Bars) -> list[Any]:
+    """The bars by the rule, as batches of Arrow; the warehouse is asked beforehand where realtime's own begin."""
+    with rule.reading(sides, "warehouse", role, asked) as warehouse:
+        asked.since = asked.ask_since(warehouse)
+    return rule.answer(sides, role, asked)
