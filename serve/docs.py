@@ -1,6 +1,7 @@
 """What the API is, for programs and people: OpenAPI, and its page, whose files come with a package. No CDN."""
 
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from serve.problems import MEDIA_TYPE, Problem
+from tidemark.errors import StackError
 
 router = APIRouter(include_in_schema=False)
 
@@ -112,9 +114,10 @@ async def file(name: str) -> Response:
 
 @cache
 def _folder() -> Path:
-    import swagger_ui_bundle
-
-    return Path(swagger_ui_bundle.swagger_ui_path)
+    spec = find_spec("fastapi_offline")  # never imported: only its files are of use
+    if spec is None or not spec.submodule_search_locations:
+        raise StackError("expected the package fastapi-offline, found none: `make setup` installs it")
+    return Path(spec.submodule_search_locations[0]) / "static"
 
 
 @router.get("/healthz")

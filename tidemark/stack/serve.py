@@ -4,7 +4,9 @@ import hashlib
 import json
 import signal
 import sys
+from functools import cache
 from http import HTTPStatus
+from pathlib import Path
 
 import psutil
 
@@ -17,10 +19,7 @@ TITLE = "the read API"
 STOP_SIGNAL = signal.SIGTERM
 LOGIN = "its docs are at /docs; `tidemark access key NAME` makes a key"
 
-GIVEN = (
-    "api_port", "api_connections", "api_clients", "api_statement_seconds", "api_slow_seconds", "api_rows", "api_bytes",
-    "postgres_port",
-)  # fmt: skip
+GIVEN = ("api_", "postgres_")  # the settings whose names begin so
 _CONFIGURATION = "TIDEMARK_API_CONFIGURATION"
 
 
@@ -41,8 +40,8 @@ def address(settings: Settings) -> str:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """What it is started with of the settings."""
-    environ = {f"TIDEMARK_{name.upper()}": str(getattr(settings, name)) for name in GIVEN}
-    environ["TIDEMARK_API_ORIGINS"] = json.dumps(settings.api_origins)
+    values = {name: getattr(settings, name) for name in Settings.model_fields if name.startswith(GIVEN)}
+    environ = {f"TIDEMARK_{name.upper()}": _text(value) for name, value in values.items() if value is not None}
     for variable, url in (
         ("TIDEMARK_REALTIME_URL", settings.realtime_url),
         ("TIDEMARK_WAREHOUSE_URL", settings.warehouse_url),
@@ -52,12 +51,22 @@ def _environment(settings: Settings) -> dict[str, str]:
     return environ
 
 
+def _text(value: object) -> str:
+    match value:
+        case tuple():
+            return json.dumps(value)
+        case Path():  # it runs in another folder
+            return str(value.resolve())
+    return str(value)
+
+
 def _configuration(settings: Settings) -> str:
     """A digest of what it was started with: it is started anew where that has changed."""
     parts = [_environment(settings), [str(postgres_server(settings, database)) for database in DATABASES], _version()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+@cache
 def _version() -> str:
     from importlib.metadata import version
 
