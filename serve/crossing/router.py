@@ -56,7 +56,7 @@ def sides(request: Request) -> Sides:
 
 @router.get("/ticks", summary="Ticks of a symbol, from both sides of the tidemark", response_model=None)
 def ticks(
-    request: Request, caller: CallerOf, source: Name, symbol: Name, from_: From, to: To,
+    request: Request, caller: CallerOf, *, source: Name, symbol: Name, from_: From, to: To,
     limit: Limit = DEFAULT_ROWS, after: After = None, attributes: bool = False, form: Wanted = None,
 ) -> Response:  # fmt: skip
     """By the venue's clock, each record of the log once; sorted by `traded_at` and place in the log.
@@ -72,9 +72,11 @@ def ticks(
     return page.of_rows(of_ticks, asked, {"source_system": source, "symbol": symbol}, asked.check)
 
 
-@router.get("/events", summary="Events of a publisher or a series, from both sides of the tidemark", response_model=None)
+@router.get(
+    "/events", summary="Events of a publisher or a series, from both sides of the tidemark", response_model=None
+)
 def events(
-    request: Request, caller: CallerOf, source: Name, from_: From, to: To, publisher: Name | None = None,
+    request: Request, caller: CallerOf, *, source: Name, from_: From, to: To, publisher: Name | None = None,
     series: Name | None = None, limit: Limit = DEFAULT_ROWS, after: After = None, attributes: bool = False,
     form: Wanted = None,
 ) -> Response:  # fmt: skip
@@ -94,7 +96,7 @@ def events(
 
 @router.get("/bars", summary="Bars of a symbol, from both sides of the tidemark", response_model=None)
 def bars(
-    request: Request, caller: CallerOf, source: Name, symbol: Name, interval: Literal["1m", "5m", "1h", "1d"],
+    request: Request, caller: CallerOf, *, source: Name, symbol: Name, interval: Literal["1m", "5m", "1h", "1d"],
     from_: From, to: To, form: Wanted = None,
 ) -> Response:  # fmt: skip
     """Bars that begin in the range, each whole; `1d` is the venue's session. A time without a trade has no bar.
@@ -147,7 +149,7 @@ class _Page:
                 return of_bars.answer(of, role, question)
             return rule.answer(of, role, question)
         except rule.SideAway as error:
-            raise away(of, role, question, error, *self._range) from None
+            raise away(of, role, question, error, self._range) from None
         except rule.ReadAgain as error:
             raise busy(str(error), missing_days=moments.missing(*self._range)) from None
         except of_ticks.TicksDeleted as error:

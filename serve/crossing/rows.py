@@ -55,7 +55,7 @@ Check = Callable[[Snapshot], None]
 class Rows:
     """A page of rows, as rule.Question asks for it.
 
-    `realtime` and `warehouse` have the same columns, are ordered by `order`, and give one row more than `limit` at most.
+    `realtime` and `warehouse` have the same columns, are ordered by `order`, and give at most one row beyond `limit`.
     `write` is given the batches of the page and takes all of them. `check` is asked of the warehouse first.
     """
 

@@ -1,4 +1,4 @@
-"""One database at one moment, as one role may see it: rows come as Arrow, by COPY in binary, without an object a row."""
+"""One database at one moment, as one role may see it: rows come as Arrow, by COPY in binary, no object a row."""
 
 import threading
 from collections import defaultdict
@@ -67,10 +67,10 @@ def execute(connection: Any, statement: Composable) -> None:
 
 
 def begin(connection: Any, role: str, relations: Sequence[str], seconds: float) -> Snapshot:
-    """Begin a snapshot as a role. `relations` (schema.name) are locked first, as every reader does, and only then looked at.
+    """Begin a snapshot as a role. `relations` (schema.name) are locked first, as every reader does, and only then read.
 
-    Else a table that is swapped by a rebuild, or a day that is dropped, between the snapshot and the statement that reads
-    it would be seen as it is then, through a snapshot of before: empty.
+    Else a table that is swapped by a rebuild, or a day that is dropped, between the snapshot and the statement that
+    reads it would be seen as it is then, through a snapshot of before: empty.
     """
     execute(connection, SQL("begin isolation level repeatable read read only"))
     execute(connection, SQL("set local role {}").format(Identifier(role)))
