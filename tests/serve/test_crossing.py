@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Identifier
 
 from flows import ledger, promote
 from ingest.sources import realtime as source
@@ -24,9 +24,10 @@ from serve.crossing.rows import Rows, keep, kept
 from serve.crossing.sides import Snapshot
 from serve.crossing.union import first, union
 from serve.spool import Spool, Spools
-from tests.conftest import Stack, empty_realtime, empty_warehouse
+from tests.conftest import Stack, empty_realtime
 from tests.dbt_project.conftest import Databases, at, tick
 from tidemark import dbt
+from tidemark.credentials import OWNER
 from tidemark.settings import Settings
 
 TOPIC = "market_tick"
@@ -149,12 +150,29 @@ def steps(settings: Settings) -> Iterator[Callable[[], Any]]:
     yield lambda: leave(settings, promotions[1])
 
 
+def empty(stack: Stack) -> None:
+    """No row of the streaming lane in either database; tables stay, as do those of other tests of the API."""
+    empty_realtime(stack)
+    with lent(stack, "warehouse", OWNER) as connection:
+        names = connection.execute(
+            "select schemaname, tablename from pg_tables where (schemaname, tablename) = ('ops', 'promotion') "
+            "or (schemaname = 'marts' and tablename like 'fct\\_%') "
+            "or (schemaname = 'ingestion' and tablename like 'realtime\\_\\_%')"
+        ).fetchall()
+        for name in names:
+            connection.execute(SQL("truncate {}").format(Identifier(*name)))
+
+
+def lent(stack: Stack, database: str, role: str) -> psycopg.Connection[Any]:
+    """A connection of a role, each statement a transaction of its own."""
+    return psycopg.connect(stack.dsn(database, role), autocommit=True)
+
+
 @pytest.fixture(scope="module")
 def watch(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
     """A day, and one that is opened again, promoted together and watched at every boundary."""
     settings, databases = stack.settings, Databases(stack)
-    empty_realtime(stack)
-    empty_warehouse(stack)
+    empty(stack)
     dbt.run(settings, ["run"], "realtime")
     databases.stream(TOPIC, [*OF_THE_FIRST, *twins()])
     before = copied(settings, FIRST)
@@ -319,10 +337,6 @@ def behind(batches: Batches, place: Any) -> Batches:
             yield batch.slice(start)
 
 
-def lent(stack: Stack, database: str, role: str) -> psycopg.Connection[Any]:
-    return psycopg.connect(stack.dsn(database, role), autocommit=True)
-
-
 @contextmanager
 def begun(settings: Settings, database: Any, *relations: str) -> Iterator[Snapshot]:
     connection = sides.connect(settings, database, READER)
@@ -351,8 +365,9 @@ def test_a_day_cannot_leave_between_the_snapshot_and_its_rows(watch: Watch, stac
 
 
 def test_a_mart_cannot_be_swapped_between_the_snapshot_and_its_rows(stack: Stack, watch: Watch) -> None:
-    swap = "begin; set local lock_timeout = '100ms'; create table marts.new as table marts.swapped; drop table marts.swapped; "
-    swap += "alter table marts.new rename to swapped; grant select on marts.swapped to public; commit"
+    swap = "begin; set local lock_timeout = '100ms'; create table marts.new as table marts.swapped; "
+    swap += "drop table marts.swapped; alter table marts.new rename to swapped; "
+    swap += "grant select on marts.swapped to public; commit"
     rows = SQL("select 1 from marts.swapped")
     with lent(stack, "warehouse", "transformer") as builder:
         builder.execute("create table marts.swapped as select 1 as one")

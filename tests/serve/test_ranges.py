@@ -14,11 +14,11 @@ from pydantic import SecretStr
 
 from flows import ledger
 from ingest.sources import realtime as source
-from tests.conftest import Stack, empty_realtime, empty_warehouse
+from tests.conftest import Stack
 from tests.dbt_project.conftest import Databases, at, level, tick
 from tests.serve.conftest import Served, another
 from tests.serve.tcp_proxy import HoldingProxy, holding_proxy
-from tests.serve.test_crossing import FIRST, TOPIC, copied, leave
+from tests.serve.test_crossing import FIRST, TOPIC, copied, empty, leave
 from tidemark import dbt
 
 MODELS = (
@@ -57,8 +57,7 @@ def proxied(served: Served, stack: Stack) -> Iterator[tuple[Served, HoldingProxy
 def promoted(stack: Stack, proxied: tuple[Served, HoldingProxy]) -> dict[str, list[Any]]:
     """What ticks and bars were answered while the first day left: the second read was held until it had."""
     (served, proxy), settings, databases = proxied, stack.settings, Databases(stack)
-    empty_realtime(stack)
-    empty_warehouse(stack)
+    empty(stack)
     dbt.run(settings, ["run"], "realtime")
     databases.stream(TOPIC, TICKS + STAY)
     numbers = [event(n, float(n), f"08 1{n}:00:00", realtime_start=f"2024-08-0{n + 1}") for n in range(3)]
