@@ -56,11 +56,11 @@ from ({made}) as made
 """
 _WAREHOUSE: LiteralString = """
 insert into marts.fct_market_ticks (market_tick_key, instrument_key, source_table, source_system, symbol, side,
-    trade_id, load_id, attributes, price, size, log_epoch, kafka_partition, kafka_offset, is_resent, traded_at, received_at,
-    loaded_at, built_at)
+    trade_id, load_id, attributes, price, size, log_epoch, kafka_partition, kafka_offset, is_resent, traded_at,
+    received_at, loaded_at, built_at)
 select 'market_tick:1:0:' || place, {source} || ':' || symbol, 'realtime__market_tick', {source}, symbol, 'buy',
-    n::text, 'load', jsonb_build_object('id', n::text, 'side', 'buy'), price, size, 1, 0, place, false, traded_at, traded_at,
-    now(), now()
+    n::text, 'load', jsonb_build_object('id', n::text, 'side', 'buy'), price, size, 1, 0, place, false, traded_at,
+    traded_at, now(), now()
 from ({made}) as made
 """
 _COLUMNS = "side, trade_id, price, size, log_epoch, kafka_partition, kafka_offset, traded_at, received_at"
