@@ -95,13 +95,13 @@ streamed as (
         {{ minute_of("ticks.traded_at") }} as bar_start_at
     from unnest($8, $9, $10, $11, $12, $13, $14, $15)
         as ticks (traded_at, received_at, price, size, trade_id, {{ identity }})
+    where {{ has_its_ticks("marts.fct_deleted_tick_days", key, day_of("ticks.traded_at")) }}
 
 ),
 
 touched as (
 
     select distinct bar_start_at from streamed
-    where {{ has_its_ticks("marts.fct_deleted_tick_days", key, day_of("bar_start_at")) }}
 
 ),
 
@@ -133,7 +133,6 @@ gathered as (
         null::timestamptz as loaded_at, null::text as load_id, null::bigint as record_number,
         null::text as market_tick_key, true as is_streamed, bar_start_at
     from streamed
-    where bar_start_at in (select bar_start_at from touched)
     union all
     select
         traded_at, received_at, price, size, trade_id, {{ identity }}, is_resent,
