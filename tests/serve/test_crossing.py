@@ -30,6 +30,7 @@ from tidemark import dbt
 from tidemark.credentials import OWNER
 from tidemark.settings import Settings
 
+pytestmark = pytest.mark.timeout(600)  # dbt builds for minutes on a machine that is busy
 TOPIC = "market_tick"
 READER = "catalog_reader"  # a part: nobody ends its long transactions
 FIRST, SECOND = date(2024, 8, 8), date(2024, 8, 9)
