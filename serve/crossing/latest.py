@@ -26,6 +26,9 @@ router = APIRouter(prefix="/v1", tags=["latest"])
 OLDEST = 0.1  # seconds that an answer of `/v1/last` may be old
 RENEWED = 0.05  # seconds after which the next request has the prices read again, behind it
 FORMATS = (JSON, NDJSON, CSV, ARROW)
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Rows", "content": {form.media_type: {} for form in FORMATS}},
+}
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LAST = SQL(
     "select source_system, symbol, row_to_json(prices)::text from live.last_price as prices "
@@ -135,7 +138,13 @@ async def last(request: Request, caller: CallerOf, source: Name | None = None, s
 _HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, X-API-Key"}
 
 
-@router.get("/book", summary="The newest whole order book of a symbol", response_model=None, operation_id="book")
+@router.get(
+    "/book",
+    summary="The newest whole order book of a symbol",
+    response_model=None,
+    operation_id="book",
+    responses=ANSWERS,
+)
 async def book(request: Request, caller: CallerOf, source: Name, symbol: Name, form: Wanted = None) -> Response:
     """A row a level, of one snapshot; nothing where no whole snapshot is here."""
     _check(caller, "live")
@@ -143,7 +152,13 @@ async def book(request: Request, caller: CallerOf, source: Name, symbol: Name, f
     return await _answered(request, caller, "realtime", Statement(_BOOK.format(_columns(BOOK)), names), BOOK)
 
 
-@router.get("/series/{series:path}", summary="A series as it was known", response_model=None, operation_id="series")
+@router.get(
+    "/series/{series:path}",
+    summary="A series as it was known",
+    response_model=None,
+    operation_id="series",
+    responses=ANSWERS,
+)
 async def series(
     request: Request, caller: CallerOf,
     series: Annotated[str, Path(max_length=500, description="Its `series_key`", examples=["fred:GDP"])],

@@ -105,8 +105,8 @@ def reading(sides: Sides, database: Database, role: str, question: Question[Any,
     try:
         with sides.snapshot(database, role, (ACCOUNT[database], *question.relations[database])) as snapshot:
             yield snapshot
-    except psycopg.errors.QueryCanceled:
-        raise
+    except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
+        raise  # it answers: not now
     except AWAY as error:
         raise SideAway(database, str(error)) from None
 

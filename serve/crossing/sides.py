@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ class Snapshot:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    def batches(self, query: Composable) -> Iterator["pa.RecordBatch"]:
+    def batches(self, query: Composable) -> Generator["pa.RecordBatch", None, None]:
         """The rows of a query. psycopg.Error, by the SQLSTATE, where the database refuses it or has gone."""
         with _errors(), self._connection.cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
@@ -117,11 +117,15 @@ class Sides:
     def _begin(self, database: Database, role: str, relations: Sequence[str]) -> tuple[Any, Snapshot]:
         """A kept connection may have been ended by the server since: then another is tried."""
         while True:
-            kept = self._idle[database]
-            is_new = not kept
-            connection = connect(self._settings, database, self._login) if is_new else kept.pop()
+            try:
+                connection, is_new = self._idle[database].pop(), False
+            except IndexError:
+                connection, is_new = connect(self._settings, database, self._login), True
             try:
                 return connection, begin(connection, role, relations, self._seconds)
+            except psycopg.errors.LockNotAvailable:
+                _close(connection)
+                raise
             except psycopg.OperationalError:
                 _close(connection)
                 if is_new:
