@@ -84,8 +84,12 @@
 {%- set key = joined_key(["$1", "$2"]) -%}
 {%- set identity = "log_epoch, kafka_partition, kafka_offset" -%}
 {%- set lake_place = ["loaded_at", "load_id", "record_number", "market_tick_key"] -%}
-{%- set step = "case $3 when '1m' then interval '1 minute' when '5m' then interval '5 minutes' else interval '1 hour' end" -%}
-{%- set values = "volume_unit, open, high, low, close, volume, quote_volume, trade_count, bar_start_at" -%}
+{%- set step -%}
+    case $3 when '1m' then interval '1 minute' when '5m' then interval '5 minutes' else interval '1 hour' end
+{%- endset -%}
+{%- set values -%}
+    volume_unit, open, high, low, close, volume, quote_volume, trade_count, bar_start_at
+{%- endset -%}
 with
 
 streamed as (
