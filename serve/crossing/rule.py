@@ -120,9 +120,9 @@ def have_left(realtime: Snapshot, topics: Sequence[str]) -> list[Left]:
 def check_verified(warehouse: Snapshot, left: Sequence[Left]) -> None:
     """ReadAgain where the warehouse's snapshot does not have each of these promotions as verified."""
     query = SQL(
-        "select promotion_id from unnest({}::text[]) as trimmed (promotion_id) where not exists ("
+        "select promotion_id from unnest({}::text[]) as gone (promotion_id) where not exists ("
         "select 1 from marts.fct_promotions as promotions "
-        "where promotions.promotion_id = trimmed.promotion_id and promotions.is_verified)"
+        "where promotions.promotion_id = gone.promotion_id and promotions.is_verified)"
     )
     missing: set[Any] = {row[0] for row in warehouse.rows(query.format(Literal([one.promotion_id for one in left])))}
     if missing:
