@@ -118,7 +118,7 @@ class Watch:
     def _begin(self, database: Any, relations: tuple[str, ...]) -> Snapshot:
         connection = sides.connect(self.settings, database, READER)
         self.open.append(connection)
-        sides.execute(connection, SQL("set idle_in_transaction_session_timeout = 0"))
+        connection.execute(SQL("set idle_in_transaction_session_timeout = 0"))
         return sides.begin(connection, READER, relations, 60)
 
 
