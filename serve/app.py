@@ -21,7 +21,7 @@ from serve.spool import Spools
 from tidemark.settings import Settings
 
 # Each has a `router`.
-ROUTERS = ("serve.relations_routes", "serve.me", "serve.docs")
+ROUTERS = ("serve.relations_routes", "serve.crossing.router", "serve.crossing.latest", "serve.me", "serve.docs")
 EXPOSED = ("Content-Range", "ETag", "Link", "Retry-After", "Tidemark-Pages")
 
 

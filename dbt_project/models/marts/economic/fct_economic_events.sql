@@ -6,6 +6,8 @@
             {"columns": ["observation_key"]},
             {"columns": ["source_table", "loaded_at"]},
             {"columns": ["topic", "received_at"]},
+            {"columns": ["event_publisher", "available_at"]},
+            {"columns": ["series_key", "available_at"]},
             {"columns": ["built_at"]},
         ],
     )
