@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from tidemark.output import visible
 from watch.conditions import ANYTHING, Condition
-from watch.observation import Observation
+from watch.observation import RUNBOOK, Observation
 
 log = logging.getLogger("tidemark.alert")
 
@@ -144,7 +144,7 @@ class Alerts:
         since = one.since.timestamp() if one.since is not None else self._holds[cause]
         alert = Alert(
             uuid.uuid4().hex, cause, name, one.kind, "" if condition.together else one.identity, condition.severity,
-            _said(ones), one.mend, condition.runbook, since, now, channels=list(self._channels),
+            _said(ones), one.mend, _page(condition, one), since, now, channels=list(self._channels),
         )  # fmt: skip
         self._alerts[alert.id] = alert
         self._note(alert, "raised")
@@ -203,6 +203,11 @@ class Alerts:
 
 def _oldest() -> float:
     return datetime.now(UTC).timestamp() - KEEP_DAYS * 86_400
+
+
+def _page(condition: Condition, one: Observation) -> str:
+    """The page that the observation itself names, else the condition's."""
+    return one.mend if one.mend.startswith(RUNBOOK) else condition.runbook
 
 
 def _said(ones: Sequence[Observation]) -> str:

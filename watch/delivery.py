@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Mapping
 
-from tidemark.errors import TidemarkError
+from tidemark.errors import StackError, TidemarkError
 from tidemark.settings import Settings
 from watch.alerts import Alerts
 from watch.channels import Send
@@ -68,6 +68,11 @@ class Deliveries:
         """There is something new."""
         for thread in self._threads:
             thread.news.set()
+
+    def require_alive(self) -> None:
+        """StackError where a channel's thread has ended, which a fault of it alone does: the watcher begins anew."""
+        if ended := [thread.name for thread in self._threads if not thread.is_alive()]:
+            raise StackError(f"expected {', '.join(ended)} to go on, it has ended; the log above says why")
 
     def close(self) -> None:
         """End all of them; one that hangs is left."""

@@ -93,11 +93,16 @@ class History:
         # A commit waits for no disk: what a crash of the machine takes is the last seconds.
         self.connection = sqlite3.connect(file, timeout=10, isolation_level=None, check_same_thread=False)
         self.connection.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + _TABLES)
-        self._states: dict[Thing, tuple[str, float]] = {
-            Thing(*row[:3]): (row[3], row[4]) for row in self.connection.execute(_LAST, (2**62,))
-        }
+        self._states: dict[Thing, tuple[str, float]] = {}
         self._minutes: dict[str, int] = {}
         self._pruned_at = 0.0
+        self.forget()
+
+    def forget(self) -> None:
+        """Take the states as the file has them, as at the start: a write that failed is none."""
+        rows = self.connection.execute(_LAST, (2**62,))
+        self._states = {Thing(*row[:3]): (row[3], row[4]) for row in rows}
+        self._minutes = {}
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -110,15 +115,18 @@ class History:
             raise
         self.connection.execute("commit")
 
-    def note(self, seen: Iterable[Observation], now: float) -> bool:
-        """Keep what changed, of everything that is looked at now; whether there was a gap, in which nobody looked."""
+    def note(self, seen: Iterable[Observation], now: float, is_whole: bool = True) -> bool:
+        """Keep what changed, of everything that is looked at now; whether there was a gap, in which nobody looked.
+
+        `is_whole`: everything was looked at by now, so that what is not among it is looked at no more.
+        """
         with self.writing() as connection:
             gap = self._bridge(now)
             current = {Thing.of(one): one for one in seen}
             for thing, one in current.items():
                 if self._states.get(thing, ("", 0.0))[0] != one.state:
                     self._change(thing, one.state, one.sentence, now)
-            for thing in self._states.keys() - current.keys():
+            for thing in self._states.keys() - current.keys() if is_whole else ():
                 if self._states[thing][0] != "gone":
                     self._change(thing, "gone", "it is looked at no more", now)
             connection.execute(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from stream_shim.running.alerts import causes_of_disk
+from stream_shim.running.causes import causes_of_disk
 from tidemark.connections import home_kind, kafka_bootstrap
 from tidemark.credentials import FOLDER, mend_of
 from tidemark.disk import file_systems

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from stream_shim.reports import read_reports, report_path
-from stream_shim.running.alerts import (
+from stream_shim.running.causes import (
     CLIENT_ERROR_SECONDS,
     Alerts,
     Polled,

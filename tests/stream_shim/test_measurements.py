@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from stream_shim.reports import report_path
-from stream_shim.running.alerts import causes_of_disk, causes_of_oldest_day
+from stream_shim.running.causes import causes_of_disk, causes_of_oldest_day
 from stream_shim.running.measurements import Measured, Measurements, measure
 from stream_shim.running.metrics import LaneCollector
 from tests.stream_shim.conftest import Lane, until

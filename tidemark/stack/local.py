@@ -16,7 +16,7 @@ from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
 from tidemark.errors import StackError
 from tidemark.kafka import security
 from tidemark.settings import Settings
-from tidemark.stack import checks, external, guard, kafka, postgres, prefect, process
+from tidemark.stack import checks, external, guard, kafka, postgres, prefect, process, watcher
 
 LOOK_SECONDS = 0.2
 START_TIMEOUT = 180.0  # seconds; a cold disk and two busy cores have taken 60
@@ -49,7 +49,8 @@ class Server(Protocol):
         """Whether it answers."""
 
 
-SERVERS: tuple[Server, ...] = (postgres, kafka, prefect, guard)
+ASIDE: tuple[Server, ...] = (guard, watcher)  # nobody connects to them: they need the servers
+SERVERS: tuple[Server, ...] = (postgres, kafka, prefect, *ASIDE)
 
 
 Report = Callable[[str, str], None]  # told a server's title, or a database, and what `up` is doing with it
@@ -93,7 +94,7 @@ def up(
     if fill is None:
         checks.require_restored(settings.home)
     with process.exclusive(settings.home):
-        wanted = [server for server in SERVERS if server is not guard and server.wanted(settings)]
+        wanted = [server for server in SERVERS if server not in ASIDE and server.wanted(settings)]
         if wanted:
             checks.require_space(settings.home)
         require_ports(settings)  # what is refused ends nothing
@@ -104,11 +105,14 @@ def up(
         try:
             _start_all(settings, wanted, started, report, stop or threading.Event())
             # Before the databases are set up, so that no person's session holds that up.
-            guarding = _start_guard(settings, started)
+            guarding = _start_aside(settings, guard, started)
             migrated = apply(settings, report) if fill is None else apply(settings, report, fill)
             if kafka.wanted(settings):
                 kafka_access.apply(settings)
-            _wait_until_ready(settings, guard, guarding, threading.Event())
+            # Once all is there: what it saw missing before would be in its history.
+            watching = _start_aside(settings, watcher, started)
+            for server, running in ((guard, guarding), (watcher, watching)):
+                _wait_until_ready(settings, server, running, threading.Event())
         except BaseException:
             for server in started:
                 process.stop(settings.home, server.NAME, server.STOP_SIGNAL)
@@ -189,13 +193,13 @@ def _start(
     report(server.TITLE, "ready")
 
 
-def _start_guard(settings: Settings, started: list[Server]) -> psutil.Process:
-    """The guard that runs, or a new one."""
-    running = process.find(settings.home, guard.NAME)
+def _start_aside(settings: Settings, server: Server, started: list[Server]) -> psutil.Process:
+    """The one that runs, or a new one."""
+    running = process.find(settings.home, server.NAME)
     if running is None:
-        started.append(guard)
-        process.rotate(settings.home, guard.NAME, settings.log_bytes)
-        running = process.spawn(settings.home, guard.NAME, guard.prepare(settings), guard.ports(settings))
+        started.append(server)
+        process.rotate(settings.home, server.NAME, settings.log_bytes)
+        running = process.spawn(settings.home, server.NAME, server.prepare(settings), server.ports(settings))
     return running
 
 
@@ -252,8 +256,8 @@ def _silence(settings: Settings, server: Server, running: psutil.Process) -> str
     """Why a server that runs here does not answer, and what to do; empty where it does, or nobody is to ask it."""
     if pid := process.frozen(running):
         return f"expected {server.TITLE} to answer, its process {pid} was stopped by a signal: `kill -CONT {pid}`"
-    if server is guard:
-        return guard.silence(settings)
+    if server in ASIDE:
+        return server.silence(settings)  # type: ignore[attr-defined]
     try:
         if not server.wanted(settings) or server.ready(settings):
             return ""

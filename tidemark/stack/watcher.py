@@ -34,6 +34,8 @@ SECRETS = (
     "TIDEMARK_PREFECT_AUTH_STRING", *ADMINISTRATORS,
 )  # fmt: skip
 
+NOT_OURS = ("recordings", "cache", "maven_url")  # settings of the demo and of `up`
+
 
 class Head(TypedDict):
     """What others than its readers need of status.json."""
@@ -106,7 +108,7 @@ def _environment(settings: Settings) -> dict[str, str]:
     given = {}
     for name, field in Settings.model_fields.items():
         value, variable = getattr(settings, name), f"TIDEMARK_{name.upper()}"
-        if value is None or (value == field.default and name != "home"):
+        if name in NOT_OURS or value is None or (value == field.default and name != "home"):
             continue
         if isinstance(value, SecretStr):
             if variable in SECRETS:
