@@ -86,7 +86,9 @@ class Alerts:
         self._connection, self._conditions, self._channels = connection, conditions, list(channels)
         self._lock, self.changed = threading.Lock(), threading.Event()
         connection.executescript(TABLE)
-        rows = connection.execute("select said from alert where raised_at > ? order by raised_at", (_oldest(),))
+        rows = connection.execute(
+            "select said from alert where resolved_at is null or raised_at > ? order by raised_at", (_oldest(),)
+        )
         self._alerts = {alert.id: alert for alert in (Alert(**json.loads(said)) for (said,) in rows)}
         self._unwritten: set[str] = set()
         self._holds: dict[str, float] = {}  # by cause, since when it is seen to hold

@@ -21,7 +21,7 @@ from stream_shim.reports import FRESH_SECONDS, SUPERVISOR, beats_of, report_path
 from stream_shim.running.metrics import LaneCollector
 from tests.stream_shim.conftest import until
 from tests.stream_shim.connecting import entry_of
-from tests.stream_shim.test_alerts import CONNECTOR, PROCESSOR
+from tests.stream_shim.test_causes import CONNECTOR, PROCESSOR
 from tests.stream_shim.test_supervisor import supervisor
 from tidemark.errors import SourceError
 from tidemark.settings import Settings
