@@ -11,7 +11,7 @@ from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
 # What `tidemark up` makes beside checks.FOLDERS, and what everything else makes but the mark: all that is deleted.
-_STACK = frozenset({"credentials", "passwords.json", "postgres", "kafka", "prefect", "dbt"})
+_STACK = frozenset({"credentials", "passwords.json", "postgres", "kafka", "prefect", "dbt", "watch"})
 _REST = frozenset({"lake", "dlt", "session", "sources.yml"})
 _EXTERNAL = ("realtime_url", "warehouse_url", "kafka_bootstrap", "lake_url", "prefect_url")
 
@@ -71,10 +71,10 @@ def _held(settings: Settings) -> Iterator[str]:
 
 def _tables_with_rows(settings: Settings) -> list[str]:
     """The tables of both databases that hold a row; Postgres runs for the question, and is as it was afterwards."""
-    from tidemark.stack import guard, local, postgres, process
+    from tidemark.stack import guard, local, postgres, process, watcher
 
     alone = settings.model_copy(update={"kafka_bootstrap": "none", "prefect_url": "none"})
-    asleep = [server for server in (guard, postgres) if process.find(settings.home, server.NAME) is None]
+    asleep = [server for server in (watcher, guard, postgres) if process.find(settings.home, server.NAME) is None]
     local.up(alone)
     try:
         return [f"{database}.{name}" for database in DATABASES for name in _filled(settings, database)]
