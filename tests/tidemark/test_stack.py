@@ -401,7 +401,13 @@ def test_a_server_of_others_is_asked_whether_it_answers(stack: Stack, tmp_path: 
     for string, said in ((local_prefect_auth_string(stack.settings), ""), ("a:b", "expected the Prefect server at")):
         done = mine.run("status", "--json", TIDEMARK_PREFECT_AUTH_STRING=string, **of_others)
         found = {server["name"]: server for server in json.loads(done.stdout)}
-        assert [server["state"] for server in found.values()] == ["external", "external", "external", "stopped"]
+        assert [server["state"] for server in found.values()] == [
+            "external",
+            "external",
+            "external",
+            "stopped",
+            "stopped",
+        ]
         assert found["postgres"]["silence"] == ""
         assert nobody in found["kafka"]["silence"]
         assert found["prefect"]["silence"][: len(said) or None] == said
