@@ -1,18 +1,24 @@
-"""Prefect's automations, declared here: a silent flow run is Crashed, and one that fails posts to the webhook."""
+"""Prefect's automations, declared here: a silent flow run is Crashed, and a silent watcher is posted to the webhook."""
 
 from datetime import timedelta
 from typing import Any
 
 from flows.deployments import TAG
 from tidemark.settings import Settings
-from tidemark.webhook import payload
 
-NAME = "tidemark: a flow run failed"
+FORMER_NAME = "tidemark: a flow run failed"
+WATCHER_NAME = "tidemark: the watcher gave no sign of life"
 BLOCK = "tidemark-alert"
-STATES = ("Failed", "Crashed", "TimedOut")
-CAUSE = "flow {{ flow.name }} {{ flow_run.state.name }}"
-PAGE = "docs/runbook/flow-run-failed.md"
-BODY = "{{ flow_run.name }}: {{ flow_run.state.message }}"
+WATCHER, BEAT = "tidemark.watcher", "tidemark.watcher.beat"
+WATCHER_SILENCE_SECONDS = 300
+WATCHER_CAUSE = "the watcher does not run"
+WATCHER_SAID = f"expected a sign of life of the watcher each minute, none came for {WATCHER_SILENCE_SECONDS} s"
+# What every alert posts (docs/alerts.md), as far as it is known here; Prefect fills in the two texts.
+PAYLOAD = {
+    "schema": 1, "id": "", "state": "raised", "cause": "{{subject}}", "condition": "{{subject}}", "kind": "server",
+    "identity": "watcher", "severity": "critical", "text": "{{body}}", "since": "", "at": "", "mend": "tidemark up",
+    "runbook": "docs/runbook/watcher-does-not-run.md",
+}  # fmt: skip
 
 SILENT_NAME = "tidemark: a flow run gave no sign of life"
 HEARTBEAT = "prefect.flow-run.heartbeat"
@@ -33,20 +39,22 @@ RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
 OURS = {"prefect.resource.id": f"prefect.tag.{TAG}"}
 
 
-def apply(settings: Settings) -> bool:
-    """Make Prefect's automations what the settings say; whether there is one that posts now.
+def apply(settings: Settings) -> None:
+    """Make Prefect's automations what the settings say. Needs a Prefect session.
 
-    Needs a Prefect session. The post is tidemark.webhook's payload; the block keeps the URL as a secret.
+    That runs fail is an observation of the watcher's, and so an alert: an older version's automation for it goes.
     """
     crash_the_silent(settings)
-    return _apply_alert(settings)
+    watch_the_watcher(settings)
+    if former := _find(FORMER_NAME):
+        former.delete()
 
 
 def ensure(settings: Settings) -> None:
     """Before a run by hand: whoever has no webhook in their shell does not take away the one that is served."""
     crash_the_silent(settings)
-    if settings.alert_webhook is not None:
-        _apply_alert(settings)
+    if settings.alert_webhook is not None or _find(WATCHER_NAME) is None:
+        watch_the_watcher(settings)
 
 
 def crash_the_silent(settings: Settings) -> None:
@@ -95,19 +103,37 @@ def _silent(seconds: int) -> Any:
     )
 
 
-def _apply_alert(settings: Settings) -> bool:
-    automation = _find(NAME)
-    if settings.alert_webhook is None:
-        if automation:
-            automation.delete()
-        return False
-    wanted = _automation(_save_block(settings.alert_webhook.get_secret_value()))
-    if automation:
-        wanted.id = automation.id
-        wanted.update()
-    else:
+def watch_the_watcher(settings: Settings) -> None:
+    """Where the watcher gave no sign for so long, Prefect's server shows that, and posts it: the watcher cannot."""
+    webhook = settings.alert_webhook
+    block_id = None if webhook is None else _save_block(webhook.get_secret_value())
+    wanted, there = _missing(block_id), _find(WATCHER_NAME)
+    if there is None:
         wanted.create()
-    return True
+    elif _said(there) != _said(wanted):
+        wanted.id = there.id
+        wanted.update()
+
+
+def _missing(block_id: Any) -> Any:
+    from prefect.automations import Automation, EventTrigger, Posture
+    from prefect.events.actions import DoNothing, SendNotification
+
+    post = SendNotification(block_document_id=block_id, subject=WATCHER_CAUSE, body=WATCHER_SAID) if block_id else None
+    return Automation(
+        name=WATCHER_NAME,
+        description="The watcher gives a sign each minute; without one nobody would hear of anything else",
+        trigger=EventTrigger(
+            after={BEAT},
+            expect={BEAT},
+            match={"prefect.resource.id": WATCHER},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=WATCHER_SILENCE_SECONDS),
+        ),
+        actions=[post or DoNothing()],  # that it triggered its UI shows by itself
+    )
 
 
 def _find(name: str) -> Any:
@@ -120,34 +146,16 @@ def _find(name: str) -> Any:
 
 
 def _save_block(url: str) -> Any:
-    """The block's id; a block of that name is overwritten."""
+    """The block's id; a block of that name is overwritten. It keeps the URL as a secret."""
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
     from prefect.types import SecretDict
 
     block = CustomWebhookNotificationBlock(
         name=BLOCK,
         url="{{address}}",
-        json_data=payload("raised", "{{subject}}", "{{subject}}\n{{body}}", PAGE),
+        json_data=PAYLOAD,
         secrets=SecretDict({"address": url}),
         headers=None,
         cookies=None,
     )
     return block.save(BLOCK, overwrite=True)
-
-
-def _automation(block_id: Any) -> Any:
-    from prefect.automations import Automation, EventTrigger, Posture
-    from prefect.events.actions import SendNotification
-
-    return Automation(
-        name=NAME,
-        description="Every failed, crashed or timed-out flow run posts to TIDEMARK_ALERT_WEBHOOK",
-        trigger=EventTrigger(
-            expect={f"prefect.flow-run.{state}" for state in STATES},
-            match=RUNS,
-            match_related=OURS,
-            posture=Posture.Reactive,
-            threshold=1,
-        ),
-        actions=[SendNotification(block_document_id=block_id, subject=CAUSE, body=BODY)],
-    )

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -23,6 +24,13 @@ class Spools:
     def __init__(self, folder: Path, most_bytes: int) -> None:
         self.folder, self.most_bytes = folder, most_bytes
         self.taken = 0  # bytes in files, of all answers
+        self._counting = threading.Lock()  # answers are written by the event loop and by threads
+
+    def take(self, size: int) -> int:
+        """Count so many more bytes, or fewer; how many are taken then."""
+        with self._counting:
+            self.taken += size
+            return self.taken
 
     def new(self) -> "Spool":
         """A spool for one answer, to be closed."""
@@ -41,7 +49,7 @@ class Spool:
         """Add bytes at the end."""
         size = len(data)
         self.size += size
-        self._spools.taken += size
+        taken = self._spools.take(size)
         if self.size > self._spools.most_bytes:
             raise Problem(
                 413,
@@ -49,7 +57,7 @@ class Spool:
                 f"expected an answer of at most {self._spools.most_bytes:,} bytes, found a larger one: ask for fewer "
                 "columns, a shorter range or a smaller limit, page by page; Arrow is the smallest",
             )
-        if self._spools.taken > self._spools.most_bytes * ALL_ANSWERS:
+        if taken > self._spools.most_bytes * ALL_ANSWERS:
             raise busy("expected room for one more answer, others wait to be sent: try again, or ask for less", 5)
         self.file.write(data)
 
@@ -66,7 +74,7 @@ class Spool:
 
     def close(self) -> None:
         """Give back what it takes."""
-        self._spools.taken -= self.size
+        self._spools.take(-self.size)
         self.size = 0
         self.file.close()
 

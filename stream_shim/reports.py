@@ -1,4 +1,4 @@
-"""What each process of the lane counts: a file in the state folder, each second, for metrics and alerts to read."""
+"""What each process of the lane counts: a file in the state folder, each second, for others to read."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ log = logging.getLogger("tidemark.stream")
 SUPERVISOR = "TIDEMARK_SUPERVISOR_PID"  # the variable that tells a process of the lane who started it
 # A report that is older, in seconds, says nothing of how its process is now.
 FRESH_SECONDS = {"connector": 10.0, "processor": 10.0, "supervisor": 30.0}
-HANGS_SECONDS, HUNG_SECONDS = 40, 50  # without a sign of life: the supervisor raises an alert, and ends the process
+HUNG_SECONDS = 50  # without a sign of life: the supervisor ends the process
 _said_unreadable: set[Path] = set()
 _OWN_START = psutil.Process().create_time()
 
@@ -77,6 +77,7 @@ class SupervisorReport(Report, total=False):
     """How often processes were started again, and what was measured."""
 
     restarts: Required[dict[str, int]]
+    dying: dict[str, str]  # by process, why it needs a person
     oldest_day_age_days: int | None
     disk_days_left: dict[str, float]
 

@@ -85,6 +85,18 @@ class Settings(BaseSettings):
     openmetadata_url: str | None = Field(None, description="OpenMetadata API URL (ends in /api)")
     openmetadata_token: SecretStr | None = Field(None, description="Token of OpenMetadata's ingestion-bot")
     alert_webhook: SecretStr | None = Field(None, description="URL that receives a POST for every alert")
+    alert_mail_to: str | None = Field(
+        None, description="Mail addresses, parted by commas, to which every alert goes; needs `TIDEMARK_SMTP_URL`"
+    )
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="`smtps://user:password@host:465`, or `smtp://..:587`, which must offer STARTTLS unless it is on "
+        "loopback; a `?from=address` names the sender, who is else the user",
+    )
+    heartbeat_url: SecretStr | None = Field(
+        None,
+        description="URL that the watcher GETs each minute while it sees everything: whose owner misses it, says so",
+    )
 
     api_origins: tuple[str, ...] = Field(
         (), description="Origins whose pages may call the read API (CORS), as a JSON list of `https://host`"

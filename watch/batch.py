@@ -19,30 +19,91 @@ from watch.observation import RUNBOOK, Observation
 
 ASK_SECONDS = 5
 MOST_RUNS = 200  # that Prefect lists at a time
+MARGIN = timedelta(minutes=1)
 STUCK = timedelta(hours=2)  # no flow takes so long
 SUCCESS = timedelta(hours=26)  # a day, and what a daily flow may take
+DAILY = ("promote", "check")
 PAGE = f"{RUNBOOK}/flow-run-failed.md"
 UNREACHED, NOT_SERVED, PAUSED = "Prefect does not answer", "flows are not served", "schedule is paused"
 RUN_FAILED, RUN_STUCK, RUN_LATE, NO_SUCCESS = "flow run failed", "flow run is stuck", "flow run is late", "no success"
+_OURS: dict[str, Any] = {"tags": {"all_": [TAG]}}
 _LAST_SUCCESS = {
     "promote": "select max(verified_at) from ops.promotion",
     "check": "select max(checked_at) from quality.results",
 }
 
 
+class Batch:
+    """Remembers of each flow and source the last run that ended, so that only those that ended since are asked for."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, dict[str, Any]] = {}
+        self._well: dict[str, datetime] = {}  # by flow and source, when a run last ended well
+        self._known: set[str] = set()  # ids of runs that ended
+        self._until: datetime | None = None  # the end of the newest of them
+
+    def look(self, settings: Settings, stuck: timedelta = STUCK) -> Iterator[Observation]:
+        """Each schedule and its runs, of which one that takes longer than `stuck` is. A replay has no schedule."""
+        deployments = _ask(settings, "deployments", {"deployments": _OURS, "limit": 100})
+        yield Observation(UNREACHED, "server", "prefect", "ok", f"Prefect answers at {prefect_url(settings)}")
+        by_name = {each["name"]: each for each in deployments}
+        wanted = registered(settings)
+        yield _served(settings, by_name, wanted)
+        there = [schedule for schedule in wanted if schedule.name in by_name]
+        late = _late(settings) if there else {}
+        for schedule in there:
+            deployment = by_name[schedule.name]
+            yield from _of_schedule(settings, schedule, deployment, late.get(deployment["id"]))
+        new = self._ended(settings)
+        works = dict.fromkeys([*(_work(schedule.flow, schedule.parameters) for schedule in there), *self._last, *new])
+        for work in works:
+            runs = new.get(work, [])
+            self._last |= {work: _latest([*runs, *([self._last[work]] if work in self._last else [])])} if runs else {}
+            # One that failed and was followed by another between two looks is said once, and over with the next look.
+            failed = [run for run in runs if run["state_type"] != "COMPLETED"] if self._until else []
+            yield _last_run(work, next(iter(failed), self._last.get(work)))
+            ends = [end for run in runs if run["state_type"] == "COMPLETED" and (end := _ended_at(run))]
+            if ends:
+                self._well[work] = max(ends)
+        for schedule in there:
+            if schedule.flow in DAILY and not schedule.paused:
+                yield self._success(schedule, by_name[schedule.name])
+        ends = [end for run in self._last.values() if (end := _ended_at(run))]
+        self._until = max(ends, default=self._until)
+        yield from _stuck(settings, stuck)
+
+    def _success(self, schedule: Schedule, deployment: dict[str, Any]) -> Observation:
+        """Whether a flow that runs each day has ended well within a day and what it may take."""
+        last = self._well.get(_work(schedule.flow, schedule.parameters))
+        since = last or datetime.fromisoformat(deployment["created"])
+        late = datetime.now(UTC) - since > SUCCESS
+        said = f"its last run that ended well is of {utc(last)}" if last else f"none did since {utc(since)}"
+        return Observation(
+            NO_SUCCESS, "flow", schedule.name, "failing" if late else "ok",
+            f"expected a run to end well within {SUCCESS}, {said}" if late else said, since, PAGE if late else "",
+        )  # fmt: skip
+
+    def _ended(self, settings: Settings) -> dict[str, list[dict[str, Any]]]:
+        """By flow and source, the runs that ended since the last look, the latest first; at first of all time."""
+        ended: dict[str, Any] = {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}, **_OURS}
+        query = {"flow_runs": ended, "sort": "END_TIME_DESC", "limit": MOST_RUNS}
+        if self._until is not None:  # one that ended a little earlier may be said a little later
+            ended["end_time"] = {"after_": (self._until - MARGIN).isoformat()}
+            recent = _ask(settings, "flow_runs", {**query, "flows": {"name": {"any_": list(FLOWS)}}})
+            if {run["id"] for run in recent} <= self._known:
+                return {}
+        found: dict[str, list[dict[str, Any]]] = {}
+        for flow in FLOWS:
+            for run in _ask(settings, "flow_runs", {**query, "flows": {"name": {"any_": [flow]}}}):
+                if run["id"] not in self._known:
+                    found.setdefault(_work(flow, run["parameters"]), []).append(run)
+        self._known |= {run["id"] for runs in found.values() for run in runs}
+        return found
+
+
 def look(settings: Settings, stuck: timedelta = STUCK) -> Iterator[Observation]:
-    """Each schedule and its runs, of which one that takes longer than `stuck` is. A replay has no schedule."""
-    deployments = _ask(settings, "deployments", {"deployments": {"tags": {"all_": [TAG]}}, "limit": 100})
-    yield Observation(UNREACHED, "server", "prefect", "ok", f"Prefect answers at {prefect_url(settings)}")
-    by_name = {each["name"]: each for each in deployments}
-    wanted = registered(settings)
-    yield _served(settings, by_name, wanted)
-    for schedule in wanted:
-        if schedule.name in by_name:
-            yield from _of_schedule(settings, schedule, by_name[schedule.name])
-    scheduled = [_work(schedule.flow, schedule.parameters) for schedule in wanted if schedule.name in by_name]
-    yield from _last_runs(settings, scheduled)
-    yield from _stuck(settings, stuck)
+    """The same of one moment."""
+    yield from Batch().look(settings, stuck)
 
 
 def _ask(settings: Settings, what: str, query: dict[str, Any]) -> list[dict[str, Any]]:
@@ -68,17 +129,22 @@ def _served(settings: Settings, by_name: dict[str, Any], wanted: list[Schedule])
     return Observation(NOT_SERVED, "flows", "serve", "failing", said, polled, "tidemark flow serve")
 
 
-def _of_schedule(settings: Settings, schedule: Schedule, deployment: dict[str, Any]) -> Iterator[Observation]:
-    name = schedule.name
-    yield _paused(settings, schedule, deployment["paused"])
-    filters = {"deployments": {"id": {"any_": [deployment["id"]]}}, "limit": 1}
+def _late(settings: Settings) -> dict[str, datetime]:
+    """By deployment, when the first run should have begun of those that are late."""
     late = {"state": {"name": {"any_": ["Late"]}}}
-    waiting = _ask(settings, "flow_runs", {**filters, "sort": "EXPECTED_START_TIME_ASC", "flow_runs": late})
-    since = _time(waiting[0]["expected_start_time"]) if waiting else None
+    query = {"deployments": _OURS, "flow_runs": late, "sort": "EXPECTED_START_TIME_DESC", "limit": MOST_RUNS}
+    return {run["deployment_id"]: datetime.fromisoformat(run["expected_start_time"])
+            for run in _ask(settings, "flow_runs", query)}  # fmt: skip
+
+
+def _of_schedule(
+    settings: Settings, schedule: Schedule, deployment: dict[str, Any], since: datetime | None
+) -> Iterator[Observation]:
+    yield _paused(settings, schedule, deployment["paused"])
     yield Observation(
-        RUN_LATE, "flow", name, "failing" if waiting else "ok",
+        RUN_LATE, "flow", schedule.name, "failing" if since else "ok",
         f"expected the run of {utc(since)} to have begun, it has not" if since else "no run is late",
-        since, "tidemark flow serve" if waiting else "",
+        since, "tidemark flow serve" if since else "",
     )  # fmt: skip
 
 
@@ -99,17 +165,12 @@ def _work(flow: str, parameters: dict[str, Any]) -> str:
     return f"{flow} {parameters['source']}" if "source" in parameters else flow
 
 
-def _last_runs(settings: Settings, scheduled: list[str]) -> Iterator[Observation]:
-    """Of each flow and source the last run that ended, by a schedule or a person."""
-    last: dict[str, Any] = dict.fromkeys(scheduled)
-    for flow in FLOWS:
-        ended = {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}, "tags": {"all_": [TAG]}}
-        query = {"flows": {"name": {"any_": [flow]}}, "flow_runs": ended, "sort": "END_TIME_DESC", "limit": MOST_RUNS}
-        for run in _ask(settings, "flow_runs", query):
-            work = _work(flow, run["parameters"])
-            last[work] = last.get(work) or run
-    for work, run in last.items():
-        yield _last_run(work, run)
+def _ended_at(run: dict[str, Any]) -> datetime | None:
+    return _time(run["end_time"])
+
+
+def _latest(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    return max(runs, key=lambda run: str(run["end_time"]))
 
 
 def _last_run(work: str, run: dict[str, Any] | None) -> Observation:

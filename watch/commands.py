@@ -1,10 +1,11 @@
-"""`tidemark doctor`."""
+"""`tidemark doctor`, and `tidemark status`, which reads what the watcher saw."""
 
 import json
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -15,9 +16,52 @@ from tidemark.output import PIPED_WIDTH, json_option, utc, visible
 
 if TYPE_CHECKING:
     from watch.observation import Observation
+    from watch.status_file import Status
 
 STYLES = {"failing": "bold red", "unknown": "bold magenta", "warning": "yellow", "waiting": "cyan", "ok": "green"}
 INDENT = "    "
+
+
+@click.command()
+@json_option
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Show each server: state, address, pid, resident memory, uptime, and how a person logs in; then how all else is.
+
+    Each server is asked whether it answers, one that a variable names too. How all else is the watcher saw last,
+    every few seconds; what it has not seen is unknown. --json has the servers alone, and `run/status.json` of the
+    state folder the rest.
+
+    Exit codes: 0 every server answers; 1 one does not run, or does not answer; 2 wrong configuration.
+    """
+    from tidemark.settings import load
+    from tidemark.stack import guard, local, watcher
+    from tidemark.stack.commands import print_status
+    from watch.status_file import read_status
+
+    settings = load()
+    found = local.status(settings)
+    if as_json:
+        click.echo(json.dumps([asdict(server) for server in found], indent=2))
+    else:
+        print_status(found)
+        for sentence in guard.shortfalls(settings):
+            click.echo(sentence)
+        _print_seen(read_status(settings), watcher.silence(settings))
+    ctx.exit(1 if any(server.state == "stopped" or server.silence for server in found) else 0)
+
+
+def _print_seen(seen: "Status", silence: str) -> None:
+    if why := silence or seen.unknown:
+        click.echo(f"unknown: {why}")
+        return
+    assert seen.observed_at is not None
+    counts = ", ".join(f"{seen.summary[state]} {state}" for state in list(STYLES)[:4] if seen.summary[state])
+    age = f"seen {(datetime.now(UTC) - seen.observed_at).total_seconds():.0f} s ago"
+    said = f"{counts}; `tidemark doctor` says what and why" if counts else "nothing is wrong"
+    click.echo(f"{len(seen.observations)} conditions, {age}: {said}")
+    for alert in seen.alerts:
+        click.echo(f"{alert['severity']}: {visible(alert['cause'])}, since {alert['since']} ({alert['runbook']})")
 
 
 @click.command()

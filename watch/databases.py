@@ -9,7 +9,7 @@ import psycopg
 
 from flows.account import account
 from realtime import partitions, quarantined
-from stream_shim.running.alerts import HEADROOM_DAYS, causes_of_oldest_day
+from stream_shim.running.causes import HEADROOM_DAYS, causes_of_oldest_day
 from tidemark import open_transactions
 from tidemark.categories import CATEGORIES
 from tidemark.connections import (

@@ -14,7 +14,8 @@ from stream_shim.claims import signed_by
 from stream_shim.connectors.entries import HttpSource, StreamedSource, read_sources
 from stream_shim.destinations.entries import read_destinations
 from stream_shim.reports import Found, find_reports
-from stream_shim.running import alerts, states
+from stream_shim.running import causes as rules
+from stream_shim.running import states
 from stream_shim.running.logs import last_reason
 from tidemark.connections import home_kind
 from tidemark.errors import ConfigurationError
@@ -24,15 +25,21 @@ from watch.kafka_logs import ENDED
 from watch.observation import RUNBOOK, Number, Observation, moment
 
 WRONG, UNWRITTEN = "file is wrong", "state not written"
+SHARE, MOST_SHARE, SHARE_RECORDS = "quarantine share", 0.01, 100  # of few records a share says nothing
 LANE, HANGS, ORPHAN, DIES = "the lane does not run", "reports no more", "orphan process", "keeps dying"
 
 
-def look(settings: Settings) -> Iterator[Observation]:
-    """The supervisor, then each process that the files name, then those that nobody named."""
+def look(settings: Settings, polled: rules.Polled | None = None) -> Iterator[Observation]:
+    """The supervisor, then each process that the files name, then those that nobody named.
+
+    `polled` remembers from one look to the next since when a source fails.
+    """
+    polled = polled or rules.Polled()
     runs = _has_lock(settings, "stream")
     supervisor = next(find_reports(settings, "supervisor"), None)
     yield _supervisor(settings, runs, supervisor)
-    restarts = ((supervisor and supervisor.report) or {}).get("restarts", {})
+    report = (supervisor and supervisor.report) or {}
+    restarts, dying = report.get("restarts", {}), report.get("dying", {})
     wanted: dict[str, Mapping[str, object]] = {}
     files = (("processor", settings.destinations_file, read_destinations),
              ("connector", settings.sources_file, read_sources))  # fmt: skip
@@ -54,7 +61,9 @@ def look(settings: Settings) -> Iterator[Observation]:
             yield from _process(settings, kind, label, found, int(restarts.get(f"{kind} {label}", 0)))
             entry = entries.get(label.partition("#")[0])
             if found is not None and found.report is not None and entry is not None:
-                yield from _of_report(kind, label, entry, found.report, found.written_at)
+                yield from _of_report(kind, label, entry, found.report, found.written_at, polled=polled)
+            if why := dying.get(f"{kind} {label}"):  # it runs for a moment, until it dies again
+                yield _dies(kind, label, why, found)
 
 
 def _run(settings: Settings) -> Path:
@@ -102,7 +111,9 @@ def _silence(kind: str, found: Found) -> Silence | None:
         said = f"expected to write its report, the last one is {found.age_seconds:.0f} s old, though it lives"
         return Silence(UNWRITTEN, said, since, page)
     said = f"expected a report, the last one is {found.age_seconds:.0f} s old: it hangs"
-    return Silence(HANGS, said, since, f"{RUNBOOK}/stopped-processor.md")
+    return Silence(
+        HANGS, said, since, f"{RUNBOOK}/{'silent-source' if kind == 'connector' else 'stopped-processor'}.md"
+    )
 
 
 def _process(settings: Settings, kind: str, label: str, found: Found | None, restarts: int) -> Iterator[Observation]:
@@ -137,31 +148,51 @@ def _gone(settings: Settings, kind: str, label: str, found: Found | None, expect
         topic = why.removeprefix(": ").partition(",")[0]
         yield Observation(ENDED, "topic", topic, "failing", why[2:], since, f"tidemark stream epoch {topic}")
     if expected:
-        said = f"expected {kind} {label} to run, it does not{why}"
-        yield Observation(DIES, kind, label, "failing", said, since, f"{RUNBOOK}/keeps-dying.md")
+        yield _dies(kind, label, f"it does not{why}", found)
 
 
-def _of_report(kind: str, name: str, entry: object, report: dict[str, Any], at: float) -> Iterator[Observation]:
+def _dies(kind: str, label: str, why: str, found: Found | None) -> Observation:
+    since = moment(found.beat) if found else None
+    said = f"expected {kind} {label} to run, {why}"
+    return Observation(DIES, kind, label, "failing", said, since, f"{RUNBOOK}/keeps-dying.md")
+
+
+def _of_report(
+    kind: str, name: str, entry: object, report: dict[str, Any], at: float, *, polled: rules.Polled
+) -> Iterator[Observation]:
     """What the process itself says that needs a person, by the alerts' own rules, as of its last report."""
     if kind == "processor":
-        causes = alerts.causes_of_processor(name, report, report)  # what grows is asked of the database
+        causes = rules.causes_of_processor(name, report)
         yield _cause(kind, ("stopped processor", name), causes, "stopped-processor")
+        yield _share(name, report)
         return
     state = states.as_reported(name, entry, report, at)
     if isinstance(entry, StreamedSource):
-        causes = alerts.causes_of_connector(name, report, entry.silence_seconds, at)
+        causes = rules.causes_of_connector(name, report, entry.silence_seconds, at)
         yield _of_source("silent source", name, causes, "silent-source", state)
     elif isinstance(entry, HttpSource):
-        causes = alerts.Polled().causes(report, entry.every_seconds, at)
+        causes = polled.causes(report, entry.every_seconds, at)
         yield _of_source("failing source", name, causes, "failing-source", state)
-    degraded = alerts.causes_of_degraded(name, report, at)
+    degraded = rules.causes_of_degraded(name, report, at)
     for cause in degraded or [f"degraded source {name}"]:
         of = ("degraded source", cause.removeprefix("degraded source "))
         seen = _cause("source", of, degraded, "degraded-source")
         yield replace(seen, state="warning" if degraded else "ok")
 
 
-def _of_source(condition: str, name: str, causes: alerts.Causes, page: str, state: states.State) -> Observation:
+def _share(name: str, report: dict[str, Any]) -> Observation:
+    """Of what a processor took since it began, how much could be no row."""
+    bad, rows = sum(report["rejects"].values()), sum(report.get("rows", {}).values())
+    share = bad / (bad + rows) if bad else 0.0
+    high = bad >= SHARE_RECORDS and share > MOST_SHARE
+    said = f"{share:.2%} of what it took since it began went to quarantine"
+    wanted = f"expected at most {MOST_SHARE:.0%} to go to quarantine, " if high else ""
+    mend = "tidemark quarantine list" if high else ""
+    numbers: dict[str, Number] = {"share": share, "records": bad}
+    return Observation(SHARE, "processor", name, "failing" if high else "ok", wanted + said, None, mend, numbers)
+
+
+def _of_source(condition: str, name: str, causes: rules.Causes, page: str, state: states.State) -> Observation:
     """What is an alert fails; a source that has just begun to fail is a warning: it is tried again by itself."""
     if causes or state.word != "failing":
         return _cause("source", (condition, name), causes, page, state.since)
@@ -169,7 +200,7 @@ def _of_source(condition: str, name: str, causes: alerts.Causes, page: str, stat
     return Observation(condition, "source", name, "warning", said, moment(state.since), f"{RUNBOOK}/{page}.md")
 
 
-def _cause(kind: str, of: tuple[str, str], causes: alerts.Causes, page: str, since: float | None = None) -> Observation:
+def _cause(kind: str, of: tuple[str, str], causes: rules.Causes, page: str, since: float | None = None) -> Observation:
     """One condition that alerts have a name for, and its identity, whether it holds or not."""
     condition, identity = of
     said = causes.get(f"{condition} {identity}")

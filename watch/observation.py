@@ -51,6 +51,7 @@ class Look:
     identity: str
     ask: Callable[[Settings], Iterable[Observation]]
     needs_stack: bool = True  # where the stack is down on purpose, nothing is to be seen of it
+    every_seconds: float = 30.0  # that the watcher lets pass
 
     def unknown(self, why: str) -> Observation:
         """What is said instead of an answer; never that all is well."""

@@ -1,4 +1,4 @@
-"""The oldest day of `realtime`, the disks, and transactions that hang: measured once a minute, beside the lane."""
+"""The oldest day of `realtime` and the disks: measured once a minute, beside the lane, for its metrics."""
 
 import logging
 import threading
@@ -10,9 +10,7 @@ from typing import Any
 import psycopg
 
 from realtime import partitions
-from stream_shim.running.alerts import Causes, causes_of_disk, causes_of_oldest_day, causes_of_transactions
-from tidemark import open_transactions
-from tidemark.connections import DATABASES, PROMPT_LIMITS, connect_once
+from tidemark.connections import PROMPT_LIMITS, connect_once
 from tidemark.disk import FileSystem, bytes_a_day, file_systems
 from tidemark.errors import StackError
 from tidemark.settings import Settings
@@ -30,7 +28,6 @@ class Measured:
 
     oldest_day_age_days: int | None = None
     file_systems: list[FileSystem] = field(default_factory=list)
-    transactions: Causes = field(default_factory=dict)  # which hang
 
     def report(self) -> dict[str, Any]:
         """For the supervisor's report, of which the metrics are made."""
@@ -45,23 +42,17 @@ class Measurements:
         self._settings = settings
         self._thread: threading.Thread | None = None
         self._next_at = 0.0
-        self.last = self._before = Measured()
+        self.last = Measured()
 
-    def look(self) -> Causes:
-        """What needs a person, by the last measurement; begins another one when it is time."""
+    def look(self) -> None:
+        """Begin another measurement when it is time."""
         if time.monotonic() >= self._next_at and (self._thread is None or not self._thread.is_alive()):
             self._next_at = time.monotonic() + MEASURE_SECONDS
             self._thread = threading.Thread(target=self._measure, name="measurements", daemon=True)
             self._thread.start()
-        before, last = self._before, self.last
-        # Who waits for a lock gives up and tries again: what one measurement of two saw goes on.
-        causes = before.transactions | last.transactions
-        return (
-            causes | causes_of_oldest_day(self._settings, last.oldest_day_age_days) | causes_of_disk(last.file_systems)
-        )
 
     def _measure(self) -> None:
-        self._before, self.last = self.last, measure(self._settings)
+        self.last = measure(self._settings)
 
 
 def measure(settings: Settings) -> Measured:
@@ -74,20 +65,4 @@ def measure(settings: Settings) -> Measured:
             day_bytes = bytes_a_day(partitions.bytes_by_day(connection))
     except (psycopg.Error, StackError) as failure:
         log.info("expected realtime to say how old its oldest day is, received %s", " ".join(str(failure).split()))
-    return Measured(age, file_systems(settings, day_bytes), _transactions(settings))
-
-
-def _transactions(settings: Settings) -> Causes:
-    """Those that hang, of both databases: promotion moves from one to the other."""
-    found: Causes = {}
-    for database in DATABASES:
-        try:
-            with connect_once(settings, database, open_transactions.ROLE, **LIMITS) as connection:
-                held, hanging = open_transactions.held(connection), open_transactions.hanging(connection)
-        except (psycopg.Error, StackError) as failure:
-            log.info(
-                "expected %s to say whose transactions hang, received %s", database, " ".join(str(failure).split())
-            )
-        else:
-            found |= causes_of_transactions(database, held, hanging)
-    return found
+    return Measured(age, file_systems(settings, day_bytes))

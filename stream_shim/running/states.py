@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from stream_shim.connectors.entries import SourceEntry, StreamedSource
 from stream_shim.reports import FRESH_SECONDS, Found
-from stream_shim.running.alerts import causes_of_connector, causes_of_degraded
+from stream_shim.running.causes import causes_of_connector, causes_of_degraded
 from tidemark.output import utc
 
 Word = Literal[

@@ -16,29 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stream_shim.connectors.entries import HttpSource, ReplaySource, StreamedSource, parse_sources
+from stream_shim.connectors.entries import ReplaySource, parse_sources
 from stream_shim.destinations.entries import DestinationEntry, parse_destinations
 from stream_shim.reports import (
-    HANGS_SECONDS,
     HUNG_SECONDS,
     SUPERVISOR,
     Beats,
     beats_of,
-    find_reports,
     forget_reports,
     read_reports,
     report_path,
     write_process_report,
-)
-from stream_shim.running.alerts import (
-    DEATHS_IN_A_ROW,
-    Alerts,
-    Causes,
-    Polled,
-    causes_of_connector,
-    causes_of_degraded,
-    causes_of_guard,
-    causes_of_processor,
 )
 from stream_shim.running.ending import CHILDREN_SECONDS, CONNECTORS_FIRST_SECONDS, end_by, terminate, wait_for
 from stream_shim.running.logs import last_reason
@@ -53,7 +41,7 @@ from tidemark.yaml_text import content
 log = logging.getLogger("tidemark.stream")
 
 LOOK_SECONDS = 5
-GROWTH_LOOKS = 6  # quarantine grows if it did within half a minute
+DEATHS_IN_A_ROW = 3  # one that died so often needs a person
 RESTART_SECONDS = (0, 1, 2, 5, 10, 30, 60)
 STEADY_SECONDS = 60
 WORKED_SECONDS = 10  # one that sent and lasted so long is started again with the shortest wait
@@ -85,10 +73,8 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._children: dict[Role, Child] = {}
-        self._alerts, self._polled, self._beats = Alerts(settings), Polled(), Beats()
+        self._beats = Beats()
         self._measurements = Measurements(settings)
-        # The processors' last reports, as long as one look compares.
-        self._earlier: list[dict[str, dict[str, Any]]] = []
         self.hung: list[str] = []  # which of them were cut off at the end
         self._file = StateFile(report_path(settings, "supervisor", "stream"), log)
         self._wanted: dict[Role, object] = {}
@@ -124,7 +110,8 @@ class Supervisor:
                     self._read_again()
                 self._adjust()
                 if time.monotonic() >= next_look:
-                    self._alerts.update_aside(self._causes() | self._measurements.look())
+                    self._end_hung()
+                    self._measurements.look()
                     self._report()
                     next_look = time.monotonic() + LOOK_SECONDS
                 stop.wait(0.25)
@@ -165,63 +152,39 @@ class Supervisor:
             if child.process is None and time.monotonic() >= child.next_start:
                 self._start(role, child)
 
-    def _causes(self) -> Causes:
-        """All that needs a person now, from the processes and from their reports."""
-        processors = read_reports(self._settings, "processor")
-        causes = causes_of_guard(self._settings) | self._end_hung() | self._causes_of_state()
-        for (kind, name), child in self._children.items():
+    def _dying(self) -> dict[str, str]:
+        """Those that need a person, as no start mends them, and how they ended."""
+        found = {}
+        for role, child in self._children.items():
             if child.is_refused or child.failures >= DEATHS_IN_A_ROW:
                 died = "it ended as its configuration is wrong" if child.is_refused else (
                     f"it died {child.failures} times in a row"
                 )  # fmt: skip
-                causes[f"{kind} {name} keeps dying"] = f"{died}; logs/{kind}-{name}.log says why"
-        for name, report, age_seconds, _ in find_reports(self._settings, "connector"):
-            entry = self._wanted.get(("connector", name))
-            if entry is None or report is None:
-                continue
-            at = time.time() - age_seconds  # an old report is no news: what held then holds
-            causes |= causes_of_degraded(name, report, at)
-            if isinstance(entry, StreamedSource):
-                causes |= causes_of_connector(name, report, entry.silence_seconds, at)
-            elif isinstance(entry, HttpSource):
-                causes |= self._polled.causes(report, entry.every_seconds, at)
-        self._polled.keep({name for kind, name in self._wanted if kind == "connector"})
-        self._earlier = [*self._earlier, processors][-GROWTH_LOOKS:]
-        for name, report in processors.items():
-            if ("processor", name.partition("#")[0]) not in self._wanted:
-                continue
-            causes |= causes_of_processor(name, report, self._earlier[0].get(name))
-        return causes
+                found[" ".join(role)] = f"{died}; logs/{'-'.join(role)}.log says why"
+        return found
 
-    def _causes_of_state(self) -> Causes:
-        """Reports that cannot be written: what they say is old, and of the lane there is no news but this."""
-        if not self._file.error:
-            return {}
-        folder = self._file.path.parent
-        return {"state not written": f"expected to write {self._file.path}, received {self._file.error}: the lane goes "
-                f"on, and nothing in {folder} says how; make room there"}  # fmt: skip
-
-    def _end_hung(self) -> Causes:
-        """A process that gives no sign of life, though it is there, is shown, and then ended: it is started again."""
+    def _end_hung(self) -> None:
+        """A process that gives no sign of life for too long, though it is there, is ended: it is started again."""
         beats = [beat for kind in ("connector", "processor") for beat in beats_of(self._settings, kind)]
-        silent, causes = self._beats.look(beats), {}
+        silent = self._beats.look(beats)
         for (kind, name), child in self._children.items():
             process = child.process
-            if process is None or (seconds := silent.get(process.pid, 0.0)) < HANGS_SECONDS:
+            if (
+                process is None
+                or (seconds := silent.get(process.pid, 0.0)) <= HUNG_SECONDS
+                or process.poll() is not None
+            ):
                 continue
-            said = f"expected a report each second, the last one came {seconds:.0f} s ago: it hangs or was stopped"
-            if kind == "processor":
-                causes[f"stopped processor {name}"] = said
-            else:
-                causes[f"silent source {name}"] = said
-            if seconds > HUNG_SECONDS and process.poll() is None:
-                log.error("%s %s: %s; it is ended", kind, name, said)
-                process.kill()
-        return causes
+            log.error(
+                "%s %s: expected a report each second, the last one came %.0f s ago: it hangs; it is ended",
+                kind, name, seconds,
+            )  # fmt: skip
+            process.kill()
 
     def _report(self) -> None:
         restarts = {" ".join(role): child.restarts for role, child in self._children.items()}
-        write_process_report(self._file, {"restarts": restarts, **self._measurements.last.report()})
+        said = {"restarts": restarts, "dying": self._dying(), **self._measurements.last.report()}
+        write_process_report(self._file, said)
 
     def _start(self, role: Role, child: Child) -> None:
         command = [sys.executable, "-m", "tidemark.cli", "stream", *role]

@@ -1,8 +1,7 @@
-"""What the guard did: a line in its log, a count in `guard.action` of the database realtime, a post to the webhook."""
+"""What the guard did: a line in its log, and a count in `guard.action` of `realtime`, of which alerts are."""
 
 import logging
 import queue
-import threading
 import time
 from collections import Counter
 from contextlib import suppress
@@ -17,14 +16,10 @@ from tidemark.connections import connect
 from tidemark.errors import StackError
 from tidemark.output import visible
 from tidemark.settings import Settings
-from tidemark.webhook import post
 
 log = logging.getLogger("tidemark.guard")
 
 LINES_A_MINUTE = 20  # of one role and reason; the rest are counted
-OVER_SECONDS = 600.0  # so long after the last action, what was raised is over
-RETRY_SECONDS = 5.0  # before the webhook is asked again after it did not take an alert
-CLOSE_SECONDS = 10.0
 SEEN_SECONDS = 60.0  # between two writes of when a role was seen
 DETAIL_CHARACTERS = 300  # a reader may have written the most of it
 WAITING = 10_000  # actions that may wait for the database; beyond that they are in the log alone
@@ -51,11 +46,6 @@ class Action:
     reason: str
     detail: str
 
-    @property
-    def cause(self) -> str:
-        """What an alert is about."""
-        return f"guard: {self.reason}, {self.role}"
-
 
 def shortened(text: str) -> str:
     """At most DETAIL_CHARACTERS of it, on one line."""
@@ -76,8 +66,6 @@ class Journal:
         self._seen: dict[str, tuple[datetime, str]] = {}  # sessions that are not kept yet: when, and in which database
         self._seen_kept: dict[str, float] = {}  # of the monotonic clock
         self._refused = ""  # why the table took nothing last; said once
-        self._alerts = _Alerts(settings)
-        self._alerts.start()
 
     def note(self, action: Action) -> None:
         """Log it, and keep it with the next flush."""
@@ -98,12 +86,11 @@ class Journal:
         self._seen[role] = (datetime.now(UTC), database)
 
     def flush(self) -> None:
-        """Bring what was noted to the table and the webhook; what the database does not take waits for the next."""
+        """Bring what was noted to the table; what the database does not take waits for the next."""
         while not self._actions.empty():
             action = self._actions.get()
             key = (action.role, action.database, action.reason)
             self._unkept[key] = (self._unkept.get(key, (0, ""))[0] + 1, action.detail)
-            self._alerts.note(action)
         due = [
             role for role in self._seen if time.monotonic() - self._seen_kept.get(role, -SEEN_SECONDS) >= SEEN_SECONDS
         ]
@@ -111,9 +98,8 @@ class Journal:
             self._keep(due)
 
     def close(self) -> None:
-        """Flush, and give the webhook a while to take what waits for it."""
+        """Flush, and leave."""
         self.flush()
-        self._alerts.close()
         if self._connection is not None:
             self._connection.close()
 
@@ -143,51 +129,3 @@ class Journal:
         seen = {role: self._seen.pop(role) for role in due}
         connection.execute(_SEE, (due, [at for at, _ in seen.values()], [database for _, database in seen.values()]))
         self._seen_kept.update(dict.fromkeys(due, time.monotonic()))
-
-
-class _Alerts(threading.Thread):
-    """Posts each cause when it begins and when it is over; a webhook that hangs keeps nobody else waiting.
-
-    What the webhook does not take is posted again every RETRY_SECONDS, until it is over.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(name="alerts", daemon=True)
-        self._settings = settings
-        self._raised: dict[str, tuple[float, str]] = {}  # a cause: when it was raised last, and about what
-        self._posted: set[str] = set()
-        self._changed, self._stop_asked = threading.Event(), threading.Event()
-
-    def note(self, action: Action) -> None:
-        """Post it, if its cause is new."""
-        self._raised[action.cause] = (time.monotonic(), action.detail)
-        if action.cause not in self._posted:
-            self._changed.set()
-
-    def close(self) -> None:
-        """End, once what waits is posted or CLOSE_SECONDS are over."""
-        self._stop_asked.set()
-        self._changed.set()
-        self.join(CLOSE_SECONDS)
-
-    def run(self) -> None:
-        while not self._stop_asked.is_set():
-            self._changed.wait(RETRY_SECONDS)
-            self._changed.clear()
-            if not self._post_all():
-                self._stop_asked.wait(RETRY_SECONDS)
-        self._post_all()
-
-    def _post_all(self) -> bool:
-        for cause, (last_at, detail) in list(self._raised.items()):
-            if time.monotonic() - last_at > OVER_SECONDS:
-                if cause in self._posted and not post(self._settings, "over", cause, detail):
-                    return False
-                self._posted.discard(cause)
-                if self._raised[cause][0] == last_at:
-                    del self._raised[cause]
-            elif cause not in self._posted:
-                if not post(self._settings, "raised", cause, detail):
-                    return False
-                self._posted.add(cause)
-        return True

@@ -1,8 +1,7 @@
-"""`tidemark up`, `down`, `status`, `env`."""
+"""`tidemark up`, `down`, `env`."""
 
 import json
 import signal
-from dataclasses import asdict
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +48,7 @@ def up(stay: bool) -> None:
         click.echo(f"warehouse: {table}", err=True)
     if len(old_tables) > 1:
         click.echo("warehouse: `tidemark models rebuild` builds all of them", err=True)
-    _print_status(local.status(settings))
+    print_status(local.status(settings))
     for sentence in guard.shortfalls(settings):
         click.echo(sentence)
     if stay:
@@ -116,31 +115,8 @@ def down() -> None:
     click.echo(f"ended {', '.join(ended)}" if ended else "nothing ran")
 
 
-@click.command()
-@json_option
-@click.pass_context
-def status(ctx: click.Context, as_json: bool) -> None:
-    """Show each server: state, address, pid, resident memory, uptime, and how a person logs in.
-
-    Each is asked whether it answers, one that a variable names too.
-
-    Exit codes: 0 every server answers; 1 one does not run, or does not answer; 2 wrong configuration.
-    """
-    from tidemark.settings import load
-    from tidemark.stack import guard, local
-
-    settings = load()
-    found = local.status(settings)
-    if as_json:
-        click.echo(json.dumps([asdict(server) for server in found], indent=2))
-    else:
-        _print_status(found)
-        for sentence in guard.shortfalls(settings):
-            click.echo(sentence)
-    ctx.exit(1 if any(server.state == "stopped" or server.silence for server in found) else 0)
-
-
-def _print_status(found: "list[Status]") -> None:
+def print_status(found: "list[Status]") -> None:
+    """The servers as a table, then which of them does not answer, and how a person logs in."""
     rows: list[dict[str, Any]] = [
         {
             "name": server.name,

@@ -91,9 +91,8 @@ def silence(settings: Settings) -> str:
 
 def configuration(settings: Settings) -> str:
     """A digest of what it was started with: it is started anew where that has changed."""
-    webhook = settings.alert_webhook.get_secret_value() if settings.alert_webhook else ""
     limits = settings.access_file.read_text() if settings.access_file.exists() else ""
-    parts = [version("tidemark"), address(settings), limits, webhook, HELD, str(settings.log_bytes)]
+    parts = [version("tidemark"), address(settings), limits, HELD, str(settings.log_bytes)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -128,8 +127,6 @@ def prepare(settings: Settings) -> Launch:
     ):
         if url is not None:
             environ[variable] = without_credentials(url.get_secret_value())
-    if settings.alert_webhook is not None:
-        environ["TIDEMARK_ALERT_WEBHOOK"] = settings.alert_webhook.get_secret_value()
     return Launch([sys.executable, "-m", "tidemark.guard"], environ, settings.home.resolve())
 
 

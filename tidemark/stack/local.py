@@ -17,7 +17,7 @@ from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
 from tidemark.errors import StackError
 from tidemark.kafka import security
 from tidemark.settings import Settings
-from tidemark.stack import checks, external, guard, kafka, postgres, postgres_tls, prefect, process, serve
+from tidemark.stack import checks, external, guard, kafka, postgres, postgres_tls, prefect, process, serve, watcher
 
 LOOK_SECONDS = 0.2
 START_TIMEOUT = 180.0  # seconds; a cold disk and two busy cores have taken 60
@@ -50,8 +50,9 @@ class Server(Protocol):
         """Whether it answers."""
 
 
-SERVERS: tuple[Server, ...] = (postgres, kafka, prefect, guard, serve)
-LATER: tuple[Server, ...] = (guard, serve)  # not with the others: they need the databases, or what is set up in them
+# Not with the others: they need the databases, what is set up in them, or all that is there.
+LATER: tuple[Server, ...] = (guard, serve, watcher)
+SERVERS: tuple[Server, ...] = (postgres, kafka, prefect, *LATER)
 
 
 Report = Callable[[str, str], None]  # told a server's title, or a database, and what `up` is doing with it
@@ -109,12 +110,15 @@ def up(
         try:
             _start_all(settings, wanted, started, report, stop or threading.Event())
             # Before the databases are set up, so that no person's session holds that up.
-            guarding = _start_guard(settings, started)
+            guarding = _start_aside(settings, guard, started)
             applied = apply(settings, report) if fill is None else apply(settings, report, fill)
             if kafka.wanted(settings):
                 kafka_access.apply(settings)
             _start(settings, serve, started, threading.Event(), report)
-            _wait_until_ready(settings, guard, guarding, threading.Event())
+            # Once all is there: what it saw missing before would be in its history.
+            watching = _start_aside(settings, watcher, started)
+            for aside, running in ((guard, guarding), (watcher, watching)):
+                _wait_until_ready(settings, aside, running, threading.Event())
         except BaseException:
             for server in started:
                 process.stop(settings.home, server.NAME, server.STOP_SIGNAL)
@@ -135,7 +139,7 @@ def renew_guard(settings: Settings) -> list[str]:
             return []
         if running is not None:
             process.stop(settings.home, guard.NAME, guard.STOP_SIGNAL)
-        _wait_until_ready(settings, guard, _start_guard(settings, []), threading.Event())
+        _wait_until_ready(settings, guard, _start_aside(settings, guard, []), threading.Event())
         return [f"{guard.TITLE} {reason or 'did not run'}: it was started anew"]
 
 
@@ -210,13 +214,13 @@ def _start(
     report(server.TITLE, "ready")
 
 
-def _start_guard(settings: Settings, started: list[Server]) -> psutil.Process:
-    """The guard that runs, or a new one."""
-    running = process.find(settings.home, guard.NAME)
+def _start_aside(settings: Settings, server: Server, started: list[Server]) -> psutil.Process:
+    """The one that runs, or a new one."""
+    running = process.find(settings.home, server.NAME)
     if running is None:
-        started.append(guard)
-        process.rotate(settings.home, guard.NAME, settings.log_bytes)
-        running = process.spawn(settings.home, guard.NAME, guard.prepare(settings), guard.ports(settings))
+        started.append(server)
+        process.rotate(settings.home, server.NAME, settings.log_bytes)
+        running = process.spawn(settings.home, server.NAME, server.prepare(settings), server.ports(settings))
     return running
 
 
@@ -273,8 +277,8 @@ def _silence(settings: Settings, server: Server, running: psutil.Process) -> str
     """Why a server that runs here does not answer, and what to do; empty where it does, or nobody is to ask it."""
     if pid := process.frozen(running):
         return f"expected {server.TITLE} to answer, its process {pid} was stopped by a signal: `kill -CONT {pid}`"
-    if server is guard:
-        return guard.silence(settings)
+    if not server.ports(settings):
+        return guard.silence(settings) if server is guard else watcher.silence(settings)
     try:
         if not server.wanted(settings) or server.ready(settings):
             return ""

@@ -1,22 +1,15 @@
-"""What needs a person: found in the reports of the lane's processes, posted once a cause, and once when it is over."""
+"""What needs a person, by what the lane's processes report: the watcher, and who shows sources, judge by it alike."""
 
-import threading
-import time
 from collections.abc import Collection, Iterable
 from typing import Any
 
 from tidemark.connections import home_kind
-from tidemark.credentials import PARTS
 from tidemark.disk import FileSystem
-from tidemark.open_transactions import Hanging, Held
 from tidemark.settings import Settings
 from tidemark.stack.checks import NEEDED_BYTES
-from tidemark.stack.guard import SILENT_SECONDS, beat_path, silence
-from tidemark.webhook import post
 
 HEADROOM_DAYS = 3
 DISK_DAYS = 7  # fewer than so many are left
-DEATHS_IN_A_ROW = 3
 POLLS_WITHOUT_ANSWER = 3
 CLIENT_ERROR_SECONDS = 300  # what a client library has logged degrades its source for so long
 
@@ -78,23 +71,9 @@ class Polled:
         self._since = {name: since for name, since in self._since.items() if name in names}
 
 
-def causes_of_processor(name: str, report: dict[str, Any], earlier: dict[str, Any] | None) -> Causes:
-    """Rows that wait, partitions that run out, quarantine that grows."""
-    causes = {}
-    if report["waiting_for"]:
-        causes[f"stopped processor {name}"] = report["waiting_for"]
-    headroom = report["headroom_days"]
-    if headroom is not None and headroom < HEADROOM_DAYS:
-        causes[f"low head-room {name}"] = (
-            f"expected day partitions for {HEADROOM_DAYS} days ahead, there are {headroom}"
-        )
-    before = earlier["rejects"] if earlier is not None else {}  # a process that has just begun counts from zero
-    grown = sum(report["rejects"].values()) - sum(before.values())
-    if grown > 0:
-        causes[f"growing quarantine {name}"] = (
-            f"{grown} more records went to quarantine: `tidemark quarantine list` shows why"
-        )
-    return causes
+def causes_of_processor(name: str, report: dict[str, Any]) -> Causes:
+    """Rows that wait. What else may be wrong is asked of the database."""
+    return {f"stopped processor {name}": report["waiting_for"]} if report["waiting_for"] else {}
 
 
 def causes_of_oldest_day(settings: Settings, age_days: int | None) -> Causes:
@@ -106,12 +85,6 @@ def causes_of_oldest_day(settings: Settings, age_days: int | None) -> Causes:
         "oldest day past its time": f"expected the oldest day in realtime to be at most {most} days old, "
         f"it is {age_days}: promotion does not move it"
     }
-
-
-def causes_of_transactions(database: str, held: Iterable[Held], hanging: Iterable[Hanging]) -> Causes:
-    """A part that waits for a lock, and a session that does nothing in a transaction: either holds up the parts."""
-    causes = {f"lock is held {database}": str(each) for each in held if each.role in PARTS}
-    return causes | {f"transaction hangs {database}": str(each) for each in hanging}
 
 
 def causes_of_disk(file_systems: Iterable[FileSystem]) -> Causes:
@@ -127,36 +100,3 @@ def causes_of_disk(file_systems: Iterable[FileSystem]) -> Causes:
             continue
         causes[f"disk ends {each.path}"] = said
     return causes
-
-
-def causes_of_guard(settings: Settings) -> Causes:
-    """Nobody watches people any more; nothing where no guard was started with this state folder."""
-    path = beat_path(settings.home)
-    if not path.exists() or time.time() - path.stat().st_mtime <= SILENT_SECONDS:  # `up` may just start it anew
-        return {}
-    said = silence(settings)
-    return {"the guard does not run": said} if said else {}
-
-
-class Alerts:
-    """Remembers which causes hold, so that each is posted once, and once more when it is over."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._open: Causes = {}
-        self._posting: threading.Thread | None = None
-
-    def update_aside(self, causes: Causes) -> None:
-        """The same in a thread: a webhook that hangs keeps nobody waiting, and gets the causes of a later look."""
-        if self._posting is None or not self._posting.is_alive():
-            self._posting = threading.Thread(target=self.update, args=(causes,), name="alerts", daemon=True)
-            self._posting.start()
-
-    def update(self, causes: Causes) -> None:
-        """The causes that hold now, all of them. One that the webhook did not take is posted again next time."""
-        for cause in [cause for cause in self._open if cause not in causes]:
-            if post(self._settings, "over", cause, self._open[cause]):
-                del self._open[cause]
-        for cause, text in causes.items():
-            if cause not in self._open and post(self._settings, "raised", cause, text):
-                self._open[cause] = text

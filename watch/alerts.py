@@ -1,0 +1,232 @@
+"""Decides which alerts are open, by the table of conditions; remembers them over a restart.
+
+One alert a cause, and one word when it is over. What cannot be seen raises nothing but `not seen`, and ends nothing.
+"""
+
+import json
+import logging
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from tidemark.output import visible
+from watch.conditions import ANYTHING, Condition
+from watch.observation import RUNBOOK, Observation
+
+log = logging.getLogger("tidemark.alert")
+
+SCHEMA = 1
+NAMED = 5  # of what is together in one alert
+KEEP_DAYS = 100
+Word = Literal["raised", "resolved"]
+
+TABLE = """
+create table if not exists alert (
+    id text primary key, raised_at real not null, resolved_at real, said text not null
+) without rowid;
+create index if not exists alert_raised on alert (raised_at);
+"""
+
+
+@dataclass
+class Alert:
+    """One cause that holds, or held. Moments are seconds since 1970; `took`: by word and channel, when it was taken."""
+
+    id: str
+    cause: str
+    condition: str
+    kind: str
+    identity: str
+    severity: str
+    text: str
+    mend: str
+    runbook: str
+    since: float
+    raised_at: float
+    resolved_at: float | None = None
+    channels: list[str] = field(default_factory=list)
+    took: dict[str, dict[str, float]] = field(default_factory=lambda: {"raised": {}, "resolved": {}})
+
+    def words(self) -> list[Word]:
+        """What there is to say of it."""
+        return ["raised"] if self.resolved_at is None else ["raised", "resolved"]
+
+    def payload(self, word: Word) -> dict[str, Any]:
+        """What every channel is given (docs/alerts.md)."""
+        at = self.raised_at if word == "raised" or self.resolved_at is None else self.resolved_at
+        return {
+            "schema": SCHEMA, "id": self.id, "state": word, "cause": self.cause, "condition": self.condition,
+            "kind": self.kind, "identity": self.identity, "severity": self.severity, "text": self.text,
+            "since": _text(self.since), "at": _text(at), "mend": self.mend, "runbook": self.runbook,
+        }  # fmt: skip
+
+    def row(self) -> dict[str, Any]:
+        """The alert for people and programs: the payload, when it was over, and which channel has taken what."""
+        over = None if self.resolved_at is None else _text(self.resolved_at)
+        word: Word = "raised" if self.resolved_at is None else "resolved"
+        lacking = [channel for channel in self.channels if any(channel not in self.took[each] for each in self.words())]
+        return self.payload(word) | {"raised_at": _text(self.raised_at), "resolved_at": over, "not_taken_by": lacking}
+
+
+def _text(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class Alerts:
+    """What is open and what some channel has yet to take. `decide` is called by one thread, the rest by any.
+
+    What the disk does not take now is written with the next decision: a full disk stops no alert.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, conditions: Mapping[str, Condition], channels: Sequence[str]):
+        self._connection, self._conditions, self._channels = connection, conditions, list(channels)
+        self._lock, self.changed = threading.Lock(), threading.Event()
+        connection.executescript(TABLE)
+        rows = connection.execute(
+            "select said from alert where resolved_at is null or raised_at > ? order by raised_at", (_oldest(),)
+        )
+        self._alerts = {alert.id: alert for alert in (Alert(**json.loads(said)) for (said,) in rows)}
+        self._unwritten: set[str] = set()
+        self._holds: dict[str, float] = {}  # by cause, since when it is seen to hold
+        for alert in self.open():  # what is open still is said to a channel that was not there before, too
+            alert.channels = list(dict.fromkeys([*alert.channels, *self._channels]))
+        self._alerts = {alert.id: alert for alert in self._alerts.values() if self._is_wanted(alert)}
+
+    def _is_wanted(self, alert: Alert) -> bool:
+        return alert.resolved_at is None or any(self._lacks(alert, channel) for channel in self._channels)
+
+    def open(self) -> list[Alert]:
+        """Those that hold, the oldest first."""
+        return [alert for alert in self._alerts.values() if alert.resolved_at is None]
+
+    def decide(self, seen: Sequence[Observation], now: float, is_whole: bool) -> None:
+        """Raise what holds for long enough, and end what holds no more. `is_whole`: everything was looked at by now."""
+        holding = {cause: (condition, ones) for cause, condition, ones in self._holding(seen)}
+        self._holds = {cause: self._holds.get(cause, now) for cause in holding}
+        # Once what it follows from is over, it has its own time to be over too.
+        self._holds |= {cause: now for cause, (name, _) in holding.items() if self._follows(name, cause)}
+        states = {one.title: one.state for one in seen}
+        with self._lock:
+            opened = {alert.cause: alert for alert in self.open()}
+            for cause, (name, ones) in holding.items():
+                if cause in opened:
+                    opened[cause].text = _said(ones)
+                elif self._is_due(name, cause, now):
+                    self._raise(cause, name, ones, now)
+            for cause, alert in opened.items():
+                unseen = states.get(cause, "gone" if is_whole else "unknown") == "unknown"
+                if cause not in holding and not (unseen and alert.condition != ANYTHING):
+                    self._resolve(alert, now)
+            self._write()
+
+    def _holding(self, seen: Sequence[Observation]) -> Iterator[tuple[str, str, list[Observation]]]:
+        """Causes that hold, with the condition's name and of what they are."""
+        for name, condition in self._conditions.items():
+            found = [one for one in seen if one.state in condition.states and name in (one.name, ANYTHING)]
+            if condition.together and found:
+                yield name, name, found
+            elif not condition.together:
+                yield from ((one.title, name, [one]) for one in found)
+
+    def _is_due(self, name: str, cause: str, now: float) -> bool:
+        return not self._follows(name, cause) and now - self._holds[cause] >= self._conditions[name].for_seconds
+
+    def _follows(self, name: str, cause: str) -> bool:
+        """Whether another cause holds, or is open as it cannot be seen, of which this one comes."""
+        others = {*self._holds, *(alert.cause for alert in self.open())} - {cause}
+        known = {*others, *map(self._name_of, others)}
+        return any(other in known for other in self._conditions[name].unless)
+
+    def _name_of(self, cause: str) -> str:
+        return next((name for name in self._conditions if cause == name or cause.startswith(f"{name}: ")), cause)
+
+    def _raise(self, cause: str, name: str, ones: list[Observation], now: float) -> None:
+        condition, one = self._conditions[name], ones[0]
+        since = one.since.timestamp() if one.since is not None else self._holds[cause]
+        alert = Alert(
+            uuid.uuid4().hex, cause, name, one.kind, "" if condition.together else one.identity, condition.severity,
+            _said(ones), one.mend, _page(condition, one), since, now, channels=list(self._channels),
+        )  # fmt: skip
+        self._alerts[alert.id] = alert
+        self._note(alert, "raised")
+
+    def _resolve(self, alert: Alert, now: float) -> None:
+        alert.resolved_at = now
+        self._note(alert, "resolved")
+
+    def _note(self, alert: Alert, word: Word) -> None:
+        log.warning("%s: %s: %s", word, alert.cause, visible(alert.text))
+        self._unwritten.add(alert.id)
+        self.changed.set()
+
+    # --- delivery
+
+    def _lacks(self, alert: Alert, channel: str) -> bool:
+        return channel in alert.channels and any(channel not in alert.took[word] for word in alert.words())
+
+    def next_for(self, channel: str) -> tuple[Alert, Word] | None:
+        """What a channel has yet to take, the oldest first."""
+        with self._lock:
+            for alert in self._alerts.values():
+                if channel in alert.channels:
+                    for word in alert.words():
+                        if channel not in alert.took[word]:
+                            return alert, word
+        return None
+
+    def taken(self, alert: Alert, word: Word, channel: str, now: float) -> None:
+        """A channel has taken it; what all have taken is forgotten here once it is over, and stays in the file."""
+        with self._lock:
+            alert.took[word][channel] = now
+            self._unwritten.add(alert.id)
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            self._connection.execute("begin immediate")
+            for id_ in self._unwritten:
+                one = self._alerts[id_]
+                self._connection.execute(
+                    "insert into alert values (?, ?, ?, ?) on conflict (id) do update set "
+                    "resolved_at = excluded.resolved_at, said = excluded.said",
+                    (one.id, one.raised_at, one.resolved_at, json.dumps(asdict(one))),
+                )
+            self._connection.execute("delete from alert where raised_at < ? and resolved_at is not null", (_oldest(),))
+            self._connection.execute("commit")
+        except sqlite3.Error as error:  # a full disk: the alert goes out all the same
+            log.error("expected to keep the alerts in the history, received %s; tried again with the next", error)
+            if self._connection.in_transaction:
+                self._connection.execute("rollback")
+            return
+        self._unwritten.clear()
+        self._alerts = {alert.id: alert for alert in self._alerts.values() if self._is_wanted(alert)}
+
+
+def _oldest() -> float:
+    return datetime.now(UTC).timestamp() - KEEP_DAYS * 86_400
+
+
+def _page(condition: Condition, one: Observation) -> str:
+    """The page that the observation itself names, else the condition's."""
+    return one.mend if one.mend.startswith(RUNBOOK) else condition.runbook
+
+
+def _said(ones: Sequence[Observation]) -> str:
+    if len(ones) == 1:
+        return ones[0].sentence
+    named = "; ".join(f"{one.title} ({one.sentence})" for one in ones[:NAMED])
+    return f"{named}; and {len(ones) - NAMED} more" if len(ones) > NAMED else named
+
+
+def kept(connection: sqlite3.Connection, limit: int) -> list[Alert]:
+    """The open alerts, then so many of the last that are over, the latest first."""
+    rows: Iterable[tuple[str]] = connection.execute(
+        "select said from alert where resolved_at is null union all select * from (select said from alert "
+        "where resolved_at is not null order by resolved_at desc limit ?)",
+        (limit,),
+    )
+    return [Alert(**json.loads(said)) for (said,) in rows]

@@ -1,0 +1,282 @@
+"""What was seen, kept outside both databases: `<home>/watch/history.sqlite`, written by the watcher alone.
+
+A change of a state is a row, so that a state lasts until the next one. While nobody looked everything is `unknown`:
+that is a change too, at the moment until which the last look counted. Numbers are kept by the minute for two days, and
+by the hour for as long as changes. Moments are seconds since 1970, by the watcher's clock.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from tidemark.settings import Settings
+from watch.observation import Observation, State
+
+CHANGE_DAYS, MINUTE_DAYS = 100, 2
+DAY_SECONDS, HOUR_SECONDS, MINUTE_SECONDS = 86_400, 3600, 60
+
+_TABLES = """
+create table if not exists watched (only integer primary key check (only = 1), began_at real, until_at real not null);
+
+create table if not exists change (
+    at real not null, name text not null, kind text not null, identity text not null,
+    state text not null, sentence text not null
+);
+create index if not exists change_of on change (name, kind, identity, at);
+create index if not exists change_at on change (at);
+
+create table if not exists number_by_minute (
+    minute integer not null, series text not null, value real not null, primary key (series, minute)
+) without rowid;
+create table if not exists number_by_hour (
+    hour integer not null, series text not null, least real not null, mean real not null, most real not null,
+    count integer not null, primary key (series, hour)
+) without rowid;
+"""
+
+_OF_AN_HOUR = """
+insert into number_by_hour (hour, series, least, mean, most, count) values (?, ?, ?, ?, ?, 1)
+on conflict (series, hour) do update set
+    least = min(least, excluded.least), most = max(most, excluded.most),
+    mean = (mean * count + excluded.mean) / (count + 1), count = count + 1
+"""
+
+_WATCHED = "insert into watched values (1, ?, ?) on conflict do update set until_at = excluded.until_at"
+
+# The last change of each thing before that moment stays, as it says how that thing was then.
+_FORGET = """
+delete from change where at < :oldest and exists (
+    select 1 from change as later
+    where later.name = change.name and later.kind = change.kind and later.identity = change.identity
+    and later.at > change.at and later.at < :oldest
+)
+"""
+
+
+class Thing(NamedTuple):
+    """One condition of one thing."""
+
+    name: str
+    kind: str
+    identity: str
+
+    @classmethod
+    def of(cls, one: Observation) -> "Thing":
+        """What an observation is of."""
+        return cls(one.name, one.kind, one.identity)
+
+
+class Span(NamedTuple):
+    """A state from one moment to another; `end` is that of what was asked for where the state goes on."""
+
+    state: State | str
+    begin: float
+    end: float
+    sentence: str
+
+
+def path(settings: Settings) -> Path:
+    """The file."""
+    return settings.home / "watch" / "history.sqlite"
+
+
+class History:
+    """The watcher's side. Used by one thread."""
+
+    def __init__(self, settings: Settings, valid_seconds: float) -> None:
+        file, self._valid = path(settings), valid_seconds
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.chmod(0o700)
+        # A commit waits for no disk: what a crash of the machine takes is the last seconds.
+        self.connection = sqlite3.connect(file, timeout=10, isolation_level=None, check_same_thread=False)
+        self.connection.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + _TABLES)
+        self._states: dict[Thing, tuple[str, float]] = {}
+        self._minutes: dict[str, int] = {}
+        self._pruned_at = 0.0
+        self.forget()
+
+    def forget(self) -> None:
+        """Take the states as the file has them, as at the start: a write that failed is none."""
+        rows = self.connection.execute(_LAST, (2**62,))
+        self._states = {Thing(*row[:3]): (row[3], row[4]) for row in rows}
+        self._minutes = {}
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction."""
+        self.connection.execute("begin immediate")
+        try:
+            yield self.connection
+        except BaseException:
+            self.connection.execute("rollback")
+            raise
+        self.connection.execute("commit")
+
+    def note(self, seen: Iterable[Observation], now: float, is_whole: bool = True) -> bool:
+        """Keep what changed, of everything that is looked at now; whether there was a gap, in which nobody looked.
+
+        `is_whole`: everything was looked at by now, so that what is not among it is looked at no more.
+        """
+        with self.writing() as connection:
+            gap = self._bridge(now)
+            current = {Thing.of(one): one for one in seen}
+            for thing, one in current.items():
+                if self._states.get(thing, ("", 0.0))[0] != one.state:
+                    self._change(thing, one.state, one.sentence, now)
+            for thing in self._states.keys() - current.keys() if is_whole else ():
+                if self._states[thing][0] != "gone":
+                    self._change(thing, "gone", "it is looked at no more", now)
+            connection.execute(
+                "insert into watched values (1, ?, ?) on conflict do update set until_at = ?2", (now, now)
+            )
+        if now - self._pruned_at > HOUR_SECONDS:
+            self._prune(now)
+        return gap
+
+    def _bridge(self, now: float) -> bool:
+        """Of a time in which nobody looked, say that everything was unknown."""
+        row = self.connection.execute("select until_at from watched").fetchone()
+        if row is None or row[0] <= now <= row[0] + self._valid:
+            return False
+        until = min(row[0] + self._valid, now)
+        for thing, (state, _) in list(self._states.items()):
+            if state not in ("unknown", "gone"):
+                self._change(thing, "unknown", "nobody looked", until)
+        return True
+
+    def _change(self, thing: Thing, state: str, sentence: str, at: float) -> None:
+        self.connection.execute("insert into change values (?, ?, ?, ?, ?, ?)", (at, *thing, state, sentence))
+        self._states[thing] = (state, at)
+
+    def since(self, one: Observation) -> float | None:
+        """Since when that has the state that it was last noted with."""
+        return self._states.get(Thing.of(one), (None, None))[1]
+
+    def note_numbers(self, values: Mapping[str, float], now: float) -> None:
+        """Keep the first value of each series of a minute, and what it adds to its hour."""
+        minute, hour = int(now // MINUTE_SECONDS) * MINUTE_SECONDS, int(now // HOUR_SECONDS) * HOUR_SECONDS
+        new = {series: value for series, value in values.items() if self._minutes.get(series) != minute}
+        if not new:
+            return
+        with self.writing() as connection:
+            for series, value in new.items():
+                self._minutes[series] = minute
+                connection.execute("insert or ignore into number_by_minute values (?, ?, ?)", (minute, series, value))
+                connection.execute(_OF_AN_HOUR, (hour, series, value, value, value))
+
+    def _prune(self, now: float) -> None:
+        """Forget what is too old; the last change of each thing stays, as it says how that thing still is."""
+        self._pruned_at, oldest = now, now - CHANGE_DAYS * DAY_SECONDS
+        with self.writing() as connection:
+            connection.execute(_FORGET, {"oldest": oldest})
+            connection.execute("delete from change where state = 'gone' and at < ?", (oldest,))
+            connection.execute("delete from number_by_minute where minute < ?", (now - MINUTE_DAYS * DAY_SECONDS,))
+            connection.execute("delete from number_by_hour where hour < ?", (oldest,))
+
+    def close(self) -> None:
+        """Nothing is noted after it."""
+        self.connection.close()
+
+
+_LAST = """
+select name, kind, identity, state, max(at), sentence from change where at <= ? group by name, kind, identity
+"""
+
+
+@contextmanager
+def reading(settings: Settings) -> Iterator[sqlite3.Connection | None]:
+    """The history, for who reads; None where the watcher has kept none yet."""
+    file = path(settings)
+    if not file.exists():
+        yield None
+        return
+    connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def watched_until(connection: sqlite3.Connection) -> float | None:
+    """When everything was last looked at."""
+    row = connection.execute("select until_at from watched").fetchone()
+    return None if row is None else float(row[0])
+
+
+def spans(
+    connection: sqlite3.Connection, begin: float, end: float, valid_seconds: float = 30.0
+) -> dict[Thing, list[Span]]:
+    """The states of each thing between two moments, in order; `unknown` while nobody looked, also at the end.
+
+    Nothing is said of a time before something was first looked at, nor after it was looked at no more.
+    """
+    known_to = min(end, (watched_until(connection) or begin) + valid_seconds)
+    rows = connection.execute(_LAST, (begin,)).fetchall()
+    rows += connection.execute(
+        "select name, kind, identity, state, at, sentence from change where at > ? and at < ? order by at", (begin, end)
+    ).fetchall()
+    found: dict[Thing, list[Span]] = {}
+    for name, kind, identity, state, at, sentence in rows:
+        of = found.setdefault(Thing(name, kind, identity), [])
+        if of:
+            of[-1] = of[-1]._replace(end=max(of[-1].begin, at))
+        of.append(Span(state, max(at, begin), max(known_to, at, begin), sentence))
+    for of in found.values():
+        if of[-1].end < end and of[-1].state != "gone":
+            of.append(Span("unknown", of[-1].end, end, "nobody looked"))
+    kept = {thing: [one for one in of if one.state != "gone" and one.end > one.begin] for thing, of in found.items()}
+    return {thing: of for thing, of in kept.items() if of}
+
+
+def days(connection: sqlite3.Connection, count: int, now: float) -> dict[Thing, list[dict[str, float]]]:
+    """For each thing and each of the last `count` days (UTC, today last), the seconds in each state."""
+    first = (int(now // DAY_SECONDS) - count + 1) * DAY_SECONDS
+    found: dict[Thing, list[dict[str, float]]] = {}
+    for thing, of in spans(connection, first, now).items():
+        bars: list[dict[str, float]] = [{} for _ in range(count)]
+        for span in of:
+            at = span.begin
+            while at < span.end:
+                day = int((at - first) // DAY_SECONDS)
+                until = min(span.end, first + (day + 1) * DAY_SECONDS)
+                bars[day][span.state] = bars[day].get(span.state, 0.0) + until - at
+                at = until
+        found[thing] = bars
+    return found
+
+
+def changes(connection: sqlite3.Connection, since: float, limit: int = 200) -> list[tuple[float, Thing, str, str]]:
+    """What changed since a moment, the latest first: when, what, the new state and its sentence."""
+    rows = connection.execute(
+        "select at, name, kind, identity, state, sentence from change where at >= ? order by at desc limit ?",
+        (since, limit),
+    )
+    return [(at, Thing(name, kind, identity), state, said) for at, name, kind, identity, state, said in rows]
+
+
+def numbers(connection: sqlite3.Connection, since: float) -> dict[str, list[tuple[int, float]]]:
+    """Each series by the minute since a moment, of the last two days; a minute without a value was not seen."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for series, minute, value in connection.execute(
+        "select series, minute, value from number_by_minute where minute >= ? order by series, minute", (since,)
+    ):
+        found.setdefault(series, []).append((minute, value))
+    return found
+
+
+def hours(connection: sqlite3.Connection, since: float) -> dict[str, list[tuple[int, float, float, float]]]:
+    """Each series by the hour since a moment: the hour, and the least, mean and most of its minutes."""
+    found: dict[str, list[tuple[int, float, float, float]]] = {}
+    for series, *row in connection.execute(
+        "select series, hour, least, mean, most from number_by_hour where hour >= ? order by series, hour", (since,)
+    ):
+        found.setdefault(series, []).append(tuple(row))
+    return found
+
+
+def moment(seconds: float) -> datetime:
+    """A moment of the history, UTC."""
+    return datetime.fromtimestamp(seconds, UTC)

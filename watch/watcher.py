@@ -1,0 +1,131 @@
+"""The one watcher: looks at everything, says in one file what it sees, and decides which alerts are open."""
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from tidemark.connections import home_kind
+from tidemark.errors import StackError
+from tidemark.settings import Settings
+from tidemark.stack import watcher
+from tidemark.state_file import StateFile
+from watch import alerts, fresh, history
+from watch.beats import Beats
+from watch.channels import Send, channels
+from watch.conditions import read_conditions
+from watch.delivery import Deliveries
+from watch.forecasts import Forecasts
+from watch.history import History
+from watch.observation import Look
+from watch.observations import looks
+from watch.rounds import Rounds
+from watch.status_file import VALID_SECONDS, Row, Seen, content
+
+log = logging.getLogger("tidemark.watch")
+
+TURN_SECONDS = 0.5
+SAY_SECONDS = (2.0, 5.0)  # at most every so often, at least every so often
+# What of the observations' numbers is kept by the minute: by name of the condition.
+KEPT_NUMBERS = {
+    "lag": ("records",), "newest row": ("rows_per_minute",), "disk ends": ("free_bytes",),
+    "connections are taken": ("taken",), "low head-room": ("days_ahead",),
+    "growing quarantine": ("records", "new_records"),
+    "balance is not 0": ("consumed",), "check failed": ("failed",),
+}  # fmt: skip
+
+
+class Watcher:
+    """Everything that goes on in the process; `run` is called by its one main thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        seen_by: Sequence[Look] | None = None,
+        sends: Mapping[str, Send] | None = None,
+    ) -> None:
+        self._settings, self._configuration = settings, watcher.configuration(settings)
+        self._history = History(settings, VALID_SECONDS)
+        found = channels(settings) if sends is None else sends
+        # Connections of their own: a transaction of one is none of another's.
+        self._alerts = alerts.Alerts(_connect(settings), read_conditions(), list(found))
+        self._forecasts = Forecasts(_connect(settings))
+        self._deliveries = Deliveries(settings, self._alerts, found)
+        self._rounds = Rounds(settings, looks() if seen_by is None else seen_by)
+        self._file = StateFile(watcher.status_path(settings.home), log)
+        self._sees_all, self._said_at, self._refused = False, 0.0, ""
+        self._rows: dict[str, list[Row]] = {}
+        self._beats = Beats(settings, lambda: self._sees_all)
+
+    def run(self, stop: threading.Event) -> None:
+        """Look until `stop`. What was decided and not delivered then is the next watcher's."""
+        self._deliveries.tell()
+        self._beats.start()
+        try:
+            while not stop.is_set():
+                self.turn(time.monotonic())
+                self._deliveries.require_alive()
+                if not self._beats.is_alive():
+                    raise StackError("expected the signs of life to go on, their thread has ended; the log says why")
+                stop.wait(TURN_SECONDS)
+        finally:
+            self._beats.close()
+            self._deliveries.close()
+
+    def turn(self, now: float) -> None:
+        """Ask what is due, and say what is new. `now`: the monotonic clock."""
+        news, age = self._rounds.turn(now), now - self._said_at
+        if self._said_at and age < SAY_SECONDS[0 if news else 1]:
+            return
+        self._said_at = now
+        self._say(self._rounds.seen(), time.time())
+
+    def _say(self, found: list[Seen], now: float) -> None:
+        looked_at = [one for one in found if one.observed_at is not None]
+        try:
+            self._history.note(looked_at, now, self._rounds.is_whole)
+            self._history.note_numbers(numbers_of(looked_at), now)
+            self._rows = self._forecasts.turn(self._settings, looked_at, now)
+            self._refused = ""
+        except sqlite3.Error as error:  # a full disk: what is seen is said all the same, and alerts go out
+            self._history.forget()
+            if self._refused != str(error):
+                log.error("expected to keep the history in %s, received %s", history.path(self._settings), error)
+            self._refused = str(error)
+        self._alerts.decide(looked_at, now, self._rounds.is_whole)
+        if self._alerts.changed.is_set():
+            self._alerts.changed.clear()
+            self._deliveries.tell()
+        self._sees_all = self._rounds.is_whole and not any(one.state == "unknown" for one in found)
+        self._file.write(self._content([replace(one, state_since=self._since(one)) for one in found], now))
+
+    def _since(self, one: Seen) -> datetime | None:
+        since = self._history.since(one)
+        return None if since is None else datetime.fromtimestamp(since, UTC)
+
+    def _content(self, found: Sequence[Seen], now: float) -> Row:
+        return content(
+            self._settings, found, datetime.fromtimestamp(now, UTC), pid=os.getpid(), kind=home_kind(self._settings),
+            configuration=self._configuration, marts=fresh.rows_of_marts(found),
+            alerts=[alert.row() for alert in self._alerts.open()], forecasts=self._rows,
+        )  # fmt: skip
+
+
+def _connect(settings: Settings) -> sqlite3.Connection:
+    """Another connection to the history, for any thread that has its lock."""
+    return sqlite3.connect(history.path(settings), timeout=10, isolation_level=None, check_same_thread=False)
+
+
+def numbers_of(seen: Sequence[Seen]) -> dict[str, float]:
+    """The numbers that are kept, by series: `condition: identity number`."""
+    return {
+        f"{one.title} {key}": float(value)
+        for one in seen
+        if one.state != "unknown"
+        for key in KEPT_NUMBERS.get(one.name, ())
+        if isinstance(value := one.numbers.get(key), int | float)
+    }
