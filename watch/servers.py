@@ -88,7 +88,7 @@ def servers(settings: Settings) -> Iterator[Observation]:
         return
     for server in local.SERVERS:
         running = process.find(settings.home, server.NAME)
-        if server not in local.ASIDE and (server.wanted(settings) or running is not None):
+        if server.ports(settings) and (server.wanted(settings) or running is not None):
             yield _server(settings, server, running)
     yield _guard(settings)
     yield _watcher(settings)
