@@ -17,7 +17,7 @@ from tidemark.settings import Settings
 from tidemark.stack import local
 from tidemark.stack.ports import free_ports
 
-PORTS = ("postgres_port", "kafka_port", "kafka_controller_port", "prefect_port", "metrics_port")
+PORTS = ("postgres_port", "kafka_port", "kafka_controller_port", "prefect_port", "metrics_port", "api_port")
 REST_SECONDS = 20
 
 

@@ -71,10 +71,10 @@ def _held(settings: Settings) -> Iterator[str]:
 
 def _tables_with_rows(settings: Settings) -> list[str]:
     """The tables of both databases that hold a row; Postgres runs for the question, and is as it was afterwards."""
-    from tidemark.stack import guard, local, postgres, process
+    from tidemark.stack import local, process
 
     alone = settings.model_copy(update={"kafka_bootstrap": "none", "prefect_url": "none"})
-    asleep = [server for server in (guard, postgres) if process.find(settings.home, server.NAME) is None]
+    asleep = [server for server in reversed(local.SERVERS) if process.find(settings.home, server.NAME) is None]
     local.up(alone)
     try:
         return [f"{database}.{name}" for database in DATABASES for name in _filled(settings, database)]

@@ -23,7 +23,7 @@ from tidemark.stack import local
 from tidemark.stack.ports import free_ports
 
 RECORDINGS = os.environ.get("TIDEMARK_RECORDINGS")
-PORTS = ("postgres_port", "kafka_port", "kafka_controller_port", "prefect_port", "metrics_port")
+PORTS = ("postgres_port", "kafka_port", "kafka_controller_port", "prefect_port", "metrics_port", "api_port")
 
 
 @dataclass(frozen=True)

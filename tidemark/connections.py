@@ -87,7 +87,10 @@ def postgres_server(settings: Settings, database: Database) -> PostgresServer:
     # TIDEMARK_*_URL may say otherwise, where a server of others knows no SCRAM.
     required = {"require_auth": REQUIRED_AUTHENTICATION}
     if url is None:
-        return PostgresServer(required | {"host": "127.0.0.1", "port": str(settings.postgres_port)})
+        local = {"host": "127.0.0.1", "port": str(settings.postgres_port)}
+        if settings.postgres_tls is not None:  # TLS is for who comes from elsewhere: on loopback it costs, and hides nothing
+            local["sslmode"] = "disable"
+        return PostgresServer(required | local)
     parts = _parse(url, _variable(database))
     return PostgresServer(required | {key: value for key, value in parts.items() if key not in _OF_WHO_ENTERS})
 

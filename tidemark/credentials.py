@@ -28,8 +28,9 @@ LOCAL_ADMINISTRATOR = "tidemark"  # the name of the local Postgres's superuser, 
 PREFECT = "prefect"
 # One role per part, each with its own schemas; the rooms' migrations say what each may do.
 PARTS = ("stream_writer", "ingest_writer", "promoter", "transformer", "catalog_reader", "guard")
-PEOPLE = ("bi_reader",)  # whose passwords are given to people, and who are limited
-ROLES = (*PARTS, *PEOPLE)
+PEOPLE = ("bi_reader",)  # a service that is always there: its password is here, as people are given it
+API_READER = "api_reader"  # of the API, which reads as the person who calls: no part, and limited as people are
+ROLES = (*PARTS, *PEOPLE, API_READER)
 
 # The users of the local Kafka; a part has one name and one password on both servers.
 KAFKA_ADMINISTRATOR = "kafka_administrator"  # only `up` reads it
@@ -82,6 +83,11 @@ def ensure_credentials(settings: Settings, names: Sequence[str] = ALL) -> None:
         if not (folder / name).exists():
             _write(folder / name, known.get(name) or secrets.token_urlsafe(24))
     former.unlink(missing_ok=True)
+
+
+def write_credential(settings: Settings, name: str, value: str) -> None:
+    """Another password of a role, in its file; whoever sets it on the servers does that next."""
+    _write(settings.home / FOLDER / name, value)
 
 
 def _former(path: Path) -> dict[str, str]:

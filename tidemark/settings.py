@@ -1,5 +1,6 @@
 """Every setting, read once from the environment (`TIDEMARK_*`) into a frozen object; docs/configuration.md lists it."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from tidemark.bounded import MOST_BYTES
 from tidemark.errors import ConfigurationError
 
+FORMER_ACCESS_FILE = "TIDEMARK_PEOPLE_FILE"  # of limits alone, until there was one file of access
 PROJECT = Path(__file__).resolve().parent.parent
 
 MOST_DAYS = 36_500  # a hundred years: what is longer is a slip of the finger, or no date any more
@@ -30,10 +32,20 @@ class Settings(BaseSettings):
     maven_url: str | None = Field(None, description="Maven repository of Kafka's jars; default: Maven Central")
 
     postgres_port: Port = Field(15432, description="Port of the local Postgres")
+    postgres_tls: Path | None = Field(
+        None,
+        description="PEM file of a certificate, with its chain, and its key, not encrypted: the local Postgres speaks TLS",
+    )
+    postgres_listen: str | None = Field(
+        None,
+        description="Further addresses, `*` for all, on which the local Postgres listens: people of the access file enter "
+        "there, by TLS alone",
+    )
     kafka_port: Port = Field(19092, description="Port of the local Kafka broker")
     kafka_controller_port: Port = Field(19093, description="Port of the local Kafka controller")
     prefect_port: Port = Field(14200, description="Port of the local Prefect server and its UI")
     metrics_port: Port = Field(19400, description="Port of the streaming lane's Prometheus metrics")
+    api_port: Port = Field(18080, description="Port of the read API, on loopback")
 
     realtime_url: SecretStr | None = Field(
         None,
@@ -85,6 +97,28 @@ class Settings(BaseSettings):
         None, description="URL that the watcher GETs each minute while it sees everything: whose owner misses it, says so"
     )
 
+    api_origins: tuple[str, ...] = Field(
+        (), description="Origins whose pages may call the read API (CORS), as a JSON list of `https://host`"
+    )
+    api_connections: Annotated[int, Field(ge=1, le=100)] = Field(
+        4, description="Most connections of the read API to each database; 16 times as many requests may wait for one"
+    )
+    api_clients: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        500, description="Most open connections of clients to the read API"
+    )
+    api_statement_seconds: Annotated[float, Field(gt=0, le=3_600)] = Field(
+        30, description="Most seconds of one query of the read API"
+    )
+    api_slow_seconds: Annotated[float, Field(gt=0, le=3_600)] = Field(
+        30, description="Seconds within which a client of the read API must take what waits to be sent, or is cut off"
+    )
+    api_rows: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        100_000, description="Most rows of one answer of the read API; more are asked for page by page"
+    )
+    api_bytes: Annotated[int, Field(ge=1024, le=10**12)] = Field(
+        250_000_000, description="Most bytes of one answer of the read API; four times as many wait to be sent in all"
+    )
+
     keep_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] = Field(
         3, description="x: how many whole days `realtime` keeps before today"
     )
@@ -120,7 +154,10 @@ class Settings(BaseSettings):
         PROJECT / "stream_shim" / "topics.yml", description="The topics, as far as one may choose"
     )
     destinations_file: Path = Field(PROJECT / "stream_shim" / "destinations.yml", description="The destinations")
-    people_file: Path = Field(PROJECT / "tidemark" / "access" / "people.yml", description="The limits of people")
+    access_file: Path = Field(
+        PROJECT / "tidemark" / "access" / "access.yml",
+        description="Teams, people and services: what they read, and their limits",
+    )
     fred_series_file: Path = Field(PROJECT / "ingest" / "fred_series.yml", description="The series of FRED")
 
     ecb_url: str = Field("https://www.ecb.europa.eu", description="Base URL of the ECB")
@@ -156,6 +193,11 @@ class Settings(BaseSettings):
 
 def load() -> Settings:
     """Read the environment; a wrong value raises ConfigurationError naming the variable and what was expected."""
+    if os.environ.get(FORMER_ACCESS_FILE):
+        raise ConfigurationError(
+            f"{FORMER_ACCESS_FILE}: expected TIDEMARK_ACCESS_FILE in its place, a file of teams, people, services and "
+            "their limits: docs/access.md says how one is written"
+        )
     try:
         return Settings()
     except SettingsError as error:  # a list that is no JSON: the message names the field between quotes

@@ -28,12 +28,17 @@ class NotWhole(Unreadable):
     """A state file that says nothing: empty, cut off, or of other types than its reader needs."""
 
 
-def write_whole(path: Path, value: object) -> None:
-    """Write it whole under its name, or not at all; OSError where it cannot be written, and no half of it stays."""
+def write_whole(path: Path, value: object, mode: int = 0o666) -> None:
+    """Write it whole under its name, or not at all; OSError where it cannot be written, and no half of it stays.
+
+    `mode` is less what the process's umask takes.
+    """
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(value))
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+            file.write(json.dumps(value))
         part.replace(path)
     except OSError:
         with suppress(OSError):

@@ -83,6 +83,17 @@ def parse_entry(text: str, name: str, where: str, entry_type: type[Entry] | Any)
     return entry
 
 
+def read_one(path: Path, file_type: type[Entry]) -> Entry:
+    """A file whose keys are those of one struct. ConfigurationError where it is missing or wrong."""
+    body, node = read_yaml(content(path), str(path))
+    try:
+        return msgspec.convert({} if body is None else body, file_type)
+    except WrongValue as error:
+        raise ConfigurationError(_sentence(str(path), node, error.path, str(error))) from None
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(_sentence(str(path), node, *_described(error, body, file_type))) from None
+
+
 def _pairs(node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
     """Keys and values as the mapping has them: of what a merge brings and an own key replaces, the own."""
     return list({key.value: (key, value) for key, value in node.value}.values())

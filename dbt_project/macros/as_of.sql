@@ -28,7 +28,7 @@
     from (select (select asof.moment()) as moment) as asked
     cross join lateral {{ name }}(asked.moment) as known;
     revoke execute on function {{ name }}(timestamptz), {{ name }}(date) from public;
-    grant execute on function {{ name }}(timestamptz), {{ name }}(date) to catalog_reader, bi_reader;
+    grant execute on function {{ name }}(timestamptz), {{ name }}(date) to catalog_reader;
     comment on view {{ name }} is
     '{{ this.include(database=False) | replace('"', "") }} as it was known at tidemark.as_of: a moment with its offset, or a date; empty is now.';
     {%- endif -%}

@@ -5,7 +5,6 @@ from itertools import pairwise
 
 from tests.dbt_project.project import Finding, Node, Project, folders, is_table, layer, name, primary_key
 
-READERS = {"bi_reader", "promoter", "catalog_reader"}
 ORDER = {"key": 0, "text": 1, "number": 2, "boolean": 3, "date": 4, "timestamptz": 5}
 NUMBERS = ("smallint", "integer", "bigint", "numeric", "double precision")
 
@@ -42,7 +41,13 @@ def a_view_has_a_unique_test(project: Project) -> Iterator[Finding]:
             yield name(model), "a view without a unique test"
 
 
-def a_mart_has_owner_group_access_grants_and_version(project: Project) -> Iterator[Finding]:
+def no_model_grants_or_takes_away_what_default_privileges_give(project: Project) -> Iterator[Finding]:
+    for model in project.models:
+        if model["config"].get("grants"):
+            yield name(model), f"it grants {model['config']['grants']}: dbt would take from every team what is not there"
+
+
+def a_mart_has_owner_group_access_and_version(project: Project) -> Iterator[Finding]:
     for model in project.marts():
         config = model["config"]
         if not (project.groups.get(config["group"] or "") or {}).get("owner", {}).get("name"):
@@ -51,8 +56,6 @@ def a_mart_has_owner_group_access_grants_and_version(project: Project) -> Iterat
             yield name(model), f"its access is {model['access']}, not public"
         if not config["contract"]["enforced"]:
             yield name(model), "no contract"
-        if set(config["grants"].get("select", [])) != READERS:
-            yield name(model), f"it is granted to {config['grants'].get('select')}"
         if not isinstance(config["meta"].get("version"), int):
             yield name(model), "its meta says no version of its contract"
 
@@ -164,7 +167,7 @@ def an_exposure_says_where_and_whose_it_is(project: Project) -> Iterator[Finding
 
 RULES = (
     a_description_opens_with_the_grain, a_column_has_a_type, a_table_has_a_contract_and_a_primary_key,
-    a_view_has_a_unique_test, a_mart_has_owner_group_access_grants_and_version, staging_and_intermediate_are_private,
+    a_view_has_a_unique_test, a_mart_has_owner_group_access_and_version, no_model_grants_or_takes_away_what_default_privileges_give, staging_and_intermediate_are_private,
     staging_is_views_named_after_their_source, a_mart_reads_its_own_domain, columns_are_in_their_order,
     a_column_says_its_type_by_its_name, a_model_ends_with_its_final_rows, absence_is_asked_by_not_exists,
     there_is_no_snapshot_and_no_package, a_source_that_is_late_is_an_error, a_key_of_a_dimension_is_tested_to_be_there,

@@ -20,7 +20,8 @@ from tests.flows.conftest import AS_OF, Feed, empty_warehouse, feed  # noqa: F40
 from tests.stream_shim.conftest import Lane, lane, tick, until  # noqa: F401 - fixtures
 from tests.tidemark.attacking import CONNECTIONS, HOLDS, STATEMENTS, Attack
 from tidemark.access import people
-from tidemark.access.people import PeopleLimits
+from tidemark.access.access_file import DEFAULTS as ACCESS_FILE
+from tidemark.access.access_file import read_access
 from tidemark.dbt.live import ensure_live
 from tidemark.errors import ConfigurationError
 from tidemark.guard.journal import Journal
@@ -28,7 +29,7 @@ from tidemark.guard.watch import Session, Watch, excess
 from tidemark.stack import guard
 from tidemark.stack.process import log_path
 
-DEFAULTS = PeopleLimits(people.DEFAULTS).of("bi_reader")
+DEFAULTS = read_access(ACCESS_FILE).limits_of("bi_reader")
 ROWS = 2_000
 PROMOTED_SECONDS = 180
 UP_SECONDS = 60
@@ -87,10 +88,10 @@ def live(stack: Stack) -> Stack:
 @contextmanager
 def watching(stack: Stack, folder: Path, limits: str) -> Iterator[Watch]:
     """A guard of the test's own beside the stack's, with limits that are past soon."""
-    file, stop = folder / "people.yml", threading.Event()
+    file, stop = folder / "access.yml", threading.Event()
     file.write_text(limits)
     [server] = guard.servers(stack.settings)
-    watch = Watch(stack.settings, server, PeopleLimits(file), Journal(stack.settings), stop)
+    watch = Watch(stack.settings, server, read_access(file), Journal(stack.settings), stop)
     watch.start()
     try:
         yield watch
@@ -102,9 +103,9 @@ def watching(stack: Stack, folder: Path, limits: str) -> Iterator[Watch]:
 @pytest.mark.parametrize(
     ("limits", "statements"),
     [
-        ("statement_seconds: 0.5", ["select pg_sleep(60)"]),
-        ("idle_in_transaction_seconds: 0.5", ["begin", "select 1"]),
-        ("transaction_seconds: 0.5", ["begin", *["select pg_sleep(0.2)"] * 100]),
+        ("statement: 0.5s", ["select pg_sleep(60)"]),
+        ("idle: 0.5s", ["begin", "select 1"]),
+        ("transaction: 0.5s", ["begin", *["select pg_sleep(0.2)"] * 100]),
         ("locks: 20", ["begin", "select count(1) from live.last_price", "select pg_sleep(60)"]),
         (
             "memory_mb: 100",
@@ -129,7 +130,7 @@ def test_a_session_past_a_limit_is_ended_although_it_lifted_its_own(
     live: Stack, tmp_path: Path, limits: str, statements: list[str]
 ) -> None:
     with (
-        watching(live, tmp_path, f"roles: {{bi_reader: {{{limits}}}}}"),
+        watching(live, tmp_path, f"teams: {{all: {{read: [live]}}}}\nservices: {{bi_reader: {{team: all, {limits}}}}}"),
         closing(psycopg.connect(live.dsn("realtime", "bi_reader"), autocommit=True)) as session,
         pytest.raises(AdminShutdown),
     ):
@@ -265,16 +266,12 @@ def test_what_a_session_went_past_is_one_of_few_reasons(
 
 
 def test_a_role_that_is_not_named_has_the_defaults_and_one_that_is_changes_what_it_says(tmp_path: Path) -> None:
-    file = tmp_path / "people.yml"
-    file.write_text("defaults: {statement_seconds: 10}\nroles: {anna: {locks: 7}}\n")
-    limits = PeopleLimits(file)
-    assert limits.of("bi_reader") == replace(DEFAULTS, statement_seconds=10)
-    assert limits.of("anna") == replace(DEFAULTS, statement_seconds=10, locks=7)
-
-
-@pytest.mark.parametrize("text", ["defaults: {statments: 1}", "roles: {anna: {locks: many}}", "defaults: 5", "]"])
-def test_a_file_of_limits_that_cannot_be_meant_is_said(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "people.yml"
-    file.write_text(text)
-    with pytest.raises(ConfigurationError, match=r"people.yml: expected limits of people, received"):
-        PeopleLimits(file)
+    file = tmp_path / "access.yml"
+    file.write_text(
+        "defaults: {statement: 10s}\nteams: {all: {read: [live]}}\npeople: {anna: {team: all, locks: 7}}\n"
+        "api: {memory_mb: 9}\n"
+    )
+    access = read_access(file)
+    assert access.limits_of("bi_reader") == replace(DEFAULTS, statement_seconds=10)
+    assert access.limits_of("anna") == replace(DEFAULTS, statement_seconds=10, locks=7)
+    assert access.limits_of("api_reader") == replace(DEFAULTS, statement_seconds=10, memory_mb=9, connections=30)

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from tests.conftest import Stack
 from tests.serving import in_a_thread
 from tests.stream_shim.conftest import until
+from tidemark.access import access_file
 from tidemark.access import apply as access
 from tidemark.connections import connect
 from tidemark.credentials import PARTS
@@ -40,14 +41,17 @@ def guards_pid(stack: Stack) -> int:
 
 
 def test_up_takes_a_changed_file_of_limits_over(stack: Stack, tmp_path: Path) -> None:
-    file = tmp_path / "people.yml"
-    file.write_text("roles: {}\n")
-    mine = Stack(stack.with_settings(people_file=file))
+    file = tmp_path / "access.yml"
+    file.write_text(access_file.DEFAULTS.read_text())
+    mine = Stack(stack.with_settings(access_file=file))
     try:
         local.up(mine.settings)
         before = guards_pid(mine)
-        file.write_text("roles: {bi_reader: {statement_seconds: 0.5}}\n")
-        assert local.up(mine.settings) == ["the guard watched with other settings: it was ended and started anew"]
+        file.write_text(file.read_text().replace("bi_reader: {team: readers}", "bi_reader: {team: readers, statement: 0.5s}"))
+        assert local.up(mine.settings) == [
+            "the guard watched with other settings: it was ended and started anew",
+            "access: bi_reader: statement_timeout: 5min to 0.5s",
+        ]
         assert guards_pid(mine) != before
         with (
             closing(psycopg.connect(mine.dsn("realtime", "bi_reader"), autocommit=True)) as session,

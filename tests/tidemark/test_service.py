@@ -41,7 +41,7 @@ def install(home: Path, folder: Path, *options: str, **environ: str) -> subproce
 
 def test_an_installation_writes_the_units_and_the_settings_of_its_shell(tmp_path: Path) -> None:
     home = tmp_path / "a home of 100% $é"
-    done = install(home, tmp_path, TIDEMARK_FRED_API_KEY=SECRET, TIDEMARK_PEOPLE_FILE="people.yml")
+    done = install(home, tmp_path, TIDEMARK_FRED_API_KEY=SECRET, TIDEMARK_ACCESS_FILE="access.yml")
     assert done.returncode == 0, done.stderr
     assert "systemctl --user enable" not in done.stderr
     assert "systemctl --user daemon-reload && systemctl --user enable --now tidemark.target" in done.stdout
@@ -53,7 +53,7 @@ def test_an_installation_writes_the_units_and_the_settings_of_its_shell(tmp_path
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert read_environment(kept.read_text(), "kept") == {
         "TIDEMARK_HOME": str(home), "TIDEMARK_FRED_API_KEY": SECRET,
-        "TIDEMARK_PEOPLE_FILE": str(tmp_path / "people.yml"),
+        "TIDEMARK_ACCESS_FILE": str(tmp_path / "access.yml"),
     }  # fmt: skip
     for path in units.iterdir():
         text = path.read_text()
@@ -67,7 +67,7 @@ def test_an_installation_writes_the_units_and_the_settings_of_its_shell(tmp_path
     assert again.returncode == 0, again.stderr
     assert len(list(units.iterdir())) == 8
     assert "Wants=second-stack.service" in (units / "second-flows.service").read_text()
-    assert "kept from before: TIDEMARK_FRED_API_KEY, TIDEMARK_PEOPLE_FILE; --forget NAME takes one back" in again.stdout
+    assert "kept from before: TIDEMARK_FRED_API_KEY, TIDEMARK_ACCESS_FILE; --forget NAME takes one back" in again.stdout
     assert read_environment(kept.read_text(), "kept").items() >= {
         ("TIDEMARK_KEEP_DAYS", "9"), ("TIDEMARK_FRED_API_KEY", SECRET),
     }  # fmt: skip
@@ -78,7 +78,7 @@ def test_an_installation_writes_the_units_and_the_settings_of_its_shell(tmp_path
     assert install(home, tmp_path, *forget).returncode == 0
     assert "TIDEMARK_KEEP_DAYS" not in read_environment(kept.read_text(), "kept")
     unknown = install(home, tmp_path, *forget)
-    assert (unknown.returncode, "from before (TIDEMARK_FRED_API_KEY, TIDEMARK_PEOPLE_FILE)" in unknown.stderr) == (
+    assert (unknown.returncode, "from before (TIDEMARK_FRED_API_KEY, TIDEMARK_ACCESS_FILE)" in unknown.stderr) == (
         2,
         True,
     )

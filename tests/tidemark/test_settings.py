@@ -48,7 +48,7 @@ def test_a_home_folder_is_expanded_in_every_path_that_a_variable_names(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     paths = [name for name, field in Settings.model_fields.items() if field.annotation in {Path, Path | None}]
-    assert {"home", "cache", "kafka_ca_file", "people_file", "recordings"} <= set(paths)
+    assert {"home", "cache", "kafka_ca_file", "access_file", "recordings"} <= set(paths)
     for name in paths:
         monkeypatch.setenv(f"TIDEMARK_{name.upper()}", f"~/{name}")
     assert {name: getattr(load(), name) for name in paths} == {name: tmp_path / name for name in paths}

@@ -1,16 +1,18 @@
 """Bring the servers of both databases to what Tidemark needs: databases, roles, entry, migrations."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import DuplicateDatabase, InternalError_, LockNotAvailable, UniqueViolation
 from psycopg.sql import SQL, Identifier, Literal
 
-from tidemark.access import people
-from tidemark.access.people import PeopleLimits
+from tidemark.access import bring, people
+from tidemark.access.access_file import MARKER, Access, read_access
+from tidemark.access.bring import Row
 from tidemark.connections import (
     DATABASES,
     LIMITS,
@@ -23,7 +25,7 @@ from tidemark.connections import (
     postgres_server,
     refuse_older,
 )
-from tidemark.credentials import credential, ensure_credentials
+from tidemark.credentials import PEOPLE, credential, ensure_credentials
 from tidemark.errors import StackError
 from tidemark.migrations import lane
 from tidemark.migrations.files import Migration
@@ -40,7 +42,7 @@ from pg_database cross join lateral aclexplode(coalesce(datacl, acldefault('d', 
 where datname = %s
 """
 
-# Who may enter a database, and what of it: dbt's incremental models and the promotion need temporary tables; dbt makes
+# Which part may enter a database, and what of it; people may as the access file says. Of a part: dbt's incremental models and the promotion need temporary tables; dbt makes
 # schemas for a dev target, and for the rows that a test by hand found.
 ENTRY: dict[Database, dict[str, str]] = {
     "realtime": {
@@ -49,7 +51,7 @@ ENTRY: dict[Database, dict[str, str]] = {
         "transformer": "connect, temporary, create",
         "catalog_reader": "connect",
         "guard": "connect",
-        "bi_reader": "connect",
+        "api_reader": "connect",
     },
     "warehouse": {
         "ingest_writer": "connect, temporary",
@@ -57,7 +59,7 @@ ENTRY: dict[Database, dict[str, str]] = {
         "transformer": "connect, temporary, create",
         "catalog_reader": "connect",
         "guard": "connect",
-        "bi_reader": "connect",
+        "api_reader": "connect",
     },
 }
 
@@ -78,33 +80,77 @@ class Server:
         return cls(postgres_server(settings, database), administrator(settings, database))
 
 
+class Applied(NamedTuple):
+    """What was changed of databases that were there: the migrations of each, and roles and rights of people."""
+
+    migrated: dict[Database, list[Migration]]
+    access: list[Row]
+
+
 def apply(
     settings: Settings, report: Report = lambda database, doing: None, fill: Fill = lambda database, connection: None
-) -> dict[Database, list[Migration]]:
+) -> Applied:
     """Make what is missing on the server of each database; repeating it changes nothing. StackError if not.
 
-    Gives what was migrated of databases that were there. `fill` is given each before its migrations. One call at a time
+    Gives what was changed of databases that were there. `fill` is given each before its migrations. One call at a time
     on a server, whichever state folder it is of: the turns of both databases are held to the end, as roles are the
     server's.
     """
     ensure_credentials(settings)
-    limits = PeopleLimits(settings.people_file)
+    access = read_access(settings.access_file)
     servers = {database: Server.of(settings, database) for database in DATABASES}
     migrated: dict[Database, list[Migration]] = {}
-    with ExitStack() as turns:
-        for database, server in servers.items():
-            with _refusals(server, database):
-                _ensure_database(server, database)
-                take_turn(turns.enter_context(_connect(server, database)))
+    with _turns(servers, make=True):
         for database, server in servers.items():
             with _refusals(server, database):
                 with _connect(server, database) as connection:
-                    _patiently(lambda: _let_in(settings, connection, server, database, limits))  # noqa: B023
+                    _patiently(lambda: _let_in(settings, connection, server, database))  # noqa: B023
                 with _connect(server, database) as connection:
                     fill(database, connection)
                 with _connect(server, database) as connection:
                     migrated[database] = _migrate(settings, connection, database, report)
-    return migrated
+        return Applied(migrated, _bring(settings, access, servers))
+
+
+def apply_access(settings: Settings) -> list[Row]:
+    """Bring the roles and rights of people to the access file, and nothing else; what was changed.
+
+    ConfigurationError where the file is wrong, StackError where a server does not answer, or `up` has set up none.
+    """
+    access = read_access(settings.access_file)
+    servers = {database: Server.of(settings, database) for database in DATABASES}
+    with _turns(servers, make=False):
+        return _bring(settings, access, servers)
+
+
+@contextmanager
+def _turns(servers: Mapping[Database, Server], make: bool) -> Iterator[None]:
+    """One at a time on both; with `make`, databases that are missing are made."""
+    with ExitStack() as turns:
+        for database, server in servers.items():
+            with _refusals(server, database):
+                if make:
+                    _ensure_database(server, database)
+                take_turn(turns.enter_context(_connect(server, database)))
+        yield
+
+
+def _bring(settings: Settings, access: Access, servers: Mapping[Database, Server]) -> list[Row]:
+    """The roles and rights of each database, then the roles that are to go; an API key of nobody opens no more."""
+    with ExitStack() as opened:
+        connections: dict[Database, psycopg.Connection] = {}
+        for database, server in servers.items():
+            with _refusals(server, database):
+                connections[database] = opened.enter_context(_connect(server, database))
+        # Of every server before any is changed: what is refused changes nothing.
+        news = {database for database, connection in connections.items() if not bring.is_new(connection, access)}
+        changed: list[Row] = []
+        for step in (bring.bring_rights, bring.drop_removed):
+            for database, connection in connections.items():
+                with _refusals(servers[database], database):
+                    _patiently(lambda: changed.extend(step(connection, access, database)))  # noqa: B023
+        changed = [row for row in changed if row["database"] in news]
+    return changed + bring.revoke_keys(settings, access)
 
 
 @contextmanager
@@ -131,14 +177,15 @@ def _patiently(step: Callable[[], None]) -> None:
 
 
 def _let_in(
-    settings: Settings, connection: psycopg.Connection, server: Server, database: Database, limits: PeopleLimits
+    settings: Settings, connection: psycopg.Connection, server: Server, database: Database
 ) -> None:
-    passwords = {role: credential(settings, role) for role in ENTRY[database]}
+    passwords = {role: credential(settings, role) for role in (*ENTRY[database], *PEOPLE)}
     made = _ensure_roles(connection, passwords)
     _grant_entry(connection, database)
     for role in passwords.keys() - made:
         _ensure_password(connection, server, database, role, passwords[role])
-    people.limit_roles(connection, limits)
+    _ensure_marker(connection)
+    people.limit_parts(connection)
     people.close_database(connection)
     if is_local(settings, database):
         people.close_others(connection)
@@ -189,6 +236,12 @@ def _ensure_roles(connection: psycopg.Connection, passwords: dict[str, str]) -> 
         for role in passwords:
             connection.execute(SQL("grant {} to current_user").format(Identifier(role)))
     return set(made)
+
+
+def _ensure_marker(connection: psycopg.Connection) -> None:
+    """The role whose members come from the access file: before anything is restored that may name them."""
+    if not connection.execute("select from pg_roles where rolname = %s", (MARKER,)).rowcount:
+        connection.execute(SQL("create role {} nologin").format(Identifier(MARKER)))
 
 
 def _verifier(connection: psycopg.Connection, role: str, password: str) -> str:

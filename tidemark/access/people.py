@@ -4,18 +4,21 @@ Postgres lets a role lift its own time-outs and change its own password. What it
 temporary files, rights. The rest is the guard's (tidemark/guard/), who gets its own rights here too.
 """
 
+from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
 from psycopg import Connection
 from psycopg.errors import InsufficientPrivilege
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from tidemark.credentials import PARTS, PEOPLE
-from tidemark.errors import ConfigurationError
+from tidemark.credentials import API_READER, PARTS, PEOPLE
 
-DEFAULTS = Path(__file__).with_name("people.yml")
+if TYPE_CHECKING:
+    from tidemark.access.access_file import Access
+
 PARTS_LOCK_TIMEOUT = "60s"  # whichever library opened the session; a part that knows better says so
 GUARD_RIGHTS = ("pg_signal_backend", "pg_read_all_stats")
 LOOKING_RIGHTS = ("pg_read_all_stats",)  # of catalog_reader: whose transactions hang is seen, and nothing is ended
@@ -46,7 +49,8 @@ where evtname = 'refuse_people' and evtenabled <> 'D' and prosrc = %s
 HELD = ("log_min_messages", "temp_file_limit")  # by a superuser: no session of a person lifts them
 
 
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+@dataclass(frozen=True)
+class Limits:
     """What one role of people may take: seconds, megabytes, and counts of sessions (all) and locks (each)."""
 
     connections: int
@@ -74,31 +78,6 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {"log_min_messages": "panic", "temp_file_limit": f"{self.temporary_files_mb}MB"}
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    defaults: dict[str, int | float] = {}
-    roles: dict[str, dict[str, int | float]] = {}
-
-
-class PeopleLimits:
-    """The limits of every role, read from a file; ConfigurationError where it says what cannot be meant.
-
-    A limit that the file does not name is that of people.yml beside this module.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            file = msgspec.yaml.decode(path.read_bytes(), type=_File)
-            defaults = msgspec.yaml.decode(DEFAULTS.read_bytes(), type=_File).defaults | file.defaults
-            self._defaults = msgspec.convert(defaults, Limits)
-            self._roles = {name: msgspec.convert(defaults | own, Limits) for name, own in file.roles.items()}
-        except (OSError, msgspec.MsgspecError) as error:
-            raise ConfigurationError(f"{path}: expected limits of people, received {error}") from None
-
-    def of(self, role: str) -> Limits:
-        """The role's own limits, else the defaults."""
-        return self._roles.get(role, self._defaults)
-
-
 def _try(connection: Connection, statement: SQL | Composed) -> None:
     """What an administrator of a server of others may not do falls short, and the guard says so."""
     with suppress(InsufficientPrivilege), connection.transaction():
@@ -112,28 +91,34 @@ def _set(connection: Connection, role: str, settings: dict[str, str], known: lis
             _try(connection, statement.format(Identifier(role), Identifier(setting), Literal(value)))
 
 
-def limit_roles(connection: Connection, limits: PeopleLimits) -> None:
-    """Limit people's roles, and give the parts and the guard what they have before people; for the whole server."""
-    found = connection.execute("select rolname, rolconnlimit, coalesce(rolconfig, '{}') from pg_roles").fetchall()
-    there = {role: (connections, settings) for role, connections, settings in found}
-    people = [role for role in PEOPLE if role in there]
-    for role in people:
-        own, (connections, known) = limits.of(role), there[role]
-        if connections != own.connections:
-            statement = SQL("alter role {} connection limit {}")
-            connection.execute(statement.format(Identifier(role), Literal(own.connections)))
-        _set(connection, role, {**own.settings(), **own.held()}, known)
-    for part in (part for part in PARTS if part in there):
-        _set(connection, part, {"lock_timeout": PARTS_LOCK_TIMEOUT}, there[part][1])
+def limit_parts(connection: Connection) -> None:
+    """Give the parts and the guard what they have before people; for the whole server."""
+    found = connection.execute("select rolname, coalesce(rolconfig, '{}') from pg_roles where rolname = any(%s)", (list(PARTS),))
+    for part, known in found.fetchall():
+        _set(connection, part, {"lock_timeout": PARTS_LOCK_TIMEOUT}, known)
         _try(connection, SQL("grant pg_use_reserved_connections to {}").format(Identifier(part)))
     for right in GUARD_RIGHTS:
         _try(connection, SQL("grant {} to guard").format(Identifier(right)))
     for right in LOOKING_RIGHTS:
         _try(connection, SQL("grant {} to catalog_reader").format(Identifier(right)))
-    _let_mend(connection, people)
 
 
-def _let_mend(connection: Connection, people: list[str]) -> None:
+def limit_people(connection: Connection, access: "Access") -> None:
+    """Limit people's roles that are there, and let the guard put back what they change; for the whole server."""
+    found = connection.execute(
+        "select rolname, rolconnlimit, coalesce(rolconfig, '{}') from pg_roles where rolname = any(%s) order by 1",
+        ([*PEOPLE, API_READER, *access.members],),
+    ).fetchall()
+    for role, connections, known in found:
+        own = access.limits_of(role)
+        if connections != own.connections:
+            statement = SQL("alter role {} connection limit {}")
+            connection.execute(statement.format(Identifier(role), Literal(own.connections)))
+        _set(connection, role, {**own.settings(), **own.held()}, known)
+    _let_mend(connection, [role for role, *_ in found])
+
+
+def _let_mend(connection: Connection, people: Collection[str]) -> None:
     """ADMIN on people's roles; and their rights, where only who has those may end their sessions."""
     signals = connection.execute("select pg_has_role('guard', 'pg_signal_backend', 'usage')").fetchone() == (True,)
     inherit = SQL("false" if signals else "true")

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from tidemark.access.people import PeopleLimits
+from tidemark.access.access_file import read_access
 from tidemark.guard.journal import Journal
 from tidemark.guard.logs import Logs
 from tidemark.guard.mend import Mender
@@ -36,9 +36,9 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     started_with = configuration(settings)  # before what it digests is read: a change meanwhile is seen by `up`
-    limits, journal = PeopleLimits(settings.people_file), Journal(settings)
-    watches = [Watch(settings, server, limits, journal, stop) for server in servers(settings)]
-    menders = [Mender(settings, server, limits, journal, stop) for server in servers(settings)]
+    access, journal = read_access(settings.access_file), Journal(settings)
+    watches = [Watch(settings, server, access, journal, stop) for server in servers(settings)]
+    menders = [Mender(settings, server, access, journal, stop) for server in servers(settings)]
     for thread in (*watches, *menders):
         thread.start()
     beat, logs = StateFile(beat_path(settings.home), log), Logs(settings)

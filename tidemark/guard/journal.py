@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -19,6 +20,7 @@ from tidemark.settings import Settings
 log = logging.getLogger("tidemark.guard")
 
 LINES_A_MINUTE = 20  # of one role and reason; the rest are counted
+SEEN_SECONDS = 60.0  # between two writes of when a role was seen
 DETAIL_CHARACTERS = 300  # a reader may have written the most of it
 WAITING = 10_000  # actions that may wait for the database; beyond that they are in the log alone
 
@@ -27,6 +29,11 @@ insert into guard.action (day, role_name, database_name, reason, times, last_det
 values ((now() at time zone 'utc')::date, %s, %s, %s, %s, %s)
 on conflict (day, role_name, database_name, reason) do update
 set times = action.times + excluded.times, last_at = now(), last_detail = excluded.last_detail
+"""
+_SEE = """
+insert into guard.role_seen (role_name, last_seen_at, last_database)
+select * from unnest(%s::text[], %s::timestamptz[], %s::text[])
+on conflict (role_name) do update set last_seen_at = excluded.last_seen_at, last_database = excluded.last_database
 """
 
 
@@ -55,6 +62,8 @@ class Journal:
         self._minute = 0.0
         self._connection: Connection[Any] | None = None
         self._unkept: dict[tuple[str, str, str], tuple[int, str]] = {}
+        self._seen: dict[str, tuple[datetime, str]] = {}  # sessions that are not kept yet: when, and in which database
+        self._seen_kept: dict[str, float] = {}  # of the monotonic clock
         self._refused = ""  # why the table took nothing last; said once
 
     def note(self, action: Action) -> None:
@@ -71,14 +80,19 @@ class Journal:
         with suppress(queue.Full):
             self._actions.put_nowait(action)
 
+    def saw(self, role: str, database: str) -> None:
+        """That a session of the role is there now: kept once in SEEN_SECONDS."""
+        self._seen[role] = (datetime.now(UTC), database)
+
     def flush(self) -> None:
         """Bring what was noted to the table; what the database does not take waits for the next."""
         while not self._actions.empty():
             action = self._actions.get()
             key = (action.role, action.database, action.reason)
             self._unkept[key] = (self._unkept.get(key, (0, ""))[0] + 1, action.detail)
-        if self._unkept:
-            self._keep()
+        due = [role for role in self._seen if time.monotonic() - self._seen_kept.get(role, -SEEN_SECONDS) >= SEEN_SECONDS]
+        if self._unkept or due:
+            self._keep(due)
 
     def close(self) -> None:
         """Flush, and leave."""
@@ -86,7 +100,7 @@ class Journal:
         if self._connection is not None:
             self._connection.close()
 
-    def _keep(self) -> None:
+    def _keep(self, due: list[str]) -> None:
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = connect(
@@ -96,10 +110,18 @@ class Journal:
             for key, (times, detail) in list(self._unkept.items()):
                 self._connection.execute(_KEEP, (*key, times, detail))
                 del self._unkept[key]
+            if due:
+                self._keep_seen(self._connection, due)
             self._refused = ""
         except (StackError, psycopg.Error) as error:
             if (said := " ".join(str(error).split())) != self._refused:
                 self._refused = said
-                log.info("expected guard.action to take what was done, received %s; tried again every second", said)
+                log.info("expected guard.action to take what was done, or seen, received %s; tried again every second", said)
             if self._connection is not None and self._connection.broken:
                 self._connection.close()
+
+    def _keep_seen(self, connection: Connection[Any], due: list[str]) -> None:
+        seen = {role: self._seen.pop(role) for role in due}
+        connection.execute(_SEE, (due, [at for at, _ in seen.values()], [database for _, database in seen.values()]))
+        self._seen_kept.update(dict.fromkeys(due, time.monotonic()))
+

@@ -12,9 +12,10 @@ import psycopg
 from psycopg import Connection
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from tidemark.access.people import HELD, PeopleLimits
+from tidemark.access.access_file import Access
+from tidemark.access.people import HELD
 from tidemark.connections import connect, is_wrong_password
-from tidemark.credentials import PEOPLE, credential
+from tidemark.credentials import API_READER, PEOPLE, credential
 from tidemark.errors import StackError
 from tidemark.guard.journal import Action, Journal
 from tidemark.guard.watch import OPTIONS, Server
@@ -24,6 +25,7 @@ log = logging.getLogger("tidemark.guard")
 
 MEND_SECONDS = 15.0
 RETRY_SECONDS = 1.0
+WITH_A_PASSWORD = (*PEOPLE, API_READER)  # in `credentials/`; what others were given is kept nowhere
 NOT_THEIRS = HELD  # a role cannot change them, nor can the guard
 
 _SETTINGS = """
@@ -40,10 +42,10 @@ class Mender(threading.Thread):
     """Looks after the roles of people on one server until `stop` is set."""
 
     def __init__(
-        self, settings: Settings, server: Server, limits: PeopleLimits, journal: Journal, stop: threading.Event
+        self, settings: Settings, server: Server, access: Access, journal: Journal, stop: threading.Event
     ) -> None:
         super().__init__(name=f"mend {server.address}", daemon=True)
-        self._settings, self._server, self._limits = settings, server, limits
+        self._settings, self._server, self._access = settings, server, access
         self._journal, self._stop_asked = journal, stop
 
     def run(self) -> None:
@@ -65,14 +67,20 @@ class Mender(threading.Thread):
                 self._stop_asked.wait(RETRY_SECONDS)
 
     def _mend(self, connection: Connection[Any]) -> None:
-        for role in PEOPLE:
+        for role in self._there(connection):
             self._mend_settings(connection, role)
-            self._mend_password(connection, role)
+            if role in WITH_A_PASSWORD:
+                self._mend_password(connection, role)
+
+    def _there(self, connection: Connection[Any]) -> list[str]:
+        names = [*WITH_A_PASSWORD, *self._access.members]
+        found = connection.execute("select rolname from pg_roles where rolname = any(%s) order by 1", (names,))
+        return [name for (name,) in found.fetchall()]
 
     def _mend_settings(self, connection: Connection[Any], role: str) -> None:
         rows = connection.execute(_SETTINGS, (role,)).fetchall()
         found = {(database, setting) for database, setting in rows if setting.partition("=")[0] not in NOT_THEIRS}
-        wanted = self._limits.of(role).settings()
+        wanted = self._access.limits_of(role).settings()
         strange = sorted(found ^ {("", f"{name}={value}") for name, value in wanted.items()})
         if not strange:
             return

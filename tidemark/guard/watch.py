@@ -16,7 +16,8 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import class_row
 
-from tidemark.access.people import Limits, PeopleLimits
+from tidemark.access.access_file import Access
+from tidemark.access.people import Limits
 from tidemark.connections import Database, connect
 from tidemark.credentials import PARTS
 from tidemark.errors import StackError
@@ -146,13 +147,13 @@ class Watch(threading.Thread):
     """Watches one server until `stop` is set; a server that goes away is waited for."""
 
     def __init__(
-        self, settings: Settings, server: Server, limits: PeopleLimits, journal: Journal, stop: threading.Event
+        self, settings: Settings, server: Server, access: Access, journal: Journal, stop: threading.Event
     ) -> None:
         super().__init__(name=f"watch {server.address}", daemon=True)
         self.server = server
         self.shortfalls: list[str] = []
         self.seen_at = 0.0  # time.monotonic() of the last look
-        self._settings, self._limits, self._journal, self._stop_asked = settings, limits, journal, stop
+        self._settings, self._access, self._journal, self._stop_asked = settings, access, journal, stop
         self._held_up: dict[tuple[str | None, str | None], tuple[float, float]] = {}  # part: since when, seen last
         self._parameters: dict[str, Any] = {
             "parts": list(PARTS),
@@ -193,8 +194,9 @@ class Watch(threading.Thread):
 
     def _end_excess(self, connection: Connection[Any]) -> None:
         for session in self._ask(connection, _SESSIONS):
+            self._journal.saw(session.role, session.database)
             private = sum(map(private_mb, (session.pid, *session.workers))) if self.server.local else 0
-            found = excess(session, self._limits.of(session.role), private)
+            found = excess(session, self._access.limits_of(session.role), private)
             if found is not None:
                 self._end(connection, session, found)
 

@@ -31,7 +31,7 @@ def postgres_variables(settings: Settings, role: str) -> dict[str, str]:
 
     from tidemark.access.apply import ENTRY
 
-    database = "warehouse" if role == OWNER or role in ENTRY["warehouse"] else "realtime"
+    database = "realtime" if role in ENTRY["realtime"].keys() - ENTRY["warehouse"].keys() else "warehouse"
     return libpq_variables(conninfo_to_dict(dsn(settings, database, role)))
 
 

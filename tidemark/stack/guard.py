@@ -91,7 +91,7 @@ def silence(settings: Settings) -> str:
 
 def configuration(settings: Settings) -> str:
     """A digest of what it was started with: it is started anew where that has changed."""
-    limits = settings.people_file.read_text() if settings.people_file.exists() else ""
+    limits = settings.access_file.read_text() if settings.access_file.exists() else ""
     parts = [version("tidemark"), address(settings), limits, HELD, str(settings.log_bytes)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -118,7 +118,7 @@ def prepare(settings: Settings) -> Launch:
         **{key: value for key, value in server_environment().items() if not key.startswith("PREFECT_")},
         "TIDEMARK_HOME": str(settings.home.resolve()),
         "TIDEMARK_POSTGRES_PORT": str(settings.postgres_port),
-        "TIDEMARK_PEOPLE_FILE": str(settings.people_file.resolve()),
+        "TIDEMARK_ACCESS_FILE": str(settings.access_file.resolve()),
         "TIDEMARK_LOG_BYTES": str(settings.log_bytes),
     }
     for variable, url in (

@@ -11,12 +11,13 @@ from typing import Protocol
 import psutil
 
 from tidemark.access import kafka as kafka_access
+from tidemark.access.access_file import read_access
 from tidemark.access.apply import Fill, apply
 from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
 from tidemark.errors import StackError
 from tidemark.kafka import security
 from tidemark.settings import Settings
-from tidemark.stack import checks, external, guard, kafka, postgres, prefect, process, watcher
+from tidemark.stack import checks, external, guard, kafka, postgres, postgres_tls, prefect, process, serve, watcher
 
 LOOK_SECONDS = 0.2
 START_TIMEOUT = 180.0  # seconds; a cold disk and two busy cores have taken 60
@@ -49,7 +50,7 @@ class Server(Protocol):
         """Whether it answers."""
 
 
-ASIDE: tuple[Server, ...] = (guard, watcher)  # nobody connects to them: they need the servers
+ASIDE: tuple[Server, ...] = (guard, serve, watcher)  # not with the others: they need them, or what is set up in them
 SERVERS: tuple[Server, ...] = (postgres, kafka, prefect, *ASIDE)
 
 
@@ -97,18 +98,22 @@ def up(
         wanted = [server for server in SERVERS if server not in ASIDE and server.wanted(settings)]
         if wanted:
             checks.require_space(settings.home)
-        require_ports(settings)  # what is refused ends nothing
+        read_access(settings.access_file)  # what is refused ends nothing
+        postgres_tls.check(settings)
+        require_ports(settings)
         ensure_credentials(settings)
         ended = _end_outdated(settings)
-        security(settings, KAFKA_ADMINISTRATOR)  # settings that do not fit are said before anything starts
+        # What does not fit is said before anything starts.
+        security(settings, KAFKA_ADMINISTRATOR)
         started: list[Server] = []
         try:
             _start_all(settings, wanted, started, report, stop or threading.Event())
             # Before the databases are set up, so that no person's session holds that up.
             guarding = _start_aside(settings, guard, started)
-            migrated = apply(settings, report) if fill is None else apply(settings, report, fill)
+            applied = apply(settings, report) if fill is None else apply(settings, report, fill)
             if kafka.wanted(settings):
                 kafka_access.apply(settings)
+            _start(settings, serve, started, threading.Event(), report)
             # Once all is there: what it saw missing before would be in its history.
             watching = _start_aside(settings, watcher, started)
             for server, running in ((guard, guarding), (watcher, watching)):
@@ -118,8 +123,21 @@ def up(
                 process.stop(settings.home, server.NAME, server.STOP_SIGNAL)
             raise
         process.forget_down(settings.home)
-        applied = [f"{database}: applied {each.title}" for database, files in migrated.items() for each in files]
-        return ended + applied
+        files = [f"{database}: applied {each.title}" for database, all_of in applied.migrated.items() for each in all_of]
+        return [*ended, *files, *(f"access: {row['role']}: {row['change']}" for row in applied.access)]
+
+
+def renew_guard(settings: Settings) -> list[str]:
+    """Start the guard anew where what it was started with has changed; a sentence of it."""
+    with process.exclusive(settings.home):
+        running = process.find(settings.home, guard.NAME)
+        reason = guard.outdated(settings, running) if running else ""
+        if running is not None and not reason:
+            return []
+        if running is not None:
+            process.stop(settings.home, guard.NAME, guard.STOP_SIGNAL)
+        _wait_until_ready(settings, guard, _start_aside(settings, guard, []), threading.Event())
+        return [f"{guard.TITLE} {reason or 'did not run'}: it was started anew"]
 
 
 def _end_outdated(settings: Settings) -> list[str]:

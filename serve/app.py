@@ -1,0 +1,91 @@
+"""The application: what it holds while it runs, its routes, and what it says where it has no answer."""
+
+import importlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse
+
+from serve.callers import Callers
+from serve.databases import Databases
+from serve.gate import METHODS, Gate
+from serve.problems import Problem, bad_request
+from serve.relations import Relations
+from serve.spool import Spools
+from tidemark.settings import Settings
+
+# Each has a `router`.
+ROUTERS = ("serve.relations_routes", "serve.me", "serve.docs")
+EXPOSED = ("Content-Range", "ETag", "Link", "Retry-After", "Tidemark-Pages")
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application for one pair of databases; they may be down when it starts, and while it runs."""
+    databases = Databases(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await databases.open()
+        try:
+            yield
+        finally:
+            await databases.close()
+            app.state.callers.close()
+
+    app = FastAPI(
+        title="Tidemark",
+        version=version("tidemark"),
+        summary="Market and economic data, live and historical, as your role may read them.",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        strict_content_type=False,
+    )
+    spooled = settings.home / "run" / "answers"
+    spooled.mkdir(parents=True, exist_ok=True)
+    app.state.settings, app.state.databases, app.state.callers = settings, databases, Callers(settings)
+    app.state.spools, app.state.relations = Spools(spooled, settings.api_bytes), Relations()
+    for name in ROUTERS:
+        app.include_router(importlib.import_module(name).router)
+    _say_problems(app)
+    app.add_middleware(Gate, callers=app.state.callers)
+    if settings.api_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=list(settings.api_origins), allow_methods=list(METHODS),
+            allow_headers=["*"], expose_headers=list(EXPOSED),
+        )  # fmt: skip
+    return app
+
+
+def _say_problems(app: FastAPI) -> None:
+    """Every refusal is an RFC 9457 answer."""
+
+    async def problem(request: Request, error: Any) -> JSONResponse:
+        return error.response(request)  # type: ignore[no-any-return]
+
+    async def invalid(request: Request, error: Any) -> JSONResponse:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"][1:])
+        return bad_request("not a value", f"{name}: {first['msg']}", repr(first.get("input"))).response(request)
+
+    async def http(request: Request, error: Any) -> JSONResponse:
+        if error.status_code == 404:
+            return Problem(404, "not found", f"expected a path of /docs, received {request.url.path}").response(request)
+        return Problem(error.status_code, "not answered", str(error.detail), headers=error.headers).response(request)
+
+    async def fault(request: Request, error: Any) -> JSONResponse:
+        detail = "expected an answer, found a fault of the server's: its log has it (`tidemark logs serve`)"
+        return Problem(500, "a fault", detail).response(request)
+
+    app.add_exception_handler(Problem, problem)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, fault)

@@ -1,0 +1,129 @@
+"""Connections to the databases: few, each transaction read only and as the caller's own role."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, errors
+from psycopg.sql import SQL, Identifier
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+
+from serve.problems import Problem, busy, down, shown
+from tidemark.access.keys import Caller
+from tidemark.connections import DATABASES, LIMITS, Database, dsn
+from tidemark.errors import TidemarkError
+from tidemark.settings import Settings
+
+ROLE = "api_reader"
+WAITING = 16  # requests that wait for a connection, for each connection
+WAIT_SECONDS = 5.0
+BACKLOG_SECONDS = 1
+# Of every session; what a caller sends never changes a setting.
+SESSION = """
+set timezone to 'UTC'; set datestyle to 'ISO, YMD'; set intervalstyle to 'iso_8601'; set search_path to '';
+set lock_timeout to '2s'; set idle_in_transaction_session_timeout to '15s'; set work_mem to '32MB';
+set max_parallel_workers_per_gather to 0; set statement_timeout to {}
+"""
+BEGIN = SQL("begin isolation level repeatable read read only; set local role {}")
+
+
+class Databases:
+    """A pool a database. A request beyond what may wait is answered 503, and none waits for long."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pools = {database: self._pool(database) for database in DATABASES}
+
+    def _pool(self, database: Database) -> AsyncConnectionPool[AsyncConnection[Any]]:
+        async def address() -> str:  # the password is read again for each connection, as it may be another since
+            return dsn(self._settings, database, ROLE, **LIMITS, application_name="tidemark-api")
+
+        return AsyncConnectionPool(
+            address,
+            kwargs={"autocommit": True},
+            min_size=1,
+            max_size=self._settings.api_connections,
+            max_waiting=self._settings.api_connections * WAITING,
+            timeout=WAIT_SECONDS,
+            configure=self._configure,
+            check=AsyncConnectionPool.check_connection,
+            reconnect_timeout=WAIT_SECONDS,
+            open=False,
+            name=database,
+        )
+
+    async def _configure(self, connection: AsyncConnection[Any]) -> None:
+        seconds = f"{self._settings.api_statement_seconds:g}s"
+        await connection.execute(SQL(SESSION).format(seconds), prepare=False)
+
+    async def open(self) -> None:
+        """Begin to connect; a database that is down now is connected to when it is up."""
+        for pool in self._pools.values():
+            await pool.open(wait=False)
+
+    async def close(self) -> None:
+        """End every connection."""
+        for pool in self._pools.values():
+            await pool.close(timeout=1.0)
+
+    @asynccontextmanager
+    async def reading(self, database: Database, caller: Caller) -> AsyncIterator[AsyncConnection[Any]]:
+        """One snapshot of a database, as the caller's role; the transaction ends with the block.
+
+        Problem where the database does not answer (503), all connections are taken (503), or it refuses what was asked.
+        """
+        try:
+            async with self._pools[database].connection() as connection:
+                try:
+                    await self._begin(connection, caller)
+                    yield connection
+                finally:
+                    if not connection.closed:
+                        await connection.execute("rollback", prepare=False)
+        except TooManyRequests:
+            raise busy(f"expected at most {self._waiting} requests to wait for {database}, found as many: {_LATER}") from None
+        except PoolTimeout:
+            raise down(database, f"no connection within {WAIT_SECONDS:g} s") from None
+        except psycopg.Error as error:
+            raise problem_of(error, database) from None
+
+    @property
+    def _waiting(self) -> int:
+        return self._settings.api_connections * WAITING
+
+    async def _begin(self, connection: AsyncConnection[Any], caller: Caller) -> None:
+        try:
+            await connection.execute(BEGIN.format(Identifier(caller.name)), prepare=False)
+        except (errors.InsufficientPrivilege, errors.InvalidParameterValue):
+            raise Problem(
+                401,
+                "no key that opens",
+                "expected a key of somebody who may enter, received one of a role that is there no more: "
+                "`tidemark access apply` makes the roles of access.yml",
+                headers={"WWW-Authenticate": 'Bearer realm="tidemark"'},
+            ) from None
+
+
+_LATER = "try again in a second, or ask for less at a time"
+_NARROWER = "ask for a shorter range, fewer columns or a smaller limit"
+
+
+def problem_of(error: psycopg.Error, database: Database) -> Problem:
+    """What a caller is told of a database's refusal; nothing of what it holds."""
+    said = shown(error.diag.message_primary or " ".join(str(error).split()))
+    match error:
+        case errors.QueryCanceled():
+            return Problem(504, "the query took too long", f"expected an answer of {database} in time: {_NARROWER}")
+        case errors.ConfigurationLimitExceeded() | errors.ProgramLimitExceeded() | errors.OutOfMemory():
+            return Problem(413, "the query takes too much", f"expected {database} to answer it, received {said}: {_NARROWER}")
+        case errors.LockNotAvailable() | errors.TransactionRollback():
+            return busy(f"expected {database} to answer now, it is being rebuilt: {_LATER}")
+        case errors.OperationalError():
+            return down(database, said)
+        case errors.InsufficientPrivilege() | errors.UndefinedTable() | errors.InvalidSchemaName():
+            return Problem(404, "not found", "expected something that is there and that you may read, found none")
+        case errors.DataError() | errors.ProgrammingError() | errors.NotSupportedError():
+            detail = f"expected values that {database} can read as what they are compared with, received: {said}"
+            return Problem(400, "not a query", detail, received=said)
+    raise TidemarkError(f"expected {database} to answer, received SQLSTATE {error.sqlstate}: {said}") from error

@@ -1,0 +1,148 @@
+"""The formats of an answer: which one a request asks for, and how rows of Postgres become one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.sql import SQL, Composable, Identifier
+from starlette.requests import Request
+
+from serve.problems import Problem, bad_request
+from serve.spool import Spool
+
+# A field of CSV between characters that no JSON holds as they are is the field as it is.
+_JSON_LINES = SQL("copy (select row_to_json(answer) from ({}) as answer) to stdout (format csv, quote e'\\x01', delimiter e'\\x02')")  # fmt: skip
+_CSV = SQL("copy (select {} from ({}) as answer) to stdout (format csv, header {})")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A name for `?format=`, and what `Accept` calls it."""
+
+    name: str
+    media_type: str
+    also: tuple[str, ...] = ()
+
+
+JSON = Format("json", "application/json")
+ONE_OBJECT = Format("object", "application/vnd.pgrst.object+json", ("application/vnd.pgrst.object",))
+NDJSON = Format("ndjson", "application/x-ndjson", ("application/ndjson", "application/jsonl", "application/jsonlines"))
+CSV = Format("csv", "text/csv")
+ARROW = Format("arrow", "application/vnd.apache.arrow.stream")
+FORMATS = (JSON, ONE_OBJECT, NDJSON, CSV, ARROW)
+
+
+def negotiated(request: Request, formats: Sequence[Format] = FORMATS) -> Format:
+    """The format that `?format=` names, else the one that `Accept` likes best; JSON where neither says.
+
+    Problem 400 for a name that is none, 406 where `Accept` takes none of them.
+    """
+    if name := request.query_params.get("format"):
+        for each in formats:
+            if each.name == name:
+                return each
+        raise bad_request("no such format", f"format to be one of {', '.join(each.name for each in formats)}", name)
+    wanted = _accepted(request.headers.get("accept") or "*/*")
+    for media_type in wanted:
+        for each in formats:
+            if media_type in (each.media_type, *each.also):
+                return each
+        if media_type in ("*/*", "application/*"):
+            return formats[0]
+        if media_type == "text/*" and CSV in formats:
+            return CSV
+    raise Problem(
+        406,
+        "no such format",
+        f"expected Accept to name one of {', '.join(each.media_type for each in formats)}, received {wanted}",
+    )
+
+
+def _accepted(header: str) -> list[str]:
+    """The media types of an Accept header, the most wanted first."""
+    found = []
+    for position, entry in enumerate(header.split(",")):
+        media_type, *parameters = (part.strip().lower() for part in entry.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    quality = float(parameter[2:])
+                except ValueError:
+                    quality = 0.0
+        if quality > 0 and media_type:
+            found.append((-quality, position, media_type))
+    return [media_type for _, _, media_type in sorted(found)]
+
+
+@dataclass(frozen=True)
+class Output:
+    """A column of an answer: its name there, and its type in Postgres."""
+
+    name: str
+    type: str
+
+
+async def read(
+    connection: AsyncConnection[Any],
+    query: Composable,
+    values: Sequence[Any],
+    outputs: Sequence[Output],
+    form: Format,
+    spool: Spool,
+) -> int:
+    """Read what a query gives into a spool, in a format (Arrow: CSV, for serve.arrow); how many rows it has.
+
+    `query` has the columns of `outputs`, with the placeholders of `values`.
+    """
+    if form in (CSV, ARROW):
+        return await _read_csv(connection, query, values, outputs, form, spool)
+    return await _read_json(connection, query, values, form, spool)
+
+
+async def _read_json(
+    connection: AsyncConnection[Any], query: Composable, values: Sequence[Any], form: Format, spool: Spool
+) -> int:
+    """Numbers stay the text that Postgres has of them; a time is ISO 8601 in UTC."""
+    rows, is_array = 0, form is JSON
+    async with connection.cursor() as cursor, cursor.copy(_JSON_LINES.format(query), values) as copy:
+        async for line in copy:
+            data = bytes(line)
+            if data.startswith(b"\x01"):  # a column of type json that was stored with line ends between its tokens
+                data = data[1:-2].replace(b"\n", b" ").replace(b"\r", b" ") + b"\n"
+            if is_array:
+                spool.write((b",\n" if rows else b"[") + data[:-1])
+            else:
+                spool.write(data)
+            rows += 1
+    if is_array:
+        spool.write(b"]" if rows else b"[]")
+    return rows
+
+
+async def _read_csv(
+    connection: AsyncConnection[Any],
+    query: Composable,
+    values: Sequence[Any],
+    outputs: Sequence[Output],
+    form: Format,
+    spool: Spool,
+) -> int:
+    columns = SQL(", ").join(_csv_column(each, form) for each in outputs)
+    statement = _CSV.format(columns, query, SQL("true"))
+    async with connection.cursor() as cursor:
+        async with cursor.copy(statement, values) as copy:
+            async for line in copy:
+                spool.write(line)
+        return cursor.rowcount
+
+
+def _csv_column(output: Output, form: Format) -> Composable:
+    """In CSV times are ISO 8601 as in JSON, and truth is `true` and `false`; Arrow's reader takes Postgres's text."""
+    name = Identifier("answer", output.name)
+    if output.type == "boolean":
+        return SQL("{}::text as {}").format(name, Identifier(output.name))
+    if form is CSV and output.type.startswith("timestamp"):
+        return SQL("to_json({}) #>> '{{}}' as {}").format(name, Identifier(output.name))
+    return SQL("{}").format(name)

@@ -1,0 +1,99 @@
+"""What every request passes before it is read: its method, its key, how it is counted and logged."""
+
+import logging
+import time
+from typing import Any
+from urllib.parse import unquote_plus
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.callers import Callers
+from serve.problems import Problem
+from tidemark.output import visible
+
+log = logging.getLogger("serve.access")
+
+METHODS = ("GET", "HEAD", "OPTIONS")
+KEY_PARAMETER = "apikey"
+MOST_LOGGED = 500  # characters of a query
+
+
+class Gate:
+    """Takes the key out of the request, so that nothing behind it can log it; logs one line a request."""
+
+    def __init__(self, app: ASGIApp, callers: Callers) -> None:
+        self._app, self._callers = app, callers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        called: dict[str, Any] = {"status": 0, "bytes": 0, "rows": 0, "caller": None}
+        began = time.perf_counter()
+        method = scope["method"]
+        scope = {**scope, "tidemark.called": called, "method": "GET" if method == "HEAD" else method}
+        _take_key(scope)
+
+        async def counting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                called["status"] = message["status"]
+            else:
+                called["bytes"] += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            if refusal := _refusal(scope):
+                await refusal.response(Request(scope))(scope, receive, counting)
+            else:
+                await self._app(scope, receive, counting)
+        finally:
+            self._note(scope, method, called, time.perf_counter() - began)
+
+    def _note(self, scope: Scope, method: str, called: dict[str, Any], seconds: float) -> None:
+        caller = called["caller"]
+        if caller is not None:
+            usage = self._callers.usage(caller)
+            usage.rows, usage.bytes = usage.rows + called["rows"], usage.bytes + called["bytes"]
+        query = scope["query_string"].decode("latin-1")[:MOST_LOGGED]
+        log.info(
+            "%s %s%s %d %s rows=%d bytes=%d %.1fms",
+            method, visible(scope["path"]), f"?{visible(query)}" if query else "", called["status"],
+            caller.name if caller else "-", called["rows"], called["bytes"], seconds * 1000,
+        )  # fmt: skip
+
+
+def _refusal(scope: Scope) -> Problem | None:
+    """Why a request is not even looked at."""
+    if scope["method"] not in METHODS:
+        return Problem(
+            405,
+            "only reading",
+            f"expected one of {', '.join(METHODS)}, received {visible(scope['method'])}: nothing is written here",
+            headers={"Allow": ", ".join(METHODS)},
+        )
+    headers = Headers(scope=scope)
+    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+        detail = "expected a request without a body, received one with a body: say all in the query"
+        return Problem(413, "a request with a body", detail, headers={"Connection": "close"})
+    return None
+
+
+def _take_key(scope: Scope) -> None:
+    """The key that was sent, from the first of its places that has one, into the scope; and out of the query."""
+    headers, key = Headers(scope=scope), None
+    kind, _, rest = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        key = rest.strip()
+    key = key or headers.get("x-api-key") or headers.get("apikey")
+    kept = []
+    for pair in scope["query_string"].decode("latin-1").split("&"):
+        name, _, value = pair.partition("=")
+        if unquote_plus(name) == KEY_PARAMETER:
+            key = key or unquote_plus(value)
+        else:
+            kept.append(pair)
+    scope["query_string"] = "&".join(kept).encode("latin-1")
+    scope["tidemark.key"] = key

@@ -1,0 +1,137 @@
+"""Clients that send nothing, take nothing or are too many are cut off; who behaves is answered meanwhile."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+
+import httpx
+import psutil
+import psycopg
+import pytest
+
+from tests.conftest import Stack
+from tests.serve.conftest import Served, another
+from tidemark.stack import process
+
+CLIENTS = 40
+
+
+@pytest.fixture(scope="module")
+def strict(served: Served) -> Iterator[Served]:
+    """A server that has little patience."""
+    with another(
+        served, api_slow_seconds=0.5, api_clients=CLIENTS, api_bytes=3_000_000, api_statement_seconds=1.0, api_connections=1,
+        api_origins=("https://board.example.org",),
+    ) as made:  # fmt: skip
+        yield made
+
+
+@pytest.fixture(scope="module")
+def wide(stack: Stack, served: Served) -> Iterator[str]:
+    """A mart whose rows take 2.5 MB, and one whose rows take more than an answer may."""
+    with psycopg.connect(stack.dsn("warehouse", "transformer"), autocommit=True) as connection:
+        connection.execute("create table marts.wide as select n, repeat(md5(n::text), 80) as text from generate_series(1, 2000) n")
+        yield "/v1/marts/wide"
+        connection.execute("drop table marts.wide")
+
+
+def connected(served: Served, receive_bytes: int = 0) -> socket.socket:
+    """A socket to the server; `receive_bytes` of its answers wait in the kernel at most."""
+    made = socket.socket()
+    made.settimeout(20)
+    if receive_bytes:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    made.connect(("127.0.0.1", served.settings.api_port))
+    return made
+
+
+def request(served: Served, path: str) -> bytes:
+    """A whole request."""
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {served.keys['analyst1']}\r\n\r\n".encode()
+
+
+def ends(client: socket.socket) -> bool:
+    """Whether the server ends the connection; what it sends is read slowly, and thrown away."""
+    with contextlib.suppress(ConnectionResetError):
+        while client.recv(1000):
+            continue
+    return True
+
+
+def test_who_takes_nothing_is_cut_off_and_holds_no_transaction(stack: Stack, strict: Served, wide: str) -> None:
+    with connected(strict, receive_bytes=2048) as slow:
+        slow.sendall(request(strict, f"{wide}?limit=900"))
+        head = slow.recv(200)
+        assert head.startswith(b"HTTP/1.1 200")
+        assert strict.get("/v1/me").status_code == 200
+        with psycopg.connect(stack.dsn("warehouse")) as connection:
+            open_now = connection.execute(
+                "select count(*) from pg_stat_activity where usename = 'api_reader' and state like 'idle in%'"
+            ).fetchone()
+        assert open_now == (0,)
+        deadline = time.monotonic() + 10
+        while _is_connected(strict, slow) and time.monotonic() < deadline:
+            strict.get("/v1/me")
+        assert not _is_connected(strict, slow)
+
+
+def _is_connected(served: Served, client: socket.socket) -> bool:
+    """Whether the server's side of a connection is still there."""
+    return any(
+        each.laddr[1] == served.settings.api_port and each.raddr and each.raddr[1] == client.getsockname()[1]
+        and each.status == psutil.CONN_ESTABLISHED
+        for each in psutil.net_connections("tcp4")
+    )  # fmt: skip
+
+
+def test_more_clients_than_may_are_told_so_and_who_waits_is_answered(strict: Served) -> None:
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(strict)) for _ in range(1000)]
+        refused = [client for client in clients[CLIENTS + 5 :] if client.recv(20).startswith(b"HTTP/1.1 503")]
+        assert len(refused) == 1000 - CLIENTS - 5
+        text = refused[0].recv(2000)
+        assert b"Retry-After" in text
+        assert b"application/problem+json" in text
+        clients[0].sendall(request(strict, "/healthz"))
+        assert clients[0].recv(20).startswith(b"HTTP/1.1 200")
+    assert strict.get("/v1/me").status_code == 200
+
+
+def test_an_answer_or_a_query_beyond_its_limit_says_what_to_do(strict: Served, wide: str) -> None:
+    answer = strict.get(f"{wide}?limit=2000")
+    assert (answer.status_code, "smaller limit" in answer.json()["detail"]) == (413, True)
+    assert strict.get(f"{wide}?limit=900").status_code == 200
+
+
+def test_a_head_that_is_too_long_is_refused(strict: Served) -> None:
+    with connected(strict) as client:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            client.sendall(b"GET / HTTP/1.1\r\n" + b"X-Long: " + b"a" * 400_000 + b"\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(12) == b"HTTP/1.1 431"
+    assert strict.get("/v1/me").status_code == 200
+
+
+def test_pages_of_the_named_origins_alone_may_call(strict: Served, served: Served) -> None:
+    for origin, said in (("https://board.example.org", "https://board.example.org"), ("https://evil.example.org", None)):
+        answer = strict.get("/v1/live/newest", headers={"Origin": origin})
+        assert answer.headers.get("Access-Control-Allow-Origin") == said
+    asked = {"Origin": "https://board.example.org", "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
+    assert httpx.options(f"{strict.url}/v1/live/newest", headers=asked).status_code == 200
+    assert "Access-Control-Allow-Origin" not in served.get("/v1/me", headers={"Origin": "https://board.example.org"}).headers
+
+
+def test_a_query_that_takes_too_long_is_ended_and_says_so(stack: Stack, strict: Served) -> None:
+    with psycopg.connect(stack.dsn("realtime", "transformer"), autocommit=True) as connection:
+        connection.execute("create view live.slow as select n from generate_series(1, 10000000000) as made (n)")
+        answer = strict.get("/v1/live/slow?n=eq.0")
+        connection.execute("drop view live.slow")
+    assert (answer.status_code, "shorter range" in answer.json()["detail"]) == (504, True)
+
+
+def test_the_process_is_small_and_is_given_no_administrator(served: Served) -> None:
+    running = process.find(served.settings.home, "serve")
+    assert running is not None
+    given = running.environ()
+    assert not [name for name in given if "PASSWORD" in name or name.startswith(("PG", "DBT_", "PREFECT_"))]

@@ -1,0 +1,66 @@
+"""The API describes itself as it is, offline; what docs/api.md shows runs as it stands there."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import psycopg
+import pytest
+
+from tests.conftest import Stack
+from tests.serve.conftest import Served, environ_of
+from tidemark.settings import PROJECT
+
+PAGE = (PROJECT / "docs" / "api.md").read_text()
+SHELL = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def bars(stack: Stack, served: Served) -> Iterator[Served]:
+    """The relations that the page names, with a row each."""
+    with psycopg.connect(stack.dsn("warehouse", "transformer"), autocommit=True) as warehouse:
+        warehouse.execute("create table marts.fct_bars_1d (bar_key text primary key, bar_date date, close numeric)")
+        warehouse.execute("insert into marts.fct_bars_1d values ('a', '2024-08-08', 61234.5)")
+        with psycopg.connect(stack.dsn("realtime", "transformer"), autocommit=True) as realtime:
+            realtime.execute("create view live.last_price as select 'BTC/USD' as symbol, 61234.5::numeric as price")
+            yield served
+            realtime.execute("drop view live.last_price")
+        warehouse.execute("drop table marts.fct_bars_1d")
+
+
+@pytest.mark.parametrize("line", [*SHELL, *PYTHON])
+def test_a_line_of_the_page_runs_as_it_stands_there(bars: Served, line: str) -> None:
+    command = ["bash", "-c", line] if line in SHELL else [sys.executable, "-c", line]
+    ran = subprocess.run(command, env=environ_of(bars), capture_output=True, text=True, check=False)
+    assert (ran.returncode, "61234.5" in ran.stdout) == (0, True), ran.stderr + ran.stdout
+
+
+def test_the_page_shows_curl_pandas_and_polars() -> None:
+    assert [name for name in ("curl", "pandas.", "polars.") if name in "".join([*SHELL, *PYTHON])] == ["curl", "pandas.", "polars."]
+
+
+def test_the_docs_page_has_everything_of_this_server_alone(served: Served) -> None:
+    page = httpx.get(f"{served.url}/docs")
+    named = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(named) >= 3
+    for path in named:
+        if not path.startswith("data:"):
+            assert path.startswith("/")
+            file = httpx.get(f"{served.url}{path}")
+            assert (file.status_code, len(file.content) > 50) == (200, True), path
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+
+
+def test_openapi_names_every_route_with_its_key_refusals_and_examples(served: Served) -> None:
+    said = httpx.get(f"{served.url}/openapi.json").json()
+    assert {"/v1/me", "/v1/live", "/v1/live/{name}", "/v1/marts", "/v1/marts/{name}"} <= said["paths"].keys()
+    assert said["security"]
+    for path in said["paths"].values():
+        for operation in path.values():
+            assert {"400", "401", "404", "429", "503"} <= operation["responses"].keys()
+            assert operation["summary"]
+    parameters = said["paths"]["/v1/marts/{name}"]["get"]["parameters"]
+    assert any("examples" in parameter.get("schema", {}) or "examples" in parameter for parameter in parameters)
