@@ -280,3 +280,8 @@ def hours(connection: sqlite3.Connection, since: float) -> dict[str, list[tuple[
 def moment(seconds: float) -> datetime:
     """A moment of the history, UTC."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def text(seconds: float) -> str:
+    """The same as JSON has it."""
+    return moment(seconds).isoformat(timespec="seconds").replace("+00:00", "Z")
