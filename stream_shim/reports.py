@@ -1,4 +1,4 @@
-"""What each process of the lane counts: a file in the state folder, each second, for metrics and the watcher to read."""
+"""What each process of the lane counts: a file in the state folder, each second, for others to read."""
 
 import logging
 import os

@@ -7,6 +7,7 @@ from functools import cache
 
 import click
 import pytest
+from tidemark.webhook import PAGES, page
 
 from flows import alerts as flow_alerts
 from realtime.trim import TABLE_LOCK_TIMEOUT
@@ -27,7 +28,6 @@ from tidemark.migrations import runner, turn
 from tidemark.settings import PROJECT, Settings
 from tidemark.stack.guard import SILENT_SECONDS
 from tidemark.stack.postgres import CONFIGURATION
-from tidemark.webhook import PAGES, page
 
 DOCS = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "dbt_project/README.md")]
 DOCS += sorted((PROJECT / "docs").rglob("*.md"))

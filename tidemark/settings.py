@@ -94,7 +94,8 @@ class Settings(BaseSettings):
         "loopback; a `?from=address` names the sender, who is else the user",
     )
     heartbeat_url: SecretStr | None = Field(
-        None, description="URL that the watcher GETs each minute while it sees everything: whose owner misses it, says so"
+        None,
+        description="URL that the watcher GETs each minute while it sees everything: whose owner misses it, says so",
     )
 
     api_origins: tuple[str, ...] = Field(

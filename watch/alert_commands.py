@@ -69,7 +69,7 @@ def test(ctx: click.Context, as_json: bool) -> None:
     from watch.channels import channels
 
     settings, sent = load(), test_payloads()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for channel, send in channels(settings).items():
         said = ""
         try:
@@ -94,7 +94,7 @@ def test_payloads() -> "list[Payload]":
 
     now = time.time()
     alert = Alert(
-        uuid.uuid4().hex, "test", "test", "test", "test", "warning", "a test of `tidemark alerts test`: nothing is wrong",
+        uuid.uuid4().hex, "test", "test", "test", "test", "warning", "`tidemark alerts test`: nothing is wrong",
         "", "docs/alerts.md", now, now, now,
     )  # fmt: skip
     return [alert.payload(word) for word in alert.words()]

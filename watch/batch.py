@@ -62,7 +62,9 @@ class Batch:
             # One that failed and was followed by another between two looks is said once, and over with the next look.
             failed = [run for run in runs if run["state_type"] != "COMPLETED"] if self._until else []
             yield _last_run(work, next(iter(failed), self._last.get(work)))
-            self._well |= {work: end for run in runs[::-1] if run["state_type"] == "COMPLETED" and (end := _ended_at(run))}
+            ends = [end for run in runs if run["state_type"] == "COMPLETED" and (end := _ended_at(run))]
+            if ends:
+                self._well[work] = max(ends)
         for schedule in there:
             if schedule.flow in DAILY and not schedule.paused:
                 yield self._success(schedule, by_name[schedule.name])

@@ -75,7 +75,14 @@ def to_prefect(settings: Settings, payload: Payload) -> None:
     named = {"tidemark.condition": payload["condition"], "tidemark.severity": payload["severity"]}
     # One delivery has one id, so that Prefect keeps it once however often it is sent.
     event_id = uuid.uuid5(uuid.NAMESPACE_OID, f"{payload['id']} {payload['state']}")
-    emit(settings, f"tidemark.alert.{payload['state']}", f"tidemark.alert.{payload['cause']}", payload, named, event_id)
+    emit(
+        settings,
+        f"tidemark.alert.{payload['state']}",
+        f"tidemark.alert.{payload['cause']}",
+        payload,
+        labels=named,
+        event_id=event_id,
+    )
 
 
 def emit(
@@ -83,7 +90,8 @@ def emit(
     event: str,
     resource: str,
     payload: Payload,
-    labels: Mapping[str, str] = {},  # noqa: B006 (it is read alone)
+    *,
+    labels: Mapping[str, str] = {},
     event_id: uuid.UUID | None = None,
 ) -> None:
     """One event for Prefect's server; NotTaken where it does not take it."""

@@ -28,9 +28,9 @@ INDENT = "    "
 def status(ctx: click.Context, as_json: bool) -> None:
     """Show each server: state, address, pid, resident memory, uptime, and how a person logs in; then how all else is.
 
-    Each server is asked whether it answers, one that a variable names too. How all else is the watcher saw last, every
-    few seconds; what it has not seen is unknown. --json has the servers alone; `run/status.json` of the state folder has
-    the rest.
+    Each server is asked whether it answers, one that a variable names too. How all else is the watcher saw last,
+    every few seconds; what it has not seen is unknown. --json has the servers alone, and `run/status.json` of the
+    state folder the rest.
 
     Exit codes: 0 every server answers; 1 one does not run, or does not answer; 2 wrong configuration.
     """

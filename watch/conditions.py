@@ -1,4 +1,4 @@
-"""The table of conditions (conditions.yml): which observations raise an alert, after how long, how bad, and which page."""
+"""The table of conditions (conditions.yml): which observations raise an alert, after how long, and how bad."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -40,5 +40,8 @@ def _check(conditions: dict[str, Condition]) -> None:
         for number, other in enumerate(condition.unless):
             if other not in conditions and other.rpartition(": ")[0] not in conditions:
                 raise typed_yaml.WrongValue(
-                    f"expected a condition of this file, or one of one thing, received {other!r}", name, "unless", number
+                    f"expected a condition of this file, or one of one thing, received {other!r}",
+                    name,
+                    "unless",
+                    number,
                 )

@@ -10,7 +10,7 @@ from tidemark.connections import kafka_bootstrap
 from tidemark.output import utc
 from tidemark.settings import Settings
 from tidemark.state_file import read_whole
-from watch.observation import RUNBOOK, Observation, State
+from watch.observation import RUNBOOK, Number, Observation, State
 
 ENDS = "credential ends"
 WARN = timedelta(days=14)
@@ -49,7 +49,7 @@ def ending(kind: str, identity: str, ends: datetime, mend: str) -> Observation:
     state: State = "failing" if left <= timedelta(0) else "warning" if left < WARN else "ok"
     said = f"it ended at {utc(ends)}" if state == "failing" else f"it ends at {utc(ends)}"
     wanted = f"expected it to last for {WARN.days} days, " if state != "ok" else ""
-    numbers = {"days_left": left / timedelta(days=1)}
+    numbers: dict[str, Number] = {"days_left": left / timedelta(days=1)}
     page = f"{mend} ({RUNBOOK}/credential-ends.md)"
     return Observation(ENDS, kind, identity, state, wanted + said, ends, page if state != "ok" else "", numbers)
 

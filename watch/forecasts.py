@@ -1,4 +1,4 @@
-"""What is expected: lag and when it is drained, room on disks, day partitions. Each is compared with what then happened.
+"""What is expected: lag and when it is drained, room on disks, day partitions. Each is compared with what came.
 
 From rates that the lane's processes report: what connectors send, and what a processor takes while it is busy.
 """
@@ -92,7 +92,9 @@ class Forecasts:
         found = expected(seen, fresh_reports(settings, "processor"), self._rates, now)
         self._compare({(each.name, each.identity): each.now for each in found}, now)
         self._keep(found, now)
-        errors = {(name, identity): rest for name, identity, *rest in self._connection.execute(_ERRORS, (now - 86_400,))}
+        errors = {
+            (name, identity): rest for name, identity, *rest in self._connection.execute(_ERRORS, (now - 86_400,))
+        }
         self._rows = {name: [] for name in AHEAD_SECONDS}
         for each in found:
             checked, mean, most = errors.get((each.name, each.identity), (0, None, None))

@@ -1,6 +1,6 @@
-"""How new what people read is: the newest row of each feed, each source against its promise, and each mart's last run."""
+"""How new what people read is: each feed's newest row, each source against its promise, each mart's last run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,7 +39,7 @@ def _rows(settings: Settings, database: Any, query: SQL) -> list[tuple[Any, ...]
 
 
 def feeds(settings: Settings) -> Iterator[Observation]:
-    """The newest row of each topic and source of `realtime`, and how many come; whether it is too old its source says."""
+    """The newest row of each topic and source of `realtime`, and how many come; too old is said of its source."""
     for topic, source, count, newest, rate in _rows(settings, "realtime", _FEEDS) or []:
         said = f"the newest row of its {count} feeds came at {utc(newest)}" if newest else "it has no row any more"
         numbers = {"rows_per_minute": float(rate or 0.0), "feeds": count, "newest_at": newest and newest.isoformat()}
@@ -77,7 +77,7 @@ def marts(settings: Settings) -> Iterator[Observation]:
         )  # fmt: skip
 
 
-def rows_of_marts(observations: list[Any]) -> list[dict[str, Any]]:
+def rows_of_marts(observations: Sequence[Observation]) -> list[dict[str, Any]]:
     """The marts as status.json has them, of what was seen."""
     return [
         {"mart": one.identity, "state": one.state, "sentence": one.sentence, **one.numbers}

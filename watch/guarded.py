@@ -14,7 +14,8 @@ PAGES = {ENDED: "guard-ended-a-session", PUT_BACK: "guard-put-back"}
 
 _LATELY = SQL(
     "select role_name, reason, sum(times), min(first_at), (array_agg(last_detail order by last_at desc))[1] "
-    "from guard.action where day >= (now() at time zone 'utc')::date - 1 and last_at > now() - make_interval(secs => %s) "
+    "from guard.action where day >= (now() at time zone 'utc')::date - 1 "
+    "and last_at > now() - make_interval(secs => %s) "
     "group by role_name, reason order by role_name, reason"
 )
 

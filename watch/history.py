@@ -273,7 +273,7 @@ def hours(connection: sqlite3.Connection, since: float) -> dict[str, list[tuple[
     for series, *row in connection.execute(
         "select series, hour, least, mean, most from number_by_hour where hour >= ? order by series, hour", (since,)
     ):
-        found.setdefault(series, []).append(tuple(row))  # type: ignore[arg-type]
+        found.setdefault(series, []).append(tuple(row))
     return found
 
 

@@ -14,7 +14,8 @@ from stream_shim.claims import signed_by
 from stream_shim.connectors.entries import HttpSource, StreamedSource, read_sources
 from stream_shim.destinations.entries import read_destinations
 from stream_shim.reports import Found, find_reports
-from stream_shim.running import causes as rules, states
+from stream_shim.running import causes as rules
+from stream_shim.running import states
 from stream_shim.running.logs import last_reason
 from tidemark.connections import home_kind
 from tidemark.errors import ConfigurationError
@@ -60,7 +61,7 @@ def look(settings: Settings, polled: rules.Polled | None = None) -> Iterator[Obs
             yield from _process(settings, kind, label, found, int(restarts.get(f"{kind} {label}", 0)))
             entry = entries.get(label.partition("#")[0])
             if found is not None and found.report is not None and entry is not None:
-                yield from _of_report(kind, label, entry, found.report, found.written_at, polled)
+                yield from _of_report(kind, label, entry, found.report, found.written_at, polled=polled)
             if why := dying.get(f"{kind} {label}"):  # it runs for a moment, until it dies again
                 yield _dies(kind, label, why, found)
 
@@ -110,7 +111,9 @@ def _silence(kind: str, found: Found) -> Silence | None:
         said = f"expected to write its report, the last one is {found.age_seconds:.0f} s old, though it lives"
         return Silence(UNWRITTEN, said, since, page)
     said = f"expected a report, the last one is {found.age_seconds:.0f} s old: it hangs"
-    return Silence(HANGS, said, since, f"{RUNBOOK}/{'silent-source' if kind == 'connector' else 'stopped-processor'}.md")
+    return Silence(
+        HANGS, said, since, f"{RUNBOOK}/{'silent-source' if kind == 'connector' else 'stopped-processor'}.md"
+    )
 
 
 def _process(settings: Settings, kind: str, label: str, found: Found | None, restarts: int) -> Iterator[Observation]:
@@ -155,7 +158,7 @@ def _dies(kind: str, label: str, why: str, found: Found | None) -> Observation:
 
 
 def _of_report(
-    kind: str, name: str, entry: object, report: dict[str, Any], at: float, polled: rules.Polled
+    kind: str, name: str, entry: object, report: dict[str, Any], at: float, *, polled: rules.Polled
 ) -> Iterator[Observation]:
     """What the process itself says that needs a person, by the alerts' own rules, as of its last report."""
     if kind == "processor":

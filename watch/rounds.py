@@ -1,4 +1,4 @@
-"""Asks each look again when its time has come, and keeps what each said last. A look that hangs keeps one thread, its own."""
+"""Asks each look again in its time, and keeps what each said last. One that hangs keeps one thread."""
 
 import threading
 from collections.abc import Sequence

@@ -13,13 +13,14 @@ from tidemark.credentials import FOLDER, mend_of
 from tidemark.disk import file_systems
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
-from tidemark.stack import checks, guard, local, process
+from tidemark.stack import checks, guard, local, process, watcher
 from watch.observation import RUNBOOK, Observation, State, moment
 
 CONNECT_SECONDS = 3.0
 DISK = "disk ends"
 DOWN = "server does not run"
 SILENT = "server does not answer"
+UNWATCHED = "the watcher does not run"
 
 
 def folder(settings: Settings) -> Iterator[Observation]:
@@ -87,9 +88,10 @@ def servers(settings: Settings) -> Iterator[Observation]:
         return
     for server in local.SERVERS:
         running = process.find(settings.home, server.NAME)
-        if server is not guard and (server.wanted(settings) or running is not None):
+        if server not in local.ASIDE and (server.wanted(settings) or running is not None):
             yield _server(settings, server, running)
     yield _guard(settings)
+    yield _watcher(settings)
     if settings.kafka_bootstrap is not None:
         yield _port("kafka", kafka_bootstrap(settings).split(",")[0])
 
@@ -131,3 +133,10 @@ def _guard(settings: Settings) -> Observation:
         "the guard does not run", "server", "guard", state, said or "; ".join(short) or "the guard watches people",
         since, "tidemark up" if said else "docs/access.md" if short else "",
     )  # fmt: skip
+
+
+def _watcher(settings: Settings) -> Observation:
+    """Of interest to the doctor alone: who looks here for the watcher runs."""
+    said, page = watcher.silence(settings), f"{RUNBOOK}/watcher-does-not-run.md"
+    state: State = "failing" if said else "ok"
+    return Observation(UNWATCHED, "server", "watcher", state, said or "the watcher looks", None, page if said else "")

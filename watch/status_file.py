@@ -104,7 +104,7 @@ class Status:
 
 def summary(observations: Sequence[Observation]) -> dict[str, Any]:
     """`state`: the worst of all, `waiting` and `ok` alike being well; then the number of each state."""
-    counts = {state: sum(one.state == state for one in observations) for state in WORST_FIRST}
+    counts = {str(state): sum(one.state == state for one in observations) for state in WORST_FIRST}
     bad = next((state for state in ("failing", "unknown", "warning") if counts[state]), None)
     return {"state": bad or ("ok" if observations else "unknown"), **counts}
 

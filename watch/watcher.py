@@ -1,4 +1,4 @@
-"""The one watcher: looks at everything every few seconds, says what it sees in one file, and decides which alerts are open."""
+"""The one watcher: looks at everything, says in one file what it sees, and decides which alerts are open."""
 
 import logging
 import os
@@ -32,7 +32,8 @@ SAY_SECONDS = (2.0, 5.0)  # at most every so often, at least every so often
 # What of the observations' numbers is kept by the minute: by name of the condition.
 KEPT_NUMBERS = {
     "lag": ("records",), "newest row": ("rows_per_minute",), "disk ends": ("free_bytes",),
-    "connections are taken": ("taken",), "low head-room": ("days_ahead",), "growing quarantine": ("records", "new_records"),
+    "connections are taken": ("taken",), "low head-room": ("days_ahead",),
+    "growing quarantine": ("records", "new_records"),
     "balance is not 0": ("consumed",), "check failed": ("failed",),
 }  # fmt: skip
 

@@ -169,10 +169,14 @@ class Supervisor:
         silent = self._beats.look(beats)
         for (kind, name), child in self._children.items():
             process = child.process
-            if process is None or (seconds := silent.get(process.pid, 0.0)) <= HUNG_SECONDS or process.poll() is not None:
+            if (
+                process is None
+                or (seconds := silent.get(process.pid, 0.0)) <= HUNG_SECONDS
+                or process.poll() is not None
+            ):
                 continue
             log.error(
-                "%s %s: expected a report each second, the last one came %.0f s ago: it hangs or was stopped; it is ended",
+                "%s %s: expected a report each second, the last one came %.0f s ago: it hangs; it is ended",
                 kind, name, seconds,
             )  # fmt: skip
             process.kill()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from tidemark.webhook import page
 
 from stream_shim.reports import report_path
 from stream_shim.running.causes import causes_of_disk, causes_of_oldest_day
@@ -19,7 +20,6 @@ from tidemark.disk import LAKE_BYTES, WAREHOUSE_BYTES, FileSystem, bytes_a_day, 
 from tidemark.settings import PROJECT, Settings
 from tidemark.stack.ports import free_ports
 from tidemark.state_file import write_whole
-from tidemark.webhook import page
 
 TODAY = datetime.now(UTC).date()
 OLD = TODAY - timedelta(days=5)

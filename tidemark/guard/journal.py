@@ -1,4 +1,4 @@
-"""What the guard did: a line in its log, and a count in `guard.action` of the database realtime, of which alerts are."""
+"""What the guard did: a line in its log, and a count in `guard.action` of `realtime`, of which alerts are."""
 
 import logging
 import queue
@@ -45,6 +45,7 @@ class Action:
     database: str
     reason: str
     detail: str
+
 
 def shortened(text: str) -> str:
     """At most DETAIL_CHARACTERS of it, on one line."""

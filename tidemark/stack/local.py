@@ -116,8 +116,8 @@ def up(
             _start(settings, serve, started, threading.Event(), report)
             # Once all is there: what it saw missing before would be in its history.
             watching = _start_aside(settings, watcher, started)
-            for server, running in ((guard, guarding), (watcher, watching)):
-                _wait_until_ready(settings, server, running, threading.Event())
+            for aside, running in zip(ASIDE, (guarding, watching), strict=True):
+                _wait_until_ready(settings, aside, running, threading.Event())
         except BaseException:
             for server in started:
                 process.stop(settings.home, server.NAME, server.STOP_SIGNAL)
@@ -275,7 +275,7 @@ def _silence(settings: Settings, server: Server, running: psutil.Process) -> str
     if pid := process.frozen(running):
         return f"expected {server.TITLE} to answer, its process {pid} was stopped by a signal: `kill -CONT {pid}`"
     if server in ASIDE:
-        return server.silence(settings)  # type: ignore[attr-defined]
+        return guard.silence(settings) if server is guard else watcher.silence(settings)
     try:
         if not server.wanted(settings) or server.ready(settings):
             return ""
