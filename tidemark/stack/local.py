@@ -116,7 +116,7 @@ def up(
             _start(settings, serve, started, threading.Event(), report)
             # Once all is there: what it saw missing before would be in its history.
             watching = _start_aside(settings, watcher, started)
-            for aside, running in zip(ASIDE, (guarding, watching), strict=True):
+            for aside, running in ((guard, guarding), (watcher, watching)):
                 _wait_until_ready(settings, aside, running, threading.Event())
         except BaseException:
             for server in started:

@@ -102,7 +102,7 @@ def _part(key: tuple[str, str], seen: list[Seen], things: frozenset[Thing], home
         since = max((one.state_since for one in seen if one.state_since), default=None)
         sentence = next((each.sentence for each in conditions if each.sentence), _well(len(conditions)))
     else:
-        sentence = worst[0].sentence
+        sentence = worst[0].sentence or worst[0].title
     numbers = {name: value for one in reversed(seen) for name, value in one.numbers.items()}
     return Part(
         key[0], visible(key[1]), state, since, sentence, worst[0].meaning if state not in ("ok", "waiting") else "",
@@ -117,7 +117,7 @@ def _well(count: int) -> str:
 def _condition(one: Seen, home: Path) -> Condition:
     is_well = one.state in ("ok", "waiting")
     sentence = public(one.sentence, home)
-    if is_well and _FOR_OPERATORS.search(one.sentence):
+    if one.kind == "guard" or (is_well and _FOR_OPERATORS.search(one.sentence)):  # it names who reads, and what
         sentence = ""
     title = one.name if one.kind in _UNNAMED or one.identity in one.name else one.title
     since = one.state_since if is_well else one.since or one.state_since
