@@ -13,7 +13,7 @@ from tidemark.output import json_option, show, visible
 DAYS = 90.0  # that a list goes back
 
 
-class Moment(click.ParamType[float]):
+class Moment(click.ParamType):
     """A time of ISO 8601, UTC where it names no offset; seconds since 1970."""
 
     name = "time"

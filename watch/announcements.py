@@ -1,7 +1,7 @@
 """What people say on the status page: incidents with their course, and maintenance that is planned.
 
-Kept beside what the watcher saw, in `<home>/watch/history.sqlite`, so that it is there with both databases down. Moments
-are seconds since 1970.
+Kept beside what the watcher saw, in `<home>/watch/history.sqlite`, so that it is there with both databases down.
+Moments are seconds since 1970.
 """
 
 import sqlite3
@@ -27,6 +27,11 @@ create table if not exists maintenance (
     id integer primary key, planned_at real not null, begins_at real not null, ends_at real not null, said text not null
 );
 """
+
+
+_BEGIN = "insert into incident (title, opened_at) values (?, ?)"
+_ADD = "insert into incident_update (incident_id, at, said) values (?, ?, ?)"
+_RESOLVE = "update incident set resolved_at = ? where id = ? and resolved_at is null"
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,9 @@ def _writing(settings: Settings) -> Iterator[sqlite3.Connection]:
         raise StackError(f"expected to keep what is said in {file}, received: {error}") from None
 
 
-def say(settings: Settings, text: str, now: float, *, incident: int | None, title: str | None, resolve: bool) -> Incident:
+def say(
+    settings: Settings, text: str, now: float, *, incident: int | None, title: str | None, resolve: bool
+) -> Incident:
     """Add to an incident: that of the number, a new one of the title, else the only one that goes on.
 
     ConfigurationError where there is no such incident, or not just one goes on.
@@ -103,14 +110,14 @@ def say(settings: Settings, text: str, now: float, *, incident: int | None, titl
     with _writing(settings) as connection:
         found = {each.id: each for each in incidents(connection)}
         if title is not None:
-            inserted = connection.execute("insert into incident (title, opened_at) values (?, ?)", (_checked(title), now))
+            inserted = connection.execute(_BEGIN, (_checked(title), now))
             assert inserted.lastrowid is not None
             incident = inserted.lastrowid
         else:
             incident = _chosen(found, incident)
-        connection.execute("insert into incident_update (incident_id, at, said) values (?, ?, ?)", (incident, now, text))
+        connection.execute(_ADD, (incident, now, text))
         if resolve:
-            connection.execute("update incident set resolved_at = ? where id = ? and resolved_at is null", (now, incident))
+            connection.execute(_RESOLVE, (now, incident))
         return next(each for each in incidents(connection) if each.id == incident)
 
 
@@ -174,7 +181,10 @@ def incidents(connection: sqlite3.Connection, since: float = 0.0) -> list[Incide
         "order by opened_at desc, id desc",
         (since,),
     )
-    return [Incident(*row, updates=tuple(updates.get(row[0], ()))) for row in rows]
+    return [
+        Incident(number, title, opened_at, resolved_at, tuple(updates.get(number, ())))
+        for number, title, opened_at, resolved_at in rows
+    ]
 
 
 def maintenances(connection: sqlite3.Connection, since: float = 0.0) -> list[Maintenance]:

@@ -35,7 +35,9 @@ _UNNAMED = {
 }  # fmt: skip
 
 _OF_A_ROW = re.compile(r"\s*(DETAIL:|CONTEXT:|QUERY:|HINT:|LINE \d+:|Failing row contains).*", re.DOTALL)
-_ADDRESS = re.compile(r"(\w+://\S+)|((?<![\w.])(\d{1,3}(\.\d{1,3}){3}|localhost|[\w-]+(\.[\w-]+)+|\[[\da-f:]+\]):\d{2,5}(/\w+)?)")
+_ADDRESS = re.compile(
+    r"(\w+://\S+)|((?<![\w.])(\d{1,3}(\.\d{1,3}){3}|localhost|[\w-]+(\.[\w-]+)+|\[[\da-f:]+\]):\d{2,5}(/\w+)?)"
+)
 _PATH = re.compile(r"(?<![\w<….])/(?:[\w.+-]+/)+[\w.+-]*")
 _FOR_OPERATORS = re.compile(r"[/`]|\blogs\b")
 

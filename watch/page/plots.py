@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import NamedTuple
 
-from watch.observation import WORST_FIRST
+from watch.observation import WORST_FIRST, State
 from watch.page.timeline import BUCKET_SECONDS
 
 HEIGHT = 24  # of a bar of a day: an hour each
@@ -37,30 +37,25 @@ def strip(states: Sequence[str]) -> Picture:
 
 
 def bars(days: Sequence[Mapping[str, float]]) -> Picture:
-    """A bar a day, whose parts are the shares of the time that was looked at; a day without is blank."""
-    edges = [[0] * len(days) for _ in range(len(WORST_FIRST) + 1)]
+    """A bar a day, whose parts are the shares of the time that was looked at, worst on top; a day without is blank."""
+    edges = {state: [(0, 0)] * len(days) for state in WORST_FIRST}
     for number, day in enumerate(days):
-        height, seconds = HEIGHT, sum(day.values())
-        edges[0][number] = HEIGHT if seconds else 0
-        for rank, state in enumerate(WORST_FIRST):
-            share = day.get(state, 0.0) / seconds if seconds else 0.0
-            height -= min(height, max(1, round(share * HEIGHT))) if share else 0
-            edges[rank + 1][number] = height if seconds else 0
-    # What is well is drawn to the foot, whatever rounding left, and what is not over it, from the top.
-    shapes = [("ok", _area(edges[0], [0] * len(days)))]
-    for rank, state in enumerate(WORST_FIRST[:-1]):
-        if any(day.get(state) for day in days):
-            shapes.append((state, _area(edges[rank], edges[rank + 1])))
-    if not any(day.get("ok") for day in days):
-        shapes = shapes[1:]
+        at, seconds = HEIGHT, sum(day.values())
+        present = [state for state in WORST_FIRST if day.get(state)]
+        for state in present:
+            # However short, it is seen; the best state that there was has what is left, so that none is drawn for none.
+            height = at if state == present[-1] else min(at, max(1, round(day[state] / seconds * HEIGHT)))
+            edges[state][number] = (at, at - height)
+            at -= height
+    shapes = [(str(state), path) for state in WORST_FIRST if (path := _area(edges[state]))]
     total = {state: sum(day.get(state, 0.0) for day in days) / 3600 for state in WORST_FIRST}
     return Picture(len(days), HEIGHT, shapes, f"the last {len(days)} days: {_shares(total, 'h')}")
 
 
-def _area(upper: Sequence[int], lower: Sequence[int]) -> str:
-    """Between two heights of each day, measured from the foot: a path of as few steps as there are changes."""
+def _area(edges: Sequence[tuple[int, int]]) -> str:
+    """Between two heights of each day, measured from the foot: days that are alike are one piece."""
     path, at = "", 0
-    for (high, low), run in groupby(zip(upper, lower, strict=True)):
+    for (high, low), run in groupby(edges):
         length = len(list(run))
         if high > low:
             path += f"M{at} {HEIGHT - high}h{length}v{high - low}h-{length}z"
@@ -68,20 +63,20 @@ def _area(upper: Sequence[int], lower: Sequence[int]) -> str:
     return path
 
 
-def _shares(amounts: Mapping[str, float], unit: str) -> str:
+def _shares(amounts: Mapping[State, float], unit: str) -> str:
     total = sum(amounts.values())
     if not total:
         return "nobody looked"
     said = [
         f"{SPOKEN[state]} {amount / total:.1%} ({amount:,.1f} {unit})"
-        for state, amount in reversed(amounts.items())
+        for state, amount in reversed(list(amounts.items()))
         if amount
     ]
     return ", ".join(said)
 
 
 def line(name: str, values: Iterable[tuple[int, float]], begin: float, end: float) -> Picture | None:
-    """A number over a time, the most of each tenth of an hour or so; a gap where nobody looked. None without a value."""
+    """A number over a time, the most of each 10 minutes; a gap where nobody looked. None without a value."""
     step = (end - begin) / MOST_POINTS
     most: dict[int, tuple[float, float]] = {}
     last = None
@@ -110,4 +105,3 @@ def amount(value: float) -> str:
         if abs(value) >= size:
             return f"{value / (1e3 if unit == ' k' else size):,.1f}{unit}"
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:,.1f}"
-

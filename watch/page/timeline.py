@@ -29,7 +29,8 @@ def worst(things: Iterable[Sequence[Span]]) -> list[Lasted]:
     )
     counts, found, at = [0] * len(WORST_FIRST), list[Lasted](), 0.0
     for moment, change, rank in edges:
-        if moment > at and (state := next((name for name, count in zip(WORST_FIRST, counts, strict=True) if count), None)):
+        state = next((name for name, count in zip(WORST_FIRST, counts, strict=True) if count), None)
+        if state and moment > at:
             if found and found[-1].state == state and found[-1].end == at:
                 found[-1] = found[-1]._replace(end=moment)
             else:

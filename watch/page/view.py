@@ -8,24 +8,34 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from tidemark.output import utc, visible
+from tidemark.output import visible
 from tidemark.settings import Settings
 from watch import announcements, history
-from watch.alerts import Alert, kept
+from watch.alerts import kept
 from watch.history import DAY_SECONDS, Span, Thing
 from watch.page import plots, timeline
-from watch.page.parts import GROUPS, MARTS, Part, parts, public
+from watch.page.parts import GROUPS, MARTS, Part, meaning, part_of, parts, public
 from watch.status_file import Status, read_status
 
 RESOLVED_DAYS, MOST_INCIDENTS = 14, 20
 MOST_PLOTS = 24
-OPEN = "open"
 # The numbers that are drawn, by the end of their series, and what they are called.
 _DRAWN = {
     "lag": ("records", "Records that wait: {}"), "newest row": ("rows_per_minute", "Rows a minute: {}"),
     "growing quarantine": ("new_records", "New records in quarantine"),
     "connections are taken": ("taken", "Connections taken: {}"), "low head-room": ("days_ahead", "Days made ahead"),
 }  # fmt: skip
+
+
+class AlertShown(NamedTuple):
+    """An alert as anyone may read it. Moments are seconds since 1970."""
+
+    id: str
+    title: str
+    meaning: str
+    severity: str
+    raised_at: float
+    resolved_at: float | None
 
 
 class Past(NamedTuple):
@@ -35,7 +45,7 @@ class Past(NamedTuple):
     numbers: Mapping[str, Sequence[tuple[int, float]]]
     incidents: Sequence[announcements.Incident]
     maintenances: Sequence[announcements.Maintenance]
-    alerts: Sequence[Alert]
+    alerts: Sequence[AlertShown]
 
 
 NOTHING = Past({}, {}, (), (), ())
@@ -78,7 +88,7 @@ class Page:
     plots: list[Plot]
     incidents: Sequence[announcements.Incident]
     maintenances: Sequence[announcements.Maintenance]
-    alerts: Sequence[Alert]
+    alerts: Sequence[AlertShown]
 
     @property
     def parts(self) -> list[PartShown]:
@@ -94,8 +104,8 @@ def read(settings: Settings, now: datetime | None = None, spare: timedelta = tim
         with history.reading(settings) as connection:
             past = NOTHING if connection is None else read_past(connection, now.timestamp())
     except sqlite3.Error as error:  # what is seen now is said all the same
-        return page(status, NOTHING, settings.home, now, spare, f"the history cannot be read: {error}")
-    return page(status, past, settings.home, now, spare)
+        return page(status, NOTHING, settings.home, now, spare=spare, fault=f"the history cannot be read: {error}")
+    return page(status, past, settings.home, now, spare=spare)
 
 
 def read_past(connection: sqlite3.Connection, now: float) -> Past:
@@ -109,15 +119,25 @@ def read_past(connection: sqlite3.Connection, now: float) -> Past:
     )
 
 
-def _alerts(connection: sqlite3.Connection) -> Sequence[Alert]:
+def _alerts(connection: sqlite3.Connection) -> Sequence[AlertShown]:
     if connection.execute("select 1 from sqlite_master where name = 'alert'").fetchone() is None:
         return ()
-    return kept(connection, MOST_INCIDENTS)
+    return [
+        AlertShown(
+            alert.id, _titled(alert.condition, *part_of(alert.condition, alert.kind, alert.identity)),
+            meaning(alert.condition), alert.severity, alert.raised_at, alert.resolved_at,
+        )
+        for alert in kept(connection, MOST_INCIDENTS)
+    ]  # fmt: skip
+
+
+def _titled(condition: str, group: str, name: str) -> str:
+    return visible(f"{group}: {condition}" if name in condition else f"{group}: {name}: {condition}")
 
 
 def page(
-    status: Status, past: Past, home: Path, now: datetime, spare: timedelta = timedelta(0), fault: str = ""
-) -> Page:  # fmt: skip
+    status: Status, past: Past, home: Path, now: datetime, *, spare: timedelta = timedelta(0), fault: str = ""
+) -> Page:
     """The page, of what is known; it reads nothing."""
     at = now.timestamp()
     lasted = {thing: _until(spans, at) for thing, spans in past.spans.items()}
@@ -153,7 +173,7 @@ def headline(state: str, shown: Sequence[PartShown], is_blind: bool) -> str:
     fails, unseen, warns = counts["failing"], counts["unknown"], counts["warning"]
     if state in ("failing", "unknown"):
         fail = f"{fails} of {len(shown)} parts {'fails' if fails == 1 else 'fail'}" if fails else ""
-        unknown = f"{unseen} {'is' if unseen == 1 else 'are'} unknown" if fails else f"{unseen} of {len(shown)} parts unknown"
+        unknown = f"{unseen} unknown" if fails else f"{unseen} of {len(shown)} parts unknown"
         return ", ".join(part for part in (fail, unknown if unseen else "") if part)
     if state == "warning":
         return f"All works, {warns} of {len(shown)} parts {'needs' if warns == 1 else 'need'} a look"
@@ -195,8 +215,3 @@ def _plots(past: Past, now: float) -> list[Plot]:
         if values and (picture := plots.line(title, values, now - DAY_SECONDS, now)):
             found.append(Plot(title, plots.amount(values[-1][1]), picture))
     return sorted(found, key=lambda plot: plot.title)[:MOST_PLOTS]
-
-
-def as_of(page: Page) -> str:
-    """Of when the page is, for who has no script."""
-    return "nothing was ever seen" if page.observed_at is None else f"as of {utc(page.observed_at)}"
