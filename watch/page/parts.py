@@ -39,7 +39,7 @@ _ADDRESS = re.compile(
     r"(\w+://\S+)|((?<![\w.])(\d{1,3}(\.\d{1,3}){3}|localhost|[\w-]+(\.[\w-]+)+|\[[\da-f:]+\]):\d{2,5}(/\w+)?)"
 )
 _PATH = re.compile(r"(?<![\w<….])/(?:[\w.+-]+/)+[\w.+-]*")
-_FOR_OPERATORS = re.compile(r"[/`]|\blogs\b")
+_FOR_OPERATORS = re.compile(r"[…`]|\blogs/")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Part:
     meaning: str
     conditions: tuple[Condition, ...]
     things: frozenset[Thing]
-    numbers: dict[str, Number]
+    numbers: tuple[tuple[str, dict[str, Number]], ...]  # by the title of the condition; none of what is not seen now
 
 
 def part_of(name: str, kind: str, identity: str) -> tuple[str, str]:
@@ -77,6 +77,8 @@ def part_of(name: str, kind: str, identity: str) -> tuple[str, str]:
     group = _GROUP_OF.get(kind, PLATFORM)
     if group in (SOURCES, TOPICS, DESTINATIONS, DATABASES):  # of `binance: BTC/USDT` and `binance market_tick`: binance
         identity = identity.partition(":")[0].partition(" ")[0].partition("#")[0]
+    if kind == "flow":  # the schedule `ingest-ecb` begins the work `ingest ecb`, and `check-daily` begins `check`
+        return group, identity.replace(" ", "-").removesuffix("-daily")
     if group == CONTRACTS:
         return group, "contracts" if kind == "contracts" else f"models of {identity}"
     return group, identity if kind not in ("lane", "entries", "flows") else f"{kind}: {identity}"
@@ -105,7 +107,9 @@ def _part(key: tuple[str, str], seen: list[Seen], things: frozenset[Thing], home
         sentence = next((each.sentence for each in conditions if each.sentence), _well(len(conditions)))
     else:
         sentence = worst[0].sentence or worst[0].title
-    numbers = {name: value for one in reversed(seen) for name, value in one.numbers.items()}
+    numbers = tuple(
+        (each.title, one.numbers) for each, one in zip(conditions, seen, strict=True) if one.state != "unknown"
+    )
     return Part(
         key[0], visible(key[1]), state, since, sentence, worst[0].meaning if state not in ("ok", "waiting") else "",
         conditions, things, numbers,
@@ -119,7 +123,7 @@ def _well(count: int) -> str:
 def _condition(one: Seen, home: Path) -> Condition:
     is_well = one.state in ("ok", "waiting")
     sentence = public(one.sentence, home)
-    if one.kind == "guard" or (is_well and _FOR_OPERATORS.search(one.sentence)):  # it names who reads, and what
+    if one.kind == "guard" or (is_well and _FOR_OPERATORS.search(sentence)):  # it names who reads, and what
         sentence = ""
     title = one.name if one.kind in _UNNAMED or one.identity in one.name else one.title
     since = one.state_since if is_well else one.since or one.state_since

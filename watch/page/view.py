@@ -18,7 +18,7 @@ from watch.page.parts import GROUPS, MARTS, Part, meaning, part_of, parts, publi
 from watch.status_file import Status, read_status
 
 RESOLVED_DAYS, MOST_INCIDENTS = 14, 20
-MOST_PLOTS = 24
+MOST_PLOTS, MOST_NAMED = 24, 2
 # The numbers that are drawn, by the end of their series, and what they are called.
 _DRAWN = {
     "lag": ("records", "Records that wait: {}"), "newest row": ("rows_per_minute", "Rows a minute: {}"),
@@ -68,6 +68,7 @@ class Plot:
 
     title: str
     last: str
+    most: str
     picture: plots.Picture
 
 
@@ -174,10 +175,18 @@ def headline(state: str, shown: Sequence[PartShown], is_blind: bool) -> str:
     if state in ("failing", "unknown"):
         fail = f"{fails} of {len(shown)} parts {'fails' if fails == 1 else 'fail'}" if fails else ""
         unknown = f"{unseen} unknown" if fails else f"{unseen} of {len(shown)} parts unknown"
-        return ", ".join(part for part in (fail, unknown if unseen else "") if part)
+        return ", ".join(part for part in (fail, unknown if unseen else "") if part) + _named(shown, state)
     if state == "warning":
-        return f"All works, {warns} of {len(shown)} parts {'needs' if warns == 1 else 'need'} a look"
+        return f"All works, {warns} of {len(shown)} parts {'needs' if warns == 1 else 'need'} a look" + _named(
+            shown, state
+        )
     return f"All is well: {len(shown)} parts"
+
+
+def _named(shown: Sequence[PartShown], state: str) -> str:
+    """Which, where they are few."""
+    names = list(dict.fromkeys(each.part.name for each in shown if each.part.state == state))
+    return f": {', '.join(names)}" if len(names) <= MOST_NAMED else ""
 
 
 def _shown(
@@ -213,5 +222,6 @@ def _plots(past: Past, now: float) -> list[Plot]:
         title = title.format(visible(thing.identity))
         values = past.numbers.get(f"{name} {key}", ()) if key else ()
         if values and (picture := plots.line(title, values, now - DAY_SECONDS, now)):
-            found.append(Plot(title, plots.amount(values[-1][1]), picture))
+            most = max(value for _, value in values)
+            found.append(Plot(title, plots.amount(values[-1][1]), plots.amount(most), picture))
     return sorted(found, key=lambda plot: plot.title)[:MOST_PLOTS]
