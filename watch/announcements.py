@@ -91,7 +91,7 @@ def _writing(settings: Settings) -> Iterator[sqlite3.Connection]:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with closing(sqlite3.connect(file, timeout=10, isolation_level=None)) as connection:
-            connection.executescript("pragma journal_mode = wal;" + _TABLES)
+            connection.executescript("pragma journal_mode = wal;" + history.TABLES + _TABLES)
             connection.execute("begin immediate")
             with connection:
                 yield connection

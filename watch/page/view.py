@@ -147,6 +147,9 @@ def page(
         for number, part in enumerate(parts(status.observations, past.spans, home))
     ]
     state, reason = status.summary["state"], public(status.unknown or fault, home)
+    going_on = sum(each.resolved_at is None for each in past.incidents)
+    if going_on and not status.unknown:
+        reason = f"{reason} {'An incident goes' if going_on == 1 else f'{going_on} incidents go'} on.".strip()
     return Page(
         state, headline(state, shown, bool(status.unknown)), reason, status.kind, now, status.observed_at,
         status.valid_until + spare if status.valid_until and not status.unknown else None,
