@@ -1,5 +1,6 @@
 """The application: what it holds while it runs, its routes, and what it says where it has no answer."""
 
+import asyncio
 import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from serve.gate import METHODS, Gate
 from serve.problems import Problem, bad_request
 from serve.relations import Relations
 from serve.spool import Spools
+from serve.status_routes import warm
 from tidemark.settings import Settings
 
 # Each has a `router`.
@@ -33,9 +35,11 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await databases.open()
+        warming = asyncio.create_task(warm(app))
         try:
             yield
         finally:
+            warming.cancel()
             await databases.close()
             app.state.callers.close()
 

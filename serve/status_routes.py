@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, FastAPI, Request
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -21,6 +21,7 @@ from watch.status_file import read_status
 router = APIRouter(include_in_schema=False)
 
 KEPT_SECONDS = 1.0  # however many ask, the page is made once in so long
+OLD_SECONDS = 5.0  # who asks then waits for a new one; its reader sees by its own clock what is older than that
 ANSWER_SECONDS = 2.0  # that a database may take to say that it is there
 LINKS = (("docs", "Read API"),)
 HEADERS = {
@@ -31,29 +32,43 @@ Made = TypeVar("Made")
 
 
 class Kept(Generic[Made]):
-    """Something that is made in a thread, once in KEPT_SECONDS at most."""
+    """Something that is made in a thread; who asks is given what was made last, unless that is old."""
 
     def __init__(self, make: Callable[[Settings], Made]) -> None:
-        self._make, self._lock = make, asyncio.Lock()
-        self._made: tuple[float, Made] | None = None
+        self._make = make
+        self._made: Made | None = None
+        self._made_at = 0.0  # monotonic clock
+        self._making: asyncio.Task[None] | None = None
 
     async def get(self, settings: Settings) -> Made:
         """What was made last, or is made now."""
-        async with self._lock:
-            if self._made is None or time.monotonic() - self._made[0] > KEPT_SECONDS:
-                self._made = (time.monotonic(), await asyncio.to_thread(self._make, settings))
-            return self._made[1]
+        age = time.monotonic() - self._made_at
+        if self._making is None or (self._making.done() and age > KEPT_SECONDS):
+            self._making = asyncio.create_task(self._remake(settings))
+        if self._made is None or age > OLD_SECONDS:
+            await asyncio.shield(self._making)
+        assert self._made is not None
+        return self._made
+
+    async def _remake(self, settings: Settings) -> None:
+        self._made = await asyncio.to_thread(self._make, settings)
+        self._made_at = time.monotonic()
 
 
 def _files(settings: Settings) -> dict[str, File]:
     return files(view.read(settings), str(settings.home.resolve()), LINKS)
 
 
-def _kept(request: Request, name: str, make: Callable[[Settings], Made]) -> "Kept[Made]":
+def _kept(app: FastAPI, name: str, make: Callable[[Settings], Made]) -> "Kept[Made]":
     """That of this application."""
-    kept: dict[str, Any] = request.app.state.kept
+    kept: dict[str, Any] = app.state.kept
     found: Kept[Made] = kept.setdefault(name, Kept(make))
     return found
+
+
+async def warm(app: FastAPI) -> None:
+    """Make the page before somebody asks, as the first takes longest."""
+    await _kept(app, "page", _files).get(app.state.settings)
 
 
 @router.get("/")
@@ -72,7 +87,7 @@ async def file(request: Request) -> Response:
 
 
 async def _file(request: Request, name: str) -> Response:
-    found = (await _kept(request, "page", _files).get(request.app.state.settings))[name]
+    found = (await _kept(request.app, "page", _files).get(request.app.state.settings))[name]
     return Response(found.content, media_type=found.media_type, headers=HEADERS)
 
 
@@ -100,7 +115,7 @@ async def _missing(databases: Databases) -> dict[str, str]:
 @router.get("/metrics")
 async def numbers(request: Request) -> Response:
     """What the watcher saw and what this process answered, as Prometheus reads it."""
-    seen = await _kept(request, "metrics", _seen).get(request.app.state.settings)
+    seen = await _kept(request.app, "metrics", _seen).get(request.app.state.settings)
     return Response(seen + generate_latest(request.app.state.counts.registry), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -127,7 +127,7 @@ def _condition(one: Seen, home: Path) -> Condition:
         sentence = ""
     title = one.name if one.kind in _UNNAMED or one.identity in one.name else one.title
     since = one.state_since if is_well else one.since or one.state_since
-    return Condition(visible(title), one.state, sentence, "" if is_well else meaning(one.name), since)
+    return Condition(visible(title), one.state, sentence, "" if is_well else meaning(one.name, one.state), since)
 
 
 def public(text: str, home: Path) -> str:
@@ -140,8 +140,10 @@ def public(text: str, home: Path) -> str:
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
 
 
-def meaning(condition: str) -> str:
+def meaning(condition: str, state: State = "failing") -> str:
     """What a condition means to who reads the data."""
+    if state == "unknown":
+        return "It could not be seen, so nobody knows how this is now."
     return _meanings().get(condition, "")
 
 

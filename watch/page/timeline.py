@@ -1,6 +1,6 @@
 """How a part was: the worst of all that was seen of it at each moment, over a day and over 90 days."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from watch.history import DAY_SECONDS, Span
@@ -8,7 +8,7 @@ from watch.observation import WORST_FIRST
 
 DAYS = 90
 BUCKET_SECONDS = 300
-RANK = {state: rank for rank, state in enumerate(WORST_FIRST)}
+RANK: dict[str, int] = {state: rank for rank, state in enumerate(WORST_FIRST)}
 
 
 class Lasted(NamedTuple):
@@ -19,25 +19,32 @@ class Lasted(NamedTuple):
     end: float
 
 
-def worst(things: Iterable[Sequence[Span]]) -> list[Lasted]:
+def worst(things: Iterable[Iterable[Span | Lasted]]) -> list[Lasted]:
     """At each moment the worst of the states, in order; nothing where nothing was looked at."""
-    edges = sorted(
-        edge
-        for spans in things
-        for span in spans
-        for edge in ((span.begin, 1, RANK[span.state]), (span.end, -1, RANK[span.state]))  # type: ignore[index]
-    )
+    edges: list[tuple[float, int]] = []  # a state begins: its rank; it ends: the complement of that
+    for spans in things:
+        for state, begin, end, *_ in spans:
+            rank = RANK[state]
+            edges += ((begin, rank), (end, ~rank))
+    edges.sort()
     counts, found, at = [0] * len(WORST_FIRST), list[Lasted](), 0.0
-    for moment, change, rank in edges:
-        state = next((name for name, count in zip(WORST_FIRST, counts, strict=True) if count), None)
-        if state and moment > at:
-            if found and found[-1].state == state and found[-1].end == at:
-                found[-1] = found[-1]._replace(end=moment)
-            else:
-                found.append(Lasted(state, at, moment))
+    for moment, edge in edges:
+        if moment > at:
+            rank = 0
+            while rank < len(counts) and not counts[rank]:
+                rank += 1
+            if rank < len(counts):
+                _add(found, Lasted(WORST_FIRST[rank], at, moment))
         at = moment
-        counts[rank] += change
+        counts[edge if edge >= 0 else ~edge] += 1 if edge >= 0 else -1
     return found
+
+
+def _add(found: list[Lasted], one: Lasted) -> None:
+    if found and found[-1].state == one.state and found[-1].end == one.begin:
+        found[-1] = Lasted(one.state, found[-1].begin, one.end)
+    else:
+        found.append(one)
 
 
 def buckets(lasted: Iterable[Lasted], begin: float, end: float, seconds: float = BUCKET_SECONDS) -> list[str]:
@@ -49,7 +56,7 @@ def buckets(lasted: Iterable[Lasted], begin: float, end: float, seconds: float =
         if low >= high:
             continue
         for number in range(int((low - begin) // seconds), min(count - 1, int((high - begin - 1e-6) // seconds)) + 1):
-            if not found[number] or RANK[state] < RANK[found[number]]:  # type: ignore[index]
+            if not found[number] or RANK[state] < RANK[found[number]]:
                 found[number] = state
     return found
 

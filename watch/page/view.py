@@ -53,13 +53,14 @@ NOTHING = Past({}, {}, (), (), ())
 
 @dataclass(frozen=True)
 class PartShown:
-    """A part with its pictures; `promise` is of a mart."""
+    """A part with how it was, and pictures of that; `promise` is of a mart."""
 
     part: Part
     slug: str
     day: plots.Picture
     days: plots.Picture
     promise: str
+    lasted: Sequence[timeline.Lasted]
 
 
 @dataclass(frozen=True)
@@ -155,14 +156,14 @@ def page(
         status.valid_until + spare if status.valid_until and not status.unknown else None,
         [(group, list(of)) for group, of in groupby(shown, lambda each: each.part.group)],
         sorted((each for each in shown if each.part.state not in ("ok", "waiting")), key=_worst_first),
-        plots.bars(timeline.days(timeline.worst(lasted.values()), at)), _plots(past, at),
+        plots.bars(timeline.days(timeline.worst(each.lasted for each in shown), at)), _plots(past, at),
         past.incidents, past.maintenances, past.alerts,
     )  # fmt: skip
 
 
 def _until(spans: Sequence[Span], now: float) -> list[Span]:
     """What another clock calls later than now is not drawn."""
-    return [span._replace(end=min(span.end, now)) for span in spans if span.begin < now]
+    return [span if span.end <= now else span._replace(end=now) for span in spans if span.begin < now]
 
 
 def _worst_first(shown: PartShown) -> tuple[int, int]:
@@ -175,10 +176,11 @@ def headline(state: str, shown: Sequence[PartShown], is_blind: bool) -> str:
         return "Nobody knows how things are"
     counts = {name: sum(each.part.state == name for each in shown) for name in timeline.RANK}
     fails, unseen, warns = counts["failing"], counts["unknown"], counts["warning"]
-    if state in ("failing", "unknown"):
-        fail = f"{fails} of {len(shown)} parts {'fails' if fails == 1 else 'fail'}" if fails else ""
-        unknown = f"{unseen} unknown" if fails else f"{unseen} of {len(shown)} parts unknown"
-        return ", ".join(part for part in (fail, unknown if unseen else "") if part) + _named(shown, state)
+    if fails:
+        fail = f"{fails} of {len(shown)} parts {'fails' if fails == 1 else 'fail'}" + _named(shown, state)
+        return fail + (f"; {unseen} unknown" if unseen else "")
+    if unseen:
+        return f"{unseen} of {len(shown)} parts unknown" + _named(shown, state)
     if state == "warning":
         return f"All works, {warns} of {len(shown)} parts {'needs' if warns == 1 else 'need'} a look" + _named(
             shown, state
@@ -198,7 +200,7 @@ def _shown(
     worst = timeline.worst(lasted[thing] for thing in part.things if thing in lasted)
     day = timeline.buckets(worst, now - DAY_SECONDS, now)
     promise = next((_promise(mart) for mart in marts if part.group == MARTS and mart.get("mart") == part.name), "")
-    return PartShown(part, f"part-{number}", plots.strip(day), plots.bars(timeline.days(worst, now)), promise)
+    return PartShown(part, f"part-{number}", plots.strip(day), plots.bars(timeline.days(worst, now)), promise, worst)
 
 
 def _promise(mart: Mapping[str, object]) -> str:

@@ -1,6 +1,7 @@
 """A state folder that only a watcher has written to, and the page of it as files behind a server of files."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,7 +11,9 @@ from playwright.sync_api import Browser
 
 from tests.browser import chromium
 from tests.serving import in_a_thread
+from tests.watch.page.platform import live_for_90_days
 from tidemark.settings import Settings
+from watch import history
 from watch.publish import Place, publish
 
 Published = Callable[..., str]
@@ -27,6 +30,14 @@ def browser() -> Iterator[Browser]:
     """The system's Chromium."""
     with chromium() as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a watcher that has looked for 90 days, until now."""
+    of = Settings(home=tmp_path_factory.mktemp("lived"))
+    live_for_90_days(of, datetime.now(UTC))
+    return history.path(of).parent
 
 
 class Files(SimpleHTTPRequestHandler):

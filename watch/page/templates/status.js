@@ -8,6 +8,8 @@ function grey() {
   for (const each of main.querySelectorAll("[data-state]")) each.dataset.state = "unknown";
   for (const each of main.querySelectorAll("[data-state] .word")) each.textContent = "unknown";
   if (!main.dataset.validUntil) return; // it says so itself
+  for (const each of main.querySelectorAll(".count")) each.textContent = "unknown";
+  main.classList.add("old");
   main.querySelector("h1").textContent = "Nobody knows how things are";
   main.querySelector(".reason").textContent = main.dataset.old;
   document.title = "Unknown: Tidemark's status";
