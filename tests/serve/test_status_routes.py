@@ -28,7 +28,7 @@ def test_the_page_is_open_to_anyone_and_takes_nothing_from_elsewhere(served: Ser
     with chromium() as browser, opened(browser, f"{served.url}/") as page:
         expect(page.locator("h1")).not_to_have_text(BLIND)
         for group in ("Balance", "Databases", "Servers"):
-            expect(page.get_by_role("heading", name=group)).to_be_visible()
+            expect(page.get_by_role("heading", name=group, exact=True)).to_be_visible()
 
 
 def test_it_answers_within_200_ms_and_has_at_most_200_kb(served: Served) -> None:
