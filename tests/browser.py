@@ -30,7 +30,7 @@ def chromium() -> Iterator[Browser]:
 def opened(
     browser: Browser, url: str, width: int = DESK, scheme: str = "light", *, says: str = "", **options: object
 ) -> Iterator[Page]:
-    """A page of its own context. It fails where the page said what is not `says`, or asked another server for anything."""
+    """A page of its own context. It fails where it said what is not `says`, or asked another server for anything."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)  # type: ignore[arg-type]
     page = context.new_page()
     said: list[str] = []
