@@ -11,7 +11,7 @@ from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
 # What `tidemark up` makes beside checks.FOLDERS, and what everything else makes but the mark: all that is deleted.
-_STACK = frozenset({"credentials", "passwords.json", "postgres", "kafka", "prefect", "dbt"})
+_STACK = frozenset({"credentials", "passwords.json", "postgres", "kafka", "prefect", "dbt", "watch"})
 _REST = frozenset({"lake", "dlt", "session", "sources.yml"})
 _EXTERNAL = ("realtime_url", "warehouse_url", "kafka_bootstrap", "lake_url", "prefect_url")
 

@@ -169,7 +169,7 @@ def run(name: str, pairs: tuple[str, ...]) -> None:
 @flow.command()
 @json_option
 def deploy(as_json: bool) -> None:
-    """Register the schedules of flows/schedules.yml and the alert with Prefect; again, it changes nothing.
+    """Register the schedules of flows/schedules.yml and the automations with Prefect; again, it changes nothing.
 
     \b
     Examples:

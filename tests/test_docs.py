@@ -7,14 +7,13 @@ from functools import cache
 
 import click
 import pytest
-from tidemark.webhook import PAGES, page
 
 from flows import alerts as flow_alerts
 from realtime.trim import TABLE_LOCK_TIMEOUT
 from stream_shim.connectors.entries import HttpSource, OrderBook
 from stream_shim.processor.handover import BATCHES_AHEAD
 from stream_shim.processor.processor import UPKEEP_SECONDS
-from stream_shim.running import alerts, supervisor
+from stream_shim.running import causes, supervisor
 from tests.pythons import END, LOW
 from tidemark.access.kafka_rights import RIGHTS
 from tidemark.access.people import PARTS_LOCK_TIMEOUT
@@ -28,6 +27,8 @@ from tidemark.migrations import runner, turn
 from tidemark.settings import PROJECT, Settings
 from tidemark.stack.guard import SILENT_SECONDS
 from tidemark.stack.postgres import CONFIGURATION
+from watch import conditions, guarded
+from watch.alerts import Alert
 
 DOCS = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "dbt_project/README.md")]
 DOCS += sorted((PROJECT / "docs").rglob("*.md"))
@@ -35,6 +36,7 @@ ARCHITECTURE = PROJECT / "docs" / "architecture.md"
 RUNBOOK = PROJECT / "docs" / "runbook"
 ROOMS = {path.name for path in PROJECT.iterdir() if path.is_dir() and not path.name.startswith(".")}
 PLACEHOLDERS = re.compile(r"NAME|NNNN|[<{]")
+CONDITIONS = conditions.read_conditions()
 MOST_DRIFT = 0.05  # of the lines that a way is said to have
 
 
@@ -121,28 +123,6 @@ def test_the_files_of_a_way_are_there_and_have_about_as_many_lines_as_is_said(wa
 # --- alerts and their pages
 
 
-@cache
-def causes_in_the_code() -> frozenset[str]:
-    """Each cause that an alert may name, `x` where a name or a role stands: read from the source."""
-    found = {"guard: " + reason + ", x" for reason in guard_reasons()}
-    for path in (PROJECT / "stream_shim" / "running").glob("*.py"):
-        for function in ast.walk(ast.parse(path.read_text())):
-            if isinstance(function, ast.FunctionDef) and function.returns and "Causes" in ast.unparse(function.returns):
-                found |= set(causes_of(function))
-    return frozenset(found)
-
-
-def causes_of(function: ast.FunctionDef) -> Iterator[str]:
-    """The keys of the dicts that a function makes, as text."""
-    for node in ast.walk(function):
-        if isinstance(node, ast.Dict):
-            yield from (text_of(key) for key in node.keys if key is not None)
-        elif isinstance(node, ast.DictComp):
-            yield text_of(node.key)
-        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
-            yield text_of(node.slice)
-
-
 def text_of(node: ast.expr) -> str:
     """The text of a literal, with an `x` where a value is put in."""
     if isinstance(node, ast.JoinedStr):
@@ -167,26 +147,43 @@ def guard_reasons() -> frozenset[str]:
 
 
 def test_every_alert_has_a_page_and_no_page_is_without_an_alert() -> None:
-    assert len(causes_in_the_code()) >= 16
-    assert [cause for cause in causes_in_the_code() if page(cause) is None] == []
     named = {
         found
         for path in (PROJECT / "watch").glob("*.py")
         for found in re.findall(r"{RUNBOOK}/([\w-]+\.md)", path.read_text())
     }
     assert "database-does-not-answer.md" in named
-    reached = {page(cause) for cause in causes_in_the_code()} | {flow_alerts.PAGE}
-    reached |= {f"docs/runbook/{name}" for name in named}
+    reached = {f"docs/runbook/{name}" for name in named} | {condition.runbook for condition in CONDITIONS.values()}
     pages = {str(path.relative_to(PROJECT)) for path in RUNBOOK.glob("*.md")} - {"docs/runbook/README.md"}
     assert reached == pages
-    assert {f"docs/runbook/{name}.md" for name in PAGES} | {flow_alerts.PAGE} == pages
+    assert flow_alerts.PAYLOAD["runbook"] in pages
+
+
+def test_every_condition_is_one_that_a_look_names() -> None:
+    source = "".join(path.read_text() for path in (PROJECT / "watch").glob("*.py"))
+    assert [name for name in CONDITIONS if f'"{name}"' not in source] == []
+
+
+def test_the_table_of_conditions_is_the_one_that_decides() -> None:
+    rows = {
+        name: f"| `{name}` | {', '.join(each.states)} | {each.for_seconds:g} s | {each.severity} | "
+        f"[{each.page}](runbook/{each.page}.md) |"
+        for name, each in CONDITIONS.items()
+    }
+    page = (PROJECT / "docs" / "alerts.md").read_text()
+    assert [row for row in rows.values() if row not in page] == []
+    assert len(re.findall(r"^\| `[^`]+` \| \w+.* \| \d+ s \|", page, re.MULTILINE)) == len(rows)
+    fields = Alert(*["x"] * 9, 0.0, 0.0).payload("raised").keys()
+    assert [name for name in fields if f"| `{name}` |" not in page] == []
+    assert flow_alerts.PAYLOAD.keys() == fields
 
 
 def test_every_reason_of_the_guard_stands_on_its_page_and_every_page_in_the_list() -> None:
     assert {"statement", "held up a part", "changed password"} <= guard_reasons()
-    lines = {reason: (PROJECT / str(page(f"guard: {reason}, x"))).read_text() for reason in guard_reasons()}
-    said = {reason: {f"`{reason}`", f"guard: {reason}"} for reason in lines}
-    assert [reason for reason, text in lines.items() if not any(one in text for one in said[reason])] == []
+    for reason in guard_reasons():
+        page = guarded.PAGES[guarded.PUT_BACK if reason.startswith("changed ") else guarded.ENDED]
+        text = (RUNBOOK / f"{page}.md").read_text()
+        assert f"`{reason}`" in text or f"guard: {reason}" in text
     index = (RUNBOOK / "README.md").read_text()
     assert [path.name for path in RUNBOOK.glob("*.md") if path.name != "README.md" and path.name not in index] == []
 
@@ -230,27 +227,22 @@ NUMBERS = [
     ("docs/sources.md", f"depth: {OrderBook([]).depth}, every_seconds: {OrderBook([]).every_seconds:g}"),
     ("docs/sources.md", f"`timeout_seconds` ({HttpSource(url='').timeout_seconds:g})"),
     ("docs/sources.md", f"{WORDS[MOST_REDIRECTS]} redirects"),
-    ("docs/sources.md", f"its source for {WORDS[int(alerts.CLIENT_ERROR_SECONDS / 60)]} minutes"),
-    ("docs/runbook/degraded-source.md", f"nothing for {WORDS[int(alerts.CLIENT_ERROR_SECONDS / 60)]} minutes"),
-    ("docs/runbook/failing-source.md", f"as {WORDS[alerts.POLLS_WITHOUT_ANSWER]} of its polls"),
-    ("docs/runbook/low-head-room.md", f"fewer than {WORDS[alerts.HEADROOM_DAYS]} days"),
+    ("docs/sources.md", f"its source for {WORDS[int(causes.CLIENT_ERROR_SECONDS / 60)]} minutes"),
+    ("docs/runbook/degraded-source.md", f"nothing for {WORDS[int(causes.CLIENT_ERROR_SECONDS / 60)]} minutes"),
+    ("docs/runbook/failing-source.md", f"as {WORDS[causes.POLLS_WITHOUT_ANSWER]} of its polls"),
+    ("docs/runbook/low-head-room.md", f"fewer than {WORDS[causes.HEADROOM_DAYS]} days"),
     ("docs/runbook/low-head-room.md", f"again every {WORDS[int(UPKEEP_SECONDS / 60)]} minutes"),
-    ("docs/runbook/disk-ends.md", f"less than room for {WORDS[alerts.DISK_DAYS]} more"),
-    ("docs/runbook/keeps-dying.md", f"{WORDS[alerts.DEATHS_IN_A_ROW]} times in a row"),
+    ("docs/runbook/disk-ends.md", f"less than room for {WORDS[causes.DISK_DAYS]} more"),
+    ("docs/runbook/keeps-dying.md", f"{WORDS[supervisor.DEATHS_IN_A_ROW]} times in a row"),
     ("docs/runbook/flow-run-failed.md", f"each failed check, with {WORDS[SAMPLE_ROWS]} of its rows"),
     ("docs/runbook/guard-put-back.md", f"looks every {mend.MEND_SECONDS:g} s"),
-    ("docs/runbook/guard-ended-a-session.md", f"for {WORDS[int(journal.OVER_SECONDS / 60)]} minutes"),
+    ("docs/runbook/guard-ended-a-session.md", f"for {WORDS[int(guarded.OVER_SECONDS / 60)]} minutes"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "sentence"), NUMBERS)
 def test_a_number_of_the_docs_is_the_codes(name: str, sentence: str) -> None:
     assert sentence in " ".join((PROJECT / name).read_text().split())
-
-
-def test_half_a_minute_of_growing_quarantine_is_as_many_looks() -> None:
-    assert supervisor.GROWTH_LOOKS * supervisor.LOOK_SECONDS == 30
-    assert supervisor.STEADY_SECONDS == supervisor.RESTART_SECONDS[-1] == 60
 
 
 def test_every_measure_of_the_figures_is_one_that_a_benchmark_prints() -> None:

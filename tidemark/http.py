@@ -10,11 +10,14 @@ import email.utils
 import html
 import ipaddress
 import logging
+import os
 import re
+import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import httpx
@@ -121,10 +124,17 @@ def moment(text: str) -> float | None:
         return None
 
 
+@cache
+def _trusted(*files: str | None) -> ssl.SSLContext:
+    """Who is trusted, by what names the files: read once, as that takes longer than a request of a local server."""
+    return httpx.create_ssl_context()
+
+
 def client() -> httpx.AsyncClient:
     """What keeps connections between the requests of one source; through a proxy where the environment names one."""
     return httpx.AsyncClient(
         headers={"Accept-Encoding": "gzip"},
+        verify=_trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
         timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # `ask` bounds the whole
         follow_redirects=False,
     )

@@ -86,7 +86,9 @@ class Alerts:
         self._connection, self._conditions, self._channels = connection, conditions, list(channels)
         self._lock, self.changed = threading.Lock(), threading.Event()
         connection.executescript(TABLE)
-        rows = connection.execute("select said from alert where raised_at > ? order by raised_at", (_oldest(),))
+        rows = connection.execute(
+            "select said from alert where resolved_at is null or raised_at > ? order by raised_at", (_oldest(),)
+        )
         self._alerts = {alert.id: alert for alert in (Alert(**json.loads(said)) for (said,) in rows)}
         self._unwritten: set[str] = set()
         self._holds: dict[str, float] = {}  # by cause, since when it is seen to hold
@@ -105,6 +107,8 @@ class Alerts:
         """Raise what holds for long enough, and end what holds no more. `is_whole`: everything was looked at by now."""
         holding = {cause: (condition, ones) for cause, condition, ones in self._holding(seen)}
         self._holds = {cause: self._holds.get(cause, now) for cause in holding}
+        # Once what it follows from is over, it has its own time to be over too.
+        self._holds |= {cause: now for cause, (name, _) in holding.items() if self._follows(name, cause)}
         states = {one.title: one.state for one in seen}
         with self._lock:
             opened = {alert.cause: alert for alert in self.open()}
@@ -129,12 +133,13 @@ class Alerts:
                 yield from ((one.title, name, [one]) for one in found)
 
     def _is_due(self, name: str, cause: str, now: float) -> bool:
-        condition = self._conditions[name]
-        followed = any(
-            other == cause_ or other == self._name_of(cause_) for other in condition.unless for cause_ in self._holds
-            if cause_ != cause
-        )  # fmt: skip
-        return not followed and now - self._holds[cause] >= condition.for_seconds
+        return not self._follows(name, cause) and now - self._holds[cause] >= self._conditions[name].for_seconds
+
+    def _follows(self, name: str, cause: str) -> bool:
+        """Whether another cause holds of which this one comes."""
+        others = [each for each in self._holds if each != cause]
+        known = {*others, *map(self._name_of, others)}
+        return any(other in known for other in self._conditions[name].unless)
 
     def _name_of(self, cause: str) -> str:
         return next((name for name in self._conditions if cause == name or cause.startswith(f"{name}: ")), cause)

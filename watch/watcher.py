@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from tidemark.connections import home_kind
+from tidemark.errors import StackError
 from tidemark.settings import Settings
 from tidemark.stack import watcher
 from tidemark.state_file import StateFile
@@ -48,7 +49,6 @@ class Watcher:
         sends: Mapping[str, Send] | None = None,
     ) -> None:
         self._settings, self._configuration = settings, watcher.configuration(settings)
-        self._kind = home_kind(settings)
         self._history = History(settings, VALID_SECONDS)
         found = channels(settings) if sends is None else sends
         # Connections of their own: a transaction of one is none of another's.
@@ -69,6 +69,8 @@ class Watcher:
             while not stop.is_set():
                 self.turn(time.monotonic())
                 self._deliveries.require_alive()
+                if not self._beats.is_alive():
+                    raise StackError("expected the signs of life to go on, their thread has ended; the log says why")
                 stop.wait(TURN_SECONDS)
         finally:
             self._beats.close()
@@ -107,7 +109,7 @@ class Watcher:
 
     def _content(self, found: Sequence[Seen], now: float) -> Row:
         return content(
-            self._settings, found, datetime.fromtimestamp(now, UTC), pid=os.getpid(), kind=self._kind,
+            self._settings, found, datetime.fromtimestamp(now, UTC), pid=os.getpid(), kind=home_kind(self._settings),
             configuration=self._configuration, marts=fresh.rows_of_marts(found),
             alerts=[alert.row() for alert in self._alerts.open()], forecasts=self._rows,
         )  # fmt: skip

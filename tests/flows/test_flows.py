@@ -1,4 +1,4 @@
-"""Flows against the real Prefect server: what fails says so, on its run and to the webhook; deploying twice is once."""
+"""Flows against the real Prefect server: what fails says so on its run, and is seen; deploying twice is once."""
 
 import json
 import signal
@@ -25,9 +25,12 @@ from flows.deployments import TAG, deploy, serve
 from flows.prefect_session import prefect_session
 from flows.running import run_flow
 from tests.serving import in_a_thread
+from tests.stream_shim.conftest import until
 from tidemark.connections import local_prefect_auth_string, prefect_url
 from tidemark.errors import SourceError, StackError
 from tidemark.settings import Settings
+from watch import batch
+from watch.channels import emit
 
 
 class Server(ThreadingHTTPServer):
@@ -84,23 +87,55 @@ def call(settings: Settings, path: str, **body: Any) -> httpx.Response:
     return httpx.post(f"{prefect_url(settings)}/{path}", json=body, auth=(user, password)).raise_for_status()
 
 
-def test_a_source_that_answers_503_fails_its_run_by_name_and_posts_to_the_webhook(stack: Any, server: Server) -> None:
+def failed(settings: Settings, work: str, said: str) -> str:
+    """What the watcher sees of a flow's last run, once it failed with these words; an alert is raised by it."""
+    found: list[str] = []
+
+    def look() -> bool:
+        seen = [one for one in batch.look(settings) if (one.name, one.identity) == (batch.RUN_FAILED, work)]
+        found[:] = [one.sentence for one in seen if one.state == "failing" and said in one.sentence]
+        return bool(found)
+
+    until(look, f"a run of {work} that failed with {said!r}", 120)
+    return found[0]
+
+
+def test_a_source_that_answers_503_fails_its_run_by_name_and_that_is_seen(stack: Any, server: Server) -> None:
     settings = stack.with_settings(
         ecb_url=server.url, retry_seconds=(0.01,), alert_webhook=SecretStr(f"{server.url}/secret-token")
     )
     deploy(settings)
     with pytest.raises(SourceError, match=r"ecb.*503"):
         run_flow(settings, "ingest", source="ecb")
-    post = server.posts.get(timeout=30)
-    assert (post["state"], post["cause"]) == ("raised", "flow ingest Failed")
-    assert post["runbook"] == "docs/runbook/flow-run-failed.md"
-    assert "ecb" in post["text"]
-    kept = call(settings, "block_documents/filter").text
-    assert "secret-token" not in kept
+    assert "ended as Failed" in failed(settings, "ingest ecb", "ecb")
+    assert "secret-token" not in call(settings, "block_documents/filter").text
 
+
+def test_prefect_posts_that_the_watcher_is_silent_once_it_was_heard_and_an_older_automation_goes(
+    stack: Any, server: Server
+) -> None:
+    settings = stack.with_settings(alert_webhook=SecretStr(f"{server.url}/secret-token"))
     with prefect_session(settings):
-        assert alerts.apply(stack.settings) is False
-    assert [each for each in prefect(settings, "automations") if each["name"] == alerts.NAME] == []
+        former = alerts._missing(None)
+        former.name = alerts.FORMER_NAME
+        former.create()
+        alerts.apply(settings)
+        quick = alerts._missing(alerts._save_block(f"{server.url}/hook"))
+        quick.id, quick.trigger.within = alerts._find(alerts.WATCHER_NAME).id, timedelta(seconds=10)
+        quick.trigger.match = quick.trigger.match.model_validate({"prefect.resource.id": "another watcher"})
+        quick.trigger.after = quick.trigger.expect = {"tidemark.test.beat"}
+        quick.update()
+    names = {each["name"] for each in prefect(settings, "automations")}
+    assert alerts.WATCHER_NAME in names
+    assert alerts.FORMER_NAME not in names
+    emit(settings, "tidemark.test.beat", "another watcher", {})
+    post = server.posts.get(timeout=90)
+    assert (post["state"], post["cause"]) == ("raised", "the watcher does not run")
+    assert post["runbook"] == "docs/runbook/watcher-does-not-run.md"
+    with prefect_session(settings):
+        alerts.apply(stack.settings)
+    [shown] = [each for each in prefect(settings, "automations") if each["name"] == alerts.WATCHER_NAME]
+    assert [action["type"] for action in shown["actions"]] == ["do-nothing"]
 
 
 def test_deploying_twice_is_once_and_promotion_waits_for_no_setting_of_a_source(stack: Any) -> None:
@@ -141,9 +176,7 @@ def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_
     with log.open("wb") as output, subprocess.Popen(command, env=environ, stdout=output, stderr=output) as serving:
         try:
             call(stack.settings, f"deployments/{ecb}/create_flow_run")
-            post = server.posts.get(timeout=120)
-            assert (post["state"], post["cause"]) == ("raised", "flow ingest Failed"), post
-            assert "503" in post["text"]
+            assert "ended as Failed" in failed(stack.settings, "ingest ecb", "503")
 
             server.may_answer.clear()
             _empty(server.asked)
@@ -151,9 +184,7 @@ def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_
             server.asked.get(timeout=120)  # the child waits for the source
             for child in psutil.Process(serving.pid).children(recursive=True):
                 child.kill()
-            post = server.posts.get(timeout=120)
-            assert (post["state"], post["cause"]) == ("raised", "flow ingest Crashed"), post
-            assert "status code: -9" in post["text"]
+            assert "ended as Crashed" in failed(stack.settings, "ingest ecb", "status code: -9")
             cancelled = [run for run in prefect(stack.settings, "flow_runs") if run["state"]["name"] == "Cancelled"]
             assert len(cancelled) in {3, 4}, cancelled  # of the four or five that a schedule missed, the last one runs
             assert {run["state"]["message"] for run in cancelled} == {"missed; the latest of its schedule runs instead"}
@@ -186,29 +217,23 @@ def test_a_run_by_hand_that_is_killed_without_a_word_is_crashed_and_posts_it_onc
             server.asked.get(timeout=120)
         finally:
             running.kill()
-    post = server.posts.get(timeout=120)
-    assert (post["state"], post["cause"]) == ("raised", "flow ingest Crashed"), post
     silence = seconds or Settings.model_fields["flow_silence_seconds"].default
-    assert f"gave no sign of life for {silence} s" in post["text"]
-    with prefect_session(stack.settings):
-        alerts.apply(stack.settings)  # the next run of the automations would post a second one by now
-    assert server.posts.empty()
+    assert "ended as Crashed" in failed(stack.settings, "ingest ecb", f"gave no sign of life for {silence} s")
 
 
-def test_of_a_server_that_others_use_too_only_our_runs_are_crashed_and_post(stack: Any, server: Server) -> None:
-    settings = stack.with_settings(flow_silence_seconds=10, alert_webhook=SecretStr(f"{server.url}/hook"))
+def test_of_a_server_that_others_use_too_only_our_runs_are_crashed(stack: Any) -> None:
+    settings = stack.with_settings(flow_silence_seconds=10)
     with prefect_session(settings):
         alerts.apply(settings)
-    theirs = _made(settings, "RUNNING", "Running")
-    _made(settings, "FAILED", "Failed")
-    _made(settings, "RUNNING", "Running", TAG)
-    post = server.posts.get(timeout=60)
-    assert (post["state"], post["cause"]) == ("raised", "flow silent Crashed"), post
-    assert "ours" in post["text"]
-    assert next(run for run in prefect(settings, "flow_runs") if run["id"] == theirs)["state"]["name"] == "Running"
+    theirs, ours = _made(settings, "RUNNING", "Running"), _made(settings, "RUNNING", "Running", TAG)
+
+    def states() -> dict[str, str]:
+        return {run["id"]: run["state"]["name"] for run in prefect(settings, "flow_runs")}
+
+    until(lambda: states()[ours] == "Crashed", "ours to be Crashed", 60)
+    assert states()[theirs] == "Running"
     with prefect_session(settings):
         alerts.apply(stack.settings)
-    assert server.posts.empty()
 
 
 def _made(settings: Settings, kind: str, name: str, *tags: str) -> str:

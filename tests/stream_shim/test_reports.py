@@ -21,7 +21,7 @@ from stream_shim.reports import FRESH_SECONDS, SUPERVISOR, beats_of, report_path
 from stream_shim.running.metrics import LaneCollector
 from tests.stream_shim.conftest import until
 from tests.stream_shim.connecting import entry_of
-from tests.stream_shim.test_alerts import CONNECTOR, PROCESSOR
+from tests.stream_shim.test_causes import CONNECTOR, PROCESSOR
 from tests.stream_shim.test_supervisor import supervisor
 from tidemark.errors import SourceError
 from tidemark.settings import Settings
@@ -57,7 +57,7 @@ def test_a_report_that_is_cut_off_is_left_out_and_said_once(
     assert len(of_other_types) > 4
     for content in [*CUT_OFF, *of_other_types]:
         path.write_bytes(content)
-        assert lane._causes() == {}
+        lane._end_hung()
         assert list(beats_of(lane._settings, kind)) == []
         found = metrics(lane._settings)
         assert found["tidemark_process_report_unreadable", kind, "realtime"] == 1
@@ -83,15 +83,6 @@ def test_a_report_that_is_old_or_of_a_process_that_is_gone_is_no_health(tmp_path
     assert age in metrics(settings)
     write_whole(path, PROCESSOR | {"pid": os.getpid(), "written_at": now + 3600})  # a clock that stepped back
     assert metrics(settings)[lag] == 3
-
-
-def test_what_held_when_a_report_was_written_holds_until_there_is_news(tmp_path: Path) -> None:
-    lane, now = supervisor(tmp_path), time.time()
-    (tmp_path / "sources.yml").write_text("binance: {kind: ccxt, exchange: binance, trades: [BTC/USDT]}\n")
-    lane._read_again()
-    report = CONNECTOR | {"pid": os.getpid(), "started_at": now - 5000, "last_message_at": now - 4000}
-    write_whole(report_path(lane._settings, "connector", "binance"), report | {"written_at": now - 3999})
-    assert lane._causes().keys() == {"degraded source binance: XRP/USDX"}  # nobody knows that it is silent
 
 
 def test_trade_ids_that_are_cut_off_end_no_source(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

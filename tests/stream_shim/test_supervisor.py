@@ -44,10 +44,10 @@ def test_a_child_that_is_steady_again_keeps_dying_no_more(tmp_path: Path, runnin
     child = Child(lane._wanted[REALTIME], running, started_at=time.monotonic(), failures=3)
     lane._children[REALTIME] = child
     lane._adjust()
-    assert "processor realtime keeps dying" in lane._causes()
+    assert "processor realtime" in lane._dying()
     child.started_at -= STEADY_SECONDS + 1
     lane._adjust()
-    assert lane._causes() == {}
+    assert lane._dying() == {}
 
 
 ONE = "nobody: {kind: feed, url: 'http://127.0.0.1:1/', event_publisher: nobody, unit: none}\n"
@@ -86,12 +86,12 @@ def test_what_is_said_of_a_process_that_keeps_dying_counts_its_ends(tmp_path: Pa
         child = Child(lane._wanted[REALTIME])
         lane._children[REALTIME] = child
         for _ in range(1 if code == 2 else 3):
-            assert lane._causes() == {}
+            assert lane._dying() == {}
             child.process = subprocess.Popen([sys.executable, "-c", f"raise SystemExit({code})"])
             child.process.wait()
             child.started_at = time.monotonic()
             lane._note_death(REALTIME, child)
-        assert lane._causes() == {"processor realtime keeps dying": f"{said}logs/processor-realtime.log says why"}
+        assert lane._dying() == {"processor realtime": f"{said}logs/processor-realtime.log says why"}
 
 
 def test_why_a_process_ended_that_nobody_foresaw_is_in_its_log(

@@ -1,34 +1,30 @@
 """The guard as a process: what it takes over, what it says, and what is put back on the server."""
 
-import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import psutil
 import psycopg
 import pytest
 from psycopg.errors import AdminShutdown
 from psycopg.sql import SQL, Identifier
-from pydantic import SecretStr
 
 from tests.conftest import Stack
-from tests.serving import in_a_thread
 from tests.stream_shim.conftest import until
 from tidemark.access import access_file
 from tidemark.access import apply as access
 from tidemark.connections import connect
 from tidemark.credentials import PARTS
-from tidemark.guard.journal import DETAIL_CHARACTERS, RETRY_SECONDS, Action, Journal
+from tidemark.guard.journal import DETAIL_CHARACTERS, Action, Journal
 from tidemark.guard.shortfalls import shortfalls
 from tidemark.guard.watch import _BLOCKING, PATIENCE_SECONDS
 from tidemark.stack import guard, local, process
+from watch import guarded
 
 PUT_BACK_SECONDS = 60
 
@@ -118,40 +114,19 @@ def _hold_up_in(stack: Stack, found: dict[bool, int], owner: psycopg.Connection)
         thread.join()
 
 
-@pytest.fixture
-def webhook() -> Iterator[tuple[str, list[dict[str, Any]], list[int]]]:
-    """A loopback URL, what was posted to it, and the statuses that it answers with first."""
-    posts: list[dict[str, Any]] = []
-    statuses: list[int] = []
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(statuses.pop() if statuses else 204)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    with in_a_thread(HTTPServer(("127.0.0.1", 0), Receiver)) as server:
-        yield f"http://127.0.0.1:{server.server_port}/hook", posts, statuses
-
-
-def test_a_post_that_failed_is_repeated_and_what_waits_is_posted_at_the_end(stack: Stack, webhook: Any) -> None:
-    url, posts, statuses = webhook
-    statuses.append(503)
-    journal = Journal(stack.with_settings(alert_webhook=SecretStr(url)))
-    try:
-        for _ in range(3):
-            journal.note(Action("anna", "realtime", "probe", "why"))
-            journal.flush()
-        until(lambda: len(posts) == 2, "the post again", RETRY_SECONDS * 5)
-        assert posts[0]["cause"] == posts[1]["cause"] == "guard: probe, anna"
-        journal.note(Action("anna", "realtime", "another probe", "why"))
-    finally:
-        journal.close()
-    assert not journal._alerts.is_alive()  # it had no more to post, and was not left to itself
-    assert [post["cause"] for post in posts[2:]] == ["guard: another probe, anna"]
+def test_what_the_guard_did_is_seen_until_it_is_over_and_what_it_put_back_is_told_apart(stack: Stack) -> None:
+    journal = Journal(stack.settings)
+    for reason in ("probe", "probe", "changed settings"):
+        journal.note(Action("berta", "realtime", reason, "why"))
+    journal.close()
+    found = {one.title: one for one in guarded.look(stack.settings) if "berta" in one.identity}
+    assert {title: one.state for title, one in found.items()} == {
+        "guard: ended a session: probe, berta": "warning", "guard: put back: changed settings, berta": "warning",
+    }  # fmt: skip
+    assert found["guard: ended a session: probe, berta"].sentence == "guard: probe, berta: 2 times, the last: why"
+    with psycopg.connect(stack.dsn("realtime"), autocommit=True) as owner:
+        owner.execute("update guard.action set last_at = last_at - interval '1 hour' where role_name = 'berta'")
+    assert [one for one in guarded.look(stack.settings) if "berta" in one.identity] == []
 
 
 def test_of_what_a_reader_wrote_a_little_is_kept_on_one_line(stack: Stack) -> None:

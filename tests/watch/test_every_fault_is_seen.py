@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.watch.test_faults import FAULTS
+from watch.conditions import read_conditions
 
 TESTS = Path(__file__).parents[1] / "stream_shim"
 NONE = ""  # it plants nothing that lasts: what it does is over by itself, or costs one record
@@ -65,3 +66,8 @@ def test_every_observation_that_a_long_loop_has_is_planted() -> None:
     planted = [str(fault.id) for fault in FAULTS]
     lacking = [title for title in SEEN.values() if not any(one.startswith(title) for one in planted)]
     assert lacking == []
+
+
+def test_every_fault_that_is_planted_raises_an_alert() -> None:
+    conditions = read_conditions()
+    assert [str(fault.id) for fault in FAULTS if str(fault.id).partition(":")[0] not in conditions] == []

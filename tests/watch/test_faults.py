@@ -22,7 +22,7 @@ from catalog.results import of_contracts
 from stream_shim.claims import claim, signed_by
 from stream_shim.reports import SUPERVISOR, read_reports, report_path, write_process_report
 from tests.stream_shim.conftest import Lane, made, tick, until
-from tests.stream_shim.test_alerts import CONNECTOR, PROCESSOR
+from tests.stream_shim.test_causes import CONNECTOR, PROCESSOR
 from tests.stream_shim.test_faults import limit_file_size
 from tests.stream_shim.test_lost_tail import kill_and_cut, produce
 from tidemark.access.kafka_rights import GROUP_PREFIX

@@ -126,7 +126,7 @@ def prepare(settings: Settings) -> Launch:
     environ = {
         **server_environment(),
         **of_proxies(os.environ),  # what an alert calls may be outside
-        "MALLOC_ARENA_MAX": "2",  # each look has a thread, and glibc gives each thread memory of its own
+        "MALLOC_ARENA_MAX": "1",  # each look has a thread, and glibc gives each thread memory of its own
         **_environment(settings),
     }
     return Launch([sys.executable, "-m", "watch"], environ, settings.home.resolve())

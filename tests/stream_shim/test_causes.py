@@ -1,33 +1,18 @@
-"""What needs a person is posted to the webhook once a cause, and once when it is over."""
+"""What needs a person, by what the processes of the lane report; and the metrics that are made of it."""
 
-import json
-import os
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
-
-import pytest
-from pydantic import SecretStr
 
 from stream_shim.reports import read_reports, report_path
 from stream_shim.running.causes import (
     CLIENT_ERROR_SECONDS,
-    Alerts,
     Polled,
     causes_of_connector,
     causes_of_degraded,
-    causes_of_guard,
     causes_of_processor,
 )
 from stream_shim.running.metrics import LaneCollector
-from tests.serving import in_a_thread
-from tests.stream_shim.conftest import Lane, tick, until
 from tidemark.settings import Settings
-from tidemark.stack.guard import SILENT_SECONDS, beat_path
 from tidemark.state_file import write_whole
 
 PROCESSOR: dict[str, Any] = {
@@ -43,100 +28,15 @@ CONNECTOR: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Quiet(BaseHTTPRequestHandler):
-    """Says nothing of what is asked."""
-
-    def log_message(self, *_: Any) -> None:
-        return
-
-
-@contextmanager
-def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """The loopback URL of such a server, in a thread."""
-    with in_a_thread(HTTPServer(("127.0.0.1", 0), handler)) as server:
-        yield f"http://127.0.0.1:{server.server_port}/hook"
-
-
-@pytest.fixture
-def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A loopback URL, and what was posted to it."""
-    posts: list[dict[str, Any]] = []
-
-    class Receiver(Quiet):
-        def do_POST(self) -> None:
-            posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-    with listening(Receiver) as url:
-        yield url, posts
-
-
-def test_a_cause_is_posted_once_and_once_when_it_is_over(webhook: tuple[str, list[dict[str, Any]]]) -> None:
-    url, posts = webhook
-    alerts = Alerts(Settings(alert_webhook=SecretStr(url)))
-    for causes in ({"a": "why"}, {"a": "why"}, {}, {}):
-        alerts.update(causes)
-    assert [(post["state"], post["cause"], post["text"]) for post in posts] == [
-        ("raised", "a", "why"),
-        ("over", "a", "why"),
-    ]
-
-
-def test_a_post_names_the_page_that_says_what_mends_its_cause(webhook: tuple[str, list[dict[str, Any]]]) -> None:
-    url, posts = webhook
-    Alerts(Settings(alert_webhook=SecretStr(url))).update({"silent source binance": "why", "no such kind": "why"})
-    assert [post["runbook"] for post in posts] == ["docs/runbook/silent-source.md", ""]
-
-
-def threads_that_post() -> list[threading.Thread]:
-    """The one that posts now, which is to be there."""
-    found = [thread for thread in threading.enumerate() if thread.name == "alerts"]
-    assert len(found) == 1
-    return found
-
-
-def test_a_webhook_that_hangs_keeps_nobody_waiting_and_gets_the_latest_causes() -> None:
-    posts: list[str] = []
-    answers = threading.Event()
-
-    class Hanging(Quiet):
-        def do_POST(self) -> None:
-            posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["cause"])
-            answers.wait(20)
-            self.send_response(204)
-            self.end_headers()
-
-    with listening(Hanging) as url:
-        alerts = Alerts(Settings(alert_webhook=SecretStr(url)))
-        alerts.update_aside({"a": "why"})
-        until(lambda: posts == ["a"], "the first post")
-        hanging = threads_that_post()
-        for _ in range(100):
-            alerts.update_aside({"a": "why", "b": "why"})
-        assert threads_that_post() == hanging  # the calls came back while the first post hangs, and began no other
-        assert posts == ["a"]
-        answers.set()
-
-        def post_of_b() -> bool:
-            alerts.update_aside({"a": "why", "b": "why"})
-            return "b" in posts
-
-        until(post_of_b, "the latest causes, once the webhook answers")
-    assert posts == ["a", "b"]
-
-
-def test_a_silent_source_a_waiting_processor_low_head_room_and_a_growing_quarantine_are_causes() -> None:
+def test_a_silent_source_and_a_waiting_processor_are_causes() -> None:
     assert causes_of_connector("binance", CONNECTOR, 60, 259.0) == {}
     assert "silent source binance" in causes_of_connector("binance", CONNECTOR, 60, 261.0)
     (often,) = causes_of_connector("binance", CONNECTOR, 0.25, 201.5).values()
     assert often == "expected news of binance every 0.25 s, none came for 1.5 s"
-    assert causes_of_processor("realtime", PROCESSOR, PROCESSOR) == {}
-    assert set(causes_of_processor("realtime", PROCESSOR, None)) == {"growing quarantine realtime"}
-    bad = {**PROCESSOR, "waiting_for": "disk full", "headroom_days": 2, "rejects": {"market_tick": 5}}
-    assert set(causes_of_processor("realtime", bad, PROCESSOR)) == {
-        "stopped processor realtime", "low head-room realtime", "growing quarantine realtime",
-    }  # fmt: skip
+    assert causes_of_processor("realtime", PROCESSOR) == {}
+    assert causes_of_processor("realtime", {**PROCESSOR, "waiting_for": "disk full"}) == {
+        "stopped processor realtime": "disk full"
+    }
 
 
 def test_a_part_that_gives_nothing_is_a_cause_of_its_own_and_what_a_client_logged_is_one_for_a_while() -> None:
@@ -170,16 +70,6 @@ def test_a_polled_source_that_only_fails_is_a_cause_until_it_answers_again() -> 
     assert causes(99_000, 98_999) == set()
 
 
-def test_a_guard_that_has_ended_is_a_cause_where_one_was_started(tmp_path: Path) -> None:
-    settings, beat = Settings(home=tmp_path), beat_path(tmp_path)
-    assert causes_of_guard(settings) == {}
-    beat.parent.mkdir()
-    beat.touch()
-    assert causes_of_guard(settings) == {}
-    os.utime(beat, (time.time() - SILENT_SECONDS - 1,) * 2)
-    assert "`tidemark up` starts it" in causes_of_guard(settings)["the guard does not run"]
-
-
 def test_the_metrics_say_what_the_reports_say(tmp_path: Any) -> None:
     settings = Settings(home=tmp_path)
     write_whole(report_path(settings, "connector", "binance"), CONNECTOR)
@@ -206,14 +96,3 @@ def test_a_report_that_goes_between_the_look_and_the_reading_is_left_out(tmp_pat
     write_whole(report_path(settings, "connector", "binance"), CONNECTOR)
     report_path(settings, "connector", "gone").symlink_to(tmp_path / "nowhere")  # the folder has it, reading finds none
     assert set(read_reports(settings, "connector")) == {"binance"}
-
-
-def test_a_lane_whose_quarantine_grows_posts_to_the_webhook(lane: Lane, webhook: Any, tmp_path: Any) -> None:
-    url, posts = webhook
-    (tmp_path / "sources.yml").write_text("{}\n")
-    environ = {"TIDEMARK_ALERT_WEBHOOK": url, "TIDEMARK_SOURCES_FILE": str(tmp_path / "sources.yml")}
-    with lane.running("run", **environ):
-        lane.produce("market_tick", [tick(0)])
-        until(lambda: lane.consumed() == 1, "the first row", 120)
-        lane.produce("market_tick", [b"{"])
-        until(lambda: any("growing quarantine" in post["cause"] for post in posts), "an alert", 60)

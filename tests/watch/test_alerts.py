@@ -1,0 +1,305 @@
+"""Alerts: decided by one table, one a cause and one word when it is over, taken by every channel, restart or not."""
+
+import json
+import sqlite3
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from loopback.smtp import MailServer
+from tests.serving import in_a_thread
+from tests.stream_shim.conftest import until
+from tests.stream_shim.test_managed_kafka import certificate
+from tidemark.errors import ConfigurationError, TidemarkError
+from tidemark.settings import Settings
+from watch.alerts import Alerts, kept
+from watch.channels import NotTaken, channels, to_mail, to_webhook
+from watch.conditions import ANYTHING, Condition, read_conditions
+from watch.delivery import Deliveries
+from watch.observation import Observation, State
+
+CONDITIONS = read_conditions()
+SECRET = "s3cret/word"
+NOW = time.time()
+QUOTED = SECRET.replace("/", "%2F")
+
+
+class Hook:
+    """A loopback URL, what was posted to it, and what it answers first."""
+
+    def __init__(self) -> None:
+        self.posts: list[dict[str, Any]] = []
+        self.statuses: list[int] = []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.url = ""
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    found = Hook()
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            found.posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            found.may_answer.wait(20)
+            self.send_response(found.statuses.pop() if found.statuses else 204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with in_a_thread(ThreadingHTTPServer(("127.0.0.1", 0), Receiver)) as server:
+        found.url = f"http://127.0.0.1:{server.server_port}/hook?token={SECRET}"
+        yield found
+        found.may_answer.set()
+
+
+def seen(name: str, state: State = "failing", identity: str = "one", sentence: str = "why") -> Observation:
+    return Observation(name, "thing", identity, state, sentence)
+
+
+def opened(
+    folder: Path, names: tuple[str, ...] = ("webhook",), conditions: Mapping[str, Condition] = CONDITIONS
+) -> Alerts:
+    """Alerts of a history in that folder, as the watcher opens them."""
+    connection = sqlite3.connect(folder / "history.sqlite", isolation_level=None, check_same_thread=False)
+    return Alerts(connection, conditions, names)
+
+
+def words(alerts: Alerts, channel: str = "webhook") -> list[tuple[str, str]]:
+    """What the channel has yet to take, which it takes now."""
+    found: list[tuple[str, str]] = []
+    while (one := alerts.next_for(channel)) is not None:
+        found.append((one[1], one[0].cause))
+        alerts.taken(*one, channel, time.time())
+    return found
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_each_condition_is_raised_after_its_time_and_is_over_once_it_holds_no_more(name: str, tmp_path: Path) -> None:
+    condition, alerts = CONDITIONS[name], opened(tmp_path)
+    bad, well = seen(name, condition.states[0]), seen(name, "ok")
+    cause = name if condition.together else bad.title
+    alerts.decide([well], 1000.0, True)
+    alerts.decide([bad], 1001.0, True)
+    if condition.for_seconds:
+        alerts.decide([bad], 1000.0 + condition.for_seconds, True)
+        assert words(alerts) == []
+    alerts.decide([bad], 1001.0 + condition.for_seconds, True)
+    alerts.decide([bad], 1002.0 + condition.for_seconds, True)
+    assert words(alerts) == [("raised", cause)]
+    [alert] = alerts.open()
+    assert (Path(__file__).parents[2] / alert.runbook).is_file()
+    alerts.decide([well], 1003.0 + condition.for_seconds, True)
+    assert words(alerts) == [("resolved", cause)]
+    assert alerts.open() == []
+
+
+def test_what_follows_from_another_cause_waits_for_it_and_what_is_unseen_ends_nothing(tmp_path: Path) -> None:
+    alerts = opened(tmp_path)
+    down, stopped = seen("server does not run", identity="postgres"), seen("stopped processor", identity="realtime")
+    alerts.decide([down, stopped], 1000.0, True)
+    alerts.decide([down, stopped], 1060.0, True)
+    assert words(alerts) == [("raised", "server does not run: postgres")]
+    alerts.decide([seen("server does not run", "unknown", "postgres"), stopped], 1070.0, True)
+    assert [alert.cause for alert in alerts.open()][:1] == ["server does not run: postgres"]
+    alerts.decide([seen("server does not run", "ok", "postgres"), stopped], 1080.0, True)
+    assert words(alerts) == [("resolved", "server does not run: postgres")]  # it may just go on
+    alerts.decide([seen("server does not run", "ok", "postgres"), stopped], 1100.0, True)
+    assert words(alerts) == [("raised", "stopped processor: realtime")]
+    alerts.decide([], 1110.0, False)  # nothing was looked at yet, as after a start
+    assert [alert.cause for alert in alerts.open()] == ["stopped processor: realtime"]
+    alerts.decide([], 1120.0, True)  # it was looked for, and is no more
+    assert alerts.open() == []
+
+
+def test_what_cannot_be_seen_for_long_is_one_alert_that_names_it(tmp_path: Path) -> None:
+    alerts = opened(tmp_path)
+    unknown = [seen(f"look {number}", "unknown") for number in range(8)]
+    for now in (1000.0, 1601.0):
+        alerts.decide(unknown, now, True)
+    [alert] = alerts.open()
+    assert alert.cause == ANYTHING
+    assert "look 0: one (why)" in alert.text
+    assert alert.text.endswith("and 3 more")
+    alerts.decide([seen("look 0", "ok")], 1602.0, True)
+    assert [word for word, _ in words(alerts)] == ["raised", "resolved"]
+
+
+def test_a_restart_repeats_no_alert_and_loses_none(tmp_path: Path) -> None:
+    first = opened(tmp_path, ("webhook", "mail"))
+    first.decide([seen("silent source"), seen("failing source")], NOW, True)
+    assert len(words(first)) == 2  # the mail has taken none
+    first.decide([seen("silent source")], NOW + 1, True)
+    assert words(first) == [("resolved", "failing source: one")]
+    second = opened(tmp_path, ("webhook", "mail", "prefect"))
+    second.decide([seen("silent source")], NOW + 10, True)
+    assert words(second) == []
+    assert words(second, "mail") == [
+        ("raised", "silent source: one"), ("raised", "failing source: one"), ("resolved", "failing source: one"),
+    ]  # fmt: skip
+    assert words(second, "prefect") == [("raised", "silent source: one")]  # a new channel hears of what is open
+    second.decide([], NOW + 20, True)
+    assert {name: words(second, name) for name in ("webhook", "mail", "prefect")} == {
+        name: [("resolved", "silent source: one")] for name in ("webhook", "mail", "prefect")
+    }
+    with sqlite3.connect(tmp_path / "history.sqlite") as connection:
+        assert [alert.row()["not_taken_by"] for alert in kept(connection, 10)] == [[], []]
+
+
+def test_a_history_that_takes_no_writes_stops_no_alert(tmp_path: Path) -> None:
+    alerts = opened(tmp_path)
+    with sqlite3.connect(tmp_path / "history.sqlite", isolation_level=None) as other:
+        alerts._connection.execute("pragma busy_timeout = 0")
+        other.execute("begin exclusive")
+        alerts.decide([seen("disk ends")], NOW, True)
+        assert words(alerts) == [("raised", "disk ends: one")]
+        other.execute("rollback")
+    alerts.decide([seen("disk ends")], NOW + 1, True)
+    assert [alert.took["raised"].keys() for alert in opened(tmp_path).open()] == [{"webhook"}]
+
+
+@contextmanager
+def delivering(settings: Settings, alerts: Alerts) -> Iterator[Deliveries]:
+    sends = {name: send for name, send in channels(settings).items() if name != "prefect"}
+    deliveries = Deliveries(settings, alerts, sends)
+    try:
+        yield deliveries
+    finally:
+        deliveries.close()
+
+
+def test_one_payload_reaches_the_webhook_and_the_mail_and_a_channel_that_hangs_keeps_no_other(
+    hook: Hook, tmp_path: Path
+) -> None:
+    hook.may_answer.clear()
+    with in_a_thread(MailServer(login=("anna@example.org", SECRET))) as mails:
+        url = f"smtp://anna%40example.org:{QUOTED}@127.0.0.1:{mails.port}"
+        settings = Settings(
+            alert_webhook=SecretStr(hook.url), alert_mail_to="one@example.org, two@example.org", smtp_url=SecretStr(url)
+        )
+        alerts = opened(tmp_path, ("webhook", "mail"))
+        with delivering(settings, alerts) as deliveries:
+            alerts.decide([seen("silent source", sentence="expected news\nreceived none")], 1000.0, True)
+            deliveries.tell()
+            until(lambda: mails.mails, "the mail, while the webhook hangs")
+            hook.may_answer.set()
+            until(lambda: alerts.next_for("webhook") is None, "the post")
+    [mail], [post] = mails.mails, hook.posts
+    assert (mail.user, mail.to) == ("anna@example.org", ["one@example.org", "two@example.org"])
+    assert mail.message["Subject"] == "[Tidemark] raised: silent source: one"
+    text = mail.message.get_content()  # type: ignore[attr-defined]
+    assert json.loads(text[text.index("{") :]) == post
+    assert post == {
+        "schema": 1, "id": post["id"], "state": "raised", "cause": "silent source: one", "condition": "silent source",
+        "kind": "thing", "identity": "one", "severity": "critical", "text": "expected news\nreceived none",
+        "since": "1970-01-01T00:16:40Z", "at": "1970-01-01T00:16:40Z", "mend": "",
+        "runbook": "docs/runbook/silent-source.md",
+    }  # fmt: skip
+
+
+def test_a_channel_that_fails_is_tried_again_alone(hook: Hook, tmp_path: Path) -> None:
+    hook.statuses = [503, 500]
+    with in_a_thread(MailServer()) as mails:
+        url = SecretStr(f"smtp://127.0.0.1:{mails.port}?from=tidemark@example.org")
+        settings = Settings(alert_webhook=SecretStr(hook.url), alert_mail_to="one@example.org", smtp_url=url)
+        alerts = opened(tmp_path, ("webhook", "mail"))
+        with delivering(settings, alerts) as deliveries:
+            alerts.decide([seen("silent source")], 1000.0, True)
+            deliveries.tell()
+            until(lambda: len(hook.posts) == 3, "the post again", 60)
+            until(lambda: alerts.next_for("webhook") is None, "it to be taken")
+    assert len({post["id"] for post in hook.posts}) == 1
+    assert [mail.message["From"] for mail in mails.mails] == ["tidemark@example.org"]
+
+
+ALERT = {
+    "state": "raised",
+    "cause": "a\nb",
+    "text": "why",
+    "since": "",
+    "severity": "critical",
+    "mend": "",
+    "runbook": "",
+}
+
+
+def refused(send: Callable[..., None], settings: Settings) -> str:
+    with pytest.raises(NotTaken) as error:
+        send(settings, ALERT)
+    return str(error.value)
+
+
+def test_what_a_channel_says_when_it_refuses_holds_no_secret(hook: Hook) -> None:
+    hook.statuses = [403]
+    said = refused(to_webhook, Settings(alert_webhook=SecretStr(hook.url)))
+    assert said == "expected TIDEMARK_ALERT_WEBHOOK to take an alert, received HTTP 403"
+    with in_a_thread(MailServer(login=("anna", "another"))) as mails:
+        to = {"alert_mail_to": "one@example.org"}
+        wrong = Settings(smtp_url=SecretStr(f"smtp://anna:{SECRET[:6]}@127.0.0.1:{mails.port}"), **to)  # type: ignore[arg-type]
+        said = refused(to_mail, wrong)
+        assert "535" in said
+        assert SECRET[:6] not in said
+        mails.login = None
+        mails.refusals = ["452 no room"]
+        said = refused(to_mail, Settings(smtp_url=SecretStr(f"smtp://127.0.0.1:{mails.port}"), **to))  # type: ignore[arg-type]
+        assert "no room" in said
+    said = refused(to_mail, Settings(smtp_url=SecretStr(f"smtp://127.0.0.1:{mails.port}"), **to))  # type: ignore[arg-type]
+    assert f"expected 127.0.0.1:{mails.port} to take a mail, received" in said
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+def test_mail_is_handed_over_by_tls_where_it_is_offered_and_to_nobody_who_cannot_prove_who_it_is(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer = certificate(tmp_path, "authority", None)
+    certificate(tmp_path, "server", signer, "127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    with in_a_thread(MailServer(("anna", SECRET[:6]), context, is_tls=scheme == "smtps")) as mails:
+        url = SecretStr(f"{scheme}://anna:{SECRET[:6]}@127.0.0.1:{mails.port}")
+        settings = Settings(alert_mail_to="one@example.org", smtp_url=url)
+        assert "certificate verify failed" in refused(to_mail, settings)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        to_mail(settings, ALERT)
+    [mail] = mails.mails
+    assert mail.is_encrypted
+    assert mail.message["Subject"] == "[Tidemark] raised: a\\nb"
+
+
+@pytest.mark.parametrize(
+    ("url", "to", "said"),
+    [
+        (f"http://anna:{QUOTED}@host", "a@b.c", "another scheme"),
+        (f"smtp://anna:{QUOTED}@host:1x", "a@b.c", "no URL"),
+        (f"smtp://anna:{QUOTED}@host", None, "TIDEMARK_ALERT_MAIL_TO: expected both"),
+        (None, "a@b.c", "TIDEMARK_SMTP_URL: expected both"),
+    ],
+)
+def test_settings_of_mail_that_cannot_work_are_refused_and_not_shown(
+    url: str | None, to: str | None, said: str
+) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        channels(Settings(smtp_url=None if url is None else SecretStr(url), alert_mail_to=to))
+    assert said in str(error.value)
+    assert SECRET not in str(error.value)
+
+
+def test_the_table_refuses_a_condition_that_waits_for_none() -> None:
+    from tidemark import typed_yaml
+    from watch.conditions import _check
+
+    wrong = "lag: {severity: warning, page: x, unless: [no such thing]}\n"
+    with pytest.raises(
+        TidemarkError, match="expected a condition of this file, or one of one thing, received 'no such"
+    ):
+        typed_yaml.parse(wrong, "conditions.yml", Condition, _check)

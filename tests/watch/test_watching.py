@@ -1,0 +1,224 @@
+"""What the watcher says and keeps: unknown, never well, where nobody looked, in the file and in history."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stream_shim.conftest import until
+from tests.stream_shim.test_causes import CONNECTOR, PROCESSOR
+from tidemark.settings import Settings
+from tidemark.stack import watcher
+from watch.forecasts import Expected, Forecasts, Rates, expected
+from watch.history import DAY_SECONDS, History, Thing, changes, days, hours, numbers, reading, spans
+from watch.observation import Look, Observation, State
+from watch.rounds import Rounds
+from watch.status_file import VALID_SECONDS, Seen, content, read_status
+from watch.watcher import Watcher
+
+NOON = 1_700_000_000 // DAY_SECONDS * DAY_SECONDS + DAY_SECONDS / 2
+ONE = Thing("lag", "destination", "realtime market_tick")
+
+
+def seen(state: State, thing: Thing = ONE, sentence: str = "why", **more: Any) -> Observation:
+    return Observation(*thing, state, sentence, **more)
+
+
+# --- the file
+
+
+def written(settings: Settings, now: datetime, state: State = "ok") -> None:
+    found = [Seen.of(seen(state), now)]
+    text = content(settings, found, now, pid=1, configuration="x", kind="live", marts=[{"mart": "m", "state": "ok"}])
+    path = watcher.status_path(settings.home)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(text))
+
+
+def test_a_file_says_how_things_are_until_it_is_too_old_and_then_all_is_unknown(tmp_path: Path) -> None:
+    settings, now = Settings(home=tmp_path), datetime.now(UTC).replace(microsecond=0)
+    assert "it has said nothing yet" in read_status(settings).unknown
+    assert read_status(settings).summary["state"] == "unknown"
+    written(settings, now)
+    status = read_status(settings, now + timedelta(seconds=VALID_SECONDS))
+    assert (status.unknown, status.summary["state"], status.observed_at) == ("", "ok", now)
+    for moment in (now + timedelta(seconds=VALID_SECONDS + 1), now - timedelta(seconds=VALID_SECONDS + 1)):
+        status = read_status(settings, moment)
+        assert status.unknown.startswith("the watcher does not run: nothing was seen since ")
+        assert [one.state for one in status.observations] == ["unknown"]
+        assert status.observations[0].sentence == "not seen since then; last it was ok: why"
+        assert [mart["state"] for mart in status.marts] == ["unknown"]
+        assert status.summary["state"] == "unknown"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 1}', "null"])
+def test_a_file_that_says_nothing_is_unknown(text: str, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    watcher.status_path(tmp_path).parent.mkdir()
+    watcher.status_path(tmp_path).write_text(text)
+    status = read_status(settings)
+    assert str(watcher.status_path(tmp_path)) in status.unknown
+    assert (status.summary["state"], list(status.observations)) == ("unknown", [])
+
+
+# --- history
+
+
+def test_a_state_lasts_until_it_changes_and_while_nobody_looked_it_is_unknown(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    history = History(settings, 30)
+    moments: list[tuple[float, State]] = [(0, "ok"), (20, "ok"), (40, "failing"), (60, "ok")]
+    for after, state in moments:
+        assert not history.note([seen(state)], NOON + after)
+    history.close()
+    again = History(settings, 30)  # another watcher, an hour later
+    assert again.note([seen("ok")], NOON + 3600)
+    again.note([seen("ok")], NOON + 3620)
+    again.note([], NOON + 3640)  # it is looked at no more
+    with reading(settings) as connection:
+        assert connection is not None
+        found = spans(connection, NOON, NOON + 4000)
+        assert [(one.state, one.begin - NOON, one.end - NOON) for one in found[ONE]] == [
+            ("ok", 0, 40), ("failing", 40, 60), ("ok", 60, 90), ("unknown", 90, 3600), ("ok", 3600, 3640),
+        ]  # fmt: skip
+        [bars] = days(connection, 2, NOON + 4000).values()
+        assert bars == [{}, {"ok": 110, "failing": 20, "unknown": 3510}]
+        assert [state for _, _, state, _ in changes(connection, NOON)] == [
+            "gone",
+            "ok",
+            "unknown",
+            "ok",
+            "failing",
+            "ok",
+        ]
+
+
+def test_a_watcher_that_died_leaves_the_time_since_then_unknown_before_another_begins(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    History(settings, 30).note([seen("ok")], NOON)
+    with reading(settings) as connection:
+        assert connection is not None
+        found = spans(connection, NOON, NOON + 1000)[ONE]
+    assert [(one.state, one.end - NOON) for one in found] == [("ok", 30), ("unknown", 1000)]
+
+
+def test_history_is_kept_for_its_time_and_what_still_holds_stays(tmp_path: Path) -> None:
+    settings, history = Settings(home=tmp_path), History(Settings(home=tmp_path), 1e9)
+    other = Thing("lag", "destination", "other")
+    for day in (0, 1, 2, 50):
+        states: list[State] = ["ok", "failing"]
+        history.note([seen(states[day % 2]), seen("ok", other)], NOON + day * DAY_SECONDS)
+        history.note_numbers({"lag": float(day)}, NOON + day * DAY_SECONDS)
+        history.note_numbers({"lag": 99.0}, NOON + day * DAY_SECONDS + 1)  # of the same minute
+    history.note([seen("ok"), seen("ok", other)], NOON + 102.5 * DAY_SECONDS)
+    with reading(settings) as connection:
+        assert connection is not None
+        kept = changes(connection, 0)
+        assert [(thing.identity, (at - NOON) / DAY_SECONDS) for at, thing, _, _ in kept] == [
+            ("realtime market_tick", 2), ("other", 0),
+        ]  # fmt: skip
+        assert numbers(connection, 0) == {}
+        assert [row[1:] for row in hours(connection, 0)["lag"]] == [(50.0, 50.0, 50.0)]
+
+
+# --- looks
+
+
+def test_a_look_that_hangs_keeps_one_thread_and_what_it_saw_is_unknown_until_it_answers(tmp_path: Path) -> None:
+    may_answer, asked = threading.Event(), list[float]()
+    may_answer.set()
+
+    def ask(settings: Settings) -> Iterator[Observation]:
+        asked.append(time.monotonic())
+        yield seen("ok")
+        may_answer.wait(30)
+        yield seen("ok", Thing("second", "k", "i"))
+
+    rounds = Rounds(Settings(home=tmp_path), [Look("slow", "k", "all", ask, every_seconds=1)])
+    assert [one.state for one in rounds.seen()] == ["unknown"]  # nobody has looked yet
+    assert not rounds.is_whole
+    until(lambda: rounds.turn(0.0), "the first answer")
+    assert [one.state for one in rounds.seen()] == ["ok", "ok"]
+    may_answer.clear()
+    for now in range(2, 60):
+        rounds.turn(float(now))
+    assert len(asked) == 2
+    assert len([one for one in threading.enumerate() if one.name == "look slow"]) == 1
+    found = {one.name: one for one in rounds.seen()}
+    assert {one.state for one in found.values()} == {"unknown"}
+    assert found["lag"].sentence == "it could not be seen: expected an answer, received none within 10 s"
+    may_answer.set()
+    until(lambda: rounds.turn(60.0), "its answer")
+    assert [one.state for one in rounds.seen()] == ["ok", "ok"]
+
+
+def test_what_a_broken_part_no_longer_says_is_unknown_and_what_is_gone_is_forgotten(tmp_path: Path) -> None:
+    answers: list[list[Observation]] = [
+        [seen("ok", Thing("answers", "database", "realtime")), seen("failing", Thing("hangs", "database", "realtime")),
+         seen("failing", Thing("silent", "source", "binance: BTC"))],
+        [seen("failing", Thing("answers", "database", "realtime"))],
+        [seen("ok", Thing("answers", "database", "realtime"))],
+    ]  # fmt: skip
+    rounds = Rounds(Settings(home=tmp_path), [Look("l", "k", "i", lambda of: answers.pop(0), every_seconds=0)])
+    found = []
+    for now in range(3):
+        until(lambda: rounds.turn(float(now)), "an answer")  # noqa: B023
+        found.append({one.name: one.state for one in rounds.seen()})
+    assert found == [
+        {"answers": "ok", "hangs": "failing", "silent": "failing"},
+        {"answers": "failing", "hangs": "unknown"},
+        {"answers": "ok"},
+    ]
+
+
+def test_a_disk_that_takes_no_history_stops_neither_the_file_nor_an_alert(tmp_path: Path) -> None:
+    taken: list[str] = []
+    looks = [Look("disk ends", "disk", "home", lambda of: [seen("failing", Thing("disk ends", "disk", "home"))])]
+    mine = Watcher(Settings(home=tmp_path), looks, {"test": lambda of, payload: taken.append(payload["cause"])})
+    mine._history.connection.execute("pragma query_only = on")
+    stop = threading.Event()
+    running = threading.Thread(target=mine.run, args=(stop,))
+    running.start()
+    try:
+        until(lambda: taken, "the alert")
+        until(lambda: read_status(mine._settings).alerts, "the alert in the file")
+    finally:
+        stop.set()
+        running.join()
+    assert taken == ["disk ends: home"]
+
+
+# --- forecasts
+
+
+def test_lag_is_forecast_from_what_arrives_and_is_taken_and_compared_with_what_came(tmp_path: Path) -> None:
+    rates = Rates()
+    busy = PROCESSOR | {"rows": {"market_tick": 9 + 30_000}, "batch_seconds": 10.5}
+    rates.see(100.0, {"binance": CONNECTOR}, {"realtime": PROCESSOR})
+    rates.see(110.0, {"binance": CONNECTOR | {"sent": {"market_tick": 10_005}}}, {"realtime": busy})
+    lag = seen("ok", numbers={"records": 60_000})
+    disk = Observation(
+        "disk ends", "disk", "/data", "ok", "", numbers={"free_bytes": 10**12, "bytes_a_day": None, "days_left": None}
+    )
+    ahead = Observation("low head-room", "database", "realtime", "ok", "", numbers={"days_ahead": 7})
+    found = {each.name: each for each in expected([lag, disk, ahead], {}, rates, DAY_SECONDS - 60.0)}
+    assert found["lag"].more == {"arrives_per_second": 1000.0, "takes_per_second": 3000.0, "drained_in_seconds": 30.0}
+    assert (found["lag"].now, found["lag"].expected) == (60_000, 0.0)
+    assert found["disk"].more["bytes_a_day"] == 1000 * 200 * DAY_SECONDS
+    assert found["partitions"].expected == 6  # midnight comes, and nobody makes another
+    stands = expected([seen("failing", numbers={"records": 10})], {}, rates, 0.0)
+    assert stands == [Expected("lag", ONE.identity, 10.0, 300_010.0, "records", {
+        "arrives_per_second": 1000.0, "takes_per_second": 3000.0, "drained_in_seconds": None})]  # fmt: skip
+
+    settings = Settings(home=tmp_path)
+    forecasts = Forecasts(History(settings, 30).connection)
+    now = time.time()
+    for minute in range(7):  # it grows by 10 a minute, which nothing foretells
+        rows = forecasts.turn(settings, [seen("ok", numbers={"records": minute * 10})], now + 60 * minute)
+    [row] = rows["lag"]
+    assert (row["checked"], row["mean_error"], row["most_error"]) == (2, 50.0, 50.0)
