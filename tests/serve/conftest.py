@@ -44,12 +44,16 @@ comment on view live.newest is 'One row per symbol.';
 """
 
 
+_client = httpx.Client(timeout=60)  # of all tests: making one costs more than most answers
+
+
 @dataclass(frozen=True)
 class Served:
     """A server, and the key of each person."""
 
     settings: Settings
     keys: dict[str, str]
+    pid: int | None = None  # of a server that is not the stack's
 
     @property
     def url(self) -> str:
@@ -59,32 +63,36 @@ class Served:
     def get(self, path: str, person: str = "analyst1", **options: Any) -> httpx.Response:
         """The answer to a path and its query, as a person."""
         headers = {"Authorization": f"Bearer {self.keys[person]}"} | options.pop("headers", {})
-        return httpx.get(f"{self.url}{path}", headers=headers, timeout=30, **options)
+        return _client.get(f"{self.url}{path}", headers=headers, **options)
 
 
 @pytest.fixture(scope="session")
 def people(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The stack with the people of these tests in both databases, and what they read."""
+    """The stack with the people of these tests in both databases."""
     path = tmp_path_factory.mktemp("access") / "access.yml"
     path.write_text(access_file())
     settings: Settings = stack.with_settings(access_file=path)
     local.up(settings)
-    with psycopg.connect(stack.dsn("warehouse", "transformer"), autocommit=True) as connection:
-        connection.execute("create schema if not exists marts")
-        connection.execute("drop table if exists marts.things")
-        connection.execute(THINGS.format(schema="marts"))
-    with psycopg.connect(stack.dsn("realtime", "transformer"), autocommit=True) as connection:
-        connection.execute("create schema if not exists live")
-        connection.execute("drop view if exists live.newest")
-        connection.execute(VIEW)
     return settings
 
 
-@pytest.fixture(scope="session")
-def served(people: Settings) -> Served:
-    """The stack's own server."""
+@pytest.fixture(scope="module")
+def served(stack: Any, people: Settings) -> Iterator[Served]:
+    """The stack's own server, and something to read, which is gone afterwards."""
     keys = {name: key_file.make(people, name, 86_400, rate=1_000)[1] for name in PEOPLE}
-    return Served(people, keys)
+    with (
+        psycopg.connect(stack.dsn("warehouse", "transformer"), autocommit=True) as warehouse,
+        psycopg.connect(stack.dsn("realtime", "transformer"), autocommit=True) as realtime,
+    ):
+        warehouse.execute("create schema if not exists marts")
+        realtime.execute("create schema if not exists live")
+        try:
+            warehouse.execute(THINGS.format(schema="marts"))
+            realtime.execute(VIEW)
+            yield Served(people, keys)
+        finally:
+            warehouse.execute("drop table if exists marts.things")
+            realtime.execute("drop view if exists live.newest")
 
 
 @contextlib.contextmanager
@@ -103,7 +111,7 @@ def another(served: Served, **changes: Any) -> Iterator[Served]:
             retry=retry_if_exception_type(httpx.TransportError), stop=stop_after_delay(30), wait=wait_fixed(0.05)
         )
         waiting(httpx.get, f"http://127.0.0.1:{settings.api_port}/healthz")
-        yield Served(settings, served.keys)
+        yield Served(settings, served.keys, process.pid)
     finally:
         process.terminate()
         process.communicate(timeout=20)
@@ -111,4 +119,4 @@ def another(served: Served, **changes: Any) -> Iterator[Served]:
 
 def environ_of(served: Served) -> dict[str, str]:
     """The environment of a command of the docs."""
-    return {**os.environ, "TIDEMARK_KEY": served.keys["analyst1"], "TIDEMARK_URL": served.url}
+    return {**os.environ, "API_KEY": served.keys["analyst1"], "API_URL": served.url}

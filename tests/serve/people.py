@@ -6,6 +6,9 @@ teams:
   research: {read: [live, marts]}
   operations: {read: [live, marts, ops, quality]}
   outsiders: {read: [live]}
+  readers: {read: [live, marts]}
+services:
+  bi_reader: {team: readers}      # as in access.yml: other tests read as it
 people:
   analyst1: {team: research}
   operator1: {team: operations}

@@ -4,11 +4,11 @@ import logging
 import time
 
 from tidemark.settings import Settings
-from tidemark.stack import guard, kafka, postgres, prefect, process, watcher
+from tidemark.stack import guard, kafka, postgres, prefect, process, serve, watcher
 
 log = logging.getLogger("tidemark.guard")
 
-LOGGED = (postgres, kafka, prefect, guard, watcher)
+LOGGED = (postgres, kafka, prefect, guard, serve, watcher)
 AGAIN_SECONDS = 60.0  # each attempt writes as much as a log holds
 
 
