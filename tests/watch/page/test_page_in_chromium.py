@@ -49,7 +49,7 @@ def test_the_first_screen_says_what_is_not_well_since_when_and_what_it_means(
         picture(page, f"status-troubled-{width}-{scheme}")
         expect(page.locator("h1")).to_have_text("1 of 43 parts fails: okx; 1 unknown")
         for said in ("One venue is silent", "Its own page says that it is down."):
-            assert (page.get_by_text(said).bounding_box() or {})["y"] < 900
+            assert page.get_by_text(said).evaluate("each => each.getBoundingClientRect().bottom") < 900
         assert page.evaluate("document.documentElement.scrollWidth") == width  # nothing is cut or scrolled aside
         card = page.locator("article", has_text="Sources: okx")
         expect(card).to_contain_text("for 12 min")

@@ -40,7 +40,7 @@ def test_s3_takes_it_with_the_types_that_a_browser_shows(settings: Settings) -> 
     with s3_server() as s3:
         s3.client.create_bucket(Bucket="status")
         environ = {**os.environ, **s3.environ, "TIDEMARK_HOME": str(settings.home)}
-        command = [Path(sys.executable).with_name("tidemark"), "status", "publish", "--once", "--json"]
+        command = [str(Path(sys.executable).with_name("tidemark")), "status", "publish", "--once", "--json"]
         done = subprocess.run([*command, "s3://status/here"], env=environ, capture_output=True, text=True, check=False)
         assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "ok"), done.stderr
         assert set(s3.names("status")) == {f"here/{name}" for name in FILES}
