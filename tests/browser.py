@@ -28,10 +28,19 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def opened(
-    browser: Browser, url: str, width: int = DESK, scheme: str = "light", *, says: str = "", **options: object
+    browser: Browser,
+    url: str,
+    width: int = DESK,
+    scheme: str = "light",
+    *,
+    says: str = "",
+    clock: bool = False,
+    **options: object,
 ) -> Iterator[Page]:
     """A page of its own context. It fails where it said what is not `says`, or asked another server for anything."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)  # type: ignore[arg-type]
+    if clock:
+        context.clock.install()  # a clock that a test may set forward
     page = context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))

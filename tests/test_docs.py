@@ -70,7 +70,8 @@ def test_every_link_of_the_docs_leads_somewhere() -> None:
         for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
             file, _, anchor = link.partition("#")
             target = path.parent / file if file else path
-            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE) if target.suffix == ".md" else []
+            has_headings = target.suffix == ".md" and target.exists()
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE) if has_headings else []
             if not target.exists() or (anchor and anchor not in map(slug, headings)):
                 broken.append((path.name, link))
     assert broken == []

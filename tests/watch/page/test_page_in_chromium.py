@@ -84,14 +84,12 @@ def test_60_observations_that_are_well_fit_on_a_phone_and_open_by_a_tap(
 
 def test_it_turns_grey_by_the_readers_clock_alone(settings: Settings, published: Published, browser: Browser) -> None:
     write(settings, everything())
-    with opened(browser, published()) as page:
+    with opened(browser, published(), clock=True) as page:
         expect(page.locator("h1")).to_contain_text("All is well")
         green = colour(page, ".verdict")
-        page.clock.set_fixed_time(datetime.now(UTC) + timedelta(seconds=85))  # 60 s until it is written anew, and 30 s
-        page.evaluate("grey()")
+        page.clock.fast_forward(80_000)  # 60 s until it is written anew, and 30 s
         expect(page.locator("h1")).to_contain_text("All is well")
-        page.clock.set_fixed_time(datetime.now(UTC) + timedelta(seconds=95))
-        page.evaluate("grey()")
+        page.clock.fast_forward(15_000)
         expect(page.locator("h1")).to_have_text(BLIND)
         expect(page).to_have_title("Unknown: Tidemark's status")
         assert set(page.locator(".group .word").all_text_contents()) == {"unknown"}
