@@ -49,7 +49,7 @@ WAREHOUSE := $(addprefix tests/,catalog dbt_project demo flows ingest migrations
 SHORT := -m "not faults and not pythons" --durations=15
 
 .PHONY: test
-test: lint ## Run the linters, then all tests but the long loops
+test: lint chromium ## Run the linters, then all tests but the long loops
 	@$(MAKE) -j 2 test-warehouse test-others
 
 .PHONY: test-warehouse test-others
@@ -65,7 +65,7 @@ FAULTS := -m faults --timeout 1800 --durations=15
 OF_THE_LANE := tests/stream_shim tests/watch
 
 .PHONY: test-faults
-test-faults: setup ## Run the long loops, as two sessions; ONLY="tests/x.py tests/y.py" runs those of some files
+test-faults: setup chromium ## Run the long loops, as two sessions; ONLY="tests/x.py tests/y.py" runs those of some files
 ifdef ONLY
 	@$(BIN)/python -m pytest $(FAULTS) $(ONLY)
 else
@@ -78,6 +78,15 @@ faults-of-the-lane: setup
 
 other-faults: setup
 	@said=$$($(BIN)/python -m pytest $(FAULTS) $(addprefix --ignore=,$(OF_THE_LANE)) 2>&1) && code=0 || code=$$?; echo "$$said"; exit $$code
+
+# The pages are looked at in the system's browser; playwright's own is fetched from elsewhere, and is not wanted.
+.PHONY: chromium
+chromium: ## Install the Chromium that tests look at pages with, where apt is there and we are root
+	@[ -x /usr/bin/chromium ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >/dev/null && \
+		[ -x /usr/bin/chromium ]; } || { \
+		echo "make: expected /usr/bin/chromium, found none: install the package chromium, as root, with your system's own installer" >&2; \
+		exit 1; }
 
 .PHONY: demo-pythons
 demo-pythons: setup ## Run the demo on every promised Python that is here; ONLY=newest takes the newest but .venv's own

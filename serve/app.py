@@ -1,5 +1,6 @@
 """The application: what it holds while it runs, its routes, and what it says where it has no answer."""
 
+import asyncio
 import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,15 +14,20 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 
 from serve.callers import Callers
+from serve.counts import Counts
 from serve.databases import Databases
 from serve.gate import METHODS, Gate
 from serve.problems import Problem, bad_request
 from serve.relations import Relations
 from serve.spool import Spools
+from serve.status_routes import warm
 from tidemark.settings import Settings
 
 # Each has a `router`.
-ROUTERS = ("serve.relations_routes", "serve.crossing.router", "serve.crossing.latest", "serve.me", "serve.docs")
+ROUTERS = (
+    "serve.relations_routes", "serve.crossing.router", "serve.crossing.latest", "serve.me", "serve.docs",
+    "serve.status_routes",
+)  # fmt: skip
 EXPOSED = ("Content-Range", "ETag", "Link", "Retry-After", "Tidemark-Pages")
 
 
@@ -32,9 +38,11 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await databases.open()
+        warming = asyncio.create_task(warm(app))
         try:
             yield
         finally:
+            warming.cancel()
             await databases.close()
             app.state.callers.close()
 
@@ -53,10 +61,11 @@ def create_app(settings: Settings) -> FastAPI:
     spooled.mkdir(parents=True, exist_ok=True)
     app.state.settings, app.state.databases, app.state.callers = settings, databases, Callers(settings)
     app.state.spools, app.state.relations = Spools(spooled, settings.api_bytes), Relations()
+    app.state.counts, app.state.kept = Counts(), {}
     for name in ROUTERS:
         app.include_router(importlib.import_module(name).router)
     _say_problems(app)
-    app.add_middleware(Gate, callers=app.state.callers)
+    app.add_middleware(Gate, callers=app.state.callers, counts=app.state.counts)
     if settings.api_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.api_origins), allow_methods=list(METHODS),

@@ -1,5 +1,6 @@
 """Connections to the databases: few, each transaction read only and as the caller's own role."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -69,6 +70,19 @@ class Databases:
         """End every connection."""
         for pool in self._pools.values():
             await pool.close(timeout=1.0)
+
+    async def silence(self, database: Database, seconds: float) -> str:
+        """Why a database does not answer within so long; empty where it does."""
+        try:
+            async with asyncio.timeout(seconds), self._pools[database].connection(timeout=seconds) as connection:
+                await connection.execute("select 1", prepare=False)
+        except (PoolTimeout, TimeoutError):
+            return f"no connection within {seconds:g} s"
+        except TooManyRequests:
+            return "too many requests wait for it"
+        except psycopg.Error as error:
+            return shown(error.diag.message_primary or "it ended the connection")
+        return ""
 
     @asynccontextmanager
     async def reading(self, database: Database, caller: Caller) -> AsyncIterator[AsyncConnection[Any]]:

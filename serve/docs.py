@@ -118,9 +118,3 @@ def _folder() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise StackError("expected the package fastapi-offline, found none: `make setup` installs it")
     return Path(spec.submodule_search_locations[0]) / "static"
-
-
-@router.get("/healthz")
-async def healthz() -> Response:
-    """That this process answers; it says nothing of the databases."""
-    return PlainTextResponse("ok\n")

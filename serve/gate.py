@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.callers import Callers
+from serve.counts import Counts
 from serve.problems import Problem
 from tidemark.output import visible
 
@@ -23,8 +24,8 @@ MOST_LOGGED = 500  # characters of a query
 class Gate:
     """Takes the key out of the request, so that nothing behind it can log it; logs one line a request."""
 
-    def __init__(self, app: ASGIApp, callers: Callers) -> None:
-        self._app, self._callers = app, callers
+    def __init__(self, app: ASGIApp, callers: Callers, counts: Counts) -> None:
+        self._app, self._callers, self._counts = app, callers, counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -53,6 +54,7 @@ class Gate:
             self._note(scope, method, called, time.perf_counter() - began)
 
     def _note(self, scope: Scope, method: str, called: dict[str, Any], seconds: float) -> None:
+        self._counts.note(scope, called, seconds)
         caller = called["caller"]
         if caller is not None:
             usage = self._callers.usage(caller)

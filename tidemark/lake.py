@@ -223,7 +223,7 @@ def said(settings: Settings, error: BaseException) -> str:
             f"{place}, found no credentials for it: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
             "or run where a role gives them"
         )
-    received = " ".join(_without_login(str(error) or type(error).__name__).split())[:300]
+    received = " ".join(without_login(str(error) or type(error).__name__).split())[:300]
     if code in REFUSED or isinstance(error, PermissionError):
         why = f"{code or 'no right'}: {received}"
         return f"{place}, it refuses the credentials ({why}): look at AWS_ACCESS_KEY_ID, its secret and its rights"
@@ -238,8 +238,9 @@ def _code(error: BaseException) -> str:
 
 
 def _server() -> str:
-    return _without_login(endpoint() or "AWS S3")
+    return without_login(endpoint() or "AWS S3")
 
 
-def _without_login(text: str) -> str:
+def without_login(text: str) -> str:
+    """A text whose URLs have no user and password."""
     return re.sub(r"(//)[^/@\s\"']+@", r"\1", text)

@@ -1,4 +1,4 @@
-"""`tidemark doctor`, and `tidemark status`, which reads what the watcher saw."""
+"""`tidemark doctor`, and `tidemark status`, which reads what the watcher saw and publishes it."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ STYLES = {"failing": "bold red", "unknown": "bold magenta", "warning": "yellow",
 INDENT = "    "
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @json_option
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> None:
@@ -30,10 +30,12 @@ def status(ctx: click.Context, as_json: bool) -> None:
 
     Each server is asked whether it answers, one that a variable names too. How all else is the watcher saw last,
     every few seconds; what it has not seen is unknown. --json has the servers alone, and `run/status.json` of the
-    state folder the rest.
+    state folder the rest. `publish` writes the status page as static files.
 
     Exit codes: 0 every server answers; 1 one does not run, or does not answer; 2 wrong configuration.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from tidemark.settings import load
     from tidemark.stack import guard, local, watcher
     from tidemark.stack.commands import print_status
@@ -49,6 +51,36 @@ def status(ctx: click.Context, as_json: bool) -> None:
             click.echo(sentence)
         _print_seen(read_status(settings), watcher.silence(settings))
     ctx.exit(1 if any(server.state == "stopped" or server.silence for server in found) else 0)
+
+
+@status.command()
+@click.argument("url")
+@click.option("--once", is_flag=True, help="Write it once, and end.")
+@json_option
+def publish(url: str, once: bool, as_json: bool) -> None:
+    """Write the status page to URL each minute, until Ctrl-C: a folder, file://, s3:// or any that fsspec knows.
+
+    It outlives this host: when nothing new was written it turns grey by its reader's clock. Credentials of S3 are found
+    as for the lake: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, AWS_ENDPOINT_URL.
+
+    \b
+    Examples:
+      tidemark status publish s3://status.example.org
+      tidemark status publish --once /srv/www/status
+
+    Exit codes: 0 it was written; 1 with --once the place did not take it; 2 no such URL.
+    """
+    import threading
+
+    from tidemark.settings import load
+    from watch import publish as publishing
+
+    settings = load()
+    place = publishing.Place(settings, url)
+    if not once:
+        publishing.publish_on(settings, place, threading.Event())
+    written = publishing.publish(settings, place)
+    click.echo(json.dumps(written, indent=2) if as_json else f"{written['headline']}: published")
 
 
 def _print_seen(seen: "Status", silence: str) -> None:

@@ -18,7 +18,7 @@ from watch.observation import Observation, State
 CHANGE_DAYS, MINUTE_DAYS = 100, 2
 DAY_SECONDS, HOUR_SECONDS, MINUTE_SECONDS = 86_400, 3600, 60
 
-_TABLES = """
+TABLES = """
 create table if not exists watched (only integer primary key check (only = 1), began_at real, until_at real not null);
 
 create table if not exists change (
@@ -92,7 +92,7 @@ class History:
         file.parent.chmod(0o700)
         # A commit waits for no disk: what a crash of the machine takes is the last seconds.
         self.connection = sqlite3.connect(file, timeout=10, isolation_level=None, check_same_thread=False)
-        self.connection.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + _TABLES)
+        self.connection.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + TABLES)
         self._states: dict[Thing, tuple[str, float]] = {}
         self._minutes: dict[str, int] = {}
         self._pruned_at = 0.0
@@ -280,3 +280,8 @@ def hours(connection: sqlite3.Connection, since: float) -> dict[str, list[tuple[
 def moment(seconds: float) -> datetime:
     """A moment of the history, UTC."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def text(seconds: float) -> str:
+    """The same as JSON has it."""
+    return moment(seconds).isoformat(timespec="seconds").replace("+00:00", "Z")

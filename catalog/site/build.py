@@ -20,6 +20,7 @@ from catalog.site.ways import ways
 from tidemark import dbt
 from tidemark.connections import DATABASES, connect
 from tidemark.errors import ConfigurationError, StackError
+from tidemark.pages import STYLE, environment
 from tidemark.secrets import hide
 from tidemark.settings import PROJECT, Settings
 
@@ -54,7 +55,7 @@ def build(settings: Settings, folder: Path | None = None, asked: bool = True) ->
     }
     written["dbt.html"] = dbt.docs_page(manifests, tables)
     written["architecture.svg"] = PICTURE.read_text()
-    written["style.css"] = (TEMPLATES / "style.css").read_text()
+    written["style.css"] = STYLE.read_text() + (TEMPLATES / "style.css").read_text()
     try:
         _write(folder, written)
     except OSError as error:
@@ -91,13 +92,8 @@ class _Site:
     """The pages that are our own."""
 
     def __init__(self, found: Lineage, asked: bool, tests: list[pages.Tested]) -> None:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
         self.lineage, self.tests = found, tests
-        self.environment = Environment(
-            loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
-        )  # fmt: skip
+        self.environment = environment(TEMPLATES)
         self.environment.filters |= {
             "code": _code,
             "name": _name,

@@ -24,6 +24,8 @@ def test_help_imports_no_heavy_module_and_lists_every_rooms_commands() -> None:
         "up",
         "down",
         "status",
+        "incident",
+        "maintenance",
         "env",
         "stream",
         "sources",
