@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, nullcontext
+from contextlib import closing
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -27,6 +27,14 @@ ENDED, LAG = "log cannot be read on", "lag"
 Logs = dict[str, dict[int, LogState]]  # by topic and partition
 
 
+class Read(NamedTuple):
+    """What the database says of a topic's log: the epoch (None: nothing was read), how far, since when nothing moved."""
+
+    epoch: positions.Epoch | None
+    reaches: list[positions.Reach]
+    moved_at: datetime | None
+
+
 class Taken(NamedTuple):
     """How far a destination has come in one topic: by partition, and since when nothing moved, where that is kept."""
 
@@ -41,10 +49,11 @@ def look(settings: Settings) -> Iterator[Observation]:
     """
     destinations = read_destinations(settings.destinations_file)
     topics = sorted({topic for entry in destinations.values() for topic in entry.topics})
+    # Before the logs' ends are asked: a processor goes on meanwhile, and no log is shorter than what was read of it.
+    read = _read(settings, _keep_positions(destinations))
     logs = _ask_logs(settings, topics)
-    with enter(settings, "realtime") if _keep_positions(destinations) else nullcontext() as connection:
-        for topic in _keep_positions(destinations):
-            yield _log(connection, topic, logs.get(topic))
+    for topic, of_topic in read.items():
+        yield _log(topic, of_topic, logs.get(topic))
     before = _sample(settings, destinations)
     behind = {name: _behind(taken, logs) for name, taken in before.items()}
     lags = {name for name, topics in behind.items() if any(topics.values())}
@@ -112,9 +121,22 @@ def _require_listener(settings: Settings) -> None:
     raise StackError(f"expected Kafka to listen, received {'; '.join(failures)}")
 
 
-def _log(connection: Any, topic: str, log: Mapping[int, LogState] | None) -> Observation:
+def _read(settings: Settings, topics: list[str]) -> dict[str, Read]:
+    if not topics:
+        return {}
+    found = {}
+    with enter(settings, "realtime") as connection:
+        moved = positions.moved_at(connection)
+        for topic in topics:
+            epoch = positions.newest_epoch(connection, topic)
+            reaches = positions.reaches(connection, topic, epoch.log_epoch) if epoch else []
+            found[topic] = Read(epoch, reaches, moved.get(topic))
+    return found
+
+
+def _log(topic: str, read: Read, log: Mapping[int, LogState] | None) -> Observation:
     """Whether the log is the one that was read, as far as its ids and offsets say."""
-    epoch = positions.newest_epoch(connection, topic)
+    epoch = read.epoch
     if epoch is None:
         return Observation(ENDED, "topic", topic, "ok", "nothing of it was read yet")
     said = "Kafka has no such topic any more" if log is None else ""
@@ -122,13 +144,12 @@ def _log(connection: Any, topic: str, log: Mapping[int, LogState] | None) -> Obs
         if state.topic_id != epoch.topic_id:
             said = f"expected the topic with the id {epoch.topic_id}, received {state.topic_id}: it was made again"
             break
-        for reach in positions.reaches(connection, topic, epoch.log_epoch):
+        for reach in read.reaches:
             if reach.partition == partition:
                 said = said or _ended(topic, partition, reach.position, state)
     if not said:
         return Observation(ENDED, "topic", topic, "ok", "its log is the one that was read")
-    moved = positions.moved_at(connection).get(topic)
-    return Observation(ENDED, "topic", topic, "failing", said, moved, f"tidemark stream epoch {topic}")
+    return Observation(ENDED, "topic", topic, "failing", said, read.moved_at, f"tidemark stream epoch {topic}")
 
 
 def _ended(topic: str, partition: int, position: Position, state: LogState) -> str:
