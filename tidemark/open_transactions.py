@@ -6,6 +6,9 @@ To be asked as a role with `pg_read_all_stats`: others do not see what a session
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tidemark.credentials import PARTS
+from tidemark.turns import APPLICATION
+
 if TYPE_CHECKING:
     from psycopg import Connection
 
@@ -16,7 +19,8 @@ HOLDS_SECONDS = 2  # somebody waits for a lock for so long
 _HANGING = """
 select pid, usename, state_change, extract(epoch from now() - state_change)::int
 from pg_stat_activity
-where datname = current_database() and state like 'idle in transaction%%' and state_change < now() - %s
+where datname = current_database() and state like 'idle in transaction%%' and state_change < now() - %(ago)s
+and not (usename = any(%(parts)s) and starts_with(application_name, %(turn)s))
 order by state_change
 """
 _PREPARED = """
@@ -86,8 +90,9 @@ def held(connection: "Connection[Any]", seconds: float = HOLDS_SECONDS) -> list[
 
 
 def hanging(connection: "Connection[Any]", seconds: float = HANGS_SECONDS) -> list[Hanging]:
-    """Who does nothing in a transaction for so long, the longest first."""
-    return [Hanging(*row) for row in connection.execute(_HANGING, (timedelta(seconds=seconds),))]
+    """Who does nothing in a transaction for so long, the longest first; a part that holds a turn does so on purpose."""
+    asked = {"ago": timedelta(seconds=seconds), "parts": list(PARTS), "turn": APPLICATION}
+    return [Hanging(*row) for row in connection.execute(_HANGING, asked)]
 
 
 def prepared(connection: "Connection[Any]", seconds: float = HANGS_SECONDS) -> list[Prepared]:

@@ -14,6 +14,7 @@ from tidemark.connections import Database, connect
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
+APPLICATION = "tidemark turn: "  # a session's name begins so that does nothing but hold a turn
 TABLE = sql.Identifier("ops", "turn")  # of the warehouse; the streaming database has its own
 _INSERT = sql.SQL("insert into {} (name) values (%s) on conflict (name) do nothing")
 # Who has locked the row; else those who may have: of several sharers, and of a row so new that only its maker sees it,
@@ -76,7 +77,7 @@ def _limit(connection: Connection[Any], lock_timeout: str) -> None:
 @contextmanager
 def held(settings: Settings, database: Database, role: str, name: str, seconds: float) -> Iterator[None]:
     """Hold a turn for as long as the block lasts, on a connection of its own; TurnTaken, StackError."""
-    with connect(settings, database, role, application_name=f"tidemark {name}") as connection:
+    with connect(settings, database, role, application_name=f"{APPLICATION}{name}") as connection:
         connection.execute("set idle_in_transaction_session_timeout = 0")
         take(connection, name, seconds)
         yield

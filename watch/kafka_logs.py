@@ -28,7 +28,7 @@ Logs = dict[str, dict[int, LogState]]  # by topic and partition
 
 
 class Read(NamedTuple):
-    """What the database says of a topic's log: the epoch (None: nothing was read), how far, since when nothing moved."""
+    """What the database says of a topic: its epoch (None: nothing was read), how far, since when nothing moved."""
 
     epoch: positions.Epoch | None
     reaches: list[positions.Reach]
