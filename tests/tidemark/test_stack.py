@@ -405,6 +405,7 @@ def test_a_server_of_others_is_asked_whether_it_answers(stack: Stack, tmp_path: 
             "external",
             "stopped",
             "stopped",
+            "stopped",
         ]
         assert found["postgres"]["silence"] == ""
         assert nobody in found["kafka"]["silence"]
