@@ -76,6 +76,10 @@ class Counts:
         """Where the logs end now, of those that are ours."""
         self._ends.update((partition, end) for partition, end in ends.items() if partition in self._ends)
 
+    def see_read(self, offsets: dict[TopicPartition, int]) -> None:
+        """What is read, and on its way, is in the log: between two looks at the ends, it shows a lag as it grows."""
+        self._ends.update((p, offset) for p, offset in offsets.items() if self._ends.get(p, offset) < offset)
+
     def leave(self, partitions: Iterable[TopicPartition]) -> None:
         """Partitions are somebody else's from now on."""
         for partition in partitions:
@@ -103,6 +107,7 @@ class Counts:
             "waiting_for": "; ".join(filter(None, [*list(self._waiting_for.values()), *also])),
             "lag_records": dict(lag_records),
             "lag_seconds": lag_seconds,
+            "partitions": dict(Counter(partition.topic for partition in list(self._ends))),
             "headroom_days": headroom_days,
         }
 
