@@ -1,4 +1,4 @@
-"""Which partitions each processor of a group reads: each topic is shared out evenly, not the number of partitions alone.
+"""Which partitions each processor of a group reads: each topic is shared out evenly, not their number alone.
 
 kafka-python's assignor (as Java's) counts partitions. Of four topics, one of them of two partitions, it leaves both of
 these with the member that has them, and gives a second one two topics that have nothing to do.
@@ -26,7 +26,8 @@ class EachTopicShared(CooperativeStickyAssignor):  # type: ignore[misc]
             for member_id, share in super().assign(cluster, [_of(member, part) for member in members]).items():
                 given[member_id] += share.assigned_partitions
         return {
-            member_id: ConsumerProtocolAssignment(self.version, sorted(share), b"") for member_id, share in given.items()
+            member_id: ConsumerProtocolAssignment(self.version, sorted(share), b"")
+            for member_id, share in given.items()
         }
 
 

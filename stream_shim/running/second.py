@@ -17,9 +17,9 @@ from tidemark.settings import Settings
 log = logging.getLogger("tidemark.stream")
 
 CHANGE_SECONDS = 300.0  # from one change to the next at least, and so long is it calm before the second one ends
-LAG_SECONDS = 2.0  # the lag that starts a second one, if it is there in LOOKS reports one after the other
+LAG_SECONDS = 1.0  # the lag that starts a second one, if it is there in LOOKS reports one after the other
 LOOKS = 2
-CALM_SECONDS = 1.0  # a smaller lag is none
+CALM_SECONDS = 0.5  # a smaller lag is none
 SPARE = 0.7  # one alone would do where less comes than this share of what one took while it lagged
 
 
