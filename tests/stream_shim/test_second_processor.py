@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 
 import psutil
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaProducer, TopicPartition
 from kafka.protocol.consumer.metadata import ConsumerProtocolSubscription
 
+from realtime.positions import Position
 from stream_shim.destinations.entries import parse_destinations
 from stream_shim.processor.assignor import EachTopicShared
+from stream_shim.processor.counts import Counts
+from stream_shim.processor.destination import Written
 from stream_shim.reports import fresh_reports, read_reports, report_path, write_process_report
 from stream_shim.running.second import CHANGE_SECONDS, Decision, SecondProcessors, Seen
 from tests.stream_shim.conftest import Lane, tick, until
@@ -130,6 +133,19 @@ def test_by_the_reports_it_is_decided_and_said_once(
     assert [sentence in record.getMessage() for record in caplog.records] == ([True] if sentence else [])
     second.look(parse_destinations(WITH_TWO.replace("processors: 2, ", ""), Path("destinations.yml")))
     assert second.names == set()
+
+
+def test_what_comes_after_a_quiet_time_has_not_lagged_for_so_long() -> None:
+    counts, partition, now = Counts("realtime"), TopicPartition("market_tick", 0), time.time()
+    counts.place(partition, Position(0, 100), 100)
+    counts.see_read({partition: 110})
+    counts.commit(Written({"market_tick": 10}, {}), 0.1, {partition: (110, now - 600, None)})
+    assert counts.report(7)["lag_records"] == {"market_tick": 0}
+    counts.see_read({partition: 120})
+    said = counts.report(7)
+    assert said["lag_records"] == {"market_tick": 10}
+    assert said["partitions"] == {"market_tick": 1}
+    assert said["lag_seconds"]["market_tick"] < 60
 
 
 class Logs(NamedTuple):
