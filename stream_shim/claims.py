@@ -69,6 +69,11 @@ def claim_lane(settings: Settings) -> IO[str]:
     return held
 
 
+def second_of(name: str) -> str:
+    """The label of the second process of an entry."""
+    return f"{name}#2"
+
+
 def claim(settings: Settings, kind: str, name: str, most: int) -> tuple[str, IO[str]]:
     """The label of this process among at most so many of its entry, held for as long as the returned file is open.
 

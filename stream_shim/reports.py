@@ -66,6 +66,7 @@ class ProcessorReport(Report, total=False):
     rows: dict[str, int]
     lag_records: dict[str, int]
     lag_seconds: dict[str, float]
+    partitions: dict[str, int]  # by topic, how many it reads
     still_seconds: float
     batch_seconds: float
     batches: int
@@ -187,10 +188,11 @@ def beats_of(settings: Settings, kind: str) -> Iterator[tuple[int, float]]:
 
 
 def forget_reports(settings: Settings, kind: str, name: str) -> None:
-    """Remove what the processes of an entry reported: they are no more."""
+    """Remove what the processes of an entry, or of one label, reported: they are no more."""
     run = settings.home / "run"
     for path in [*run.glob(f"{kind}-*.json"), *run.glob(f"{kind}-*.json.part")]:
-        if path.name.partition(".json")[0].removeprefix(f"{kind}-").partition("#")[0] == name:
+        label = path.name.partition(".json")[0].removeprefix(f"{kind}-")
+        if name in {label, label.partition("#")[0]}:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:  # its age says the same

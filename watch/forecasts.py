@@ -65,6 +65,7 @@ class Rates:
                 grown = max(0, sent - before[1].get(name, {}).get("sent", {}).get(topic, sent))
                 arrives[topic] = arrives.get(topic, 0.0) + grown / seconds
         self.arrives = arrives
+        takes = dict[str, float]()
         for name, report in taking.items():
             earlier = before[2].get(name)
             if earlier is None:
@@ -72,7 +73,9 @@ class Rates:
             busy = report.get("batch_seconds", 0.0) - earlier.get("batch_seconds", 0.0)
             rows = sum(report.get("rows", {}).values()) - sum(earlier.get("rows", {}).values())
             if busy > 0.05 and rows > 0:
-                self.takes[name] = rows / busy
+                destination = name.partition("#")[0]  # which may have a second processor
+                takes[destination] = takes.get(destination, 0.0) + rows / busy
+        self.takes |= takes
 
 
 class Forecasts:

@@ -54,7 +54,8 @@ def look(settings: Settings, polled: rules.Polled | None = None) -> Iterator[Obs
         reports = {found.name: found for found in find_reports(settings, kind)}
         labels = {path.stem.removeprefix(f"{kind}-") for path in _run(settings).glob(f"{kind}-*.lock")}
         for label in sorted(labels | entries.keys()):
-            found, expected = reports.get(label), runs and label.partition("#")[0] in entries
+            # A second processor is one that the lane's report counts: it is ended when one alone would do.
+            found, expected = reports.get(label), runs and (label in entries or f"{kind} {label}" in restarts)
             if not _has_lock(settings, f"{kind}-{label}"):
                 yield from _gone(settings, kind, label, found, expected)
                 continue

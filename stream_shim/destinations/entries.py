@@ -31,11 +31,13 @@ class DestinationEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """One destination and the topics that it wants. `path` and what begins with `roll_` are the lake's, else kafka's.
 
     A lake's file is written once its lines are `roll_mb` (of 1,000,000 bytes, before gzip) or it is `roll_seconds` old.
+    `processors` is the most that `tidemark stream run` has of it, for postgres: with 2 a second one starts by the lag.
     `security_protocol`, `sasl_mechanism` and the PEM files are as in TIDEMARK_KAFKA_*; credentials are ${NAME}.
     """
 
     kind: Literal["postgres", "lake", "kafka"]
     topics: Annotated[list[str], Meta(min_length=1)]
+    processors: Annotated[int, Meta(ge=1, le=2)] = 1
     path: str = ""
     roll_seconds: Annotated[int, Meta(ge=1, le=86_400)] | None = None
     roll_mb: Annotated[int, Meta(ge=1, le=1_000)] | None = None
@@ -53,6 +55,12 @@ class DestinationEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         for name in ("path", "roll_seconds", "roll_mb", "bootstrap", "prefix", *_SECURITY[1:]):
             if getattr(self, name) and name not in _OF_KIND[self.kind]:
                 raise WrongValue(f"expected no `{name}` for kind {self.kind}, received {getattr(self, name)!r}", name)
+        if self.processors > 1 and self.kind != "postgres":
+            raise WrongValue(
+                f"expected one processor for kind {self.kind}, received {self.processors}: only postgres keeps its "
+                "positions with its rows; elsewhere records would double whenever a partition changes hands",
+                "processors",
+            )
         for number, topic in enumerate(self.topics):
             if topic not in CATEGORIES:
                 raise WrongValue(f"expected topics of {sorted(CATEGORIES)}, received {topic!r}", "topics", number)

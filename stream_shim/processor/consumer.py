@@ -1,10 +1,10 @@
 """The Kafka consumer of a destination's processors: what is set otherwise than kafka-python does, and why."""
 
 from kafka import KafkaConsumer
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.base import MemberState
 
 from stream_shim.buffer.topics import topic_ids
+from stream_shim.processor.assignor import EachTopicShared
 from stream_shim.processor.records import CREATE_TIME, LOG_APPEND_TIME, Chunk, use_chunks
 from tidemark.access.kafka_rights import GROUP_PREFIX
 from tidemark.connections import HomeKind
@@ -29,7 +29,7 @@ def open_consumer(settings: Settings, destination: str) -> KafkaConsumer:
         enable_auto_commit=False,
         auto_offset_reset="none",  # `latest` and `earliest` both skip records without a word
         isolation_level="read_committed",
-        partition_assignment_strategy=[CooperativeStickyAssignor],
+        partition_assignment_strategy=[EachTopicShared],
         max_poll_records=POLL_WEIGHT,
         max_partition_fetch_bytes=FETCH_BYTES,
         fetch_max_bytes=4 * FETCH_BYTES,

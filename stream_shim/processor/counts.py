@@ -33,6 +33,7 @@ class Counts:
         self._started_at = self._committed_at = time.time()
         self._newest: dict[TopicPartition, float] = {}
         self._ends: dict[TopicPartition, int] = {}  # of the partitions that are ours
+        self._behind_since: dict[TopicPartition, float] = {}  # when they had last gone beyond what it holds
         self._tries: Counter[str] = Counter()
         self._waiting_for: dict[str, str] = {}  # whom, and what it said
 
@@ -74,7 +75,15 @@ class Counts:
 
     def see_ends(self, ends: dict[TopicPartition, int]) -> None:
         """Where the logs end now, of those that are ours."""
-        self._ends.update((partition, end) for partition, end in ends.items() if partition in self._ends)
+        for partition, end in ends.items():
+            if (before := self._ends.get(partition)) is not None:
+                if before <= self.positions.get(partition, end) < end:
+                    self._behind_since[partition] = time.time()
+                self._ends[partition] = end
+
+    def see_read(self, offsets: dict[TopicPartition, int]) -> None:
+        """What is read, and on its way, is in the log: between two looks at the ends, it shows a lag as it grows."""
+        self.see_ends({p: offset for p, offset in offsets.items() if self._ends.get(p, offset) < offset})
 
     def leave(self, partitions: Iterable[TopicPartition]) -> None:
         """Partitions are somebody else's from now on."""
@@ -82,12 +91,16 @@ class Counts:
             self._ends.pop(partition, None)
 
     def report(self, headroom_days: int | None, also: Iterable[str] = ()) -> dict[str, Any]:
-        """The counts so far. Lag is what the topic holds and the destination does not; `also` is waited for, too."""
+        """The counts so far. Lag is what the topic holds and the destination does not; `also` is waited for, too.
+
+        In seconds it is the age of the newest record that is held, and no more than for how long there has been a lag.
+        """
         lag_records: Counter[str] = Counter()
         lag_seconds: dict[str, float] = {}
         for partition, end in list(self._ends.items()):
             behind = max(end - self.positions.get(partition, end), 0)
-            age = time.time() - self._newest.get(partition, self._started_at) if behind else 0.0
+            since = max(self._newest.get(partition, self._started_at), self._behind_since.get(partition, 0.0))
+            age = max(0.0, time.time() - since) if behind else 0.0
             lag_records[partition.topic] += behind
             lag_seconds[partition.topic] = max(lag_seconds.get(partition.topic, 0.0), age)
         return {
@@ -103,6 +116,7 @@ class Counts:
             "waiting_for": "; ".join(filter(None, [*list(self._waiting_for.values()), *also])),
             "lag_records": dict(lag_records),
             "lag_seconds": lag_seconds,
+            "partitions": dict(Counter(partition.topic for partition in list(self._ends))),
             "headroom_days": headroom_days,
         }
 

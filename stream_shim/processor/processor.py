@@ -113,6 +113,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
                     continue
                 self._counts.answers("Kafka")
                 if segments:
+                    self._counts.see_read(self._accounted)
                     self._hand_over(segments, stop)
                 self._commit_to_kafka()
                 self._progress.look(is_member(self._consumer), self._unplaced, self._accounted, self._counts.ends)

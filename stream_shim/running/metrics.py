@@ -44,7 +44,8 @@ PROCESSOR_GAUGES = (
     ),
     (
         "tidemark_sink_lag_seconds",
-        "Age of the newest record that the destination holds while there is lag, of the partition that is worst",
+        "Age of the newest record that the destination holds, but no more than for how long there has been a lag, "
+        "of the partition that is worst",
         "lag_seconds",
         "topic",
     ),

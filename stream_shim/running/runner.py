@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING
 
 from stream_shim.buffer.entries import read_topics
-from stream_shim.claims import claim, claim_in_turn
+from stream_shim.claims import claim, claim_in_turn, second_of
 from stream_shim.connectors import check_in, connector_of, pause
 from stream_shim.connectors.entries import SourceEntry, read_sources
 from stream_shim.destinations.entries import read_destinations
@@ -162,7 +162,7 @@ async def _report(publisher: "Publisher") -> None:
 
 
 def run_processor(settings: Settings, name: str) -> None:
-    """Run the processor of one destination until SIGTERM."""
+    """Run a processor of one destination until SIGTERM: the label `NAME#2` is the second one's of the lane alone."""
     from stream_shim.buffer.topics import require_topics
     from stream_shim.destinations import open_destination
     from stream_shim.processor.consumer import PROCESSOR
@@ -170,11 +170,12 @@ def run_processor(settings: Settings, name: str) -> None:
     from stream_shim.processor.processor import Processor
 
     destinations = read_destinations(settings.destinations_file)
-    if name not in destinations:
+    asked, name = name, name.partition("#")[0]
+    if name not in destinations or asked not in {name, second_of(name)}:
         raise ConfigurationError(
-            f"expected a destination of {settings.destinations_file} ({', '.join(destinations)}), received {name!r}"
+            f"expected a destination of {settings.destinations_file} ({', '.join(destinations)}), received {asked!r}"
         )
-    label, held = claim(settings, "processor", name, MOST_PROCESSORS)
+    label, held = claim(settings, "processor", asked, MOST_PROCESSORS if asked == name else 1)
     start_log(settings, f"processor-{label}")
     topics = read_topics(settings.topics_file)
     file = StateFile(report_path(settings, "processor", label), logging.getLogger("tidemark.processor"))

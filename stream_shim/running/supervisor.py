@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stream_shim.claims import second_of
 from stream_shim.connectors.entries import ReplaySource, parse_sources
 from stream_shim.destinations.entries import DestinationEntry, parse_destinations
 from stream_shim.reports import (
@@ -31,6 +32,7 @@ from stream_shim.reports import (
 from stream_shim.running.ending import CHILDREN_SECONDS, CONNECTORS_FIRST_SECONDS, end_by, terminate, wait_for
 from stream_shim.running.logs import last_reason
 from stream_shim.running.measurements import Measurements
+from stream_shim.running.second import SecondProcessors
 from tidemark.errors import ConfigurationError
 from tidemark.process_environment import OF_S3, of_a_part
 from tidemark.secrets import variables_of
@@ -75,6 +77,7 @@ class Supervisor:
         self._children: dict[Role, Child] = {}
         self._beats = Beats()
         self._measurements = Measurements(settings)
+        self._second = SecondProcessors(settings)
         self.hung: list[str] = []  # which of them were cut off at the end
         self._file = StateFile(report_path(settings, "supervisor", "stream"), log)
         self._wanted: dict[Role, object] = {}
@@ -108,6 +111,7 @@ class Supervisor:
                 if changed != seen:
                     seen = changed
                     self._read_again()
+                self._second.look({name: entry for (kind, name), entry in self._wanted.items() if kind == "processor"})
                 self._adjust()
                 if time.monotonic() >= next_look:
                     self._end_hung()
@@ -132,17 +136,23 @@ class Supervisor:
             if child.is_refused and child.process is None:  # by what the file said before
                 child.next_start, child.failures, child.is_refused = self._read_at, 0, False
 
+    def _named(self) -> dict[Role, object]:
+        """What the files name, and the second processors that are needed now."""
+        second = {("processor", second_of(name)): self._wanted["processor", name] for name in self._second.names}
+        return {**self._wanted, **second}
+
     def _adjust(self) -> None:
+        named = self._named()
         for role, child in list(self._children.items()):
-            if self._wanted.get(role) != child.entry:
-                if role in self._wanted:
+            if named.get(role) != child.entry:
+                if role in named:
                     log.info("%s %s: its entry was edited, started anew", *role)
-                else:
+                elif "#" not in role[1]:  # of a second one it is said where that is decided
                     log.warning("%s %s: left the file, ended", *role)
                 self._end([child])
                 forget_reports(self._settings, *role)
                 del self._children[role]
-        for role, entry in self._wanted.items():
+        for role, entry in named.items():
             child = self._children.setdefault(role, Child(entry))
             if child.process is not None and time.monotonic() - child.started_at > STEADY_SECONDS:
                 child.failures = child.waits = 0  # what it died of before is over, and so is the alert

@@ -41,6 +41,7 @@ SEEN = {
     "test_a_killed_processor_leaves_nothing_out_and_nothing_twice": LAG,
     "test_a_rebalance_that_a_silent_member_holds_up_is_shown_and_ends_within_a_minute": LAG,
     "test_records_behind_a_transaction_that_nobody_ends_are_shown_and_come_once_it_is_over": LAG,
+    "test_a_lane_that_lags_starts_a_second_processor_and_both_bring_every_row_once": NONE,
     "test_a_processor_that_is_stopped_is_ended_and_another_goes_on": "reports no more: realtime",
 }
 MARK = "pytest.mark.faults"

@@ -196,6 +196,13 @@ def test_a_disk_that_takes_no_history_stops_neither_the_file_nor_an_alert(tmp_pa
 # --- forecasts
 
 
+def test_a_destination_takes_what_its_two_processors_take() -> None:
+    rates, busy = Rates(), PROCESSOR | {"rows": {"market_tick": 9 + 30_000}, "batch_seconds": 10.5}
+    rates.see(100.0, {}, {"realtime": PROCESSOR, "realtime#2": PROCESSOR})
+    rates.see(110.0, {}, {"realtime": busy, "realtime#2": busy})
+    assert rates.takes == {"realtime": 6000.0}
+
+
 def test_lag_is_forecast_from_what_arrives_and_is_taken_and_compared_with_what_came(tmp_path: Path) -> None:
     rates = Rates()
     busy = PROCESSOR | {"rows": {"market_tick": 9 + 30_000}, "batch_seconds": 10.5}
