@@ -2,10 +2,13 @@
     config(
         unique_key="event_key",
         merge_update_columns=["loaded_at", "is_repeat", "is_latest", "built_at"],
+        post_hook="{{ make_joined_key() }}",
         indexes=[
             {"columns": ["observation_key"]},
             {"columns": ["source_table", "loaded_at"]},
             {"columns": ["topic", "received_at"]},
+            {"columns": ["event_publisher", "available_at"]},
+            {"columns": ["series_key", "available_at"]},
             {"columns": ["built_at"]},
         ],
     )

@@ -1,0 +1,186 @@
+"""`/v1/ticks`, `/v1/bars`, `/v1/events`: ranges that cross the tidemark."""
+
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Annotated, Any, Literal
+
+import psycopg
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from serve.callers import Caller, CallerOf, may, note_rows
+from serve.crossing import bars as of_bars
+from serve.crossing import events as of_events
+from serve.crossing import moments, rule
+from serve.crossing import ticks as of_ticks
+from serve.crossing.away import away
+from serve.crossing.encode import shaped, writer
+from serve.crossing.rows import Rows
+from serve.crossing.sides import Sides
+from serve.databases import ROLE, problem_of
+from serve.formats import ARROW, CSV, JSON, NDJSON, Format, negotiated
+from serve.problems import Problem, bad_request, busy
+from serve.spool import Spool, SpoolResponse
+
+router = APIRouter(prefix="/v1", tags=["ranges"])
+
+FORMATS = (JSON, NDJSON, CSV, ARROW)
+MOST_ROWS, DEFAULT_ROWS = 1_000_000, 10_000
+MOST_DAYS = {
+    "ticks": timedelta(days=31), "events": timedelta(days=3_660),
+    "1m": timedelta(days=8), "5m": timedelta(days=32), "1h": timedelta(days=93), "1d": timedelta(days=367),
+}  # fmt: skip
+
+Name = Annotated[str, Query(min_length=1, max_length=200)]
+Moment = Annotated[str, Query(max_length=40)]
+From = Annotated[
+    str, Query(alias="from", max_length=40, description="A moment with its offset, or a date", examples=["2024-08-08"])
+]
+To = Annotated[str, Query(max_length=40, description="The same; itself not inside", examples=["2024-08-09T12:00:00Z"])]
+Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Most rows; `Link` has the next page")]
+After = Annotated[str | None, Query(max_length=2_000, description="The cursor of a next page, as `Link` has it")]
+Wanted = Annotated[str | None, Query(alias="format", description="`json`, `ndjson`, `csv` or `arrow`")]
+_LOCK = Lock()
+
+
+def sides(request: Request) -> Sides:
+    """The connections by which ranges are read, made with the first request for one."""
+    state = request.app.state
+    with _LOCK:
+        if not hasattr(state, "sides"):
+            settings = state.settings
+            state.sides = Sides(settings, ROLE, settings.api_connections, settings.api_statement_seconds)
+    found: Sides = state.sides
+    return found
+
+
+@router.get("/ticks", summary="Ticks of a symbol, from both sides of the tidemark", response_model=None)
+def ticks(
+    request: Request, caller: CallerOf, source: Name, symbol: Name, from_: From, to: To,
+    limit: Limit = DEFAULT_ROWS, after: After = None, attributes: bool = False, form: Wanted = None,
+) -> Response:  # fmt: skip
+    """By the venue's clock, each record of the log once; sorted by `traded_at` and place in the log.
+
+    A trade that the venue sent twice is two records: `trade_id` says so, and bars leave out the second.
+    """
+    from_at, to_at = moments.half_open(from_, to, MOST_DAYS["ticks"])
+    place = moments.place(after, (int, int, int, int, str)) if after else None
+    asked = of_ticks.TickRange(
+        moments.name(source, "source"), moments.name(symbol, "symbol"), from_at, to_at, limit, place, attributes
+    )
+    page = _Page(request, caller, negotiated(request, FORMATS), from_at, to_at)
+    return page.of_rows(of_ticks, asked, {"source_system": source, "symbol": symbol}, asked.check)
+
+
+@router.get("/events", summary="Events of a publisher or a series, from both sides of the tidemark", response_model=None)
+def events(
+    request: Request, caller: CallerOf, source: Name, from_: From, to: To, publisher: Name | None = None,
+    series: Name | None = None, limit: Limit = DEFAULT_ROWS, after: After = None, attributes: bool = False,
+    form: Wanted = None,
+) -> Response:  # fmt: skip
+    """By the time from which on each could be known (`available_at`); each record of the log once."""
+    from_at, to_at = moments.half_open(from_, to, MOST_DAYS["events"])
+    if publisher is None and series is None:
+        raise bad_request("without a name", "publisher or series", "neither")
+    names = {"source": source, "publisher": publisher, "series": series}
+    checked = {key: None if value is None else moments.name(value, key) for key, value in names.items()}
+    place = moments.place(after, (int, str, int, int, int, str)) if after else None
+    asked = of_events.EventRange(
+        source, checked["publisher"], checked["series"], from_at, to_at, limit, place, attributes
+    )
+    page = _Page(request, caller, negotiated(request, FORMATS), from_at, to_at)
+    return page.of_rows(of_events, asked, {"source_system": source})
+
+
+@router.get("/bars", summary="Bars of a symbol, from both sides of the tidemark", response_model=None)
+def bars(
+    request: Request, caller: CallerOf, source: Name, symbol: Name, interval: Literal["1m", "5m", "1h", "1d"],
+    from_: From, to: To, form: Wanted = None,
+) -> Response:  # fmt: skip
+    """Bars that begin in the range, each whole; `1d` is the venue's session. A time without a trade has no bar.
+
+    Numbers are the doubles nearest to exact sums, which the marts have.
+    """
+    from_at, to_at = moments.half_open(from_, to, MOST_DAYS[interval])
+    asked = of_bars.Bars(moments.name(source, "source"), moments.name(symbol, "symbol"), interval, from_at, to_at)
+    page = _Page(request, caller, negotiated(request, FORMATS), from_at, to_at)
+    return page.of_bars(asked)
+
+
+class _Page:
+    """One request, from what it asks to what is sent."""
+
+    def __init__(self, request: Request, caller: Caller, form: Format, from_at: datetime, to_at: datetime) -> None:
+        if not (may(caller, "live") and may(caller, "marts")):
+            raise Problem(404, "not found", "expected a key that may read `live` and `marts`, received another")
+        self._request, self._caller, self._form = request, caller, form
+        self._range = (from_at, to_at)
+
+    def of_rows(self, kind: Any, asked: Any, constants: dict[str, str], check: Any = None) -> Response:
+        """A page of ticks or events."""
+        schema = kind.SCHEMA
+        if not asked.with_attributes:
+            schema = schema.remove(schema.get_field_index("attributes"))
+        spools = self._request.app.state.spools
+        with _closed_on_error(spools.new()) as spool:
+            write = writer(self._form, spool, schema)
+            rows = Rows(
+                kind.TOPICS, kind.RELATIONS, asked.realtime(), asked.warehouse(), kind.ORDER, asked.limit,
+                spools.new, lambda batches: self._note(write(shaped(batches, schema, constants))), check,
+            )  # fmt: skip
+            last = self._asked(rows)
+            return self._sent(spool, None if last is None else moments.cursor(last))
+
+    def of_bars(self, asked: of_bars.Bars) -> Response:
+        """All bars of the range."""
+        with _closed_on_error(self._request.app.state.spools.new()) as spool:
+            found = self._asked(asked)
+            constants = {"source_system": asked.source, "symbol": asked.symbol}
+            batches = shaped(iter(found), of_bars.SCHEMA, constants)
+            self._note(writer(self._form, spool, of_bars.SCHEMA)(batches))
+            return self._sent(spool, None)
+
+    def _asked(self, question: Any) -> Any:
+        role, of = self._caller.name, sides(self._request)
+        try:
+            if isinstance(question, of_bars.Bars):
+                return of_bars.answer(of, role, question)
+            return rule.answer(of, role, question)
+        except rule.SideAway as error:
+            raise away(of, role, question, error, *self._range) from None
+        except rule.ReadAgain as error:
+            raise busy(str(error), missing_days=moments.missing(*self._range)) from None
+        except of_ticks.TicksDeleted as error:
+            raise moments.gone(error.days) from None
+        except of_bars.TooManyTicks as error:
+            raise Problem(413, "the query takes too much", f"{error}: ask for a shorter range") from None
+        except psycopg.Error as error:
+            raise problem_of(error, "realtime") from None
+
+    def _note(self, rows: int) -> None:
+        note_rows(self._request, rows)
+
+    def _sent(self, spool: Spool, cursor: str | None) -> Response:
+        headers = {
+            "Cache-Control": "private, no-cache",
+            "Vary": "Accept, Authorization, X-API-Key",
+            "Tidemark-Pages": "by time and place in the log",
+        }
+        if cursor is not None:
+            url = self._request.url.include_query_params(after=cursor)
+            headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+        return SpoolResponse(spool, self._form.media_type, headers)
+
+
+class _closed_on_error:  # noqa: N801 (used as a function)
+    """Closes the spool of an answer that is not sent."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    def __enter__(self) -> Spool:
+        return self._spool
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self._spool.close()

@@ -1,0 +1,112 @@
+"""Rows of a range from both sides, in order, a page at a time; each page keeps the rule by itself."""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from psycopg.sql import Composable
+
+from serve.crossing.sides import Snapshot
+from serve.crossing.union import Batches, Key, Order, first, union
+from tidemark.connections import Database
+
+if TYPE_CHECKING:
+    from serve.spool import Spool
+
+
+class Sink(io.RawIOBase):
+    """A spool as Arrow and its CSV writer take a file."""
+
+    def __init__(self, spool: "Spool") -> None:
+        self._spool = spool
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
+        self._spool.write(data)
+        return len(data)
+
+
+def keep(batches: Batches, spool: "Spool") -> None:
+    """Write batches into a spool, as `kept` reads them; nothing where there is none."""
+    writer = None
+    for batch in batches:
+        writer = writer or pa.ipc.new_stream(Sink(spool), batch.schema)
+        writer.write_batch(batch)
+    if writer:
+        writer.close()
+
+
+def kept(spool: "Spool") -> Batches:
+    """The batches of a spool, one in memory at a time."""
+    if spool.size:
+        spool.file.seek(0)
+        with pa.ipc.open_stream(spool.file) as reader:
+            yield from reader
+
+
+Check = Callable[[Snapshot], None]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A page of rows, as rule.Question asks for it.
+
+    `realtime` and `warehouse` have the same columns, are ordered by `order`, and give one row more than `limit` at most.
+    `write` is given the batches of the page and takes all of them. `check` is asked of the warehouse first.
+    """
+
+    topics: tuple[str, ...]
+    relations: dict[Database, tuple[str, ...]]
+    realtime: Composable
+    warehouse: Composable
+    order: Order
+    limit: int
+    new_spool: Callable[[], "Spool"]
+    write: Callable[[Batches], None]
+    check: Check | None = None
+
+    def hold(self, realtime: Snapshot) -> "Spool":
+        """realtime's rows of the page, in a spool."""
+        spool = self.new_spool()
+        try:
+            keep(realtime.batches(self.realtime), spool)
+        except BaseException:
+            spool.close()
+            raise
+        return spool
+
+    def join(self, held: "Spool", warehouse: Snapshot) -> Key | None:
+        """Write the page; the place of its last row where more rows follow."""
+        if self.check:
+            self.check(warehouse)
+        page = _Page(first(union(kept(held), warehouse.batches(self.warehouse), self.order), self.limit + 1), self)
+        self.write(iter(page))
+        return page.last if page.is_full else None
+
+    def release(self, held: "Spool") -> None:
+        """Close the spool."""
+        held.close()
+
+
+class _Page:
+    """The rows up to the limit; what is beyond it says that more follow."""
+
+    def __init__(self, batches: Batches, asked: Rows) -> None:
+        self._batches, self._asked = batches, asked
+        self.last: Key | None = None
+        self.is_full = False
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        left = self._asked.limit
+        for batch in self._batches:
+            if batch.num_rows > left:
+                self.is_full = True
+            part = batch.slice(0, left)
+            left -= part.num_rows
+            if part.num_rows:
+                self.last = self._asked.order.key(part, part.num_rows - 1)
+                yield part
