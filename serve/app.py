@@ -18,23 +18,28 @@ from serve.gate import METHODS, Gate
 from serve.problems import Problem, bad_request
 from serve.relations import Relations
 from serve.spool import Spools
+from serve.stream.poller import Poller
 from tidemark.settings import Settings
 
 # Each has a `router`.
-ROUTERS = ("serve.relations_routes", "serve.me", "serve.docs")
+ROUTERS = ("serve.relations_routes", "serve.crossing.router", "serve.stream.router", "serve.me", "serve.docs")
 EXPOSED = ("Content-Range", "ETag", "Link", "Retry-After", "Tidemark-Pages")
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application for one pair of databases; they may be down when it starts, and while it runs."""
     databases = Databases(settings)
+    # Connections of its own, so that no query of others holds the stream up.
+    streamed = Databases(settings.model_copy(update={"api_connections": 2}), ("realtime",))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await databases.open()
+        await streamed.open()
         try:
             yield
         finally:
+            await streamed.close()
             await databases.close()
             app.state.callers.close()
 
@@ -53,6 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
     spooled.mkdir(parents=True, exist_ok=True)
     app.state.settings, app.state.databases, app.state.callers = settings, databases, Callers(settings)
     app.state.spools, app.state.relations = Spools(spooled, settings.api_bytes), Relations()
+    app.state.poller = Poller(streamed)
     for name in ROUTERS:
         app.include_router(importlib.import_module(name).router)
     _say_problems(app)

@@ -1,6 +1,6 @@
 """Connections to the databases: few, each transaction read only and as the caller's own role."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -31,9 +31,9 @@ BEGIN = SQL("begin isolation level repeatable read read only; set local role {}"
 class Databases:
     """A pool a database. A request beyond what may wait is answered 503, and none waits for long."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, databases: Sequence[Database] = DATABASES) -> None:
         self._settings = settings
-        self._pools = {database: self._pool(database) for database in DATABASES}
+        self._pools = {database: self._pool(database) for database in databases}
 
     def _pool(self, database: Database) -> AsyncConnectionPool[AsyncConnection[Any]]:
         async def address() -> str:  # the password is read again for each connection, as it may be another since
