@@ -53,7 +53,9 @@ def arrow_of(rows: Spool, outputs: Sequence[Output], count: int) -> Spool:
     except pa.ArrowInvalid as error:
         stream.close()
         said = str(error).splitlines()[0]
-        raise Problem(406, "no such value in Arrow", f"expected values that Arrow has, received {said}: ask for JSON") from None
+        raise Problem(
+            406, "no such value in Arrow", f"expected values that Arrow has, received {said}: ask for JSON"
+        ) from None
     except BaseException:
         stream.close()
         raise
@@ -87,7 +89,7 @@ def _schema(rows: Spool, outputs: Sequence[Output], count: int) -> pa.Schema:
 
 def _decimals(rows: Spool, names: list[str]) -> dict[str, pa.DataType]:
     """The decimal that holds each column's every value."""
-    most = {name: (0, 0) for name in names}  # digits before and behind the point
+    most = dict.fromkeys(names, (0, 0))  # digits before and behind the point
     texts: set[str] = set()
     for batch in _batches(rows, dict.fromkeys(names, pa.string()), names):
         for name in names:

@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from serve.problems import Problem, busy
-from tidemark.access.keys import Caller, KeyRefused, Keys
+from tidemark.access.keys import Caller as Caller  # noqa: PLC0414 (routes take it from here)
+from tidemark.access.keys import KeyRefused, Keys
 from tidemark.errors import StackError
 from tidemark.settings import Settings
 
@@ -59,7 +60,9 @@ class Callers:
         try:
             caller = self._keys.check(presented)
         except KeyRefused as error:
-            raise _refusal(f"expected a key, received {_REASONS.get(error.reason, 'none that is known')}: {_HOW}") from None
+            raise _refusal(
+                f"expected a key, received {_REASONS.get(error.reason, 'none that is known')}: {_HOW}"
+            ) from None
         except StackError as error:
             raise busy(f"expected to look a key up, received: {error}", 5) from None
         self._limit(caller)
@@ -94,7 +97,7 @@ class Callers:
             raise Problem(
                 429,
                 "too many requests",
-                f"expected at most {rate:g} requests a second with this key, received more: try again in {seconds:.1f} s",
+                f"expected at most {rate:g} requests a second with this key, received more: wait {seconds:.1f} s",
                 headers={"Retry-After": str(max(1, round(seconds + 0.5)))},
             )
 

@@ -82,7 +82,9 @@ class Databases:
                     if not connection.closed:
                         await connection.execute("rollback", prepare=False)
         except TooManyRequests:
-            raise busy(f"expected at most {self._waiting} requests to wait for {database}, found as many: {_LATER}") from None
+            raise busy(
+                f"expected at most {self._waiting} requests to wait for {database}, found as many: {_LATER}"
+            ) from None
         except PoolTimeout:
             raise down(database, f"no connection within {WAIT_SECONDS:g} s") from None
         except psycopg.Error as error:
@@ -116,7 +118,9 @@ def problem_of(error: psycopg.Error, database: Database) -> Problem:
         case errors.QueryCanceled():
             return Problem(504, "the query took too long", f"expected an answer of {database} in time: {_NARROWER}")
         case errors.ConfigurationLimitExceeded() | errors.ProgramLimitExceeded() | errors.OutOfMemory():
-            return Problem(413, "the query takes too much", f"expected {database} to answer it, received {said}: {_NARROWER}")
+            return Problem(
+                413, "the query takes too much", f"expected {database} to answer it, received {said}: {_NARROWER}"
+            )
         case errors.LockNotAvailable() | errors.TransactionRollback():
             return busy(f"expected {database} to answer now, it is being rebuilt: {_LATER}")
         case errors.OperationalError():

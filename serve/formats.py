@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.sql import SQL, Composable, Identifier
+from psycopg.sql import SQL, Composable, Composed, Identifier
 from starlette.requests import Request
 
 from serve.problems import Problem, bad_request
 from serve.spool import Spool
 
 # A field of CSV between characters that no JSON holds as they are is the field as it is.
-_JSON_LINES = SQL("copy (select row_to_json(answer) from ({}) as answer) to stdout (format csv, quote e'\\x01', delimiter e'\\x02')")  # fmt: skip
-_CSV = SQL("copy (select {} from ({}) as answer) to stdout (format csv, header {})")
+_JSON_LINES = SQL(
+    "copy (select row_to_json(answer) from ({}) as answer) to stdout (format csv, quote e'\\x01', delimiter e'\\x02')"
+)
+_CSV = SQL("copy (select {} from ({}) as answer) to stdout (format csv, header)")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,14 @@ def _accepted(header: str) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Statement:
+    """SQL with placeholders, and their values in order."""
+
+    sql: Composed | SQL
+    values: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
 class Output:
     """A column of an answer: its name there, and its type in Postgres."""
 
@@ -85,28 +95,22 @@ class Output:
 
 
 async def read(
-    connection: AsyncConnection[Any],
-    query: Composable,
-    values: Sequence[Any],
-    outputs: Sequence[Output],
-    form: Format,
-    spool: Spool,
+    connection: AsyncConnection[Any], statement: Statement, outputs: Sequence[Output], form: Format, spool: Spool
 ) -> int:
-    """Read what a query gives into a spool, in a format (Arrow: CSV, for serve.arrow); how many rows it has.
+    """Read what a statement gives into a spool, in a format (Arrow: CSV, for serve.arrow); how many rows it has.
 
-    `query` has the columns of `outputs`, with the placeholders of `values`.
+    The statement has the columns of `outputs`.
     """
     if form in (CSV, ARROW):
-        return await _read_csv(connection, query, values, outputs, form, spool)
-    return await _read_json(connection, query, values, form, spool)
+        return await _read_csv(connection, statement, outputs, form, spool)
+    return await _read_json(connection, statement, form, spool)
 
 
-async def _read_json(
-    connection: AsyncConnection[Any], query: Composable, values: Sequence[Any], form: Format, spool: Spool
-) -> int:
+async def _read_json(connection: AsyncConnection[Any], statement: Statement, form: Format, spool: Spool) -> int:
     """Numbers stay the text that Postgres has of them; a time is ISO 8601 in UTC."""
     rows, is_array = 0, form is JSON
-    async with connection.cursor() as cursor, cursor.copy(_JSON_LINES.format(query), values) as copy:
+    copied = _JSON_LINES.format(statement.sql)
+    async with connection.cursor() as cursor, cursor.copy(copied, statement.values) as copy:
         async for line in copy:
             data = bytes(line)
             if data.startswith(b"\x01"):  # a column of type json that was stored with line ends between its tokens
@@ -122,17 +126,12 @@ async def _read_json(
 
 
 async def _read_csv(
-    connection: AsyncConnection[Any],
-    query: Composable,
-    values: Sequence[Any],
-    outputs: Sequence[Output],
-    form: Format,
-    spool: Spool,
+    connection: AsyncConnection[Any], statement: Statement, outputs: Sequence[Output], form: Format, spool: Spool
 ) -> int:
     columns = SQL(", ").join(_csv_column(each, form) for each in outputs)
-    statement = _CSV.format(columns, query, SQL("true"))
+    copied = _CSV.format(columns, statement.sql)
     async with connection.cursor() as cursor:
-        async with cursor.copy(statement, values) as copy:
+        async with cursor.copy(copied, statement.values) as copy:
             async for line in copy:
                 spool.write(line)
         return cursor.rowcount
@@ -145,4 +144,4 @@ def _csv_column(output: Output, form: Format) -> Composable:
         return SQL("{}::text as {}").format(name, Identifier(output.name))
     if form is CSV and output.type.startswith("timestamp"):
         return SQL("to_json({}) #>> '{{}}' as {}").format(name, Identifier(output.name))
-    return SQL("{}").format(name)
+    return name

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Request
 from psycopg.sql import SQL
 from starlette.responses import JSONResponse, Response
 
-from serve.callers import BURST_SECONDS, Caller, Callers, CallerOf, may
+from serve.callers import BURST_SECONDS, CallerOf, Callers, may
 from serve.databases import Databases
 from serve.problems import Problem
 from tidemark.access import key_file
+from tidemark.access.keys import Caller
 from tidemark.connections import DATABASES, Database
 from tidemark.settings import Settings
 

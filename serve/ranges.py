@@ -22,7 +22,9 @@ class Range:
 def requested(request: Request, query: Query, default_rows: int, most_rows: int) -> Range:
     """The rows that are wanted, held at the most that one answer has; Problem 400, 416 for what is no range."""
     offset, limit = query.offset, query.limit
-    if limit is None and not query.offset and (header := request.headers.get("range")):
+    header = request.headers.get("range", "")
+    # A unit that is not rows is to be passed over (RFC 9110, 14.2): answers are not cut at bytes.
+    if limit is None and not query.offset and header and not header.startswith("bytes"):
         offset, limit = _of_header(header)
     if offset > MOST_OFFSET:
         raise bad_request("not a query", f"an offset of at most {MOST_OFFSET}", offset, "page by `after` instead")

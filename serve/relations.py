@@ -97,7 +97,12 @@ class Relation:
             "path": f"/v1/{self.schema}/{self.name}",
             "key": list(self.key),
             "columns": [
-                {"name": each.name, "type": each.type, "nullable": not each.is_required, "description": each.description}
+                {
+                    "name": each.name,
+                    "type": each.type,
+                    "nullable": not each.is_required,
+                    "description": each.description,
+                }
                 for each in self.columns.values()
             ],
         }

@@ -11,28 +11,31 @@ from psycopg.sql import SQL
 from starlette.responses import JSONResponse, Response
 
 from serve import grammar
-from serve.callers import Caller, CallerOf, may, note_rows
+from serve.callers import CallerOf, may, note_rows
 from serve.databases import Databases
-from serve.formats import ARROW, ONE_OBJECT, Format, Output, negotiated, read
+from serve.formats import ARROW, ONE_OBJECT, Format, Output, Statement, negotiated, read
 from serve.problems import Problem
 from serve.ranges import Range, content_range, is_counted, requested
 from serve.relations import SCHEMAS, Relation, Relations
 from serve.spool import Spool, SpoolResponse, Spools
 from serve.statements import Page, cursor_after, page
+from tidemark.access.keys import Caller
 
 router = APIRouter(prefix="/v1", tags=["relations"])
 
 DEFAULT_ROWS = 1_000
 
 # Which run of dbt the rows of a mart are of; written in the transaction that changes the mart.
-_PUBLICATION = SQL("select invocation_id || published_at::text from ops.publication where mart = %s")
-_MAY_SEE_PUBLICATION = SQL(
-    "select coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass('ops.publication'), 'select') "
-    "and pg_catalog.has_schema_privilege('ops', 'usage'), false)"
+_PUBLICATION = Statement(SQL("select invocation_id || published_at::text from ops.publication where mart = %s"))
+_MAY_SEE_PUBLICATION = Statement(
+    SQL(
+        "select coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass('ops.publication'), 'select') "
+        "and pg_catalog.has_schema_privilege('ops', 'usage'), false)"
+    )
 )
 _CONDITIONS = """\
 Every parameter that is not listed is a condition: `column=operator.value`, `or=(a.eq.1,b.is.null)`, `and=(..)`.
-Operators: `eq`, `neq`, `gt`, `gte`, `lt`, `lte`, `like` and `ilike` (`*` stands for any text), `in.(..)`, `is.null`, and
+Operators: `eq`, `neq`, `gt`, `gte`, `lt`, `lte`, `like`, `ilike` (`*` stands for any text), `in.(..)`, `is.null`, and
 each after `not.`. `Prefer: count=exact` counts all rows into `Content-Range`. Where a key is declared, `Link` has the
 next page, which neither repeats nor leaves out a row that was there, whatever is inserted meanwhile."""
 _EXAMPLES = {"live": "last_price", "marts": "fct_bars_1m"}
@@ -48,7 +51,7 @@ def _add_routes(schema: str, what: str) -> None:
         note_rows(request, len(found))
         return JSONResponse([each.described() for each in found])
 
-    async def read_relation(
+    async def read_relation(  # noqa: PLR0917 (each is a parameter of the request)
         request: Request,
         caller: CallerOf,
         name: Annotated[str, Path(description=f"The {what}", examples=[_EXAMPLES[schema]])],
@@ -57,7 +60,7 @@ def _add_routes(schema: str, what: str) -> None:
         limit: Annotated[str | None, Query(description="Most rows", examples=["10"])] = None,
         offset: Annotated[str | None, Query(description="Rows left out at the beginning", examples=["0"])] = None,
         after: Annotated[str | None, Query(description="The cursor of a next page, as `Link` has it")] = None,
-        format: Annotated[  # noqa: A002 (as callers know it)
+        format: Annotated[
             str | None, Query(description="`json`, `ndjson`, `csv`, `arrow` or `object`; else `Accept` says")
         ] = None,
     ) -> Response:
@@ -133,20 +136,27 @@ class _Answer:
             if self.etag is not None and self._is_known(self.etag):
                 return False
             if is_counted(self.request):
-                self.total = await _one(connection, of_page.count.sql, of_page.count.values)
-            self.rows = await read(connection, of_page.rows.sql, of_page.rows.values, self.outputs, self.form, spool)
+                self.total = await _one(connection, of_page.count)
+            self.rows = await read(connection, of_page.rows, self.outputs, self.form, spool)
             await self._find_next(connection, relation, of_page)
         note_rows(self.request, self.rows)
         return True
 
     async def _publication(self, connection: AsyncConnection[Any], relation: Relation) -> str | None:
         """The tag of an answer that is as it is until dbt builds the mart again; None where nothing says when."""
-        if self.schema != "marts" or not await _one(connection, _MAY_SEE_PUBLICATION, ()):
+        if self.schema != "marts" or not await _one(connection, _MAY_SEE_PUBLICATION):
             return None
-        run = await _one(connection, _PUBLICATION, (relation.name,))
+        run = await _one(connection, Statement(_PUBLICATION.sql, (relation.name,)))
         if run is None:
             return None
-        parts = (run, relation.version, self.request.url.query, self.form.name, repr(self.wanted), is_counted(self.request))
+        parts = (
+            run,
+            relation.version,
+            self.request.url.query,
+            self.form.name,
+            repr(self.wanted),
+            is_counted(self.request),
+        )
         return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
 
     def _is_known(self, etag: str) -> bool:
@@ -172,9 +182,7 @@ class _Answer:
                 headers={"Content-Range": f"*/{self.total}"},
             )  # fmt: skip
         if self.form is ARROW:
-            from serve.arrow import arrow_of
-
-            spool = await asyncio.to_thread(arrow_of, spool, self.outputs, self.rows)
+            spool = await asyncio.to_thread(_arrow_of, spool, self.outputs, self.rows)
         self.etag = self.etag or spool.etag()
         if self.etag is not None and self._is_known(self.etag):
             spool.close()
@@ -199,7 +207,13 @@ class _Answer:
         return headers
 
 
-async def _one(connection: AsyncConnection[Any], statement: Any, values: tuple[Any, ...]) -> Any:
+def _arrow_of(spool: Spool, outputs: tuple[Output, ...], rows: int) -> Spool:
+    from serve.arrow import arrow_of  # in the thread too: it takes half a second, the first time
+
+    return arrow_of(spool, outputs, rows)
+
+
+async def _one(connection: AsyncConnection[Any], statement: Statement) -> Any:
     """The one value of a statement's first row; None where there is no row."""
-    row = await (await connection.execute(statement, values)).fetchone()
+    row = await (await connection.execute(statement.sql, statement.values)).fetchone()
     return None if row is None else row[0]

@@ -34,10 +34,10 @@ class Spool:
 
     def __init__(self, spools: Spools) -> None:
         self._spools = spools
-        self.file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=spools.folder)  # noqa: SIM115
+        self.file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(spools.folder))  # noqa: SIM115
         self.size = 0
 
-    def write(self, data: bytes | memoryview) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Add bytes at the end."""
         size = len(data)
         self.size += size

@@ -1,4 +1,4 @@
-"""A query of PostgREST's grammar over one relation, as SQL: names are composed, values are bound and cast by Postgres."""
+"""A query of PostgREST's grammar over one relation, as SQL: names are composed, values bound, and cast by Postgres."""
 
 import base64
 import binascii
@@ -9,21 +9,13 @@ from typing import Any
 
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
-from serve.formats import Output
+from serve.formats import Output, Statement
 from serve.grammar import COMPARISONS, IS, Comparison, Condition, Group, Membership, Ordered, Query, Selected, Truth
 from serve.problems import bad_request
 from serve.relations import Column, Relation
 
 TEXT, BOOLEAN = "S", "B"  # pg_type.typcategory
 MOST_CURSOR = 8_000  # characters
-
-
-@dataclass(frozen=True)
-class Statement:
-    """SQL with placeholders, and their values in order."""
-
-    sql: Composable
-    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -106,7 +98,9 @@ def _comparison(column: Column, condition: Comparison) -> Statement:
     value, name = condition.value, _name(column.name)
     if condition.operator in ("like", "ilike"):
         if column.category != TEXT:
-            raise bad_request("not a query", f"a column of text for {condition.operator}", f"{column.name} {column.type}")
+            raise bad_request(
+                "not a query", f"a column of text for {condition.operator}", f"{column.name} {column.type}"
+            )
         value = value.replace("*", "%")
     # The type's name is Postgres's own; a value is never part of the statement.
     sql = SQL("{} {} %s::{}").format(name, SQL(COMPARISONS[condition.operator]), SQL(column.type))
@@ -132,15 +126,21 @@ def _after(
 ) -> tuple[Composed, tuple[Any, ...]]:
     """The condition that what follows the cursor's row meets."""
     if not by_key:
-        expected = "a relation that declares a key" if not relation.key else f"order to be {', '.join(relation.key)} or none"
-        raise bad_request("no pages", f"{expected} for after", f"{relation.schema}.{relation.name}", "use offset instead")
+        expected = (
+            "a relation that declares a key" if not relation.key else f"order to be {', '.join(relation.key)} or none"
+        )
+        raise bad_request(
+            "no pages", f"{expected} for after", f"{relation.schema}.{relation.name}", "use offset instead"
+        )
     if query.offset:
         raise bad_request("no pages", "either after or offset", "both")
     key = _key_of(relation, query.after or "")
     names = SQL(", ").join(map(_name, relation.key))
     marks = SQL(", ").join(SQL("%s::{}").format(SQL(relation.columns[name].type)) for name in relation.key)
     further = SQL("({}) {} ({})").format(names, SQL("<" if by_key[0].is_descending else ">"), marks)
-    joined = SQL("{} and {}").format(where, further) if values or where.as_string() else SQL(" where {}").format(further)
+    joined = (
+        SQL("{} and {}").format(where, further) if values or where.as_string() else SQL(" where {}").format(further)
+    )
     return joined, (*values, *key)
 
 
@@ -149,7 +149,9 @@ def _order(relation: Relation, query: Query, by_key: tuple[Ordered, ...]) -> Com
     order = by_key or query.order
     named = {each.column for each in order}
     order += tuple(Ordered(name, False) for name in relation.key if name not in named)
-    return SQL(" order by {}").format(SQL(", ").join(_direction(relation, each) for each in order)) if order else SQL("")
+    return (
+        SQL(" order by {}").format(SQL(", ").join(_direction(relation, each) for each in order)) if order else SQL("")
+    )
 
 
 def _direction(relation: Relation, each: Ordered) -> Composable:
@@ -172,7 +174,7 @@ def _key_of(relation: Relation, cursor: str) -> list[str]:
         said = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
         name, *key = said
         if name == relation.name and len(key) == len(relation.key) and all(isinstance(each, str) for each in key):
-            return key
+            return list(key)
     except (ValueError, TypeError, binascii.Error, RecursionError):
         pass
     raise bad_request("no pages", "after to be the cursor of an answer's next page", cursor)

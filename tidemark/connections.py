@@ -88,7 +88,9 @@ def postgres_server(settings: Settings, database: Database) -> PostgresServer:
     required = {"require_auth": REQUIRED_AUTHENTICATION}
     if url is None:
         local = {"host": "127.0.0.1", "port": str(settings.postgres_port)}
-        if settings.postgres_tls is not None:  # TLS is for who comes from elsewhere: on loopback it costs, and hides nothing
+        if (
+            settings.postgres_tls is not None
+        ):  # TLS is for who comes from elsewhere: on loopback it costs, and hides nothing
             local["sslmode"] = "disable"
         return PostgresServer(required | local)
     parts = _parse(url, _variable(database))

@@ -34,12 +34,12 @@ class Settings(BaseSettings):
     postgres_port: Port = Field(15432, description="Port of the local Postgres")
     postgres_tls: Path | None = Field(
         None,
-        description="PEM file of a certificate, with its chain, and its key, not encrypted: the local Postgres speaks TLS",
+        description="PEM file of a certificate with its chain, and of its key, not encrypted: the local Postgres has TLS",
     )
     postgres_listen: str | None = Field(
         None,
-        description="Further addresses, `*` for all, on which the local Postgres listens: people of the access file enter "
-        "there, by TLS alone",
+        description="Further addresses, `*` for all, on which the local Postgres listens: people of the access file "
+        "enter there, by TLS alone",
     )
     kafka_port: Port = Field(19092, description="Port of the local Kafka broker")
     kafka_controller_port: Port = Field(19093, description="Port of the local Kafka controller")

@@ -35,7 +35,7 @@
 {#- `marts.joined_key`: the instrument_key or series_key of a source and its name, for whoever asks from outside. -#}
 {% macro make_joined_key() -%}
     {%- set body = "select " ~ joined_key(["$1", "$2"]) -%}
-    {%- if execute and not is_dev() and not is_made("marts.joined_key(text, text)", body) -%}
+    {%- if is_published() and not is_made("marts.joined_key(text, text)", body) -%}
     create or replace function marts.joined_key(source_system text, name text) returns text
     language sql immutable parallel safe as $bars${{ body }}$bars$;
     comment on function marts.joined_key(text, text) is

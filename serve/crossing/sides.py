@@ -54,7 +54,7 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except Error as error:
-        words = " ".join(str(error).split())
+        words = " ".join(str(error).partition("Query was:")[0].split())  # the rest holds what was asked, and of whom
         if error.sqlstate:
             raise psycopg.errors.lookup(error.sqlstate)(words) from None
         raise psycopg.OperationalError(words) from None

@@ -44,6 +44,9 @@ comment on view live.newest is 'One row per symbol.';
 """
 
 
+_client = httpx.Client(timeout=60)  # of all tests: making one costs more than most answers
+
+
 @dataclass(frozen=True)
 class Served:
     """A server, and the key of each person."""
@@ -59,7 +62,7 @@ class Served:
     def get(self, path: str, person: str = "analyst1", **options: Any) -> httpx.Response:
         """The answer to a path and its query, as a person."""
         headers = {"Authorization": f"Bearer {self.keys[person]}"} | options.pop("headers", {})
-        return httpx.get(f"{self.url}{path}", headers=headers, timeout=30, **options)
+        return _client.get(f"{self.url}{path}", headers=headers, **options)
 
 
 @pytest.fixture(scope="session")

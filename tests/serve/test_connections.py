@@ -31,7 +31,9 @@ def strict(served: Served) -> Iterator[Served]:
 def wide(stack: Stack, served: Served) -> Iterator[str]:
     """A mart whose rows take 2.5 MB, and one whose rows take more than an answer may."""
     with psycopg.connect(stack.dsn("warehouse", "transformer"), autocommit=True) as connection:
-        connection.execute("create table marts.wide as select n, repeat(md5(n::text), 80) as text from generate_series(1, 2000) n")
+        connection.execute(
+            "create table marts.wide as select n, repeat(md5(n::text), 80) as text from generate_series(1, 2000) n"
+        )
         yield "/v1/marts/wide"
         connection.execute("drop table marts.wide")
 
@@ -114,12 +116,22 @@ def test_a_head_that_is_too_long_is_refused(strict: Served) -> None:
 
 
 def test_pages_of_the_named_origins_alone_may_call(strict: Served, served: Served) -> None:
-    for origin, said in (("https://board.example.org", "https://board.example.org"), ("https://evil.example.org", None)):
+    for origin, said in (
+        ("https://board.example.org", "https://board.example.org"),
+        ("https://evil.example.org", None),
+    ):
         answer = strict.get("/v1/live/newest", headers={"Origin": origin})
         assert answer.headers.get("Access-Control-Allow-Origin") == said
-    asked = {"Origin": "https://board.example.org", "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
+    asked = {
+        "Origin": "https://board.example.org",
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "x-api-key",
+    }
     assert httpx.options(f"{strict.url}/v1/live/newest", headers=asked).status_code == 200
-    assert "Access-Control-Allow-Origin" not in served.get("/v1/me", headers={"Origin": "https://board.example.org"}).headers
+    assert (
+        "Access-Control-Allow-Origin"
+        not in served.get("/v1/me", headers={"Origin": "https://board.example.org"}).headers
+    )
 
 
 def test_a_query_that_takes_too_long_is_ended_and_says_so(stack: Stack, strict: Served) -> None:

@@ -39,7 +39,11 @@ def test_a_line_of_the_page_runs_as_it_stands_there(bars: Served, line: str) -> 
 
 
 def test_the_page_shows_curl_pandas_and_polars() -> None:
-    assert [name for name in ("curl", "pandas.", "polars.") if name in "".join([*SHELL, *PYTHON])] == ["curl", "pandas.", "polars."]
+    assert [name for name in ("curl", "pandas.", "polars.") if name in "".join([*SHELL, *PYTHON])] == [
+        "curl",
+        "pandas.",
+        "polars.",
+    ]
 
 
 def test_the_docs_page_has_everything_of_this_server_alone(served: Served) -> None:

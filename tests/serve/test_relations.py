@@ -50,7 +50,9 @@ def test_the_client_of_postgrest_selects_filters_orders_and_counts(client: SyncP
     answer = things.select("thing_key", count="exact").eq("symbol", "BTC/USD").range(10, 12).execute()
     assert (len(answer.data), answer.count) == (3, 833)
     assert things.select("thing_key", count="exact", head=True).execute().count == 2500
-    assert things.select("*").eq("thing_key", "k00001").single().execute().data["price"] == pytest.approx(1.2e19, rel=0.1)
+    assert things.select("*").eq("thing_key", "k00001").single().execute().data["price"] == pytest.approx(
+        1.2e19, rel=0.1
+    )
     assert things.select("*").eq("thing_key", "none").maybe_single().execute() is None
     with pytest.raises(APIError, match="exactly one row"):
         things.select("*").single().execute()
@@ -67,7 +69,10 @@ def test_numbers_stay_exact_and_times_are_of_utc_in_every_format(served: Served)
     }  # fmt: skip
     lines = answers["ndjson"].text.splitlines()
     assert [json.loads(line, parse_float=Decimal) for line in lines] == rows
-    assert answers["csv"].text.splitlines()[1] == f'k00001,{EXACT},9007199254740994,2024-08-08T00:01:00.123456+00:00,false,""'
+    assert (
+        answers["csv"].text.splitlines()[1]
+        == f'k00001,{EXACT},9007199254740994,2024-08-08T00:01:00.123456+00:00,false,""'
+    )
     table = pa.ipc.open_stream(answers["arrow"].content).read_all()
     assert table.schema.field("price").type == pa.decimal128(38, 9)
     assert table.schema.field("seen_at").type == pa.timestamp("us", "UTC")
@@ -99,7 +104,9 @@ def test_pages_by_the_key_give_each_row_once_whatever_is_inserted_meanwhile(stac
         while path:
             answer = served.get(path)
             found += [row["thing_key"] for row in answer.json()]
-            connection.execute("insert into marts.things (thing_key, symbol) values ('l1', ''), ('k00000', '') on conflict do nothing")
+            connection.execute(
+                "insert into marts.things (thing_key, symbol) values ('l1', ''), ('k00000', '') on conflict do nothing"
+            )
             path = answer.links["next"]["url"] if "next" in answer.links else ""
         connection.execute("delete from marts.things where thing_key in ('l1', 'k00000')")
     assert found == [f"k{n:05}" for n in range(2500, -1, -1)]
@@ -123,17 +130,19 @@ def test_the_lists_have_what_the_caller_may_read_and_change_with_what_is_built(s
     assert (things["key"], things["description"], things["kind"]) == (["thing_key"], "One row per thing.", "table")
     assert things["columns"][1] == {"name": "symbol", "type": "text", "nullable": False, "description": "Its symbol."}
     assert served.get("/v1/marts", "outsider1").json() == []
-    assert [each["name"] for each in served.get("/v1/live", "outsider1").json() if each["name"] == "newest"] == ["newest"]
+    assert [each["name"] for each in served.get("/v1/live", "outsider1").json() if each["name"] == "newest"] == [
+        "newest"
+    ]
     refused = served.get("/v1/marts/things", "outsider1")
     absent = served.get("/v1/marts/there_is_none", "outsider1")
     assert (refused.status_code, refused.json()["detail"]) == (404, absent.json()["detail"])
     with psycopg.connect(stack.dsn("warehouse", "transformer"), autocommit=True) as connection:
-        assert served.get("/v1/marts/things?limit=1").json()[0]["odd \"name"] == "odd"
-        connection.execute("alter table marts.things drop column \"odd \"\"name\", add column further integer default 7")
+        assert served.get("/v1/marts/things?limit=1").json()[0]['odd "name'] == "odd"
+        connection.execute('alter table marts.things drop column "odd ""name", add column further integer default 7')
         assert served.get("/v1/marts/things?limit=1&further=eq.7").json()[0]["further"] == 7
         connection.execute("begin; drop table marts.things; " + THINGS.format(schema="marts") + "; commit")
         assert served.get("/v1/marts/things?limit=1&further=eq.7").status_code == 400
-        assert served.get("/v1/marts/things?limit=1").json()[0]["odd \"name"] == "odd"
+        assert served.get("/v1/marts/things?limit=1").json()[0]['odd "name'] == "odd"
 
 
 def test_an_answer_that_is_known_is_not_sent_again(stack: Stack, served: Served) -> None:
@@ -156,7 +165,10 @@ def test_an_answer_that_is_known_is_not_sent_again(stack: Stack, served: Served)
         assert served.get("/v1/marts/things?limit=4", "operator1", headers={"If-None-Match": tag}).status_code == 200
         connection.execute(publish)
         assert served.get("/v1/marts/things?limit=3", "operator1", headers={"If-None-Match": tag}).status_code == 200
-        connection.execute("delete from ops.published_mart; delete from ops.dbt_run")
+
+    with psycopg.connect(stack.dsn("warehouse")) as connection:
+        connection.execute("delete from ops.published_mart where mart = 'things'")
+        connection.execute("delete from ops.dbt_run where invocation_id = 'run 1'")
 
 
 def test_a_head_has_the_headers_alone(served: Served) -> None:

@@ -329,4 +329,6 @@ def test_partitions_exist_for_today_and_seven_days_ahead(stack: Stack) -> None:
 
 
 def test_every_role_has_an_entry_and_every_entry_is_a_role() -> None:
-    assert {role for rights in access.ENTRY.values() for role in rights} == {*ROLES} - {*PEOPLE}  # people enter by their team
+    assert {role for rights in access.ENTRY.values() for role in rights} == {*ROLES} - {
+        *PEOPLE
+    }  # people enter by their team

@@ -193,7 +193,9 @@ def test_what_was_granted_by_hand_is_shown_as_such_and_goes_with_the_next_apply(
             assert [(row["schema"], row["right"], row["on"]) for row in by_hand] == [
                 ("ops", "select", "promotion"), ("ops", "usage", "ops"),
             ]  # fmt: skip
-            assert {row["by"] for row in rights if row["role"] == "analyst1" and row["schema"] == "marts"} == {"research"}
+            assert {row["by"] for row in rights if row["role"] == "analyst1" and row["schema"] == "marts"} == {
+                "research"
+            }
             outsider = [row for row in audit(mine.settings, 0)["roles"] if row["role"] == "outsider"]
             assert [(row["kind"], row["member_of"]) for row in outsider] == [
                 ("login, not of the access file", "research")
@@ -232,7 +234,9 @@ def test_limits_are_set_and_taken_from_the_file_and_the_guard_has_them(mine: Sta
     with psycopg.connect(mine.dsn("realtime"), autocommit=True) as owner:
         [(connections, configuration)] = owner.execute(found).fetchall()
         assert connections == 10 and "statement_timeout=300s" in configuration
-        said = [row["change"] for row in rewrite(mine, ("connections: 10, statement: 5min", "statement: 90s, locks: 7"))]
+        said = [
+            row["change"] for row in rewrite(mine, ("connections: 10, statement: 5min", "statement: 90s, locks: 7"))
+        ]
         assert said == ["connections: 10 to 20", "statement_timeout: 5min to 90s"]
         assert "statement_timeout=90s" in owner.execute(found).fetchall()[0][1]
         # What a role may lift, the guard puts back; it may, as it has ADMIN on the role.
@@ -253,7 +257,9 @@ def test_a_role_that_is_not_ours_is_refused_by_its_name_and_nothing_is_changed(m
                 before = owner.execute("select * from pg_roles order by 1").fetchall()
                 text = FILE + f"  newcomer: {{team: research}}\n  {name}: {{team: research}}\n"
                 mine.settings.access_file.write_text(text)
-                with pytest.raises(ConfigurationError, match=f"access.yml, {name}: expected a name that no other role has"):
+                with pytest.raises(
+                    ConfigurationError, match=f"access.yml, {name}: expected a name that no other role has"
+                ):
                     access.apply_access(mine.settings)
                 assert owner.execute("select * from pg_roles order by 1").fetchall() == before
         finally:
@@ -288,7 +294,12 @@ def test_a_key_is_made_listed_and_revoked_by_commands_that_never_show_it_again(m
     key = made.stdout.strip()
     caller = Keys(mine.settings).check(key)
     [listed] = json.loads(mine.run("access", "keys", "--json", **environ).stdout)
-    assert (listed["key"], listed["name"], listed["state"], listed["scope"]) == (caller.key_id, "analyst1", "opens", "live")
+    assert (listed["key"], listed["name"], listed["state"], listed["scope"]) == (
+        caller.key_id,
+        "analyst1",
+        "opens",
+        "live",
+    )
     assert key[-43:] not in json.dumps(listed)
     assert mine.run("access", "revoke", caller.key_id, **environ).returncode == 0
     with pytest.raises(KeyRefused, match="was revoked"):
@@ -324,20 +335,40 @@ def test_the_guard_notes_when_it_saw_each_role_last_and_not_at_every_look(mine: 
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("team: research}", "team: reserch}", r"line 6, people.analyst1.team: expected one of the teams .* received 'reserch'"),
+        (
+            "team: research}",
+            "team: reserch}",
+            r"line 6, people.analyst1.team: expected one of the teams .* received 'reserch'",
+        ),
         ("analyst1:", "promoter:", r"line 6, people.promoter: expected a name that is not taken"),
         ("analyst1:", "api_reader:", r"people.api_reader: expected a name that is not taken"),
         ("analyst1:", "tidemark:", r"people.tidemark: expected a name that is not taken"),
         ("analyst1:", "public:", r"people.public: expected a name that is not taken"),
         ("analyst1:", "pg_read_all_data:", r"people.pg_read_all_data: expected a name that is not taken"),
-        ("analyst1:", f"{'a' * 64}:", r"people.a+: expected a name of at most 63 bytes, as Postgres has them, received 64"),
+        (
+            "analyst1:",
+            f"{'a' * 64}:",
+            r"people.a+: expected a name of at most 63 bytes, as Postgres has them, received 64",
+        ),
         ("analyst1:", '"an;drop":', r"people.an;drop: expected a name of lower-case letters"),
-        ("analyst1:", "research:", r"line 6, people.research: expected each name once, received it as one of teams too"),
+        (
+            "analyst1:",
+            "research:",
+            r"line 6, people.research: expected each name once, received it as one of teams too",
+        ),
         ("analyst1:", "powerbi:", r"services.powerbi: expected each name once, received it as one of people too"),
         ("operator1: {team: operations}", "analyst1: {team: research}", r"line 7, analyst1: expected each key once"),
-        ("[live, marts, ops, quality]", "[live, mart]", r"line 4, teams.operations.read.1: expected one of live, marts"),
+        (
+            "[live, marts, ops, quality]",
+            "[live, mart]",
+            r"line 4, teams.operations.read.1: expected one of live, marts",
+        ),
         ("[live, marts, ops, quality]", "[]", r"line 4, teams.operations.read: expected a list with something in it"),
-        ("connections: 10", "connections: -1", r"services.powerbi.connections: expected a number of at least 1, received -1"),
+        (
+            "connections: 10",
+            "connections: -1",
+            r"services.powerbi.connections: expected a number of at least 1, received -1",
+        ),
         ("5min", "5 parsecs", r"line 10, services.powerbi.statement: expected a duration .* received '5 parsecs'"),
         ("5min", "-5min", r"services.powerbi.statement: expected a duration"),
         ("5min", "300", r"services.powerbi.statement: expected a duration .* with its unit"),

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 import time
 from pathlib import Path
 
@@ -47,7 +46,18 @@ def test_what_opens_nothing_says_why(settings: Settings, tmp_path: Path) -> None
     key_id, key = key_file.make(settings, "analyst1", 60)
     keys.check(key)
     of_another = f"tidemark_{key_id}_{foreign[-43:]}"
-    for presented in (foreign, of_another, "", "tidemark__", key[:-1], f"{key} ", f"{key}é", key.upper(), "\x00", "é" * 99):
+    for presented in (
+        foreign,
+        of_another,
+        "",
+        "tidemark__",
+        key[:-1],
+        f"{key} ",
+        f"{key}é",
+        key.upper(),
+        "\x00",
+        "é" * 99,
+    ):
         assert refusal(keys, presented) == "unknown"
     key_file.revoke(settings, key_id)
     assert refusal(keys, key) == "revoked"
@@ -136,4 +146,4 @@ def test_a_key_that_ended_long_ago_is_forgotten_with_the_next(settings: Settings
     path.write_text(json.dumps(body))
     new, _ = key_file.make(settings, "analyst1", 60)
     assert list(key_file.read(settings)) == [new]
-    assert os.listdir(path.parent) == [path.name]
+    assert list(path.parent.iterdir()) == [path]

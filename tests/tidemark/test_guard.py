@@ -5,12 +5,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from msgspec.structs import replace
 from psycopg.errors import AdminShutdown, ConfigurationLimitExceeded
 
 from flows.account import account
@@ -19,11 +19,9 @@ from tests.conftest import Stack
 from tests.flows.conftest import AS_OF, Feed, empty_warehouse, feed  # noqa: F401 - fixtures
 from tests.stream_shim.conftest import Lane, lane, tick, until  # noqa: F401 - fixtures
 from tests.tidemark.attacking import CONNECTIONS, HOLDS, STATEMENTS, Attack
-from tidemark.access import people
 from tidemark.access.access_file import DEFAULTS as ACCESS_FILE
 from tidemark.access.access_file import read_access
 from tidemark.dbt.live import ensure_live
-from tidemark.errors import ConfigurationError
 from tidemark.guard.journal import Journal
 from tidemark.guard.watch import Session, Watch, excess
 from tidemark.stack import guard

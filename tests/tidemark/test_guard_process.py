@@ -47,7 +47,9 @@ def test_up_takes_a_changed_file_of_limits_over(stack: Stack, tmp_path: Path) ->
     try:
         local.up(mine.settings)
         before = guards_pid(mine)
-        file.write_text(file.read_text().replace("bi_reader: {team: readers}", "bi_reader: {team: readers, statement: 0.5s}"))
+        file.write_text(
+            file.read_text().replace("bi_reader: {team: readers}", "bi_reader: {team: readers, statement: 0.5s}")
+        )
         assert local.up(mine.settings) == [
             "the guard watched with other settings: it was ended and started anew",
             "access: bi_reader: statement_timeout: 5min to 0.5s",

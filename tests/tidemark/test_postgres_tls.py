@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -101,7 +102,7 @@ def test_people_enter_from_elsewhere_by_tls_with_channel_binding_and_without_it_
     tls: Stack, port_elsewhere: int
 ) -> None:
     assert tls.settings.postgres_tls is not None
-    words = {
+    words: dict[str, Any] = {
         "host": "127.0.0.1", "port": port_elsewhere, "dbname": "warehouse", "user": "anna",
         "password": set_password(tls.settings, read_access(tls.settings.access_file), "anna"),
     }  # fmt: skip
@@ -113,14 +114,16 @@ def test_people_enter_from_elsewhere_by_tls_with_channel_binding_and_without_it_
         ).fetchall() == [(True, ELSEWHERE)]
     with pytest.raises(psycopg.OperationalError, match=r"no pg_hba.conf entry .* no encryption"):
         psycopg.connect(make_conninfo(**words, sslmode="disable"))
-    with pytest.raises(psycopg.OperationalError, match="no pg_hba.conf entry"):
+    with pytest.raises(psycopg.OperationalError, match=r"no pg_hba.conf entry"):
         psycopg.connect(make_conninfo(**{**words, "dbname": "postgres"}, **demanded))
 
 
 def test_parts_and_the_administrator_enter_by_the_loopback_alone(tls: Stack, port_elsewhere: int) -> None:
     for role in ("owner", "promoter", "guard", "api_reader"):
         with psycopg.connect(tls.dsn("warehouse", role)) as connection:
-            assert connection.execute("select ssl from pg_stat_ssl where pid = pg_backend_pid()").fetchall() == [(False,)]
+            assert connection.execute("select ssl from pg_stat_ssl where pid = pg_backend_pid()").fetchall() == [
+                (False,)
+            ]
         with pytest.raises(psycopg.OperationalError, match=r"no pg_hba.conf entry"):
             psycopg.connect(make_conninfo(dsn(tls.settings, "warehouse", role), port=port_elsewhere, sslmode="require"))
 

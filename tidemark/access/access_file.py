@@ -25,7 +25,11 @@ MARKER = "tidemark_access"  # every role that comes from the file is a member of
 MOST_NAME_BYTES = 63  # Postgres cuts what is longer off
 _NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 _RESERVED = {*ALL, OWNER, LOCAL_ADMINISTRATOR, MARKER, "public", "none", "postgres"} - {*PEOPLE}
-_DURATIONS = {"statement": "statement_seconds", "idle": "idle_in_transaction_seconds", "transaction": "transaction_seconds"}
+_DURATIONS = {
+    "statement": "statement_seconds",
+    "idle": "idle_in_transaction_seconds",
+    "transaction": "transaction_seconds",
+}
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Duration = str | int | float
@@ -95,12 +99,18 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def _check_name(kind: str, name: str) -> None:
     if len(name.encode()) > MOST_NAME_BYTES:
-        said = f"expected a name of at most {MOST_NAME_BYTES} bytes, as Postgres has them, received {len(name.encode())}"
+        said = (
+            f"expected a name of at most {MOST_NAME_BYTES} bytes, as Postgres has them, received {len(name.encode())}"
+        )
         raise WrongValue(said, kind, name)
     if name in _RESERVED or name.startswith("pg_"):
-        raise WrongValue(f"expected a name that is not taken, received {name}, which is Tidemark's or Postgres's", kind, name)
+        raise WrongValue(
+            f"expected a name that is not taken, received {name}, which is Tidemark's or Postgres's", kind, name
+        )
     if not _NAME.fullmatch(name):
-        said = f"expected a name of lower-case letters a-z, digits and _ . -, that begins with a letter, received {name!r}"
+        said = (
+            f"expected a name of lower-case letters a-z, digits and _ . -, that begins with a letter, received {name!r}"
+        )
         raise WrongValue(said, kind, name)
     if name in PEOPLE and kind != "services":
         raise WrongValue(f"expected {name} among the services", kind, name)

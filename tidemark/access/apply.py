@@ -176,9 +176,7 @@ def _patiently(step: Callable[[], None]) -> None:
     return step()
 
 
-def _let_in(
-    settings: Settings, connection: psycopg.Connection, server: Server, database: Database
-) -> None:
+def _let_in(settings: Settings, connection: psycopg.Connection, server: Server, database: Database) -> None:
     passwords = {role: credential(settings, role) for role in (*ENTRY[database], *PEOPLE)}
     made = _ensure_roles(connection, passwords)
     _grant_entry(connection, database)

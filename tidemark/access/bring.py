@@ -1,4 +1,4 @@
-"""Bring roles and rights of people to the access file, and keep what was changed, in the transaction that changes it."""
+"""Bring roles and rights of people to the access file, and keep what was changed, in the same transaction."""
 
 from collections.abc import Callable, Iterable
 from typing import TypedDict

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from psycopg.sql import Composable
-
+from psycopg.sql import Composed
 
 
 @dataclass(frozen=True)
@@ -12,5 +11,5 @@ class Change:
 
     role: str
     change: str
-    statements: tuple[Composable, ...]
+    statements: tuple[Composed, ...]
     ends_sessions: bool = False

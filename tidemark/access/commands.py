@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from tidemark.settings import Settings
 
 output_option = click.option(
-    "--output", type=click.Path(path_type=Path), help="Write it into this new file, of mode 0600, instead of printing it."
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write it into this new file, of mode 0600, instead of printing it.",
 )
 
 
@@ -69,7 +71,9 @@ def apply(as_json: bool) -> None:
 
 @access.command()
 @json_option
-@click.option("--changes", default=20, show_default=True, type=click.IntRange(min=0), help="How many of the last changes.")
+@click.option(
+    "--changes", default=20, show_default=True, type=click.IntRange(min=0), help="How many of the last changes."
+)
 def audit(as_json: bool, changes: int) -> None:
     """Show who may what, as the databases have it; the last use of each role and key; what `apply` changed."""
     from tidemark.access.audit import audit as found_in
@@ -89,7 +93,9 @@ def audit(as_json: bool, changes: int) -> None:
 @click.argument("name")
 @click.option("--expires", required=True, metavar="DURATION", help="How long it opens: 90d.")
 @click.option("--scope", default="", metavar="SCHEMA,...", help="Only these of what its team reads.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True, max=100_000), help="Requests a second (default: 50).")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True, max=100_000), help="Requests a second (default: 50)."
+)
 @output_option
 def key(name: str, expires: str, scope: str, rate: float | None, output: Path | None) -> None:
     """Make a key of the API for NAME, a person or service of the access file, and print it once."""
@@ -101,7 +107,9 @@ def key(name: str, expires: str, scope: str, rate: float | None, output: Path | 
     lasts = seconds_of(expires)
     _require_new(output)
     key_id, made = key_file.make(settings, name, lasts, schemas, rate or key_file.DEFAULT_RATE)
-    _hand_over(made, output, f"key {key_id} of {name}: it is kept nowhere else; `tidemark access revoke {key_id}` ends it")
+    _hand_over(
+        made, output, f"key {key_id} of {name}: it is kept nowhere else; `tidemark access revoke {key_id}` ends it"
+    )
 
 
 def _scope(file: "Access", name: str, scope: str) -> list[str]:
@@ -110,7 +118,9 @@ def _scope(file: "Access", name: str, scope: str) -> list[str]:
     read = file.teams[file.team_of(name)]
     schemas = [word for word in scope.split(",") if word]
     if wrong := [word for word in schemas if word not in read]:
-        raise ConfigurationError(f"--scope: expected some of {', '.join(read)}, which {name} reads, received {wrong[0]!r}")
+        raise ConfigurationError(
+            f"--scope: expected some of {', '.join(read)}, which {name} reads, received {wrong[0]!r}"
+        )
     return schemas
 
 

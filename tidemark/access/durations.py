@@ -9,10 +9,10 @@ LONGEST_SECONDS = 36_500 * 86_400.0  # a hundred years: what is longer is a slip
 
 def seconds_of(text: str) -> float:
     """Seconds, more than 0; ConfigurationError where the text is no duration, or a number without its unit."""
-    from pytimeparse import parse
+    from pytimeparse.timeparse import timeparse
 
     try:
-        found = None if text.replace(".", "").strip().isdigit() else parse(text)
+        found = None if text.replace(".", "").strip().isdigit() else timeparse(text)
     except (ValueError, ArithmeticError):
         found = None
     if found is None or not math.isfinite(found) or not 0 < found <= LONGEST_SECONDS:

@@ -1,7 +1,7 @@
 """The API's keys as they are kept: the SHA-256 of each, in a file that its owner alone reads and writes.
 
-`credentials/api_keys.json` of the state folder. A key has 256 random bits, so that nothing is gained by a slow hash; the
-key itself is printed once and kept nowhere. What writes the file holds a lock, so that of two at once none is lost.
+`credentials/api_keys.json` of the state folder. A key has 256 random bits, so that nothing is gained by a slow hash;
+the key itself is printed once and kept nowhere. Who writes the file holds a lock, so that of two at once none is lost.
 """
 
 import hashlib
@@ -93,7 +93,9 @@ def _guard(path: Path) -> None:
         )
     if mode & 0o077:
         path.chmod(0o600)
-        log.warning("expected %s of mode 0600, received %04o: closed it; no key can be made of what it holds", path, mode)
+        log.warning(
+            "expected %s of mode 0600, received %04o: closed it; no key can be made of what it holds", path, mode
+        )
 
 
 @contextmanager
@@ -108,7 +110,9 @@ def _changing(settings: Settings) -> Iterator[Records]:
     held, is_ours = turns(_take, lock)
     with held:
         if not is_ours:
-            raise StackError(f"expected to write {path} alone, another holds {lock} for {LOCK_SECONDS:.0f} s: try again")
+            raise StackError(
+                f"expected to write {path} alone, another holds {lock} for {LOCK_SECONDS:.0f} s: try again"
+            )
         records = read(settings)
         yield records
         path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -178,7 +182,7 @@ def opening(settings: Settings, is_meant: Callable[[str], bool]) -> list[str]:
 
 
 def rotate(settings: Settings, key_id: str, grace_seconds: float = GRACE_SECONDS) -> tuple[str, str]:
-    """A new key in the place of one, which opens on for so long: the new id and key. It lasts as long as the old did."""
+    """A new key in the place of one, which opens on for so long: its id and the key. It lasts as long as the old did."""
     with _changing(settings) as records:
         record, now = _known(settings, records, key_id), time.time()
         if _ended_at(record) <= now:

@@ -55,9 +55,13 @@ class Keys:
         if shaped is None or record is None or not _same(presented, record):
             raise KeyRefused("unknown", "expected a key of this Tidemark, received one that it never gave: ask for one")
         if record["revoked_at"] is not None:
-            raise KeyRefused("revoked", f"the key {shaped[1]} was revoked at {utc(record['revoked_at'])}: ask for a new one")
+            raise KeyRefused(
+                "revoked", f"the key {shaped[1]} was revoked at {utc(record['revoked_at'])}: ask for a new one"
+            )
         if record["expires_at"] <= time.time():
-            raise KeyRefused("expired", f"the key {shaped[1]} expired at {utc(record['expires_at'])}: ask for a new one")
+            raise KeyRefused(
+                "expired", f"the key {shaped[1]} expired at {utc(record['expires_at'])}: ask for a new one"
+            )
         return Caller(record["name"], shaped[1], tuple(record["scope"]), record["requests_per_second"])
 
     def note_use(self, key_id: str) -> None:

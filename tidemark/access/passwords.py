@@ -26,7 +26,7 @@ def set_password(settings: Settings, access: Access, name: str) -> str:
         with connect(settings, database, OWNER, autocommit=True) as connection:
             if not connection.execute("select from pg_roles where rolname = %s", (name,)).rowcount:
                 raise StackError(
-                    f"expected the role {name} on the server of {database}, found none: `tidemark access apply` makes it"
+                    f"expected the role {name} on the server of {database}, found none: run `tidemark access apply`"
                 )
             verifier = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
             connection.execute(SQL("alter role {} password {}").format(Identifier(name), Literal(verifier)))

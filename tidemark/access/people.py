@@ -93,7 +93,9 @@ def _set(connection: Connection, role: str, settings: dict[str, str], known: lis
 
 def limit_parts(connection: Connection) -> None:
     """Give the parts and the guard what they have before people; for the whole server."""
-    found = connection.execute("select rolname, coalesce(rolconfig, '{}') from pg_roles where rolname = any(%s)", (list(PARTS),))
+    found = connection.execute(
+        "select rolname, coalesce(rolconfig, '{}') from pg_roles where rolname = any(%s)", (list(PARTS),)
+    )
     for part, known in found.fetchall():
         _set(connection, part, {"lock_timeout": PARTS_LOCK_TIMEOUT}, known)
         _try(connection, SQL("grant pg_use_reserved_connections to {}").format(Identifier(part)))

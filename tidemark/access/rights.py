@@ -1,7 +1,7 @@
 """What the roles of the access file may do in a database: read there, compared with what the file says.
 
-A team reads whole schemas: what is in them, and by default privileges whatever their owners make in them later, so that a
-table that dbt makes anew, or swaps, is read as before. Whoever is in a team has no right of its own.
+A team reads whole schemas: what is in them, and by default privileges whatever their owners make in them later, so that
+a table that dbt makes anew, or swaps, is read as before. Whoever is in a team has no right of its own.
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,7 +45,7 @@ from (
     from pg_proc inner join pg_namespace on pg_namespace.oid = pronamespace
     cross join lateral aclexplode(proacl) as entry
     union all
-    select 'default ' || defaclobjtype, coalesce(nspname, ''), defaclrole::regrole::text, entry.grantee, entry.privilege_type
+    select 'default ' || defaclobjtype::text, coalesce(nspname, ''), defaclrole::regrole::text, entry.grantee, entry.privilege_type
     from pg_default_acl left join pg_namespace on pg_namespace.oid = defaclnamespace
     cross join lateral aclexplode(defaclacl) as entry
 ) as granted
@@ -68,7 +68,13 @@ union all
 select 'function', nspname, pg_proc.oid::regprocedure::text, 'execute'
 from pg_proc inner join pg_namespace on pg_namespace.oid = pronamespace where nspname = any(%(functions)s)
 """
-_LATER = {"default r": "tables", "default f": "functions", "default S": "sequences", "default T": "types", "default n": "schemas"}
+_LATER = {
+    "default r": "tables",
+    "default f": "functions",
+    "default S": "sequences",
+    "default T": "types",
+    "default n": "schemas",
+}
 MOST_NAMED = 5
 
 
@@ -137,13 +143,15 @@ def _statement(verb: str, right: Right) -> Composed:
     privilege: Composable = SQL(right.privilege)
     if right.kind in _LATER:
         place = SQL("in schema {} ").format(Identifier(right.schema)) if right.schema else SQL("")
-        parts = (SQL(right.name), place, SQL(verb), privilege, SQL(_LATER[right.kind]), to_role, Identifier(right.role))
-        return SQL("alter default privileges for role {} {}{} {} on {} {} {}").format(*parts)
-    kind, _, column = right.kind.partition(" ")
-    if column:
-        kind, privilege = "table", SQL("{} ({})").format(privilege, Identifier(column))
-    parts = (SQL(verb), privilege, SQL(kind), _object(right), to_role, Identifier(right.role))
-    return SQL("{} {} on {} {} {} {}").format(*parts)
+        begins = SQL("alter default privileges for role {} {}").format(SQL(right.name), place)
+        kind = SQL(_LATER[right.kind])
+    else:
+        begins = SQL("").format()
+        word, _, column = right.kind.partition(" ")
+        kind = SQL("table {}" if column else f"{word} {{}}").format(_object(right))
+        privilege = SQL("{} ({})").format(privilege, Identifier(column)) if column else privilege
+    parts = (begins, SQL(verb), privilege, kind, to_role, Identifier(right.role))
+    return SQL("{}{} {} on {} {} {}").format(*parts)
 
 
 def _object(right: Right) -> Composable:

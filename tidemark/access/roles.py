@@ -72,13 +72,16 @@ def read_roles(connection: Connection, access: Access) -> dict[str, Role]:
     for name, of, *options, grantor in connection.execute(_MEMBERSHIPS, (list(memberships),)).fetchall():
         memberships[name][of], grantors[name][of] = (options[0], options[1]), grantor
     privileged = {name for (name,) in connection.execute(_PRIVILEGED).fetchall()}
-    roles = {name: Role(name, *of_it, memberships[name], grantors[name]) for name, *of_it in found}
+    roles = {
+        name: Role(name, login, most, settings, memberships[name], grantors[name])
+        for name, login, most, settings in found
+    }
     for name in sorted(access.roles & roles.keys()):
         if name in privileged or (MARKER not in roles[name].memberships and name not in PEOPLE):
             raise ConfigurationError(
                 f"{access.path}, {name}: expected a name that no other role has, the server of "
                 f"{connection.info.dbname} has a role of it that does not come from this file: choose another, or, if it "
-                f"is meant, `grant {MARKER} to \"{name}\" with inherit false, set false`"
+                f'is meant, `grant {MARKER} to "{name}" with inherit false, set false`'
             )
     return {name: role for name, role in roles.items() if name not in privileged}
 
@@ -102,7 +105,7 @@ def removed(access: Access, roles: Mapping[str, Role]) -> list[str]:
 
 def _wanted(access: Access, name: str) -> Memberships:
     if name == API_READER:
-        return {member: (False, True) for member in access.members}
+        return dict.fromkeys(access.members, (False, True))
     ours: Memberships = {MARKER: (False, False)} if name in access.roles else {}
     return ours | ({access.members[name]: (True, False)} if name in access.members else {})
 

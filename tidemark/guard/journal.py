@@ -104,7 +104,9 @@ class Journal:
             key = (action.role, action.database, action.reason)
             self._unkept[key] = (self._unkept.get(key, (0, ""))[0] + 1, action.detail)
             self._alerts.note(action)
-        due = [role for role in self._seen if time.monotonic() - self._seen_kept.get(role, -SEEN_SECONDS) >= SEEN_SECONDS]
+        due = [
+            role for role in self._seen if time.monotonic() - self._seen_kept.get(role, -SEEN_SECONDS) >= SEEN_SECONDS
+        ]
         if self._unkept or due:
             self._keep(due)
 
@@ -131,10 +133,11 @@ class Journal:
         except (StackError, psycopg.Error) as error:
             if (said := " ".join(str(error).split())) != self._refused:
                 self._refused = said
-                log.info("expected guard.action to take what was done, or seen, received %s; tried again every second", said)
+                log.info(
+                    "expected guard.action to take what was done, or seen, received %s; tried again every second", said
+                )
             if self._connection is not None and self._connection.broken:
                 self._connection.close()
-
 
     def _keep_seen(self, connection: Connection[Any], due: list[str]) -> None:
         seen = {role: self._seen.pop(role) for role in due}

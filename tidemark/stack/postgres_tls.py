@@ -26,8 +26,8 @@ def configuration(settings: Settings) -> dict[str, str]:
     if settings.postgres_tls is None:
         if settings.postgres_listen:
             raise ConfigurationError(
-                "TIDEMARK_POSTGRES_LISTEN: expected TIDEMARK_POSTGRES_TLS beside it, a file of certificate and key: who "
-                "comes from elsewhere enters by TLS alone"
+                "TIDEMARK_POSTGRES_LISTEN: expected TIDEMARK_POSTGRES_TLS beside it, a file of certificate and key: "
+                "who comes from elsewhere enters by TLS alone"
             )
         return {"ssl": "off", "listen_addresses": LOOPBACK}
     folder = _folder(settings)

@@ -2,7 +2,6 @@
     config(
         unique_key="event_key",
         merge_update_columns=["loaded_at", "is_repeat", "is_latest", "built_at"],
-        post_hook="{{ make_joined_key() }}",
         indexes=[
             {"columns": ["observation_key"]},
             {"columns": ["source_table", "loaded_at"]},

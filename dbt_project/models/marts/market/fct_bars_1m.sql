@@ -2,7 +2,7 @@
     config(
         unique_key="bar_key",
         meta={"gone_where": "trade_count = 0"},
-        post_hook=["{{ make_joined_key() }}", "{{ make_bars_across() }}"],
+        post_hook="{{ make_bars_across() }}",
         indexes=[
             {"columns": ["instrument_key", "bar_start_at"]},
             {"columns": ["built_at"]},
