@@ -17,7 +17,7 @@ TOPIC = "market_tick"
 EVIL = "<script>alert(1)</script>/USD"
 MODELS = (
     "+fct_bars_1m", "+fct_promotions", "+fct_deleted_tick_days", "+dim_venues_history", "+dim_instruments", "+dim_venues",
-    "+rpt_coverage", "+dim_economic_series", "+fct_economic_observations",
+    "+rpt_coverage",
 )  # fmt: skip
 
 
