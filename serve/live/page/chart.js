@@ -43,12 +43,14 @@ export class Candles {
   async show(source, symbol, interval) {
     Object.assign(this, { source, symbol, interval })
     const asked = this.asked = {}
+    this.isReady = false
     const [bars, tidemark, terms] = await Promise.all([
       this.read(), this.readTidemark(), get('/udf/symbols', { symbol: `${source}:${symbol}` }),
     ])
     if (asked !== this.asked) return // another symbol was chosen meanwhile
     this.bars = bars
     this.tidemark = tidemark
+    this.isReady = true
     const precision = Math.round(Math.log10(terms.pricescale))
     this.series.applyOptions({ priceFormat: { type: 'price', precision, minMove: 1 / terms.pricescale } })
     this.draw()
@@ -103,7 +105,7 @@ export class Candles {
 
   // A trade moves the last candle at once; what the API computes of the bar replaces it.
   tick({ traded_at, price }) {
-    if (this.interval === '1d') return this.again()
+    if (!this.isReady || this.interval === '1d') return this.again()
     const time = Math.floor(seconds(traded_at) / STEPS[this.interval]) * STEPS[this.interval]
     const last = this.bars.at(-1)
     if (last && time < last.time) return this.again()
@@ -114,7 +116,7 @@ export class Candles {
   }
 
   bar(bar) {
-    if (this.interval === '1m') this.put(candle(bar))
+    if (this.isReady && this.interval === '1m') this.put(candle(bar))
     else this.again()
   }
 
