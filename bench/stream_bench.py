@@ -51,7 +51,7 @@ def _listen(url: str, key: str, begun: threading.Barrier, seen: dict[int, float]
     asked = {"channels": "ticks", "symbol": "STREAM/BENCH"}
     with httpx.stream("GET", f"{url}/v1/stream", params=asked, headers={"X-API-Key": key}, timeout=30) as answer:
         for line in answer.iter_lines():
-            if line == "event: open":
+            if line == "event: begun":
                 begun.wait(60)
             elif line.startswith("data: {") and '"kafka_offset":' in line:
                 at = time.monotonic()

@@ -59,7 +59,7 @@ async def stream(
     except BaseException:
         poller.leave(listener)
         raise
-    head = f"retry: {RETRY_MS}\n".encode() + said("open", {"channels": sorted(wanted.channels)}, _first_id(seen, begun))
+    head = f"retry: {RETRY_MS}\n".encode() + said("begun", {"channels": sorted(wanted.channels)}, _first_id(seen, begun))
     first = head + b"".join(event.data for event in missed)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_sent(request, poller, listener, first), headers=headers, media_type="text/event-stream")

@@ -24,7 +24,7 @@ router = APIRouter(prefix="/udf", tags=["TradingView's UDF"], route_class=UdfRou
 
 RESOLUTIONS = ["1", "5", "60", "1D"]
 MOST_SECONDS = 253_370_764_800  # the year 9999
-DIGITS = 8  # significant ones of a price, where nothing says its tick
+DIGITS = 7  # significant ones of a price, as nothing says its tick
 Symbol = Annotated[str, Query(min_length=1, max_length=400, examples=["binance:BTC/USDT"])]
 
 

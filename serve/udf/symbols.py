@@ -15,7 +15,7 @@ MOST_FOUND = 200
 _LISTED = SQL("""
 select
     instruments.source_system, instruments.symbol, instruments.instrument_kind, instruments.quote_currency,
-    venues.venue_name, venues.time_zone, venues.session_shift
+    venues.venue_name, venues.time_zone, extract(epoch from venues.session_shift)::float8
 from marts.dim_instruments as instruments
 left join marts.dim_venues as venues on venues.venue_key = instruments.venue_key
 where (%(source)s::text is null or instruments.source_system = %(source)s)
@@ -86,7 +86,7 @@ async def _found(databases: Databases, caller: Caller, asked: dict[str, Any]) ->
         for source, symbol, kind, currency, venue, zone, shift in await (
             await connection.execute(_LISTED, asked)
         ).fetchall():
-            one_of = Instrument(source, symbol, kind, currency, venue, zone or "UTC", shift or timedelta())
+            one_of = Instrument(source, symbol, kind, currency, venue, zone or "UTC", timedelta(seconds=shift or 0))
             found[one_of.ticker] = one_of
     async with databases.reading("realtime", caller) as connection:
         for source, symbol, price in await (await connection.execute(_LIVE, asked)).fetchall():

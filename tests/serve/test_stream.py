@@ -51,7 +51,7 @@ def listening(served: Served, person: str = "analyst1", last: str = "", **query:
     with httpx.stream("GET", f"{served.url}/v1/stream", params=query, headers=headers, timeout=20) as answer:
         assert answer.status_code == 200, answer.read()
         stream = Stream(answer)
-        assert stream.event()[0] == "open"
+        assert stream.event()[0] == "begun"
         yield stream
 
 

@@ -5,6 +5,7 @@ import { Marks } from '/live/marks.js'
 const STEPS = { '1m': 60, '5m': 300, '1h': 3600, '1d': 86400 }
 const RESOLUTIONS = { '1m': '1', '5m': '5', '1h': '60', '1d': '1D' }
 const COUNT = 300
+const [LEAST, MOST] = [40, 120] // of them in sight at first
 const AGAIN = 2000 // ms between two readings of bars that the stream does not have
 
 const seconds = text => Math.floor(Date.parse(text) / 1000)
@@ -13,6 +14,10 @@ const candle = bar => ({
   time: seconds(bar.bar_start_at), open: bar.open, high: bar.high, low: bar.low, close: bar.close,
   is_final: bar.is_final,
 })
+
+// Behind the point, as many as the prices have.
+const digits = bars => Math.min(8, Math.max(2,
+  ...bars.map(bar => (String(bar.close).split('.')[1] ?? '').length)))
 
 export class Candles {
   constructor(place) {
@@ -44,17 +49,16 @@ export class Candles {
     Object.assign(this, { source, symbol, interval })
     const asked = this.asked = {}
     this.isReady = false
-    const [bars, tidemark, terms] = await Promise.all([
-      this.read(), this.readTidemark(), get('/udf/symbols', { symbol: `${source}:${symbol}` }),
-    ])
+    const [bars, tidemark] = await Promise.all([this.read(), this.readTidemark()])
     if (asked !== this.asked) return // another symbol was chosen meanwhile
     this.bars = bars
     this.tidemark = tidemark
     this.isReady = true
-    const precision = Math.round(Math.log10(terms.pricescale))
-    this.series.applyOptions({ priceFormat: { type: 'price', precision, minMove: 1 / terms.pricescale } })
+    const precision = digits(bars)
+    this.series.applyOptions({ priceFormat: { type: 'price', precision, minMove: 10 ** -precision } })
     this.draw()
-    this.chart.timeScale().setVisibleLogicalRange({ from: bars.length - Math.min(bars.length, 120), to: bars.length + 4 })
+    const shown = Math.max(LEAST, Math.min(bars.length, MOST))
+    this.chart.timeScale().setVisibleLogicalRange({ from: bars.length - shown, to: bars.length + 4 })
   }
 
   // The last bars that there are, however long ago.
@@ -89,6 +93,8 @@ export class Candles {
     $('hint').textContent = last ? '' : 'No trade of this symbol is here.'
     $('chart').dataset.bars = this.bars.length
     $('chart').dataset.close = last ? last.close : ''
+    $('chart').dataset.symbol = this.symbol
+    $('chart').dataset.tidemark = this.tidemark == null ? '' : iso(this.tidemark)
   }
 
   put(bar) {

@@ -71,7 +71,7 @@ function listen(source, symbol) {
     ['channels', 'ticks,bars,events'], ['symbol', symbol], ['source', source],
   ]))
   const on = (name, act) => stream.addEventListener(name, ({ data }) => act(JSON.parse(data)))
-  on('open', () => state('live', 'live'))
+  on('begun', () => state('live', 'live'))
   on('tick', tick => candles.tick(tick))
   on('bar', bar => candles.bar(bar))
   on('changed', () => candles.again())
