@@ -92,6 +92,10 @@ bench-marts: setup ## Measure what new rows cost the marts; BENCH="--held 200000
 bench-warehouse: setup ## Measure builds of the warehouse, new ticks and as-of queries; BENCH="--held 200000 --fresh 50000 --vintages 50000" makes it smaller
 	@$(BIN)/python -m bench warehouse $(BENCH)
 
+.PHONY: bench-api
+bench-api: setup ## Measure the read API across the tidemark; BENCH="--ticks 100000 --rounds 1" makes it smaller
+	@$(BIN)/python -m bench api $(BENCH)
+
 .PHONY: bench-demo
 bench-demo: setup ## Measure the demo, and the stack at rest; BENCH="--rounds 3"
 	@$(BIN)/python -m bench demo $(BENCH)

@@ -1,4 +1,4 @@
-"""`python -m bench stream | marts | warehouse | demo`: run benchmarks, print a table and, last, one JSON line."""
+"""`python -m bench stream | marts | warehouse | api | demo`: run benchmarks, print a table and, last, one JSON line."""
 
 import logging
 import os
@@ -86,6 +86,17 @@ def warehouse(*, fresh: int, held: int, vintages: int, rounds: int) -> None:
     recordings = os.environ.get("TIDEMARK_RECORDINGS")
     found = _module("warehouse").measure(fresh, held, vintages, rounds, Path(recordings) if recordings else None)
     print_report("Warehouse", found)
+
+
+@main.command()
+@click.option("--ticks", default=1_000_000, show_default=True, help="Ticks that are read as Arrow, half on each side.")
+@click.option("--rate", default=1_000, show_default=True, help="Requests a second that are offered for last prices.")
+@click.option("--seconds", default=20, show_default=True, help="How long they are offered, each round.")
+@click.option("--queries", default=200, show_default=True, help="Queries for bars, each round.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds of each.")
+def api(*, ticks: int, rate: int, seconds: int, queries: int, rounds: int) -> None:
+    """The read API: last prices, bars and ticks across the tidemark, and what its process has resident."""
+    print_report("Read API", _module("api").measure(ticks, rate, seconds, queries, rounds))
 
 
 def _module(name: str) -> Any:

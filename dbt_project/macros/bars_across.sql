@@ -84,8 +84,12 @@
 {%- set key = joined_key(["$1", "$2"]) -%}
 {%- set identity = "log_epoch, kafka_partition, kafka_offset" -%}
 {%- set lake_place = ["loaded_at", "load_id", "record_number", "market_tick_key"] -%}
-{%- set step = "case $3 when '1m' then interval '1 minute' when '5m' then interval '5 minutes' else interval '1 hour' end" -%}
-{%- set values = "volume_unit, open, high, low, close, volume, quote_volume, trade_count, bar_start_at" -%}
+{%- set step -%}
+    case $3 when '1m' then interval '1 minute' when '5m' then interval '5 minutes' else interval '1 hour' end
+{%- endset -%}
+{%- set values -%}
+    volume_unit, open, high, low, close, volume, quote_volume, trade_count, bar_start_at
+{%- endset -%}
 with
 
 streamed as (
@@ -95,13 +99,13 @@ streamed as (
         {{ minute_of("ticks.traded_at") }} as bar_start_at
     from unnest($8, $9, $10, $11, $12, $13, $14, $15)
         as ticks (traded_at, received_at, price, size, trade_id, {{ identity }})
+    where {{ has_its_ticks("marts.fct_deleted_tick_days", key, day_of("ticks.traded_at")) }}
 
 ),
 
 touched as (
 
     select distinct bar_start_at from streamed
-    where {{ has_its_ticks("marts.fct_deleted_tick_days", key, day_of("bar_start_at")) }}
 
 ),
 
@@ -133,7 +137,6 @@ gathered as (
         null::timestamptz as loaded_at, null::text as load_id, null::bigint as record_number,
         null::text as market_tick_key, true as is_streamed, bar_start_at
     from streamed
-    where bar_start_at in (select bar_start_at from touched)
     union all
     select
         traded_at, received_at, price, size, trade_id, {{ identity }}, is_resent,

@@ -1,5 +1,6 @@
 """What is said where a side does not answer: which days of the range are missing."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -15,29 +16,27 @@ _DAY = timedelta(days=1)
 _NEWEST = "select max(received_date) from marts.fct_promotions where is_verified and topic = any({})"
 
 
-def away(
-    sides: Sides, role: str, question: Question[Any, Any], error: SideAway, from_at: datetime, to_at: datetime
-) -> Problem:
+Span = tuple[datetime, datetime]
+
+
+def away(sides: Sides, role: str, question: Question[Any, Any], error: SideAway, asked: Span) -> Problem:
     """503: the days of the range that the database which does not answer has, as far as the other one says."""
-    try:
-        from_at, to_at = _of_the_side(sides, role, question, error, from_at, to_at)
-    except (SideAway, psycopg.Error):
-        pass  # both are away: every day is missing
-    days = missing(from_at, to_at)
+    span = asked
+    with suppress(SideAway, psycopg.Error):  # where both are away, every day is missing
+        span = _of_the_side(sides, role, question, error, asked)
+    days = missing(*span)
     return Problem(
         503,
         "a database does not answer",
-        f"{error}: the days {days['first']} to {days['last']} (UTC) would be missing, and a shorter answer is none. Try "
-        "again; `tidemark status` says why",
+        f"{error}: the days {days['first']} to {days['last']} (UTC) would be missing, and a shorter answer is none. "
+        "Try again; `tidemark status` says why",
         headers={"Retry-After": "5"},
         database=error.database,
         missing_days=days,
     )
 
 
-def _of_the_side(
-    sides: Sides, role: str, question: Question[Any, Any], error: SideAway, from_at: datetime, to_at: datetime
-) -> tuple[datetime, datetime]:
+def _of_the_side(sides: Sides, role: str, question: Question[Any, Any], error: SideAway, asked: Span) -> Span:
     if error.database == "warehouse":
         with reading(sides, "realtime", role, question) as realtime:
             tidemark = max((left.day for left in have_left(realtime, question.topics)), default=None)
@@ -45,7 +44,7 @@ def _of_the_side(
         with reading(sides, "warehouse", role, question) as warehouse:
             [(tidemark,)] = warehouse.rows(SQL(_NEWEST).format(Literal(list(question.topics))))
     if tidemark is None:
-        return from_at, to_at
-    passed_at = datetime.combine(tidemark, time(), UTC) + _DAY
+        return asked
+    (from_at, to_at), passed_at = asked, datetime.combine(tidemark, time(), UTC) + _DAY
     of_it = (from_at, min(to_at, passed_at)) if error.database == "warehouse" else (max(from_at, passed_at), to_at)
-    return of_it if of_it[0] < of_it[1] else (from_at, to_at)
+    return of_it if of_it[0] < of_it[1] else asked

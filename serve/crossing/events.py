@@ -1,5 +1,6 @@
 """Events of a publisher or a series in a range of the time from which on they could be known, from both sides."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,7 +25,7 @@ _ROWS = (
     "from {relation} where {of} and available_at >= {from_at} and available_at < {to_at} and ({after}) "
     "order by available_at, topic, log_epoch, kafka_partition, kafka_offset, lake_key limit {limit}"
 )
-_LAKE_KEY = "case when log_epoch is null then event_key end collate \"C\""
+_LAKE_KEY = 'case when log_epoch is null then event_key end collate "C"'
 
 
 SCHEMA = pa.schema({
@@ -59,12 +60,10 @@ class EventRange:
         """What the warehouse is asked."""
         of = [SQL("source_system = {}").format(Literal(self.source))]
         if self.series is not None:
-            of.append(
-                SQL("series_key = marts.joined_key({}, {})").format(Literal(self.source), Literal(self.series))
-            )
+            of.append(SQL("series_key = marts.joined_key({}, {})").format(Literal(self.source), Literal(self.series)))
         return self._query(SQL("marts.fct_economic_events"), of, f"{_LAKE_KEY} as lake_key")
 
-    def _query(self, relation: SQL, of: list[Composable], lake_key: str) -> Composable:
+    def _query(self, relation: SQL, of: Sequence[Composable], lake_key: str) -> Composable:
         attributes = SQL("attributes::text as attributes, " if self.with_attributes else "")
         columns = SQL("select " + _COLUMNS).format(attributes=attributes, lake_key=SQL(lake_key))
         if self.publisher is not None:
@@ -89,4 +88,6 @@ def _after(place: Key | None) -> Composable:
     else:
         identity = SQL(", ").join(Literal(value) for _, value in place[2:5])
         beyond = SQL("(log_epoch, kafka_partition, kafka_offset) > ({}) or log_epoch is null").format(identity)
-    return SQL('available_at > {} or topic collate "C" > {} or (topic = {} and ({}))').format(time, topic, topic, beyond)
+    return SQL('available_at > {} or topic collate "C" > {} or (topic = {} and ({}))').format(
+        time, topic, topic, beyond
+    )

@@ -20,7 +20,7 @@ _FIRST, _LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 12, 29, tzinfo=UTC
 
 
 def moment(text: str, name: str) -> datetime:
-    """A moment in UTC; a date is its first instant. Problem 400 for any other text, also a moment without its offset."""
+    """A moment in UTC; a date is its first instant. Problem 400 for any other text, and for one without its offset."""
     try:
         if _DATE.fullmatch(text):
             found = datetime.combine(date.fromisoformat(text), time(), UTC)
@@ -66,15 +66,18 @@ def place(word: str, kinds: tuple[type, ...]) -> Key:
         values: list[Any] = msgspec.json.decode(base64.b64decode(word + "=" * (-len(word) % 4), b"-_", validate=True))
         if not isinstance(values, list) or len(values) != len(kinds) or values[0] is None:
             raise ValueError(word)
-        for value, kind in zip(values, kinds, strict=True):
-            if value is not None and (type(value) is not kind or (kind is str and _CONTROL.search(value))):
-                raise ValueError(word)
-            if kind is int and value is not None and abs(value) >= 1 << 62:
-                raise ValueError(word)
+        if not all(value is None or _is_of(kind, value) for value, kind in zip(values, kinds, strict=True)):
+            raise ValueError(word)
         _FIRST + timedelta(microseconds=values[0])
     except (ValueError, binascii.Error, msgspec.MsgspecError, OverflowError, UnicodeError):
         raise bad_request("not a cursor", "after to be as `Link` had it", word, "begin without it") from None
     return tuple((value is None, value) for value in values)
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    if kind is str:
+        return isinstance(value, str) and not _CONTROL.search(value)
+    return type(value) is int and abs(value) < 1 << 62
 
 
 def missing(from_at: datetime, to_at: datetime) -> dict[str, str]:

@@ -40,6 +40,11 @@ To = Annotated[str, Query(max_length=40, description="The same; itself not insid
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Most rows; `Link` has the next page")]
 After = Annotated[str | None, Query(max_length=2_000, description="The cursor of a next page, as `Link` has it")]
 Wanted = Annotated[str | None, Query(alias="format", description="`json`, `ndjson`, `csv` or `arrow`")]
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Rows, in order", "content": {form.media_type: {} for form in FORMATS}},
+    304: {"description": "Unchanged since the answer of that `ETag`"},
+    410: {"description": "Ticks of the range were deleted from the warehouse: `missing_days`"},
+}
 _LOCK = Lock()
 
 
@@ -54,9 +59,11 @@ def sides(request: Request) -> Sides:
     return found
 
 
-@router.get("/ticks", summary="Ticks of a symbol, from both sides of the tidemark", response_model=None)
+@router.get(
+    "/ticks", summary="Ticks of a symbol, from both sides of the tidemark", response_model=None, responses=ANSWERS
+)
 def ticks(
-    request: Request, caller: CallerOf, source: Name, symbol: Name, from_: From, to: To,
+    request: Request, caller: CallerOf, *, source: Name, symbol: Name, from_: From, to: To,
     limit: Limit = DEFAULT_ROWS, after: After = None, attributes: bool = False, form: Wanted = None,
 ) -> Response:  # fmt: skip
     """By the venue's clock, each record of the log once; sorted by `traded_at` and place in the log.
@@ -72,9 +79,14 @@ def ticks(
     return page.of_rows(of_ticks, asked, {"source_system": source, "symbol": symbol}, asked.check)
 
 
-@router.get("/events", summary="Events of a publisher or a series, from both sides of the tidemark", response_model=None)
+@router.get(
+    "/events",
+    summary="Events of a publisher or a series, from both sides of the tidemark",
+    response_model=None,
+    responses=ANSWERS,
+)
 def events(
-    request: Request, caller: CallerOf, source: Name, from_: From, to: To, publisher: Name | None = None,
+    request: Request, caller: CallerOf, *, source: Name, from_: From, to: To, publisher: Name | None = None,
     series: Name | None = None, limit: Limit = DEFAULT_ROWS, after: After = None, attributes: bool = False,
     form: Wanted = None,
 ) -> Response:  # fmt: skip
@@ -92,9 +104,11 @@ def events(
     return page.of_rows(of_events, asked, {"source_system": source})
 
 
-@router.get("/bars", summary="Bars of a symbol, from both sides of the tidemark", response_model=None)
+@router.get(
+    "/bars", summary="Bars of a symbol, from both sides of the tidemark", response_model=None, responses=ANSWERS
+)
 def bars(
-    request: Request, caller: CallerOf, source: Name, symbol: Name, interval: Literal["1m", "5m", "1h", "1d"],
+    request: Request, caller: CallerOf, *, source: Name, symbol: Name, interval: Literal["1m", "5m", "1h", "1d"],
     from_: From, to: To, form: Wanted = None,
 ) -> Response:  # fmt: skip
     """Bars that begin in the range, each whole; `1d` is the venue's session. A time without a trade has no bar.
@@ -147,13 +161,19 @@ class _Page:
                 return of_bars.answer(of, role, question)
             return rule.answer(of, role, question)
         except rule.SideAway as error:
-            raise away(of, role, question, error, *self._range) from None
+            raise away(of, role, question, error, self._range) from None
         except rule.ReadAgain as error:
             raise busy(str(error), missing_days=moments.missing(*self._range)) from None
         except of_ticks.TicksDeleted as error:
             raise moments.gone(error.days) from None
         except of_bars.TooManyTicks as error:
             raise Problem(413, "the query takes too much", f"{error}: ask for a shorter range") from None
+        except psycopg.errors.InvalidParameterValue:
+            raise Problem(
+                401,
+                "no key that opens",
+                "expected a key of somebody who may enter, received one of a role that has gone",
+            ) from None
         except psycopg.Error as error:
             raise problem_of(error, "realtime") from None
 
@@ -161,6 +181,7 @@ class _Page:
         note_rows(self._request, rows)
 
     def _sent(self, spool: Spool, cursor: str | None) -> Response:
+        etag = spool.etag()
         headers = {
             "Cache-Control": "private, no-cache",
             "Vary": "Accept, Authorization, X-API-Key",
@@ -169,6 +190,11 @@ class _Page:
         if cursor is not None:
             url = self._request.url.include_query_params(after=cursor)
             headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+        if etag is not None:
+            headers["ETag"] = etag
+            if etag in self._request.headers.get("if-none-match", ""):
+                spool.close()
+                return Response(status_code=304, headers=headers)
         return SpoolResponse(spool, self._form.media_type, headers)
 
 

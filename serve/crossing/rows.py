@@ -1,7 +1,8 @@
 """Rows of a range from both sides, in order, a page at a time; each page keeps the rule by itself."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def keep(batches: Batches, spool: "Spool") -> None:
         writer.close()
 
 
-def kept(spool: "Spool") -> Batches:
+def kept(spool: "Spool") -> Generator[pa.RecordBatch, None, None]:
     """The batches of a spool, one in memory at a time."""
     if spool.size:
         spool.file.seek(0)
@@ -55,7 +56,7 @@ Check = Callable[[Snapshot], None]
 class Rows:
     """A page of rows, as rule.Question asks for it.
 
-    `realtime` and `warehouse` have the same columns, are ordered by `order`, and give one row more than `limit` at most.
+    `realtime` and `warehouse` have the same columns, are ordered by `order`, and give at most one row beyond `limit`.
     `write` is given the batches of the page and takes all of them. `check` is asked of the warehouse first.
     """
 
@@ -83,8 +84,9 @@ class Rows:
         """Write the page; the place of its last row where more rows follow."""
         if self.check:
             self.check(warehouse)
-        page = _Page(first(union(kept(held), warehouse.batches(self.warehouse), self.order), self.limit + 1), self)
-        self.write(iter(page))
+        with closing(kept(held)) as ours, closing(warehouse.batches(self.warehouse)) as theirs:
+            page = _Page(first(union(ours, theirs, self.order), self.limit + 1), self)
+            self.write(iter(page))
         return page.last if page.is_full else None
 
     def release(self, held: "Spool") -> None:

@@ -30,10 +30,10 @@ PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4)  # seconds before each try
 # What has left, and what has come.
 ACCOUNT: dict[Database, str] = {"realtime": "live.trimmed_days", "warehouse": "marts.fct_promotions"}
 Held = TypeVar("Held")
-Answer = TypeVar("Answer")
+Answer_co = TypeVar("Answer_co", covariant=True)
 
 
-class Question(Protocol[Held, Answer]):
+class Question(Protocol[Held, Answer_co]):
     """What is asked of both sides."""
 
     topics: tuple[str, ...]
@@ -42,7 +42,7 @@ class Question(Protocol[Held, Answer]):
     def hold(self, realtime: Snapshot) -> Held:
         """Read whole what realtime has."""
 
-    def join(self, held: Held, warehouse: Snapshot) -> Answer:
+    def join(self, held: Held, warehouse: Snapshot) -> Answer_co:
         """The answer, of that and of what the warehouse has; ReadAgain where the two do not fit each other."""
 
     def release(self, held: Held) -> None:
@@ -81,7 +81,7 @@ AWAY = (
 )  # fmt: skip
 
 
-def answer(sides: Sides, role: str, question: Question[Held, Answer]) -> Answer:
+def answer(sides: Sides, role: str, question: Question[Held, Answer_co]) -> Answer_co:
     """Ask both sides by the rule, as a role. SideAway; ReadAgain when no try fitted; psycopg.Error of a refusal."""
     refusal = ReadAgain("never asked")
     for pause in PAUSES:
@@ -105,8 +105,8 @@ def reading(sides: Sides, database: Database, role: str, question: Question[Any,
     try:
         with sides.snapshot(database, role, (ACCOUNT[database], *question.relations[database])) as snapshot:
             yield snapshot
-    except psycopg.errors.QueryCanceled:
-        raise
+    except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
+        raise  # it answers: not now
     except AWAY as error:
         raise SideAway(database, str(error)) from None
 
@@ -120,15 +120,15 @@ def have_left(realtime: Snapshot, topics: Sequence[str]) -> list[Left]:
 def check_verified(warehouse: Snapshot, left: Sequence[Left]) -> None:
     """ReadAgain where the warehouse's snapshot does not have each of these promotions as verified."""
     query = SQL(
-        "select promotion_id from unnest({}::text[]) as trimmed (promotion_id) where not exists ("
+        "select promotion_id from unnest({}::text[]) as gone (promotion_id) where not exists ("
         "select 1 from marts.fct_promotions as promotions "
-        "where promotions.promotion_id = trimmed.promotion_id and promotions.is_verified)"
+        "where promotions.promotion_id = gone.promotion_id and promotions.is_verified)"
     )
     missing: set[Any] = {row[0] for row in warehouse.rows(query.format(Literal([one.promotion_id for one in left])))}
     if missing:
         days = sorted({f"{one.topic} {one.day}" for one in left if one.promotion_id in missing})
         raise ReadAgain(
             f"expected in the warehouse what has left `realtime`, it lacks {len(missing)} promotions "
-            f"({', '.join(days[:3])}{', ..' if len(days) > 3 else ''}): it is a standby that is behind, or a backup that "
-            "was restored"
+            f"({', '.join(days[:3])}{', ..' if len(days) > 3 else ''}): it is a standby that is behind, or a backup "
+            "that was restored"
         )

@@ -1,9 +1,9 @@
-"""One database at one moment, as one role may see it: rows come as Arrow, by COPY in binary, without an object a row."""
+"""One database at one moment, as one role may see it: rows come as Arrow, by COPY in binary, no object a row."""
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -24,22 +24,64 @@ _OPTIONS = (
 )
 
 
+class Connection:
+    """A connection of ADBC in autocommit, whose transactions begin and end by statements.
+
+    Its DB-API would import pandas and polars, which take 70 MB.
+    """
+
+    def __init__(self, address: str) -> None:
+        import adbc_driver_manager
+        import adbc_driver_postgresql
+
+        with _errors():
+            self._database = adbc_driver_postgresql.connect(address)
+            try:
+                self._connection = adbc_driver_manager.AdbcConnection(self._database)
+            except BaseException:
+                self._database.close()
+                raise
+
+    def execute(self, statement: Composable) -> None:
+        """A statement that gives no rows."""
+        with _errors(), self._stated(statement) as stated:
+            stated.execute_update()
+
+    def batches(self, query: Composable) -> Generator["pa.RecordBatch", None, None]:
+        """The rows of a query. psycopg.Error, by the SQLSTATE, where the database refuses it or has gone."""
+        from adbc_driver_manager._reader import AdbcRecordBatchReader  # which keeps the SQLSTATE of what fails midway
+
+        with _errors(), self._stated(query) as stated:
+            stated.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+            handle, _ = stated.execute_query()
+            with closing(AdbcRecordBatchReader._import_from_c(handle.address)) as reader:
+                yield from reader
+
+    @contextmanager
+    def _stated(self, query: Composable) -> Iterator[Any]:
+        import adbc_driver_manager
+
+        with adbc_driver_manager.AdbcStatement(self._connection) as stated:
+            stated.set_sql_query(query.as_string(None))
+            yield stated
+
+    def close(self) -> None:
+        """End it, whatever it does."""
+        from adbc_driver_manager import Error
+
+        for each in (self._connection, self._database):
+            with suppress(Error):
+                each.close()
+
+
 class Snapshot:
     """What a transaction sees of one database."""
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-
-    def batches(self, query: Composable) -> Iterator["pa.RecordBatch"]:
-        """The rows of a query. psycopg.Error, by the SQLSTATE, where the database refuses it or has gone."""
-        with _errors(), self._connection.cursor() as cursor:
-            cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-            cursor.execute(query.as_string(None))
-            with cursor.fetch_record_batch() as reader:
-                yield from reader
+    def __init__(self, connection: Connection) -> None:
+        self.batches = connection.batches
 
     def rows(self, query: Composable) -> list[tuple[Any, ...]]:
-        """The same as tuples, of few rows."""
+        """The rows as tuples, of few."""
         found: list[tuple[Any, ...]] = []
         for batch in self.batches(query):
             found.extend(zip(*(column.to_pylist() for column in batch.columns), strict=True))
@@ -54,39 +96,33 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except Error as error:
-        words = " ".join(str(error).partition("Query was:")[0].split())  # the rest holds what was asked, and of whom
+        # Beside what the server said there is what it was asked, and of whom.
+        words = " ".join(
+            str(error).partition("Query was:")[0].rpartition("ERROR: ")[2].partition(". SQLSTATE")[0].split()
+        )
         if error.sqlstate:
             raise psycopg.errors.lookup(error.sqlstate)(words) from None
         raise psycopg.OperationalError(words) from None
 
 
-def execute(connection: Any, statement: Composable) -> None:
-    """A statement that gives no rows."""
-    with _errors(), connection.cursor() as cursor:
-        cursor.execute(statement.as_string(None))
+def begin(connection: Connection, role: str, relations: Sequence[str], seconds: float) -> Snapshot:
+    """Begin a snapshot as a role. `relations` (schema.name) are locked first, as every reader does, and only then read.
 
-
-def begin(connection: Any, role: str, relations: Sequence[str], seconds: float) -> Snapshot:
-    """Begin a snapshot as a role. `relations` (schema.name) are locked first, as every reader does, and only then looked at.
-
-    Else a table that is swapped by a rebuild, or a day that is dropped, between the snapshot and the statement that reads
-    it would be seen as it is then, through a snapshot of before: empty.
+    Else a table that is swapped by a rebuild, or a day that is dropped, between the snapshot and the statement that
+    reads it would be seen as it is then, through a snapshot of before: empty.
     """
-    execute(connection, SQL("begin isolation level repeatable read read only"))
-    execute(connection, SQL("set local role {}").format(Identifier(role)))
-    execute(connection, SQL("set local statement_timeout = {}").format(Literal(f"{seconds:g}s")))
+    connection.execute(SQL("begin isolation level repeatable read read only"))
+    connection.execute(SQL("set local role {}").format(Identifier(role)))
+    connection.execute(SQL("set local statement_timeout = {}").format(Literal(f"{seconds:g}s")))
     names = SQL(", ").join(Identifier(*relation.split(".")) for relation in relations)
-    execute(connection, SQL("lock table {} in access share mode").format(names))
+    connection.execute(SQL("lock table {} in access share mode").format(names))
     return Snapshot(connection)
 
 
-def connect(settings: Settings, database: Database, login: str) -> Any:
-    """A connection of ADBC in autocommit, which begins and ends transactions by statements."""
-    from adbc_driver_postgresql import dbapi
-
-    with _errors():
-        address = dsn(settings, database, login, **LIMITS, application_name="tidemark-api", options=_OPTIONS)
-        return dbapi.connect(address, autocommit=True)
+def connect(settings: Settings, database: Database, login: str) -> Connection:
+    """A connection of a login role."""
+    address = dsn(settings, database, login, **LIMITS, application_name="tidemark-api", options=_OPTIONS)
+    return Connection(address)
 
 
 class Sides:
@@ -94,7 +130,7 @@ class Sides:
 
     def __init__(self, settings: Settings, login: str, most: int = 4, seconds: float = 30.0) -> None:
         self._settings, self._login, self._seconds = settings, login, seconds
-        self._idle: dict[str, list[Any]] = defaultdict(list)
+        self._idle: dict[str, list[Connection]] = defaultdict(list)
         self._places = {database: threading.Semaphore(most) for database in ("realtime", "warehouse")}
 
     @contextmanager
@@ -106,39 +142,36 @@ class Sides:
             connection, snapshot = self._begin(database, role, relations)
             try:
                 yield snapshot
-                execute(connection, SQL("rollback"))
+                connection.execute(SQL("rollback"))
             except BaseException:
-                _close(connection)
+                connection.close()
                 raise
             self._idle[database].append(connection)
         finally:
             self._places[database].release()
 
-    def _begin(self, database: Database, role: str, relations: Sequence[str]) -> tuple[Any, Snapshot]:
+    def _begin(self, database: Database, role: str, relations: Sequence[str]) -> tuple[Connection, Snapshot]:
         """A kept connection may have been ended by the server since: then another is tried."""
         while True:
-            kept = self._idle[database]
-            is_new = not kept
-            connection = connect(self._settings, database, self._login) if is_new else kept.pop()
+            try:
+                connection, is_new = self._idle[database].pop(), False
+            except IndexError:
+                connection, is_new = connect(self._settings, database, self._login), True
             try:
                 return connection, begin(connection, role, relations, self._seconds)
+            except psycopg.errors.LockNotAvailable:
+                connection.close()
+                raise
             except psycopg.OperationalError:
-                _close(connection)
+                connection.close()
                 if is_new:
                     raise
             except BaseException:
-                _close(connection)
+                connection.close()
                 raise
 
     def close(self) -> None:
         """End every connection that is not in use."""
         for connections in self._idle.values():
             while connections:
-                _close(connections.pop())
-
-
-def _close(connection: Any) -> None:
-    from adbc_driver_manager import Error
-
-    with suppress(Error):
-        connection.close()
+                connections.pop().close()

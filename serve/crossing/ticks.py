@@ -21,19 +21,21 @@ ORDER = Order(("traded_at", "log_epoch", "kafka_partition", "kafka_offset", "lak
 _MINUTE = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS = (
-    "side, trade_id, {attributes}price, size, log_epoch, kafka_partition, kafka_offset, traded_at, received_at, {lake_key} "
+    "side, trade_id, {attributes}price, size, log_epoch, kafka_partition, kafka_offset, traded_at, received_at, "
+    "{lake_key} "
 )
 _REALTIME = (
     "from live.ticks where source_system = {source} and symbol = {symbol} "
-    "and minute_start_at >= {from_minute} and minute_start_at < {to_at} and traded_at >= {from_at} and traded_at < {to_at} "
-    "and ({after}) order by minute_start_at, traded_at, log_epoch, kafka_partition, kafka_offset limit {limit}"
+    "and minute_start_at >= {from_minute} and minute_start_at < {to_at} and traded_at >= {from_at} "
+    "and traded_at < {to_at} and ({after}) "
+    "order by minute_start_at, traded_at, log_epoch, kafka_partition, kafka_offset limit {limit}"
 )
 _WAREHOUSE = (
     "from marts.fct_market_ticks where instrument_key = marts.joined_key({source}, {symbol}) "
     "and traded_at >= {from_at} and traded_at < {to_at} "
     "and ({after}) order by traded_at, log_epoch, kafka_partition, kafka_offset, lake_key limit {limit}"
 )
-_LAKE_KEY = "case when log_epoch is null then market_tick_key end collate \"C\""
+_LAKE_KEY = 'case when log_epoch is null then market_tick_key end collate "C"'
 
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -114,7 +116,7 @@ def _after(place: Key | None) -> Composable:
         return SQL("true")
     values = {"time": Literal(time_of(place)), "key": Literal(place[4][1])}
     if place[1][0]:
-        beyond = SQL('(log_epoch is null and ' + _LAKE_KEY + " > {key})").format(**values)
+        beyond = SQL("(log_epoch is null and " + _LAKE_KEY + " > {key})").format(**values)
     else:
         identity = SQL(", ").join(Literal(value) for _, value in place[1:4])
         beyond = SQL("(log_epoch, kafka_partition, kafka_offset) > ({}) or log_epoch is null").format(identity)

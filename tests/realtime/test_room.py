@@ -16,7 +16,7 @@ from tests.conftest import Stack
 from tidemark.categories import CATEGORIES, table_columns
 from tidemark.settings import PROJECT
 
-ROOMS = ("tidemark", "ingest", "stream_shim", "flows", "catalog", "demo", "bench")  # that speak with databases
+ROOMS = ("tidemark", "ingest", "stream_shim", "flows", "catalog", "serve", "demo", "bench")  # that speak with databases
 OURS = (tables.POSITIONS, tables.EPOCHS, tables.QUARANTINE, tables.LOST, tables.TRIMMED, tables.FEEDS,
         tables.TOPIC_SCHEMAS, tables.TURNS)  # fmt: skip
 # A partition's name: a topic, and a day without dashes.

@@ -1,31 +1,36 @@
-"""The rule of ranges that cross the tidemark, by pairs of snapshots of a promotion, with each part of it left out once."""
+"""The rule of ranges that cross the tidemark, by pairs of snapshots of a promotion; each part of it left out once."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Identifier
 
 from flows import ledger, promote
 from ingest.sources import realtime as source
 from realtime import copy_out
-from realtime.trim import trim
+from realtime.trim import TableBusy, trim
 from serve.crossing import rule, sides, ticks
 from serve.crossing.bars import RELATIONS, Bars, HeldBars
 from serve.crossing.rows import Rows, keep, kept
 from serve.crossing.sides import Snapshot
 from serve.crossing.union import first, union
 from serve.spool import Spool, Spools
-from tests.conftest import Stack, empty_realtime, empty_warehouse
+from tests.conftest import Stack, empty_realtime
 from tests.dbt_project.conftest import Databases, at, tick
 from tidemark import dbt
+from tidemark.credentials import OWNER
 from tidemark.settings import Settings
 
+pytestmark = pytest.mark.timeout(600)  # dbt builds for minutes on a machine that is busy
 TOPIC = "market_tick"
 READER = "catalog_reader"  # a part: nobody ends its long transactions
 FIRST, SECOND = date(2024, 8, 8), date(2024, 8, 9)
@@ -113,7 +118,7 @@ class Watch:
     def _begin(self, database: Any, relations: tuple[str, ...]) -> Snapshot:
         connection = sides.connect(self.settings, database, READER)
         self.open.append(connection)
-        sides.execute(connection, SQL("set idle_in_transaction_session_timeout = 0"))
+        connection.execute(SQL("set idle_in_transaction_session_timeout = 0"))
         return sides.begin(connection, READER, relations, 60)
 
 
@@ -141,17 +146,34 @@ def steps(settings: Settings) -> Iterator[Callable[[], Any]]:
     yield lambda: promotions.extend(copied(settings, day) for day in (FIRST, SECOND))
     yield lambda: [source.load_day(settings, TOPIC, one.lake_path) for one in promotions]
     yield lambda: dbt.run(settings, ["run", "--select", *MODELS])
-    yield lambda: [ledger.verify(settings, one) for one in promotions]
+    yield lambda: list(map(partial(ledger.verify, settings), promotions))
     yield lambda: leave(settings, promotions[0])
     yield lambda: leave(settings, promotions[1])
+
+
+def empty(stack: Stack) -> None:
+    """No row of the streaming lane in either database; tables stay, as do those of other tests of the API."""
+    empty_realtime(stack)
+    with lent(stack, "warehouse", OWNER) as connection:
+        names = connection.execute(
+            "select schemaname, tablename from pg_tables where (schemaname, tablename) = ('ops', 'promotion') "
+            "or (schemaname = 'marts' and tablename like 'fct\\_%') "
+            "or (schemaname = 'ingestion' and tablename like 'realtime\\_\\_%')"
+        ).fetchall()
+        for name in names:
+            connection.execute(SQL("truncate {}").format(Identifier(*name)))
+
+
+def lent(stack: Stack, database: str, role: str) -> psycopg.Connection[Any]:
+    """A connection of a role, each statement a transaction of its own."""
+    return psycopg.connect(stack.dsn(database, role), autocommit=True)
 
 
 @pytest.fixture(scope="module")
 def watch(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
     """A day, and one that is opened again, promoted together and watched at every boundary."""
     settings, databases = stack.settings, Databases(stack)
-    empty_realtime(stack)
-    empty_warehouse(stack)
+    empty(stack)
     dbt.run(settings, ["run"], "realtime")
     databases.stream(TOPIC, [*OF_THE_FIRST, *twins()])
     before = copied(settings, FIRST)
@@ -296,7 +318,8 @@ def test_pages_have_each_tick_once_while_a_promotion_goes_on(watch: Watch, size:
         pair = (min(number, len(BOUNDARIES) - 2), min(number + 1, len(BOUNDARIES) - 1))
         page: list[Any] = []
         question = Rows(
-            ticks.TOPICS, ticks.RELATIONS, one.realtime(), one.warehouse(), ticks.ORDER, size, watch.spools.new, page.extend
+            ticks.TOPICS, ticks.RELATIONS, one.realtime(), one.warehouse(), ticks.ORDER, size, watch.spools.new,
+            page.extend,
         )  # fmt: skip
         held = watch.spools.new()
         keep(first(behind(kept(watch.taken[pair[0]].rows), place), size + 1), held)
@@ -313,3 +336,52 @@ def behind(batches: Batches, place: Any) -> Batches:
         start = sum(place is not None and ticks.ORDER.key(batch, row) <= place for row in range(batch.num_rows))
         if start < batch.num_rows:
             yield batch.slice(start)
+
+
+@contextmanager
+def begun(settings: Settings, database: Any, *relations: str) -> Iterator[Snapshot]:
+    connection = sides.connect(settings, database, READER)
+    try:
+        yield sides.begin(connection, READER, relations, 60)
+    finally:
+        connection.close()
+
+
+def test_a_day_cannot_leave_between_the_snapshot_and_its_rows(watch: Watch, stack: Stack) -> None:
+    """Without its lock a reader sees neither the rows, which are gone, nor the note of it, which is younger than it."""
+    settings, day = stack.settings, date(2024, 8, 28)
+    query = replace(asked(), symbol="A/LOCK", to_at=at("29 00:00:00")).realtime()
+    Databases(stack).stream(TOPIC, [tick(9_000, "28 10:00:00", symbol="A/LOCK")])
+    slices = copy_out.day_slices(settings, TOPIC, day)
+    with begun(settings, "realtime", "live.trimmed_days", "live.ticks") as realtime:
+        with pytest.raises(TableBusy):
+            trim(settings, TOPIC, day, uuid4(), slices)
+        assert len(realtime.rows(query)) == 1
+    with begun(settings, "realtime", "live.trimmed_days") as realtime:
+        before = rule.have_left(realtime, [TOPIC])
+        trim(settings, TOPIC, day, uuid4(), slices)
+        assert (rule.have_left(realtime, [TOPIC]), realtime.rows(query)) == (before, [])
+    with begun(settings, "realtime", "live.trimmed_days") as realtime:
+        assert len(rule.have_left(realtime, [TOPIC])) == len(before) + 1
+
+
+def test_a_mart_cannot_be_swapped_between_the_snapshot_and_its_rows(stack: Stack, watch: Watch) -> None:
+    swap = "begin; set local lock_timeout = '100ms'; create table marts.new as table marts.swapped; "
+    swap += "drop table marts.swapped; alter table marts.new rename to swapped; "
+    swap += "grant select on marts.swapped to public; commit"
+    rows = SQL("select 1 from marts.swapped")
+    with lent(stack, "warehouse", "transformer") as builder:
+        builder.execute("create table marts.swapped as select 1 as one")
+        builder.execute("grant select on marts.swapped to public")
+        try:
+            with begun(stack.settings, "warehouse", "marts.fct_promotions", "marts.swapped") as warehouse:
+                with pytest.raises(psycopg.errors.LockNotAvailable):
+                    builder.execute(swap)
+                builder.execute("rollback")
+                assert len(warehouse.rows(rows)) == 1
+            with begun(stack.settings, "warehouse", "marts.fct_promotions") as warehouse:
+                rule.check_verified(warehouse, [])
+                builder.execute(swap)
+                assert warehouse.rows(rows) == []
+        finally:
+            builder.execute("drop table if exists marts.swapped, marts.new")

@@ -22,7 +22,8 @@ texts as (
 ),
 
 gathered as (
-    {%- for topic, name in {"economic_event_numeric": "numbers", "economic_event_text": "texts"}.items() %}
+    {%- set of_topics = {"economic_event_numeric": "numbers", "economic_event_text": "texts"} %}
+    {%- for topic, name in of_topics.items() %}
 
     select
         '{{ topic }}:' || log_epoch || ':' || kafka_partition || ':' || kafka_offset as event_key,
