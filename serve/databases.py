@@ -1,5 +1,6 @@
 """Connections to the databases: few, each transaction read only and as the caller's own role."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,7 +19,7 @@ from tidemark.settings import Settings
 ROLE = "api_reader"
 WAITING = 16  # requests that wait for a connection, for each connection
 WAIT_SECONDS = 5.0
-BACKLOG_SECONDS = 1
+SILENT_SECONDS, WAIT_SILENT_SECONDS = 10.0, 0.5  # for so long after no connection came, a request waits that much
 # Of every session; what a caller sends never changes a setting.
 SESSION = """
 set timezone to 'UTC'; set datestyle to 'ISO, YMD'; set intervalstyle to 'iso_8601'; set search_path to '';
@@ -34,6 +35,8 @@ class Databases:
     def __init__(self, settings: Settings, databases: Sequence[Database] = DATABASES) -> None:
         self._settings = settings
         self._pools = {database: self._pool(database) for database in databases}
+        self._silent_at = dict.fromkeys(databases, -SILENT_SECONDS)  # when one did not answer; monotonic clock
+        self._used = dict.fromkeys(databases, 0)  # connections that a request reads by
 
     def _pool(self, database: Database) -> AsyncConnectionPool[AsyncConnection[Any]]:
         async def address() -> str:  # the password is read again for each connection, as it may be another since
@@ -74,11 +77,13 @@ class Databases:
         Problem where the database does not answer (503), all connections are taken (503), or it refuses what was asked.
         """
         try:
-            async with self._pools[database].connection() as connection:
+            async with self._pools[database].connection(self._patience(database)) as connection:
+                self._used[database] += 1
                 try:
                     await self._begin(connection, caller)
                     yield connection
                 finally:
+                    self._used[database] -= 1
                     if not connection.closed:
                         await connection.execute("rollback", prepare=False)
         except TooManyRequests:
@@ -86,9 +91,18 @@ class Databases:
                 f"expected at most {self._waiting} requests to wait for {database}, found as many: {_LATER}"
             ) from None
         except PoolTimeout:
-            raise down(database, f"no connection within {WAIT_SECONDS:g} s") from None
+            if self._used[database]:
+                detail = f"expected a free connection to {database} within {WAIT_SECONDS:g} s, others read: {_LATER}"
+                raise busy(detail) from None
+            self._silent_at[database] = time.monotonic()
+            raise down(database, "no connection in time") from None
         except psycopg.Error as error:
             raise problem_of(error, database) from None
+
+    def _patience(self, database: Database) -> float:
+        """Seconds to wait for a connection: few where there was none a moment ago."""
+        silent = time.monotonic() - self._silent_at[database] < SILENT_SECONDS
+        return WAIT_SILENT_SECONDS if silent else WAIT_SECONDS
 
     @property
     def _waiting(self) -> int:

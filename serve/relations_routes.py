@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from serve import grammar
 from serve.callers import CallerOf, may, note_rows
 from serve.databases import Databases
-from serve.formats import ARROW, ONE_OBJECT, Format, Output, Statement, negotiated, read
+from serve.formats import ARROW, FORMATS, JSON, ONE_OBJECT, Format, Output, Statement, negotiated, read
 from serve.problems import Problem
 from serve.ranges import Range, content_range, is_counted, requested
 from serve.relations import SCHEMAS, Relation, Relations
@@ -26,7 +26,13 @@ router = APIRouter(prefix="/v1", tags=["relations"])
 DEFAULT_ROWS = 1_000
 
 # Which run of dbt the rows of a mart are of; written in the transaction that changes the mart.
-_PUBLICATION = Statement(SQL("select invocation_id || published_at::text from ops.publication where mart = %s"))
+# What is deleted or written otherwise is in the counts, some seconds later.
+_PUBLICATION = Statement(
+    SQL(
+        "select concat_ws(':', invocation_id, published_at, pg_stat_get_tuples_inserted(%s), "
+        "pg_stat_get_tuples_updated(%s), pg_stat_get_tuples_deleted(%s)) from ops.publication where mart = %s"
+    )
+)
 _MAY_SEE_PUBLICATION = Statement(
     SQL(
         "select coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass('ops.publication'), 'select') "
@@ -38,6 +44,16 @@ Every parameter that is not listed is a condition: `column=operator.value`, `or=
 Operators: `eq`, `neq`, `gt`, `gte`, `lt`, `lte`, `like`, `ilike` (`*` stands for any text), `in.(..)`, `is.null`, and
 each after `not.`. `Prefer: count=exact` counts all rows into `Content-Range`. Where a key is declared, `Link` has the
 next page, which neither repeats nor leaves out a row that was there, whatever is inserted meanwhile."""
+_ROWS = [{"source_system": "binance", "symbol": "BTC/USDT", "price": 61234.5, "traded_at": "2024-08-08T12:00:00+00:00"}]
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The rows",
+        "content": {JSON.media_type: {"example": _ROWS}}
+        | {each.media_type: {} for each in FORMATS if each is not JSON},
+    },
+    206: {"description": "Some of the rows that were counted"},
+    304: {"description": "What the caller has already, by `If-None-Match`"},
+}
 _EXAMPLES = {"live": "last_price", "marts": "fct_bars_1m"}
 
 
@@ -73,7 +89,7 @@ def _add_routes(schema: str, what: str) -> None:
     )  # fmt: skip
     router.add_api_route(
         f"/{schema}/{{name}}", read_relation, response_model=None, operation_id=f"read_{schema}",
-        summary=f"Rows of a {what}", description=_CONDITIONS,
+        summary=f"Rows of a {what}", description=_CONDITIONS, responses=_RESPONSES,
     )  # fmt: skip
 
 
@@ -146,7 +162,8 @@ class _Answer:
         """The tag of an answer that is as it is until dbt builds the mart again; None where nothing says when."""
         if self.schema != "marts" or not await _one(connection, _MAY_SEE_PUBLICATION):
             return None
-        run = await _one(connection, Statement(_PUBLICATION.sql, (relation.name,)))
+        oid = int(relation.version.partition(":")[0])
+        run = await _one(connection, Statement(_PUBLICATION.sql, (oid, oid, oid, relation.name)))
         if run is None:
             return None
         parts = (

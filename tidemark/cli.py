@@ -12,8 +12,8 @@ from tidemark.errors import ConfigurationError
 from tidemark.output import visible
 
 GROUP = "tidemark.commands"
-# `up`, `access` and `restore` set the servers up, `backup` reads all that is there, `env` hands on what a person asks for; no
-# other command needs who administrates them.
+# `up`, `access` and `restore` set the servers up, `backup` reads all that is there, `env` hands on what a person asks
+# for; no other command needs who administrates them.
 OF_ADMINISTRATORS = ("up", "env", "access", "backup", "restore")
 
 

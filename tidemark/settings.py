@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     postgres_port: Port = Field(15432, description="Port of the local Postgres")
     postgres_tls: Path | None = Field(
         None,
-        description="PEM file of a certificate with its chain, and of its key, not encrypted: the local Postgres has TLS",
+        description="PEM file of a certificate with its chain, and of its key: the local Postgres speaks TLS",
     )
     postgres_listen: str | None = Field(
         None,

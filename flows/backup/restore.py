@@ -143,7 +143,7 @@ def _fill(settings: Settings, folder: Path, done: Restored, database: Database, 
     if people := sorted(set(postgres.missing_roles(connection, dump)) - {*ROLES}):
         done.notes.append(
             f"{database}: the roles {', '.join(people)} were made without a password: give each one by "
-            "`alter role .. password ..`"
+            "`tidemark access password NAME`, or, where the access file does not name it, `alter role .. password ..`"
         )
     path = folder / f"{database}.dump"
     with progress.tables(f"database {database}", dump.tables) as begins:

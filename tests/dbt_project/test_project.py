@@ -8,9 +8,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.dbt_project.conftest import Databases
 from tidemark import dbt
+from tidemark.access import apply as access
+from tidemark.access.access_file import read_access
+from tidemark.access.passwords import set_password
 from tidemark.dbt import DbtError
 
 
@@ -57,6 +61,29 @@ def test_readers_may_read_marts_and_live_and_nothing_else(live: Databases, wareh
         assert [r for r in relations if not r[3] or (r[0] == "marts" and not r[4])] == []
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         warehouse.query("warehouse", "select * from staging.stg_fred__series")
+
+
+def test_what_a_team_reads_it_reads_after_a_rebuild_and_after_each_run(warehouse: Databases, tmp_path: Path) -> None:
+    """By dbt's own swap of a table, and by an incremental run, which takes away what its own list does not name."""
+    file = tmp_path / "access.yml"
+    file.write_text(
+        "teams: {research: {read: [live, marts]}}\npeople: {analyst1: {team: research}}\n"
+        "services: {bi_reader: {team: research}}\n"
+    )
+    settings = warehouse.stack.with_settings(access_file=file)
+    access.apply_access(settings)
+    try:
+        words = make_conninfo(
+            warehouse.stack.dsn("warehouse", "bi_reader"), user="analyst1",
+            password=set_password(settings, read_access(file), "analyst1"),
+        )  # fmt: skip
+        for options in (["--full-refresh"], [], ["--full-refresh"]):
+            dbt.run(warehouse.stack.settings, ["run", "--select", "+fct_economic_observations", *options])
+            with psycopg.connect(words) as analyst:
+                analyst.execute("select count(*) from marts.fct_economic_observations")
+                analyst.execute("select count(*) from asof.fct_economic_observations('2024-11-03'::date)")
+    finally:
+        access.apply_access(warehouse.stack.settings)
 
 
 def test_a_failed_run_names_what_failed_and_a_selection_of_nothing_fails(warehouse: Databases) -> None:

@@ -54,6 +54,7 @@ class Served:
 
     settings: Settings
     keys: dict[str, str]
+    pid: int | None = None  # of a server that is not the stack's
 
     @property
     def url(self) -> str:
@@ -107,7 +108,7 @@ def another(served: Served, **changes: Any) -> Iterator[Served]:
             retry=retry_if_exception_type(httpx.TransportError), stop=stop_after_delay(30), wait=wait_fixed(0.05)
         )
         waiting(httpx.get, f"http://127.0.0.1:{settings.api_port}/healthz")
-        yield Served(settings, served.keys)
+        yield Served(settings, served.keys, process.pid)
     finally:
         process.terminate()
         process.communicate(timeout=20)
@@ -115,7 +116,7 @@ def another(served: Served, **changes: Any) -> Iterator[Served]:
 
 def environ_of(served: Served) -> dict[str, str]:
     """The environment of a command of the docs."""
-    return {**os.environ, "TIDEMARK_KEY": served.keys["analyst1"], "TIDEMARK_URL": served.url}
+    return {**os.environ, "API_KEY": served.keys["analyst1"], "API_URL": served.url}
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,8 @@ def test_what_is_no_query_is_refused_with_what_was_expected(served: Served, path
 def test_sql_in_any_place_is_a_value_or_refused(stack: Stack, served: Served) -> None:
     for text in map(quote, SQL):
         for query in (
-            f"symbol=eq.{text}", f"size=eq.{text}", f"select={text}", f"order={text}", f"limit={text}", f"offset={text}",
+            f"symbol=eq.{text}", f"size=eq.{text}", f"select={text}", f"order={text}", f"limit={text}",
+            f"offset={text}",
             f"{text}=eq.1", f"or=(symbol.eq.{text},size.gt.{text})", f"symbol=in.({text})", f"symbol=like.{text}",
             f"after={text}", f"format={text}", f"symbol=not.{text}",
         ):  # fmt: skip

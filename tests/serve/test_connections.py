@@ -1,18 +1,23 @@
 """Clients that send nothing, take nothing or are too many are cut off; who behaves is answered meanwhile."""
 
 import contextlib
+import select
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import httpx
 import psutil
 import psycopg
 import pytest
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from tests.conftest import Stack
 from tests.serve.conftest import Served, another
-from tidemark.stack import process
+from tests.serving import in_a_thread
+from tidemark.stack.ports import free_ports
 
 CLIENTS = 40
 
@@ -21,8 +26,8 @@ CLIENTS = 40
 def strict(served: Served) -> Iterator[Served]:
     """A server that has little patience."""
     with another(
-        served, api_slow_seconds=0.5, api_clients=CLIENTS, api_bytes=3_000_000, api_statement_seconds=1.0, api_connections=1,
-        api_origins=("https://board.example.org",),
+        served, api_slow_seconds=0.5, api_clients=CLIENTS, api_bytes=3_000_000, api_statement_seconds=1.0,
+        api_connections=1, api_origins=("https://board.example.org",),
     ) as made:  # fmt: skip
         yield made
 
@@ -80,11 +85,11 @@ def test_who_takes_nothing_is_cut_off_and_holds_no_transaction(stack: Stack, str
 
 def _is_connected(served: Served, client: socket.socket) -> bool:
     """Whether the server's side of a connection is still there."""
+    ends = (served.settings.api_port, client.getsockname()[1])
     return any(
-        each.laddr[1] == served.settings.api_port and each.raddr and each.raddr[1] == client.getsockname()[1]
-        and each.status == psutil.CONN_ESTABLISHED
+        (*each.laddr[1:2], *each.raddr[1:2]) == ends and each.status == psutil.CONN_ESTABLISHED
         for each in psutil.net_connections("tcp4")
-    )  # fmt: skip
+    )
 
 
 def test_more_clients_than_may_are_told_so_and_who_waits_is_answered(strict: Served) -> None:
@@ -134,16 +139,65 @@ def test_pages_of_the_named_origins_alone_may_call(strict: Served, served: Serve
     )
 
 
-def test_a_query_that_takes_too_long_is_ended_and_says_so(stack: Stack, strict: Served) -> None:
+def test_a_query_that_takes_too_long_is_ended_and_who_waits_for_it_in_vain_is_told(
+    stack: Stack, strict: Served
+) -> None:
     with psycopg.connect(stack.dsn("realtime", "transformer"), autocommit=True) as connection:
         connection.execute("create view live.slow as select n from generate_series(1, 10000000000) as made (n)")
-        answer = strict.get("/v1/live/slow?n=eq.0")
+        with ThreadPoolExecutor(30) as threads:
+            answers = list(threads.map(lambda _: strict.get("/v1/live/slow?n=eq.0"), range(30)))
         connection.execute("drop view live.slow")
-    assert (answer.status_code, "shorter range" in answer.json()["detail"]) == (504, True)
+    ended = [answer for answer in answers if answer.status_code == 504]
+    others = [answer for answer in answers if answer.status_code == 503]
+    assert ended
+    assert "shorter range" in ended[0].json()["detail"]
+    assert len(ended) + len(others) == 30
+    assert {(answer.headers["Retry-After"], answer.json()["title"]) for answer in others} == {("1", "busy")}
 
 
-def test_the_process_is_small_and_is_given_no_administrator(served: Served) -> None:
-    running = process.find(served.settings.home, "serve")
-    assert running is not None
+class Forward(BaseRequestHandler):
+    """What a client sends goes to Postgres, and back."""
+
+    server: "Forwarder"
+
+    def handle(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.server.to_port)) as postgres:
+            ends = {self.request: postgres, postgres: self.request}
+            while ready := select.select(list(ends), [], [], 30)[0]:
+                for end in ready:
+                    if not (data := end.recv(65_536)):
+                        return
+                    ends[end].sendall(data)
+
+
+class Forwarder(ThreadingTCPServer):
+    """A port that leads to another."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+    to_port = 0
+
+
+def test_a_database_that_is_down_is_named_and_read_again_once_it_is_up(served: Served) -> None:
+    port = free_ports(1)[0]
+    with another(served, postgres_port=port) as cut_off:
+        answer = cut_off.get("/v1/live/newest")
+        assert (answer.status_code, answer.json()["database"], answer.headers["Retry-After"]) == (503, "realtime", "5")
+        assert cut_off.get("/v1/me").json()["unavailable"] == ["realtime", "warehouse"]
+        with Forwarder(("127.0.0.1", port), Forward) as forwarder:
+            forwarder.to_port = served.settings.postgres_port
+            with in_a_thread(forwarder):
+                again = Retrying(
+                    retry=retry_if_result(lambda said: said.status_code == 503),
+                    stop=stop_after_delay(30),
+                    wait=wait_fixed(0.1),
+                )
+                assert again(cut_off.get, "/v1/live/newest").status_code == 200
+
+
+def test_the_process_is_small_and_is_given_no_administrator(strict: Served) -> None:
+    strict.get("/v1/marts/things?limit=1000")
+    running = psutil.Process(strict.pid)
+    assert running.memory_info().rss < 150_000_000
     given = running.environ()
     assert not [name for name in given if "PASSWORD" in name or name.startswith(("PG", "DBT_", "PREFECT_"))]

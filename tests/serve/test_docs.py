@@ -66,5 +66,8 @@ def test_openapi_names_every_route_with_its_key_refusals_and_examples(served: Se
         for operation in path.values():
             assert {"400", "401", "404", "429", "503"} <= operation["responses"].keys()
             assert operation["summary"]
+    rows = said["paths"]["/v1/marts/{name}"]["get"]["responses"]["200"]["content"]
+    assert rows["application/json"]["example"]
+    assert {"text/csv", "application/x-ndjson", "application/vnd.apache.arrow.stream"} <= rows.keys()
     parameters = said["paths"]["/v1/marts/{name}"]["get"]["parameters"]
     assert any("examples" in parameter.get("schema", {}) or "examples" in parameter for parameter in parameters)

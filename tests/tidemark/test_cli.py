@@ -36,6 +36,7 @@ def test_help_imports_no_heavy_module_and_lists_every_rooms_commands() -> None:
         "backup",
         "restore",
         "catalog",
+        "serve",
         "demo",
     ):
         assert f"\n  {command} " in done.stdout

@@ -124,7 +124,7 @@ def test_parts_and_the_administrator_enter_by_the_loopback_alone(tls: Stack, por
             assert connection.execute("select ssl from pg_stat_ssl where pid = pg_backend_pid()").fetchall() == [
                 (False,)
             ]
-        with pytest.raises(psycopg.OperationalError, match=r"no pg_hba.conf entry"):
+        with pytest.raises(psycopg.OperationalError, match=r"pg_hba.conf rejects connection"):
             psycopg.connect(make_conninfo(dsn(tls.settings, "warehouse", role), port=port_elsewhere, sslmode="require"))
 
 

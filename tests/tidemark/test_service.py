@@ -67,7 +67,7 @@ def test_an_installation_writes_the_units_and_the_settings_of_its_shell(tmp_path
     assert again.returncode == 0, again.stderr
     assert len(list(units.iterdir())) == 8
     assert "Wants=second-stack.service" in (units / "second-flows.service").read_text()
-    assert "kept from before: TIDEMARK_FRED_API_KEY, TIDEMARK_ACCESS_FILE; --forget NAME takes one back" in again.stdout
+    assert "kept from before: TIDEMARK_ACCESS_FILE, TIDEMARK_FRED_API_KEY; --forget NAME takes one back" in again.stdout
     assert read_environment(kept.read_text(), "kept").items() >= {
         ("TIDEMARK_KEEP_DAYS", "9"), ("TIDEMARK_FRED_API_KEY", SECRET),
     }  # fmt: skip
@@ -78,7 +78,7 @@ def test_an_installation_writes_the_units_and_the_settings_of_its_shell(tmp_path
     assert install(home, tmp_path, *forget).returncode == 0
     assert "TIDEMARK_KEEP_DAYS" not in read_environment(kept.read_text(), "kept")
     unknown = install(home, tmp_path, *forget)
-    assert (unknown.returncode, "from before (TIDEMARK_FRED_API_KEY, TIDEMARK_ACCESS_FILE)" in unknown.stderr) == (
+    assert (unknown.returncode, "from before (TIDEMARK_ACCESS_FILE, TIDEMARK_FRED_API_KEY)" in unknown.stderr) == (
         2,
         True,
     )

@@ -51,7 +51,7 @@ def _states(stack: Stack) -> dict[str, str]:
 
 def test_every_server_runs_and_shared_memory_is_counted_once(stack: Stack) -> None:
     found = {server["name"]: server for server in json.loads(stack.run("status", "--json").stdout)}
-    assert [server["state"] for server in found.values()] == ["running"] * 4
+    assert [server["state"] for server in found.values()] == ["running"] * len(local.SERVERS)
     running = psutil.Process(found["postgres"]["pid"])
     whole = [each.memory_info().rss for each in (running, *running.children(recursive=True))]
     assert max(whole) / 2 < found["postgres"]["resident_bytes"] < 0.9 * sum(whole)
@@ -116,8 +116,9 @@ def test_what_the_servers_hold_survives_down_and_up(stack: Stack, new_stack: Sta
     with closing(KafkaProducer(**broker)) as producer:
         producer.send("kept", b"record").get(30)
 
-    assert local.down(mine.settings) == ["Postgres", "Kafka", "the guard"]
-    assert _states(mine) == {"postgres": "stopped", "kafka": "stopped", "prefect": "external", "guard": "stopped"}
+    assert local.down(mine.settings) == ["Postgres", "Kafka", "the guard", "the read API"]
+    ours = dict.fromkeys(("postgres", "kafka", "guard", "serve"), "stopped")
+    assert _states(mine) == ours | {"prefect": "external"}
     since = process.down_since(mine.settings.home)
     assert since is not None
     assert local.down(mine.settings) == []
@@ -195,7 +196,8 @@ def test_a_cluster_with_parts_missing_is_kept_and_what_was_started_beside_it_end
     with pytest.raises(StackError, match="expected a whole Postgres cluster"):
         local.up(mine.settings)
     assert (data / "base").exists()
-    assert _states(mine) == {"postgres": "stopped", "kafka": "external", "prefect": "stopped", "guard": "stopped"}
+    ours = dict.fromkeys(("postgres", "prefect", "guard", "serve"), "stopped")
+    assert _states(mine) == ours | {"kafka": "external"}
     assert not list((mine.settings.home / "run").glob("*.json"))
 
 

@@ -11,6 +11,7 @@ import pytest
 from stream_shim.claims import claim_lane, signed_by
 from stream_shim.reports import find_reports
 from tests.conftest import Stack, new_settings
+from tidemark.access import key_file
 from tidemark.connections import home_kind
 from tidemark.credentials import credential, ensure_credentials
 from tidemark.dbt import results
@@ -26,6 +27,7 @@ READERS: dict[str, Callable[[Settings], Any]] = {
     "run/stay.lock": lambda settings: process.keeper(settings.home),
     "run/stream.lock": lambda settings: (signed_by(settings, "stream"), claim_lane(settings).close()),
     "run/connector-venue.json": lambda settings: list(find_reports(settings, "connector")),
+    "credentials/api_keys.json": key_file.read,
     "credentials/promoter": lambda settings: credential(settings, "promoter"),
     "passwords.json": ensure_credentials,
     "restoring": lambda settings: checks.require_restored(settings.home),

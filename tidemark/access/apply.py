@@ -42,8 +42,8 @@ from pg_database cross join lateral aclexplode(coalesce(datacl, acldefault('d', 
 where datname = %s
 """
 
-# Which part may enter a database, and what of it; people may as the access file says. Of a part: dbt's incremental models and the promotion need temporary tables; dbt makes
-# schemas for a dev target, and for the rows that a test by hand found.
+# Which part may enter a database, and what of it; people may as the access file says. dbt's incremental models and the
+# promotion need temporary tables; dbt makes schemas for a dev target, and for the rows that a test by hand found.
 ENTRY: dict[Database, dict[str, str]] = {
     "realtime": {
         "stream_writer": "connect",

@@ -97,19 +97,9 @@ def _rights(connection: Connection[Any], database: Database) -> list[dict[str, A
     for name, of in connection.execute(_HAS, (list(PARTS),)).fetchall():
         for (role, schema, privilege), rights in own.items():
             if role == of and (schema in SCHEMAS or schema == AS_OF or name == of):
-                rows.append(_row(database, name, of, schema, privilege, rights))
+                row = {"role": name, "database": database, "schema": schema, "right": privilege}
+                rows.append(row | {"on": _on(rights), "by": BY_HAND if name == of else of})
     return rows
-
-
-def _row(database: Database, name: str, of: str, schema: str, privilege: str, rights: list[Right]) -> dict[str, Any]:
-    return {
-        "role": name,
-        "database": database,
-        "schema": schema,
-        "right": privilege,
-        "on": _on(rights),
-        "by": BY_HAND if name == of else of,
-    }
 
 
 def _on(rights: list[Right]) -> str:

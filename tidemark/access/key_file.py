@@ -85,6 +85,8 @@ def _guard(path: Path) -> None:
         return
     except OSError as error:
         raise Unreadable(str(of_a_file(error) or error)) from None
+    if not stat.S_ISREG(said.st_mode):
+        return  # reading it says what it is
     mode = stat.S_IMODE(said.st_mode)
     if mode & 0o022:
         raise Unreadable(
@@ -182,7 +184,7 @@ def opening(settings: Settings, is_meant: Callable[[str], bool]) -> list[str]:
 
 
 def rotate(settings: Settings, key_id: str, grace_seconds: float = GRACE_SECONDS) -> tuple[str, str]:
-    """A new key in the place of one, which opens on for so long: its id and the key. It lasts as long as the old did."""
+    """A new key in the place of one, which opens on for so long: its id and itself. It lasts as long as the old did."""
     with _changing(settings) as records:
         record, now = _known(settings, records, key_id), time.time()
         if _ended_at(record) <= now:

@@ -22,7 +22,8 @@ AS_OF, RUNS = "asof", ("ops", "publication")
 _GRANTED = """
 select role.rolname, kind, schema_name, object_name, lower(privilege)
 from (
-    select 'database' as kind, '' as schema_name, datname as object_name, entry.grantee, entry.privilege_type as privilege
+    select 'database' as kind, '' as schema_name, datname as object_name, entry.grantee,
+        entry.privilege_type as privilege
     from pg_database cross join lateral aclexplode(datacl) as entry where datname = current_database()
     union all
     select 'schema', nspname, '', entry.grantee, entry.privilege_type
@@ -45,7 +46,8 @@ from (
     from pg_proc inner join pg_namespace on pg_namespace.oid = pronamespace
     cross join lateral aclexplode(proacl) as entry
     union all
-    select 'default ' || defaclobjtype::text, coalesce(nspname, ''), defaclrole::regrole::text, entry.grantee, entry.privilege_type
+    select 'default ' || defaclobjtype::text, coalesce(nspname, ''), defaclrole::regrole::text, entry.grantee,
+        entry.privilege_type
     from pg_default_acl left join pg_namespace on pg_namespace.oid = defaclnamespace
     cross join lateral aclexplode(defaclacl) as entry
 ) as granted
@@ -55,7 +57,8 @@ order by 1, 2, 3, 5, 4
 """
 # By kind, as a right is granted on it; what a schema's owner makes there later is of the kinds `default`.
 _OBJECTS = """
-select 'schema' as kind, nspname, '' as object_name, 'usage' as privilege from pg_namespace where nspname = any(%(schemas)s)
+select 'schema' as kind, nspname, '' as object_name, 'usage' as privilege from pg_namespace
+where nspname = any(%(schemas)s)
 union all
 select 'table', nspname, relname, 'select'
 from pg_class inner join pg_namespace on pg_namespace.oid = relnamespace
@@ -134,13 +137,16 @@ def _said(right: Right) -> str:
         return f"{_LATER[right.kind]} that {right.name} makes in {right.schema or 'any schema'}"
     if right.kind == "function":
         return f"function {right.name}"
-    return " ".join(filter(None, (right.kind.replace("table", ""), ".".join(filter(None, (right.schema, right.name))))))
+    name = ".".join(filter(None, (right.schema, right.name)))
+    kind = {"table": ""}.get(right.kind, right.kind) + " of" * right.kind.startswith("column")
+    return f"{kind} {name}".strip()
 
 
 def _statement(verb: str, right: Right) -> Composed:
     """SQL's words for it; signatures and owners' names are quoted by Postgres itself."""
     to_role = SQL("to" if verb == "grant" else "from")
     privilege: Composable = SQL(right.privilege)
+    kind: Composable
     if right.kind in _LATER:
         place = SQL("in schema {} ").format(Identifier(right.schema)) if right.schema else SQL("")
         begins = SQL("alter default privileges for role {} {}").format(SQL(right.name), place)

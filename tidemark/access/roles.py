@@ -1,7 +1,7 @@
 """The roles of the access file on a server: teams, and the login roles in them.
 
-Which roles are ours the server says itself: the members of MARKER. A person cannot leave it, a comment on the role would
-be as anybody's text, and the lines of pg_hba.conf can name it. No role outside of it is touched, but those of Tidemark.
+Which roles are ours the server says itself: the members of MARKER. A person cannot leave it, and the lines of
+pg_hba.conf can name it, which they cannot a comment. No role outside of it is touched, but Tidemark's own.
 """
 
 from collections.abc import Iterator, Mapping
@@ -80,8 +80,8 @@ def read_roles(connection: Connection, access: Access) -> dict[str, Role]:
         if name in privileged or (MARKER not in roles[name].memberships and name not in PEOPLE):
             raise ConfigurationError(
                 f"{access.path}, {name}: expected a name that no other role has, the server of "
-                f"{connection.info.dbname} has a role of it that does not come from this file: choose another, or, if it "
-                f'is meant, `grant {MARKER} to "{name}" with inherit false, set false`'
+                f"{connection.info.dbname} has a role of it that does not come from this file: choose another, or, if "
+                f'it is meant, `grant {MARKER} to "{name}" with inherit false, set false`'
             )
     return {name: role for name, role in roles.items() if name not in privileged}
 

@@ -4,11 +4,11 @@ import logging
 import time
 
 from tidemark.settings import Settings
-from tidemark.stack import guard, kafka, postgres, prefect, process
+from tidemark.stack import guard, kafka, postgres, prefect, process, serve
 
 log = logging.getLogger("tidemark.guard")
 
-LOGGED = (postgres, kafka, prefect, guard)
+LOGGED = (postgres, kafka, prefect, guard, serve)
 AGAIN_SECONDS = 60.0  # each attempt writes as much as a log holds
 
 

@@ -9,14 +9,16 @@ from pathlib import Path
 
 from tidemark.access.access_file import MARKER
 from tidemark.connections import DATABASES
+from tidemark.credentials import API_READER, LOCAL_ADMINISTRATOR, PARTS
 from tidemark.errors import ConfigurationError
 from tidemark.settings import Settings
 
 LOOPBACK = "127.0.0.1"
 _COPY, _ENTRY = "server.pem", "hba.conf"
-# After the cluster's own lines, of loopback; the parts enter there alone.
+# After the cluster's own lines, of loopback. What is no person enters there alone: some are members of people's roles.
 _LINES = f"""\
 include data/pg_hba.conf
+host all {",".join((*PARTS, API_READER, LOCAL_ADMINISTRATOR))} all reject
 hostssl {",".join(DATABASES)} +{MARKER} all scram-sha-256
 """
 
