@@ -28,13 +28,11 @@ returning kafka_offset
 
 
 def measure(url: str, key: str, connection: Any) -> list[Measure]:
-    """`connection` commits as the processor does, in autocommit: it may write realtime's tables, where a position is."""
+    """`connection` commits as the processor does, in autocommit; there is a position already."""
     committed: dict[int, float] = {}
     arrived: list[dict[int, float]] = [{} for _ in range(LISTENERS)]
     begun = threading.Barrier(LISTENERS + 1)
-    threads = [
-        threading.Thread(target=_listen, args=(url, key, begun, seen), daemon=True) for seen in arrived
-    ]
+    threads = [threading.Thread(target=_listen, args=(url, key, begun, seen), daemon=True) for seen in arrived]
     for thread in threads:
         thread.start()
     begun.wait(60)

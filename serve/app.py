@@ -23,8 +23,8 @@ from tidemark.settings import Settings
 
 # Each has a `router`.
 ROUTERS = (
-    "serve.relations_routes", "serve.crossing.router", "serve.crossing.latest", "serve.stream.router", "serve.udf.router",
-    "serve.openbb.router", "serve.live.router", "serve.me", "serve.docs",
+    "serve.relations_routes", "serve.crossing.router", "serve.crossing.latest", "serve.stream.router",
+    "serve.udf.router", "serve.openbb.router", "serve.live.router", "serve.me", "serve.docs",
 )  # fmt: skip
 EXPOSED = ("Content-Range", "ETag", "Link", "Retry-After", "Tidemark-Pages")
 

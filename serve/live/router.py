@@ -20,11 +20,12 @@ router = APIRouter(include_in_schema=False)
 
 HERE = Path(__file__).parent
 CHARTS = "lightweight-charts.standalone.production.js"
+SCRIPTS = ("live.js", "api.js", "chart.js", "marks.js", "panels.js", "warehouse.js")
 SCRIPT, STYLE = "text/javascript", "text/css"
 FILES = {
     "pages.css": (PROJECT / "tidemark" / "pages.css", STYLE),
     "live.css": (HERE / "page" / "live.css", STYLE),
-    **{name: (HERE / "page" / name, SCRIPT) for name in ("live.js", "api.js", "chart.js", "marks.js", "panels.js", "warehouse.js")},
+    **{name: (HERE / "page" / name, SCRIPT) for name in SCRIPTS},
     CHARTS: (HERE / "vendor" / CHARTS, SCRIPT),
     "LICENSE": (HERE / "vendor" / "LICENSE", "text/plain"),
     "NOTICE": (HERE / "vendor" / "NOTICE", "text/plain"),
@@ -62,7 +63,7 @@ def _prefect(settings: Settings) -> str:
 
 @router.post("/live/session", response_model=None)
 async def begin(request: Request, caller: CallerOf) -> Response:
-    """Keep the key that was sent as a header, as long as it lasts; only a request without one uses it, and only to read."""
+    """Keep the key that was sent as a header, as long as it lasts; requests without one use it, to read alone."""
     settings: Settings = request.app.state.settings
     record = key_file.read(settings).get(caller.key_id)
     lasts = int(record["expires_at"] - datetime.now(UTC).timestamp()) if record else 0
@@ -88,7 +89,8 @@ async def file(name: str) -> Response:
     if name not in FILES:
         raise Problem(404, "not found", f"expected one of {', '.join(_names())}, received another name")
     path, kind = FILES[name]
-    return FileResponse(path, media_type=kind, headers={"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"})
+    headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+    return FileResponse(path, media_type=kind, headers=headers)
 
 
 @cache

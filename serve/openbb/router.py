@@ -1,7 +1,7 @@
 """`/widgets.json`, `/apps.json` and `/openbb/..`: what OpenBB Workspace asks of a backend.
 
-It sends the key as a header or a parameter with every request, and parameters of its own (`theme`, `raw`) beside those of a
-widget: they are let pass, as no condition. A table is flat: what is nested is text.
+It sends the key as a header or a parameter with every request, and parameters of its own (`theme`, `raw`) beside those
+of a widget: they are let pass, as no condition. A table is flat: what is nested is text.
 """
 
 from typing import Annotated, Any
@@ -105,8 +105,9 @@ async def series_options(request: Request, caller: CallerOf) -> Response:
 
 @router.get("/openbb/marts/{name}", response_model=None, summary="A mart as a flat table")
 async def mart(
-    request: Request, caller: CallerOf, name: str, limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 200, symbol: Symbol = ""
-) -> Response:
+    request: Request, caller: CallerOf, name: str, *, limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 200,
+    symbol: Symbol = "",
+) -> Response:  # fmt: skip
     """The last rows by the declared key; `symbol` is of those that have one."""
     _check(caller)
     relations: Relations = request.app.state.relations
@@ -137,11 +138,13 @@ async def _table(connection: AsyncConnection[Any], relation: Relation, limit: in
 
 
 def _name(column: str) -> Composable:
-    return SQL(Identifier(column).as_string().replace("%", "%%"))  # type: ignore[arg-type]
+    return SQL(Identifier(column).as_string().replace("%", "%%"))
 
 
 @router.get("/openbb/vintages", response_model=None, summary="A series as it was known when")
-async def vintages(request: Request, caller: CallerOf, series: Symbol = "", raw: bool = False, theme: str = "") -> Response:
+async def vintages(
+    request: Request, caller: CallerOf, *, series: Symbol = "", raw: bool = False, theme: str = ""
+) -> Response:
     """A figure of Plotly: a line a vintage, the newest of them; with `raw`, the rows."""
     _check(caller)
     asked = {"series": moments.name(series, "series"), "most": MOST_VINTAGES}

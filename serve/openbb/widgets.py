@@ -10,7 +10,8 @@ SOURCE, CATEGORY = ["Tidemark"], "Tidemark"
 LEFT_OUT = {"fct_market_ticks", "fct_order_book_levels", "fct_book_snapshots"}
 _NUMBERS, _DATES = {"numeric", "double precision", "real", "integer", "bigint", "smallint"}, {"date"}
 _LIMIT = {
-    "paramName": "limit", "label": "Rows", "type": "number", "value": 200, "description": "Most rows, the newest keys first",
+    "paramName": "limit", "label": "Rows", "type": "number", "value": 200,
+    "description": "Most rows, the newest keys first",
 }  # fmt: skip
 _SYMBOL = {
     "paramName": "symbol", "label": "Symbol", "type": "endpoint", "optionsEndpoint": "openbb/symbols", "value": "",

@@ -1,7 +1,7 @@
 """What was committed since: rows of `live` by their place in the log.
 
-The processor moves a partition's position in the transaction of its rows, and in the order of offsets: whoever has read a
-position can read every row below it, and no row comes below it later. So positions are asked, which costs one row a
+The processor moves a partition's position in the transaction of its rows, and in the order of offsets: whoever has read
+a position can read every row below it, and no row comes below it later. So positions are asked, which costs one row a
 partition; rows only between the place that was seen and the one that is there now.
 """
 
@@ -29,9 +29,12 @@ _TIDEMARK = SQL(
     "select (max(received_date) + 1)::timestamp at time zone 'UTC' from live.trimmed_days where topic = 'market_tick'"
 )
 # By the index of arrivals, whatever the planner thinks of the symbols': of a symbol that would read all its rows.
-_BY_ARRIVAL = SQL("set local enable_seqscan = off; set local enable_indexscan = off; set local enable_indexonlyscan = off")
+_BY_ARRIVAL = SQL(
+    "set local enable_seqscan = off; set local enable_indexscan = off; set local enable_indexonlyscan = off"
+)
 _TICKS = SQL("""
-select source_system, symbol, side, trade_id, price, size, log_epoch, kafka_partition, kafka_offset, traded_at, received_at
+select source_system, symbol, side, trade_id, price, size, log_epoch, kafka_partition, kafka_offset,
+    traded_at, received_at
 from live.ticks
 where kafka_offset >= %s and kafka_offset < %s and kafka_partition = %s and log_epoch = %s and symbol || '' = any(%s)
 order by kafka_offset

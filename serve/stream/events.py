@@ -55,7 +55,7 @@ class Event:
         return wanted.has_event(self.row) if self.channels == ("events",) else wanted.has_tick(self.row)
 
 
-def said(name: str, data: Any, id: str | None = None) -> bytes:  # noqa: A002 (as the format calls it)
+def said(name: str, data: Any, id: str | None = None) -> bytes:
     """One event's bytes."""
     head = f"event: {name}\n" + (f"id: {id}\n" if id else "")
     return head.encode() + b"data: " + _ENCODE(data) + b"\n\n"
@@ -82,7 +82,8 @@ def of_bars(bars: Iterable[Row], tidemark_at: datetime | None) -> list[Event]:
 
 def gap(channels: Sequence[str], places: Places, since: datetime, until: datetime, reason: str) -> Event:
     """What was not sent, and from when on: it has to be asked for."""
-    data = {"channels": channels, "since": since, "until": until, "reason": reason, "todo": "ask /v1/ticks, /v1/bars or /v1/events"}
+    todo = "ask /v1/ticks, /v1/bars or /v1/events"
+    data = {"channels": channels, "since": since, "until": until, "reason": reason, "todo": todo}
     return Event(tuple(channels), said("gap", data, places.id))
 
 

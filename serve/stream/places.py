@@ -57,7 +57,7 @@ class Places:
         return Places(self.seen_at, dict(self.of))
 
     def behind(self, newest: "Places", topics: Iterable[str]) -> tuple[list[Stretch], list[Log]]:
-        """What lies between here and there; and the logs of which nothing can say, as another life of them has begun."""
+        """What lies between here and there; and the logs of which nothing says, as another life has begun."""
         stretches, anew = [], []
         for log, there in newest.of.items():
             here = self.of.get(log)

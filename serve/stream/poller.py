@@ -13,7 +13,7 @@ from serve.stream import arrivals, events
 from serve.stream.arrivals import CHANNELS, MARKET, Minute
 from serve.stream.events import Event, said
 from serve.stream.listeners import Listener, Listeners
-from serve.stream.places import LETTERS, Places, Stretch
+from serve.stream.places import LETTERS, Log, Places
 
 log = logging.getLogger("serve.stream")
 
@@ -24,6 +24,25 @@ OPEN_PAUSE = 5.0  # minutes that are not final are looked at again
 MOST_OPEN = 1_000
 MOST_BEHIND = 100_000  # offsets of a partition that are read at once; what is beyond is a gap
 LONG = timedelta(seconds=10)  # between two looks: a day may have been dropped meanwhile
+
+
+class Way:
+    """From the places that were seen to the newest ones; `at` is how far of it is sent."""
+
+    def __init__(self, seen: Places, newest: Places) -> None:
+        self.seen, self.newest = seen, newest
+        self.at = Places(newest.seen_at, dict(seen.of))
+
+    @property
+    def is_long(self) -> bool:
+        """Whether a day may have been dropped meanwhile."""
+        return self.newest.seen_at - self.seen.seen_at > LONG
+
+    def skip(self, log_of: Log, reason: str) -> Event:
+        """Leave the rest of a log out, and say so."""
+        self.at.of[log_of] = self.newest.of[log_of]
+        channels = [channel for channel, topics in CHANNELS.items() if log_of[0] in topics]
+        return events.gap(channels, self.at, self.seen.seen_at, self.newest.seen_at, reason)
 
 
 class Poller:
@@ -62,7 +81,7 @@ class Poller:
     async def since(self, listener: Listener, seen: Places, until: Places) -> list[Event]:
         """What a listener missed between two places, read as itself."""
         channels, symbols = sorted(listener.wanted.channels), sorted(listener.wanted.symbols)
-        found = await self._between(listener, seen, until, seen.copy(), channels, symbols)
+        found = await self._between(listener, Way(seen, until), channels, symbols)
         return [event for event in found if event.is_for(listener.wanted)]
 
     async def _run(self) -> None:
@@ -119,48 +138,35 @@ class Poller:
     async def _look(self) -> None:
         seen, newest = self.places, await self._positions(self.listeners.open[0])
         assert seen is not None
-        places = seen.copy()
+        way = Way(seen, newest)
         for channels in (("ticks", "bars"), ("events",)):
             readers = self.listeners.of(*channels)
             if readers:
                 symbols = self.listeners.symbols(*channels)
-                self.listeners.send(await self._between(readers[0], seen, newest, places, channels, symbols))
+                self.listeners.send(await self._between(readers[0], way, channels, symbols))
         self.places = newest
         await self._send_bars()
 
     async def _between(
-        self, reader: Listener, seen: Places, newest: Places, places: Places, channels: Sequence[str],
-        symbols: Sequence[str],
-    ) -> list[Event]:  # fmt: skip
-        """The events of the channels between two places, what nothing can say of as a gap; `places` moves with them."""
+        self, reader: Listener, way: Way, channels: Sequence[str], symbols: Sequence[str]
+    ) -> list[Event]:
+        """The events of the channels on the way, what nothing can say of as a gap; `way.at` moves with them."""
         topics = {topic for channel in channels for topic in CHANNELS[channel]}
-        stretches, anew = seen.behind(newest, topics)
+        stretches, anew = way.seen.behind(way.newest, topics)
         if not stretches and not anew:
             return []
         found: list[Event] = []
-        places.seen_at = newest.seen_at
         async with self._databases.reading("realtime", reader.caller) as connection:
-            gone = newest.seen_at - seen.seen_at > LONG and await arrivals.may_have_left(
-                connection, list(topics), seen.seen_at
-            )
+            gone = way.is_long and await arrivals.may_have_left(connection, list(topics), way.seen.seen_at)
             for one in stretches:
-                if one.end - one.first > MOST_BEHIND or gone:
+                if gone or one.end - one.first > MOST_BEHIND:
                     reason = "a day has left meanwhile" if gone else f"more than {MOST_BEHIND} records behind"
-                    found.append(self._skipped(one.topic, (one.topic, one.partition), seen, newest, places, reason))
+                    found.append(way.skip((one.topic, one.partition), reason))
                     continue
                 rows = await arrivals.rows(connection, one, symbols)
                 self._moved |= events.minutes_of(rows) if one.topic == MARKET else set()
-                found += events.of_rows(rows, one, places)
-        for log_of in anew:
-            found.append(self._skipped(log_of[0], log_of, seen, newest, places, "another life of the log has begun"))
-        return found
-
-    def _skipped(
-        self, topic: str, of: tuple[str, int], seen: Places, newest: Places, places: Places, reason: str
-    ) -> Event:
-        places.of[of] = newest.of[of]
-        channels = [channel for channel, topics in CHANNELS.items() if topic in topics]
-        return events.gap(channels, places, seen.seen_at, newest.seen_at, reason)
+                found += events.of_rows(rows, one, way.at)
+        return found + [way.skip(log_of, "another life of the log has begun") for log_of in anew]
 
     async def _send_bars(self) -> None:
         """Bars that moved, and now and then those that may have become final."""
@@ -178,7 +184,8 @@ class Poller:
         async with self._databases.reading("realtime", readers[0].caller) as connection:
             bars = await arrivals.bars(connection, moved)
             self.listeners.send(events.of_bars(bars, await arrivals.tidemark(connection)))
-        self._keep_open(moved, {(row["source_system"], row["symbol"], row["bar_start_at"]) for row in bars if row["is_final"]})
+        final = {(row["source_system"], row["symbol"], row["bar_start_at"]) for row in bars if row["is_final"]}
+        self._keep_open(moved, final)
 
     def _keep_open(self, moved: Sequence[Minute], final: set[Minute]) -> None:
         for minute in moved:

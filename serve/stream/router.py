@@ -14,7 +14,7 @@ from serve.stream import arrivals
 from serve.stream.arrivals import CHANNELS
 from serve.stream.events import HEARTBEAT, Wanted, said
 from serve.stream.listeners import Listener
-from serve.stream.places import Places, of_id
+from serve.stream.places import of_id
 from serve.stream.poller import Poller
 
 router = APIRouter(prefix="/v1", tags=["stream"])
@@ -27,8 +27,8 @@ MOST_NAMES = 100  # of one parameter
 Names = Annotated[list[str] | None, Query(max_length=MOST_NAMES)]
 _DESCRIPTION = """\
 `text/event-stream`: `tick` and `event` as rows of `live` have them, in the order of the log; `bar` whenever it moved;
-`changed` for a minute of which the warehouse has ticks too (`/v1/bars` has it whole); `gap` where something was not sent,
-with the reason and from when on; `away` and `back` as the database is. `Last-Event-ID` goes on behind an event."""
+`changed` for a minute of which the warehouse has ticks too (`/v1/bars` has it whole); `gap` where something was not
+sent, with the reason and from when on; `away`, `back` as the database is. `Last-Event-ID` goes on behind an event."""
 
 
 @router.get(
@@ -36,13 +36,13 @@ with the reason and from when on; `away` and `back` as the database is. `Last-Ev
     response_model=None, responses={200: {"content": {"text/event-stream": {}}}},
 )  # fmt: skip
 async def stream(
-    request: Request, caller: CallerOf,
+    request: Request, caller: CallerOf, *,
     channels: Annotated[str, Query(max_length=40, examples=["ticks,bars"], description="Of `ticks`, `bars`, `events`")],
     symbol: Names = None, source: Names = None, publisher: Names = None, series: Names = None,
     last_event_id: Annotated[str | None, Query(description="As the header, where none can be sent")] = None,
 ) -> Response:  # fmt: skip
     """Let somebody listen."""
-    wanted = _wanted(channels, symbol, source, publisher, series)
+    wanted = _wanted(channels, symbol=symbol, source=source, publisher=publisher, series=series)
     seen_text = request.headers.get("last-event-id") or last_event_id
     seen = of_id(seen_text) if seen_text else None
     if not may(caller, "live"):
@@ -59,15 +59,11 @@ async def stream(
     except BaseException:
         poller.leave(listener)
         raise
-    head = f"retry: {RETRY_MS}\n".encode() + said("begun", {"channels": sorted(wanted.channels)}, _first_id(seen, begun))
-    first = head + b"".join(event.data for event in missed)
+    # Whoever is cut off before anything else has missed what it had missed before.
+    head = said("begun", {"channels": sorted(wanted.channels)}, (seen or begun).id)
+    first = f"retry: {RETRY_MS}\n".encode() + head + b"".join(event.data for event in missed)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_sent(request, poller, listener, first), headers=headers, media_type="text/event-stream")
-
-
-def _first_id(seen: Places | None, begun: Places) -> str:
-    """Of what comes before anything else: a listener that is cut off then has missed what it had missed before."""
-    return (seen or begun).id
 
 
 async def _sent(request: Request, poller: Poller, listener: Listener, first: bytes) -> AsyncIterator[bytes]:
@@ -102,14 +98,11 @@ def _check_room(poller: Poller, caller: Caller) -> None:
         raise Problem(429, "too many streams", detail, headers={"Retry-After": "5"})
 
 
-def _wanted(
-    channels: str, symbol: list[str] | None, source: list[str] | None, publisher: list[str] | None, series: list[str] | None
-) -> Wanted:
+def _wanted(channels: str, **given: list[str] | None) -> Wanted:
     names = frozenset(filter(None, (name.strip() for name in channels.split(","))))
     if not names or not names <= CHANNELS.keys():
         raise bad_request("no such channel", f"channels to be of {', '.join(CHANNELS)}", channels)
-    if names & {"ticks", "bars"} and not symbol:
+    if names & {"ticks", "bars"} and not given["symbol"]:
         raise bad_request("without a symbol", "symbol, once or more, for ticks and bars", "none")
-    given = {"symbol": symbol, "source": source, "publisher": publisher, "series": series}
     sets = {key: frozenset(moments.name(value, key) for value in values or []) for key, values in given.items()}
     return Wanted(names, sets["source"], sets["symbol"], sets["publisher"], sets["series"])

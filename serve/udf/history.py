@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 from psycopg.sql import SQL, Literal
 
 from serve.crossing.bars import SESSION_MOST, STEPS, Bars
-from serve.crossing.rule import SideAway
 from serve.crossing.sides import Sides
 from serve.udf.symbols import Instrument
 
@@ -22,7 +21,8 @@ Row = dict[str, Any]
 Ask = Callable[[Bars], list[Row]]
 
 _OF_WAREHOUSE = SQL(
-    "select max(bar_start_at) from marts.fct_bars_1m where instrument_key = marts.joined_key({}, {}) and bar_start_at < {}"
+    "select max(bar_start_at) from marts.fct_bars_1m "
+    "where instrument_key = marts.joined_key({}, {}) and bar_start_at < {}"
 )
 _OF_REALTIME = SQL(
     "select max(minute_start_at) from live.ticks where source_system = {} and symbol = {} and minute_start_at < {}"
@@ -30,7 +30,7 @@ _OF_REALTIME = SQL(
 
 
 def newest_before(sides: Sides, role: str, source: str, symbol: str, at: datetime) -> datetime | None:
-    """The last minute with a trade before a moment, on either side; None where there is none. SideAway, psycopg.Error."""
+    """The last minute with a trade before a moment, on either side; None where there is none. psycopg.Error."""
     values = (Literal(source), Literal(symbol), Literal(at))
     with sides.snapshot("realtime", role, ("live.ticks",)) as realtime:
         [(live,)] = realtime.rows(_OF_REALTIME.format(*values))
@@ -42,7 +42,7 @@ def newest_before(sides: Sides, role: str, source: str, symbol: str, at: datetim
 def last_bars(
     ask: Ask, before: Callable[[datetime], datetime | None], bars: Bars, count: int, most: timedelta
 ) -> list[Row]:
-    """The range's bars and, where they are fewer than `count`, those before it: windows that neither overlap nor gape."""
+    """The range's bars and, where they are fewer than `count`, those before it, by windows that touch."""
     rows, step, from_at = ask(bars), STEP[bars.interval], bars.from_at
     for _ in range(MOST_READS):
         if len(rows) >= count or (newest := before(from_at)) is None:

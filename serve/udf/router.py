@@ -129,7 +129,9 @@ def _asked(found: Instrument, interval: str, from_: int, to: int, countback: int
         raise bad_request("not a range", "from to be before to", f"{from_} to {to}")
     if end - begin > most:
         if countback is None:
-            raise bad_request("the range is too long", f"at most {MOST_DAYS[interval].days} days, or countback", f"{from_} to {to}")
+            raise bad_request(
+                "the range is too long", f"at most {MOST_DAYS[interval].days} days, or countback", f"{from_} to {to}"
+            )
         begin = end - most
     from_at, to_at = (datetime.fromtimestamp(at, UTC) for at in (begin, end))
     return Bars(found.source, found.symbol, interval, from_at, to_at)

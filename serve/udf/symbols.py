@@ -72,7 +72,9 @@ async def one(databases: Databases, caller: Caller, ticker: str) -> Instrument:
     source, symbol = parts(ticker)
     found = await _found(databases, caller, {"text": "", "source": source, "symbol": symbol, "most": 1})
     if not found:
-        raise Problem(404, "unknown symbol", f"expected a symbol that is here, received {ticker[:200]}: /udf/search lists them")
+        raise Problem(
+            404, "unknown symbol", f"expected a symbol that is here, received {ticker[:200]}: /udf/search lists them"
+        )
     if found[0].last_price is None:
         async with databases.reading("warehouse", caller) as connection:
             row = await (await connection.execute(_LAST, (source, symbol))).fetchone()

@@ -48,21 +48,26 @@ class Market:
                 connection.execute("select realtime.ensure_partition(%s, %s)", (topic, day))
             connection.commit()
             connection.execute(
-                "insert into realtime.log_epoch (topic, log_epoch, topic_id) values (%s, 1, 'x') on conflict do nothing", (topic,)
+                "insert into realtime.log_epoch (topic, log_epoch, topic_id) values (%s, 1, 'x') on conflict do nothing",
+                (topic,),
             )
             connection.execute(
                 "insert into realtime.consumer_offset (topic, log_epoch, kafka_partition, first_offset, next_offset) "
                 "values (%s, 1, 0, 0, 0) on conflict do nothing", (topic,)
             )  # fmt: skip
             for row in rows:
-                values = [psycopg.types.json.Jsonb(value) if isinstance(value, dict) else value for value in row.values()]
-                connection.execute(f"insert into realtime.{topic} ({columns}) values ({marks})", values)  # noqa: S608
+                values = [
+                    psycopg.types.json.Jsonb(value) if isinstance(value, dict) else value for value in row.values()
+                ]
+                connection.execute(f"insert into realtime.{topic} ({columns}) values ({marks})", values)
                 name = row.get("symbol", row.get("event_publisher"))
                 connection.execute(
-                    "insert into realtime.feed values (%s, %s, %s) on conflict do nothing", (topic, row["source_system"], name)
+                    "insert into realtime.feed values (%s, %s, %s) on conflict do nothing",
+                    (topic, row["source_system"], name),
                 )
             connection.execute(
-                "update realtime.consumer_offset set next_offset = %s, updated_at = now() where topic = %s", (end, topic)
+                "update realtime.consumer_offset set next_offset = %s, updated_at = now() where topic = %s",
+                (end, topic),
             )
         return datetime.now(UTC)
 

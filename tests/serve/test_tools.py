@@ -49,7 +49,13 @@ def test_udf_has_the_bars_of_both_sides_each_once(served: Served, market: Market
     assert bars["t"] == sorted(set(bars["t"]))
     direct = served.get(
         "/v1/bars",
-        params={"source": "venue", "symbol": "A/B", "interval": "1m", "from": start.isoformat(), "to": (market.today + timedelta(minutes=10)).isoformat()},
+        params={
+            "source": "venue",
+            "symbol": "A/B",
+            "interval": "1m",
+            "from": start.isoformat(),
+            "to": (market.today + timedelta(minutes=10)).isoformat(),
+        },
     ).json()
     assert [bar["close"] for bar in direct] == bars["c"]
     longer = udf(served, "history", **asked | {"resolution": "60"})
