@@ -21,13 +21,15 @@ class UdfRoute(APIRoute):
             try:
                 return await handler(request)
             except Problem as problem:
-                problem.more |= {"s": "error", "errmsg": problem.detail}
-                raise
+                raise _told(problem) from None
             except RequestValidationError as error:
                 first = error.errors()[0]
                 name = ".".join(str(part) for part in first["loc"][1:])
-                problem = bad_request("not a value", f"{name}: {first['msg']}", repr(first.get("input")))
-                problem.more |= {"s": "error", "errmsg": problem.detail}
-                raise problem from None
+                raise _told(bad_request("not a value", f"{name}: {first['msg']}", repr(first.get("input")))) from None
 
         return answered
+
+
+def _told(problem: Problem) -> Problem:
+    problem.more |= {"s": "error", "errmsg": problem.detail}
+    return problem

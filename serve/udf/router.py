@@ -53,7 +53,7 @@ async def clock(caller: CallerOf) -> Response:
 
 @router.get("/search", response_model=None, summary="Symbols that hold a text")
 async def search(
-    request: Request, caller: CallerOf, query: Annotated[str, Query(max_length=200)] = "",
+    request: Request, caller: CallerOf, *, query: Annotated[str, Query(max_length=200)] = "",
     type_: Annotated[str, Query(alias="type", max_length=100)] = "",
     exchange: Annotated[str, Query(max_length=200)] = "", limit: Annotated[int, Query(ge=1, le=1_000)] = 30,
 ) -> Response:  # fmt: skip
@@ -79,16 +79,18 @@ async def symbols(request: Request, caller: CallerOf, symbol: Symbol) -> Respons
         "name": found.symbol, "full_name": found.ticker, "ticker": found.ticker, "description": _description(found),
         "type": _type(found), "session": "24x7", "timezone": "Etc/UTC" if found.time_zone == "UTC" else found.time_zone,
         "exchange": found.source, "listed_exchange": found.source, "format": "price", "minmov": 1, "pricescale": scale,
-        "has_intraday": True, "has_daily": True, "has_weekly_and_monthly": False, "intraday_multipliers": ["1", "5", "60"],
-        "daily_multipliers": ["1"], "supported_resolutions": RESOLUTIONS, "volume_precision": 8,
+        "has_intraday": True, "has_daily": True, "has_weekly_and_monthly": False,
+        "intraday_multipliers": ["1", "5", "60"], "daily_multipliers": ["1"],
+        "supported_resolutions": RESOLUTIONS, "volume_precision": 8,
         "data_status": "streaming", **({"currency_code": found.currency} if found.currency else {}),
     })  # fmt: skip
 
 
 @router.get("/history", response_model=None, summary="Bars of a symbol, from both sides of the tidemark")
 async def history(
-    request: Request, caller: CallerOf, symbol: Symbol, resolution: Annotated[str, Query(max_length=10, examples=["60"])],
-    from_: Annotated[int, Query(alias="from", description="Seconds since 1970; the first moment", examples=[1723075200])],
+    request: Request, caller: CallerOf, *, symbol: Symbol,
+    resolution: Annotated[str, Query(max_length=10, examples=["60"])],
+    from_: Annotated[int, Query(alias="from", description="Seconds since 1970", examples=[1723075200])],
     to: Annotated[int, Query(description="The same; itself not inside", examples=[1723161600])],
     countback: Annotated[int | None, Query(ge=1, description="So many bars before `to`, however early")] = None,
 ) -> Response:  # fmt: skip

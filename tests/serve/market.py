@@ -16,8 +16,8 @@ from tidemark import dbt
 TOPIC = "market_tick"
 EVIL = "<script>alert(1)</script>/USD"
 MODELS = (
-    "+fct_bars_1m", "+fct_promotions", "+fct_deleted_tick_days", "+dim_venues_history", "+dim_instruments", "+dim_venues",
-    "+rpt_coverage",
+    "+fct_bars_1m", "+fct_promotions", "+fct_deleted_tick_days", "+dim_venues_history", "+dim_instruments",
+    "+dim_venues", "+rpt_coverage",
 )  # fmt: skip
 
 
@@ -48,7 +48,7 @@ class Market:
                 connection.execute("select realtime.ensure_partition(%s, %s)", (topic, day))
             connection.commit()
             connection.execute(
-                "insert into realtime.log_epoch (topic, log_epoch, topic_id) values (%s, 1, 'x') on conflict do nothing",
+                "insert into realtime.log_epoch values (%s, 1, 'x') on conflict do nothing",
                 (topic,),
             )
             connection.execute(

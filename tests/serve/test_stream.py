@@ -15,6 +15,7 @@ from tests.serve.conftest import Served
 from tests.serve.market import EVIL, Market
 from tidemark.access import key_file
 
+pytestmark = pytest.mark.timeout(240)  # heartbeats keep a stream open for ever
 A = {"symbol": "A/B"}
 
 

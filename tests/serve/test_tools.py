@@ -42,7 +42,8 @@ def test_udf_says_what_it_can_and_finds_symbols(served: Served, market: Market) 
 
 def test_udf_has_the_bars_of_both_sides_each_once(served: Served, market: Market) -> None:
     start = market.today - timedelta(hours=2)
-    asked = {"symbol": SYMBOL, "resolution": "1", "from": seconds(start), "to": seconds(market.today) + 600}
+    begin = seconds(start)
+    asked = {"symbol": SYMBOL, "resolution": "1", "from": begin, "to": seconds(market.today) + 600}
     bars = udf(served, "history", **asked)
     assert bars["s"] == "ok"
     assert [len(bars[name]) for name in "tohlcv"] == [30] * 6
@@ -58,9 +59,10 @@ def test_udf_has_the_bars_of_both_sides_each_once(served: Served, market: Market
         },
     ).json()
     assert [bar["close"] for bar in direct] == bars["c"]
-    longer = udf(served, "history", **asked | {"resolution": "60"})
-    assert sum(longer["v"]) == pytest.approx(sum(bars["v"]))
-    day = udf(served, "history", **asked | {"resolution": "1D", "from": asked["from"] - 86_400})
+    hours = asked | {"to": seconds(market.today) + 3_600}
+    minutes, longer = (udf(served, "history", **hours | {"resolution": one}) for one in ("1", "60"))
+    assert sum(longer["v"]) == pytest.approx(sum(minutes["v"]))
+    day = udf(served, "history", **asked | {"resolution": "1D", "from": begin - 86_400})
     assert day["t"] == [seconds(market.today) - 86_400, seconds(market.today)]
 
 
