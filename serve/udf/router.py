@@ -45,7 +45,7 @@ async def config(request: Request, caller: CallerOf) -> Response:
     })  # fmt: skip
 
 
-@router.get("/time", response_model=None, summary="The server's clock")
+@router.get("/time", response_model=None, response_class=PlainTextResponse, summary="The server's clock")
 async def clock(caller: CallerOf) -> Response:
     """Seconds since 1970."""
     return PlainTextResponse(str(int(time.time())))
