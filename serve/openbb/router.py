@@ -96,10 +96,15 @@ async def symbols(request: Request, caller: CallerOf) -> Response:
 
 @router.get("/openbb/series", response_model=None, summary="Series, for a widget's choice")
 async def series_options(request: Request, caller: CallerOf) -> Response:
-    """Label and value."""
+    """Label and value; none where no series is there yet."""
     _check(caller)
-    async with _databases(request).reading("warehouse", caller) as connection:
-        found = await (await connection.execute(_SERIES, (MOST_OPTIONS,))).fetchall()
+    try:
+        async with _databases(request).reading("warehouse", caller) as connection:
+            found = await (await connection.execute(_SERIES, (MOST_OPTIONS,))).fetchall()
+    except Problem as problem:
+        if problem.status != 404:
+            raise
+        found = []
     return JSONResponse([{"label": name, "value": name} for (name,) in found])
 
 
