@@ -21,12 +21,13 @@ from serve.problems import Problem, bad_request
 from serve.relations import Relations
 from serve.spool import Spools
 from serve.status_routes import warm
+from serve.stream.poller import Poller
 from tidemark.settings import Settings
 
 # Each has a `router`.
 ROUTERS = (
-    "serve.relations_routes", "serve.crossing.router", "serve.crossing.latest", "serve.me", "serve.docs",
-    "serve.status_routes",
+    "serve.relations_routes", "serve.crossing.router", "serve.crossing.latest", "serve.stream.router",
+    "serve.udf.router", "serve.openbb.router", "serve.live.router", "serve.me", "serve.docs", "serve.status_routes",
 )  # fmt: skip
 EXPOSED = ("Content-Range", "ETag", "Link", "Retry-After", "Tidemark-Pages")
 
@@ -34,15 +35,19 @@ EXPOSED = ("Content-Range", "ETag", "Link", "Retry-After", "Tidemark-Pages")
 def create_app(settings: Settings) -> FastAPI:
     """The application for one pair of databases; they may be down when it starts, and while it runs."""
     databases = Databases(settings)
+    # Connections of its own, so that no query of others holds the stream up.
+    streamed = Databases(settings.model_copy(update={"api_connections": 2}), ("realtime",))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await databases.open()
+        await streamed.open()
         warming = asyncio.create_task(warm(app))
         try:
             yield
         finally:
             warming.cancel()
+            await streamed.close()
             await databases.close()
             app.state.callers.close()
 
@@ -62,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings, app.state.databases, app.state.callers = settings, databases, Callers(settings)
     app.state.spools, app.state.relations = Spools(spooled, settings.api_bytes), Relations()
     app.state.counts, app.state.kept = Counts(), {}
+    app.state.poller = Poller(streamed)
     for name in ROUTERS:
         app.include_router(importlib.import_module(name).router)
     _say_problems(app)

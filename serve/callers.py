@@ -71,6 +71,16 @@ class Callers:
         usage.requests, usage.last_use_at = usage.requests + 1, time.time()
         return caller
 
+    def is_open(self, presented: str) -> bool:
+        """Whether a key that was let in still opens; True where it cannot be looked up now."""
+        try:
+            self._keys.check(presented)
+        except KeyRefused:
+            return False
+        except StackError:
+            return True
+        return True
+
     def close(self) -> None:
         """Keep when each key was used last."""
         self._keys.close()

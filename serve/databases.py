@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -33,11 +33,11 @@ BEGIN = SQL("begin isolation level repeatable read read only; set local role {}"
 class Databases:
     """A pool a database. A request beyond what may wait is answered 503, and none waits for long."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, databases: Sequence[Database] = DATABASES) -> None:
         self._settings = settings
-        self._pools = {database: self._pool(database) for database in DATABASES}
-        self._silent_at = dict.fromkeys(DATABASES, -SILENT_SECONDS)  # when one did not answer; monotonic clock
-        self._used = dict.fromkeys(DATABASES, 0)  # connections that a request reads by
+        self._pools = {database: self._pool(database) for database in databases}
+        self._silent_at = dict.fromkeys(databases, -SILENT_SECONDS)  # when one did not answer; monotonic clock
+        self._used = dict.fromkeys(databases, 0)  # connections that a request reads by
 
     def _pool(self, database: Database) -> AsyncConnectionPool[AsyncConnection[Any]]:
         async def address() -> str:  # the password is read again for each connection, as it may be another since

@@ -18,6 +18,8 @@ log = logging.getLogger("serve.access")
 
 METHODS = ("GET", "HEAD", "OPTIONS")
 KEY_PARAMETER = "apikey"
+COOKIE = "tidemark_key"  # of the page /live; for reading alone, and where no key is sent otherwise
+WRITTEN = ("/live/session", "/live/session/end")  # what takes POST: a cookie is set, and nothing else
 MOST_LOGGED = 500  # characters of a query
 
 
@@ -69,7 +71,8 @@ class Gate:
 
 def _refusal(scope: Scope) -> Problem | None:
     """Why a request is not even looked at."""
-    if scope["method"] not in METHODS:
+    is_session = scope["method"] == "POST" and scope["path"] in WRITTEN
+    if scope["method"] not in METHODS and not is_session:
         return Problem(
             405,
             "only reading",
@@ -98,4 +101,6 @@ def _take_key(scope: Scope) -> None:
         else:
             kept.append(pair)
     scope["query_string"] = "&".join(kept).encode("latin-1")
+    if not key and scope["method"] == "GET":
+        key = Request(scope).cookies.get(COOKIE)
     scope["tidemark.key"] = key

@@ -8,6 +8,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_SECONDS = 10.0  # from the first byte of a request to the last of its head
 MOST_HEAD = 65_536  # bytes
+ENDLESS = ("/v1/stream",)  # not waited for when the server ends
 
 _BUSY = {
     "type": "urn:tidemark:problem:too-many-connections",
@@ -105,6 +106,11 @@ def patient(slow_seconds: float, most_clients: int) -> type[HttpToolsProtocol]:
             self._stop(self._head)
             self.transport.close()
             self._close_in_time()
+
+        def shutdown(self) -> None:
+            super().shutdown()
+            if self.cycle is not None and not self.cycle.response_complete and self.scope["path"] in ENDLESS:
+                self.transport.close()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop(self._head)

@@ -23,7 +23,7 @@ router = APIRouter(include_in_schema=False)
 KEPT_SECONDS = 1.0  # however many ask, the page is made once in so long
 OLD_SECONDS = 5.0  # who asks then waits for a new one; its reader sees by its own clock what is older than that
 ANSWER_SECONDS = 2.0  # that a database may take to say that it is there
-LINKS = (("docs", "Read API"),)
+LINKS = (("live", "Live"), ("docs", "Read API"))
 HEADERS = {
     "Content-Security-Policy": f"{POLICY}; frame-ancestors 'none'", "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache",

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from tests.serve.market import Market
 from tests.serve.people import PEOPLE, access_file
 from tidemark.access import key_file
 from tidemark.settings import Settings
@@ -120,3 +121,12 @@ def another(served: Served, **changes: Any) -> Iterator[Served]:
 def environ_of(served: Served) -> dict[str, str]:
     """The environment of a command of the docs."""
     return {**os.environ, "API_KEY": served.keys["analyst1"], "API_URL": served.url}
+
+
+@pytest.fixture(scope="session")
+def market(stack: Any, served: Served) -> Market:
+    """A symbol on both sides of the tidemark, and people who may read it."""
+    made = Market(stack)
+    made.fill()
+    local.up(served.settings)  # what the people may read of what is there now
+    return made

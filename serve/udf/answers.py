@@ -1,0 +1,35 @@
+"""What UDF's client reads of a refusal: `s` and `errmsg`, whatever the status."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+
+from serve.problems import Problem, bad_request
+
+
+class UdfRoute(APIRoute):
+    """A route whose problems its client can read."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's."""
+        handler = super().get_route_handler()
+
+        async def answered(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except Problem as problem:
+                raise _told(problem) from None
+            except RequestValidationError as error:
+                first = error.errors()[0]
+                name = ".".join(str(part) for part in first["loc"][1:])
+                raise _told(bad_request("not a value", f"{name}: {first['msg']}", repr(first.get("input")))) from None
+
+        return answered
+
+
+def _told(problem: Problem) -> Problem:
+    problem.more |= {"s": "error", "errmsg": problem.detail}
+    return problem

@@ -1,0 +1,161 @@
+"""What charting libraries and workspaces ask, as their own clients ask it."""
+
+import hashlib
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from serve.live.router import CHARTS, FILES
+from tests.serve.conftest import Served
+from tests.serve.market import EVIL, Market
+
+SYMBOL = "venue:A/B"
+
+
+def udf(served: Served, path: str, **parameters: Any) -> Any:
+    """As the library's own datafeed: it reads JSON, whatever the status, and looks at `s`."""
+    return httpx.get(
+        f"{served.url}/udf/{path}", params=parameters, headers={"X-API-Key": served.keys["analyst1"]}, timeout=30
+    ).json()
+
+
+def seconds(at: datetime) -> int:
+    return int(at.timestamp())
+
+
+def test_udf_says_what_it_can_and_finds_symbols(served: Served, market: Market) -> None:
+    config = udf(served, "config")
+    assert (config["supports_search"], config["supports_group_request"]) == (True, False)
+    assert {"value": "venue", "name": "venue", "desc": "venue"} in config["exchanges"]
+    found = udf(served, "search", query="a/b", type="", exchange="venue", limit=30)
+    assert [(one["symbol"], one["ticker"], one["exchange"]) for one in found] == [("A/B", SYMBOL, "venue")]
+    one = udf(served, "symbols", symbol=SYMBOL)
+    assert "s" not in one  # by which its client knows that it was found
+    assert (one["ticker"], one["minmov"], one["session"], one["timezone"]) == (SYMBOL, 1, "24x7", "Etc/UTC")
+    assert one["pricescale"] == 10_000
+    assert set(one["supported_resolutions"]) == set(config["supported_resolutions"])
+    assert udf(served, "symbols", symbol=f"venue:{EVIL}")["name"] == EVIL
+    assert int(httpx.get(f"{served.url}/udf/time", params={"apikey": served.keys["analyst1"]}).text) > 1_700_000_000
+
+
+def test_udf_has_the_bars_of_both_sides_each_once(served: Served, market: Market) -> None:
+    start = market.today - timedelta(hours=2)
+    begin = seconds(start)
+    asked = {"symbol": SYMBOL, "resolution": "1", "from": begin, "to": seconds(market.today) + 600}
+    bars = udf(served, "history", **asked)
+    assert bars["s"] == "ok"
+    assert [len(bars[name]) for name in "tohlcv"] == [30] * 6
+    assert bars["t"] == sorted(set(bars["t"]))
+    direct = served.get(
+        "/v1/bars",
+        params={
+            "source": "venue",
+            "symbol": "A/B",
+            "interval": "1m",
+            "from": start.isoformat(),
+            "to": (market.today + timedelta(minutes=10)).isoformat(),
+        },
+    ).json()
+    assert [bar["close"] for bar in direct] == bars["c"]
+    hours = asked | {"to": seconds(market.today) + 3_600}
+    minutes, longer = (udf(served, "history", **hours | {"resolution": one}) for one in ("1", "60"))
+    assert sum(longer["v"]) == pytest.approx(sum(minutes["v"]))
+    day = udf(served, "history", **asked | {"resolution": "1D", "from": begin - 86_400})
+    assert day["t"] == [seconds(market.today) - 86_400, seconds(market.today)]
+
+
+def test_udf_counts_back_over_the_tidemark_however_early_that_is(served: Served, market: Market) -> None:
+    end = seconds(market.today) + 600
+    asked = {"symbol": SYMBOL, "resolution": "1", "from": end - 60, "to": end}
+    whole = udf(served, "history", **asked | {"countback": 300})
+    assert len(whole["t"]) == 30
+    some = udf(served, "history", **asked | {"countback": 15})
+    assert some["t"] == whole["t"][-15:]
+    assert udf(served, "history", **asked | {"to": 4_102_444_800, "from": 1, "countback": 2})["s"] == "ok"
+
+
+def test_udf_says_where_earlier_bars_are(served: Served, market: Market) -> None:
+    start = seconds(market.today) + 600
+    nothing = udf(served, "history", symbol=SYMBOL, resolution="1", **{"from": start, "to": start + 60})
+    assert nothing == {"s": "no_data", "nextTime": start - 60}
+    before = udf(served, "history", symbol=SYMBOL, resolution="1", countback=5, **{"from": 86_400, "to": 172_800})
+    assert before == {"s": "no_data"}
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters"),
+    [
+        ("symbols", {"symbol": "venue:none"}), ("symbols", {"symbol": "none"}), ("symbols", {}),
+        ("history", {"symbol": SYMBOL, "resolution": "7", "from": 1, "to": 2}),
+        ("history", {"symbol": SYMBOL, "resolution": "1", "from": 5, "to": 2}),
+        ("history", {"symbol": SYMBOL, "resolution": "1", "from": 1, "to": 10**12}),
+        ("history", {"symbol": SYMBOL, "resolution": "1", "from": "x", "to": 2}),
+        ("history", {"symbol": "'; drop table marts.x; --:a", "resolution": "1", "from": 1, "to": 2}),
+    ],
+)  # fmt: skip
+def test_udf_refuses_so_that_its_client_shows_why(served: Served, market: Market, path: str, parameters: Any) -> None:
+    answer = udf(served, path, **parameters)
+    assert (answer["s"], bool(answer["errmsg"])) == ("error", True)
+    assert 400 <= answer["status"] < 500
+
+
+def test_openbb_is_told_of_widgets_and_each_answers(served: Served, market: Market) -> None:
+    """As the workspace: the file, the choices of each parameter, then each endpoint with its values."""
+    widgets = served.get("/widgets.json").json()
+    assert {"bars", "series_vintages", "mart_fct_bars_1m", "mart_rpt_coverage"} <= set(widgets)
+    for widget in widgets.values():
+        assert {"name", "description", "endpoint", "type"} <= widget.keys()
+        for parameter in widget.get("params", []):
+            if parameter["type"] == "endpoint":
+                options = served.get("/" + parameter["optionsEndpoint"])
+                assert all({"label", "value"} <= one.keys() for one in options.json()), options.text
+    bars = widgets["bars"]
+    assert udf(served, "symbols", symbol=bars["data"]["defaultSymbol"])["ticker"] == bars["data"]["defaultSymbol"]
+    rows = served.get("/openbb/marts/fct_bars_1m", params={"symbol": SYMBOL, "limit": 5, "theme": "dark"}).json()
+    assert len(rows) == 5
+    fields = {column["field"] for column in widgets["mart_fct_bars_1m"]["data"]["table"]["columnsDefs"]}
+    for row in [*rows, *served.get("/openbb/marts/rpt_coverage").json()]:
+        assert not any(isinstance(value, dict | list) for value in row.values())
+    assert set(rows[0]) == fields
+    layout = served.get("/apps.json").json()[0]["tabs"]["overview"]["layout"]
+    assert {one["i"] for one in layout} <= widgets.keys()
+
+
+def test_openbb_may_send_the_key_as_a_parameter_and_sees_what_it_may(served: Served, market: Market) -> None:
+    url = f"{served.url}/widgets.json"
+    assert httpx.get(url).status_code == 401
+    own = httpx.get(url, params={"apikey": served.keys["outsider1"]}, timeout=30)
+    assert own.status_code == 200
+    assert not [name for name in own.json() if name.startswith("mart_")]
+    log = (served.settings.home / "logs" / "serve.log").read_text()
+    assert served.keys["outsider1"] not in log
+
+
+def test_a_key_in_the_cookie_reads_and_does_no_more(served: Served, market: Market) -> None:
+    with httpx.Client(base_url=served.url, timeout=30) as browser:
+        refused = browser.post("/live/session", headers={"X-API-Key": "tidemark_none_" + "a" * 43})
+        assert (refused.status_code, refused.cookies.get("tidemark_key")) == (401, None)
+        begun = browser.post("/live/session", headers={"X-API-Key": served.keys["analyst1"]})
+        said = begun.headers["set-cookie"]
+        assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(said.split("; "))
+        assert browser.get("/v1/me").json()["name"] == "analyst1"
+        assert browser.post("/live/session").status_code == 401
+        assert browser.post("/v1/me").status_code == 405
+        assert browser.post("/live/session/end").status_code == 204
+        assert browser.get("/v1/me").status_code == 401
+
+
+def test_the_page_is_strict_and_its_charts_are_the_published_ones(served: Served) -> None:
+    page = httpx.get(f"{served.url}/live")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "://" not in policy
+    charts = FILES[CHARTS][0].read_bytes()
+    assert hashlib.sha256(charts).hexdigest() == "e21cc5caa0226ef30bd8549c50b9ef926615f2a4ee6b4e486353477a55f598cf"
+    assert b"Lightweight Charts\xe2\x84\xa2 v5.2.1" in charts[:200]
+    for name in FILES:
+        assert httpx.get(f"{served.url}/live/{name}").status_code == 200, name
+    assert httpx.get(f"{served.url}/live/..%2Fgate.py").status_code == 404
