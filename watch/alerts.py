@@ -136,8 +136,8 @@ class Alerts:
         return not self._follows(name, cause) and now - self._holds[cause] >= self._conditions[name].for_seconds
 
     def _follows(self, name: str, cause: str) -> bool:
-        """Whether another cause holds of which this one comes."""
-        others = [each for each in self._holds if each != cause]
+        """Whether another cause holds, or is open as it cannot be seen, of which this one comes."""
+        others = {*self._holds, *(alert.cause for alert in self.open())} - {cause}
         known = {*others, *map(self._name_of, others)}
         return any(other in known for other in self._conditions[name].unless)
 

@@ -35,7 +35,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     Exit codes: 0 every server answers; 1 one does not run, or does not answer; 2 wrong configuration.
     """
     from tidemark.settings import load
-    from tidemark.stack import guard, local
+    from tidemark.stack import guard, local, watcher
     from tidemark.stack.commands import print_status
     from watch.status_file import read_status
 
@@ -47,13 +47,13 @@ def status(ctx: click.Context, as_json: bool) -> None:
         print_status(found)
         for sentence in guard.shortfalls(settings):
             click.echo(sentence)
-        _print_seen(read_status(settings))
+        _print_seen(read_status(settings), watcher.silence(settings))
     ctx.exit(1 if any(server.state == "stopped" or server.silence for server in found) else 0)
 
 
-def _print_seen(seen: "Status") -> None:
-    if seen.unknown:
-        click.echo(f"unknown: {seen.unknown}")
+def _print_seen(seen: "Status", silence: str) -> None:
+    if why := silence or seen.unknown:
+        click.echo(f"unknown: {why}")
         return
     assert seen.observed_at is not None
     counts = ", ".join(f"{seen.summary[state]} {state}" for state in list(STYLES)[:4] if seen.summary[state])

@@ -11,6 +11,7 @@ from watch.history import Thing
 from watch.observation import Look, Observation
 from watch.status_file import Seen
 
+AGAIN_SECONDS = 15.0  # until one that could not see is asked again, however seldom it is asked else
 LOOK_SECONDS = 10.0  # after so long without an answer it is unknown
 
 
@@ -50,8 +51,10 @@ class Rounds:
             if asked.answer is None and now >= asked.next_at:
                 asked.answer, asked.began, asked.is_late = begin(self._settings, asked.look), now, False
             elif asked.answer is not None and asked.answer.done():
-                self._take(asked, asked.answer.result())
-                asked.answer, asked.next_at = None, max(now, asked.began + asked.look.every_seconds)
+                self._take(asked, answer := asked.answer.result())
+                failed = any(one.state == "unknown" for one in answer)
+                wait = min(asked.look.every_seconds, AGAIN_SECONDS) if failed else asked.look.every_seconds
+                asked.answer, asked.next_at = None, max(now, asked.began + wait)
                 news = True
             elif asked.answer is not None and not asked.is_late and now - asked.began > LOOK_SECONDS:
                 asked.is_late = news = True  # an answer that comes later counts from then on

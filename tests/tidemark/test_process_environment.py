@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Stack
 from tests.stream_shim.conftest import until
+from tests.tidemark.test_stack import there
 from tidemark.credentials import ADMINISTRATOR, FOLDER, LOCAL_ADMINISTRATOR, credential
 from tidemark.process_environment import of_a_part, without_administrators
 from tidemark.stack.process import find
@@ -141,7 +142,7 @@ def test_no_server_shows_a_credential_but_the_one_that_opens_it(stack: Stack) ->
     for name in ("postgres", "kafka", "prefect", "guard", "watcher"):
         server = find(stack.settings.home, name)
         assert server is not None
-        text = "".join(held(each) for each in (server, *server.children(recursive=True)))
+        text = "".join(held(each) for each in there(server))
         shown[name] = {role for role, secret in secrets.items() if secret in text or f"/{FOLDER}/{role}'" in text}
     assert shown == {"postgres": set(), "kafka": set(), "prefect": {"prefect"}, "guard": set(), "watcher": set()}
 

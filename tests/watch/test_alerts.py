@@ -137,6 +137,7 @@ def test_what_cannot_be_seen_for_long_is_one_alert_that_names_it(tmp_path: Path)
 
 def test_a_restart_repeats_no_alert_and_loses_none(tmp_path: Path) -> None:
     first = opened(tmp_path, ("webhook", "mail"))
+    first.decide([seen("silent source")], NOW - 1, True)
     first.decide([seen("silent source"), seen("failing source")], NOW, True)
     assert len(words(first)) == 2  # the mail has taken none
     first.decide([seen("silent source")], NOW + 1, True)

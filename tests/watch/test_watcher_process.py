@@ -174,7 +174,7 @@ def closed(database: str) -> Callable[[Stack], AbstractContextManager[None]]:
 
 FAULTS = [
     pytest.param("server does not run: kafka", killed("kafka"), "log cannot be read on: market_tick", id="kafka"),
-    pytest.param("server does not run: postgres", killed("postgres"), "balance is not 0: realtime", id="postgres"),
+    pytest.param("server does not run: postgres", killed("postgres"), "growing quarantine: realtime", id="postgres"),
     pytest.param("server does not run: prefect", killed("prefect"), "Prefect does not answer: prefect", id="prefect"),
     pytest.param("database does not answer: realtime", closed("realtime"), "low head-room: realtime", id="realtime"),
     pytest.param("database does not answer: warehouse", closed("warehouse"), "check failed: quality", id="warehouse"),
