@@ -4,7 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.serve.conftest import Market, Served, environ_of
+from tests.serve.conftest import Served, environ_of
+from tests.serve.market import Market
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
