@@ -74,7 +74,7 @@ def look(settings: Settings, polled: rules.Polled | None = None) -> Iterator[Obs
 
 
 def _starting(settings: Settings, report: Mapping[str, Any]) -> Callable[[str], bool]:
-    """Whether a process, as `connector NAME`, was begun just now, by the supervisor's word; one that keeps dying was not.
+    """Whether a process, `connector NAME`, was begun just now, by the supervisor's word; one that keeps dying was not.
 
     A lane that has just begun itself may not have written of it yet.
     """

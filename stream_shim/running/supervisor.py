@@ -199,9 +199,8 @@ class Supervisor:
             for role, child in self._children.items()
             if child.process is not None
         }
-        said = {
-            "restarts": restarts, "dying": self._dying(), "running_seconds": running, **self._measurements.last.report(),
-        }  # fmt: skip
+        said = {"restarts": restarts, "dying": self._dying(), "running_seconds": running}
+        said |= self._measurements.last.report()
         write_process_report(self._file, said)
 
     def _start(self, role: Role, child: Child) -> None:
