@@ -28,6 +28,8 @@ set lock_timeout to '2s'; set idle_in_transaction_session_timeout to '15s'; set 
 set max_parallel_workers_per_gather to 0; set statement_timeout to {}
 """
 BEGIN = SQL("begin isolation level repeatable read read only; set local role {}")
+Name = tuple[str, str]  # of a relation: its schema and its own
+LOCK = SQL("lock table {} in access share mode")
 
 
 class Databases:
@@ -85,8 +87,13 @@ class Databases:
         return ""
 
     @asynccontextmanager
-    async def reading(self, database: Database, caller: Caller) -> AsyncIterator[AsyncConnection[Any]]:
+    async def reading(
+        self, database: Database, caller: Caller, *relations: Name
+    ) -> AsyncIterator[AsyncConnection[Any]]:
         """One snapshot of a database, as the caller's role; the transaction ends with the block.
+
+        `relations` (schema, name) are locked first, as every reader does, and only then is the snapshot taken: a table
+        that a rebuild swaps between the two was filled after it, and would be empty.
 
         Problem where the database does not answer (503), all connections are taken (503), or it refuses what was asked.
         """
@@ -95,6 +102,7 @@ class Databases:
                 self._used[database] += 1
                 try:
                     await self._begin(connection, caller)
+                    await self._lock(connection, caller, relations)
                     yield connection
                 finally:
                     self._used[database] -= 1
@@ -133,6 +141,16 @@ class Databases:
                 "`tidemark access apply` makes the roles of access.yml",
                 headers={"WWW-Authenticate": 'Bearer realm="tidemark"'},
             ) from None
+
+    async def _lock(self, connection: AsyncConnection[Any], caller: Caller, relations: Sequence[Name]) -> None:
+        if not relations:
+            return
+        names = SQL(", ").join(Identifier(*each) for each in relations)
+        try:
+            await connection.execute(LOCK.format(names), prepare=False)
+        except errors.WrongObjectType:  # a materialized view, which is filled in its place, or nothing that has rows
+            await connection.execute("rollback", prepare=False)
+            await self._begin(connection, caller)
 
 
 _LATER = "try again in a second, or ask for less at a time"

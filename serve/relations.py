@@ -1,13 +1,16 @@
 """What there is to read: tables and views of a schema, as the database's own catalogue has them now."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg.sql import SQL, Composable, Identifier
 
+from serve.databases import Databases
 from serve.problems import Problem
+from tidemark.access.keys import Caller
 from tidemark.connections import Database
 
 # The schema of each database that people read over HTTP.
@@ -58,6 +61,15 @@ and of_key.indpred is null and of_key.indexprs is null and not exists (
 where relation.oid = any(%s)
 order by relation.oid, of_key.indisprimary desc nulls last, of_key.indnkeyatts, of_key.indexrelid
 """
+
+
+def nothing_of(schema: str) -> Problem:
+    """404: the same of what is not there and of what the caller may not read."""
+    return Problem(
+        404, "not found",
+        f"expected the name of something in {schema} that you may read, found none of that name: /v1/{schema} "
+        "lists what there is",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,15 +126,22 @@ class Relations:
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], Relation] = {}  # by schema and version
 
-    async def find(self, connection: AsyncConnection[Any], schema: str, name: str) -> Relation:
+    @asynccontextmanager
+    async def reading(
+        self, databases: Databases, caller: Caller, schema: str, name: str
+    ) -> AsyncIterator[tuple[AsyncConnection[Any], Relation]]:
+        """A snapshot in which one relation is read; Problem 404 of a name that the caller may not read, as of none."""
+        try:
+            async with databases.reading(SCHEMAS[schema], caller, (schema, name)) as connection:
+                yield connection, await self._find(connection, schema, name)
+        except Problem as problem:
+            raise nothing_of(schema) if problem.status == 404 else problem from None
+
+    async def _find(self, connection: AsyncConnection[Any], schema: str, name: str) -> Relation:
         """A relation that the session's role may read; Problem 404 of every other name, whether it is there or not."""
         found = await (await connection.execute(SQL(_FOUND), (schema, name))).fetchone()
         if found is None:
-            raise Problem(
-                404, "not found",
-                f"expected the name of something in {schema} that you may read, found none of that name: /v1/{schema} "
-                "lists what there is",
-            )  # fmt: skip
+            raise nothing_of(schema)
         oid, version = found
         if (schema, version) not in self._kept:
             await self._describe(connection, schema, [(name, oid, version)])

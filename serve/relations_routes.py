@@ -144,8 +144,8 @@ class _Answer:
     async def _read(self, spool: Spool) -> bool:
         """Everything in one snapshot, which ends here; False where the caller has it already."""
         databases: Databases = self.request.app.state.databases
-        async with databases.reading(SCHEMAS[self.schema], self.caller) as connection:
-            relation = await _relations(self.request).find(connection, self.schema, self.name)
+        reading = _relations(self.request).reading(databases, self.caller, self.schema, self.name)
+        async with reading as (connection, relation):
             of_page = page(relation, self.asked, self.wanted.limit)
             self.outputs, self.key = of_page.outputs, relation.key
             self.etag = await self._publication(connection, relation)

@@ -15,11 +15,11 @@ from starlette.responses import Response
 from serve.callers import Caller, may, note_rows
 from serve.callers import caller as admitted
 from serve.crossing import moments
-from serve.databases import Databases
+from serve.databases import Databases, Name
 from serve.formats import ARROW, CSV, JSON, NDJSON, Output, Statement, negotiated, read
 from serve.problems import Problem
+from serve.relations import SCHEMAS
 from serve.spool import SpoolResponse
-from tidemark.connections import Database
 
 router = APIRouter(prefix="/v1", tags=["latest"])
 
@@ -50,7 +50,7 @@ _SERIES = SQL(
     "select {} from asof.fct_economic_observations({}) as known where series_key = %s "
     "order by reference_date, available_at"
 )
-Name = Annotated[str, Query(min_length=1, max_length=200)]
+Word = Annotated[str, Query(min_length=1, max_length=200)]
 Wanted = Annotated[str | None, Query(alias="format", description="`json`, `ndjson`, `csv` or `arrow`")]
 
 
@@ -116,7 +116,7 @@ class Latest:
 
 
 @router.get("/last", summary="The last price of each symbol", response_model=None, operation_id="last")
-async def last(request: Request, caller: CallerOf, source: Name | None = None, symbol: Name | None = None) -> Response:
+async def last(request: Request, caller: CallerOf, source: Word | None = None, symbol: Word | None = None) -> Response:
     """At most 100 ms old; by the venue's clock. `source` and `symbol` narrow it."""
     _check(caller, "live")
     negotiated(request, (JSON,))
@@ -145,11 +145,11 @@ _HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization
     operation_id="book",
     responses=ANSWERS,
 )
-async def book(request: Request, caller: CallerOf, source: Name, symbol: Name, form: Wanted = None) -> Response:
+async def book(request: Request, caller: CallerOf, source: Word, symbol: Word, form: Wanted = None) -> Response:
     """A row a level, of one snapshot; nothing where no whole snapshot is here."""
     _check(caller, "live")
     names = (moments.name(source, "source"), moments.name(symbol, "symbol"))
-    return await _answered(request, caller, "realtime", Statement(_BOOK.format(_columns(BOOK)), names), BOOK)
+    return await _answered(request, caller, ("live", "book"), Statement(_BOOK.format(_columns(BOOK)), names), BOOK)
 
 
 @router.get(
@@ -176,7 +176,7 @@ async def series(
         if _DATE.fullmatch(as_of):
             moment, kind = date.fromisoformat(as_of), SQL("%s::date")
     statement = Statement(_SERIES.format(_columns(SERIES), kind), (moment, moments.name(series, "series")))
-    return await _answered(request, caller, "warehouse", statement, SERIES)
+    return await _answered(request, caller, ("marts", "fct_economic_observations"), statement, SERIES)
 
 
 def _check(caller: Caller, schema: str) -> None:
@@ -189,13 +189,13 @@ def _columns(outputs: Sequence[Output]) -> Any:
 
 
 async def _answered(
-    request: Request, caller: Caller, database: Database, statement: Statement, outputs: Sequence[Output]
+    request: Request, caller: Caller, relation: Name, statement: Statement, outputs: Sequence[Output]
 ) -> Response:
     form = negotiated(request, FORMATS)
     databases: Databases = request.app.state.databases
     spool = request.app.state.spools.new()
     try:
-        async with databases.reading(database, caller) as connection:
+        async with databases.reading(SCHEMAS[relation[0]], caller, relation) as connection:
             rows = await read(connection, statement, outputs, form, spool)
         note_rows(request, rows)
         if form is ARROW:

@@ -99,7 +99,7 @@ async def series_options(request: Request, caller: CallerOf) -> Response:
     """Label and value; none where no series is there yet."""
     _check(caller)
     try:
-        async with _databases(request).reading("warehouse", caller) as connection:
+        async with _databases(request).reading("warehouse", caller, ("marts", "dim_economic_series")) as connection:
             found = await (await connection.execute(_SERIES, (MOST_OPTIONS,))).fetchall()
     except Problem as problem:
         if problem.status != 404:
@@ -116,8 +116,7 @@ async def mart(
     """The last rows by the declared key; `symbol` is of those that have one."""
     _check(caller)
     relations: Relations = request.app.state.relations
-    async with _databases(request).reading("warehouse", caller) as connection:
-        relation = await relations.find(connection, "marts", name)
+    async with relations.reading(_databases(request), caller, "marts", name) as (connection, relation):
         text = await _table(connection, relation, limit, moments.name(symbol, "symbol"))
     rows = msgspec.json.decode(text)
     note_rows(request, len(rows))
@@ -153,7 +152,7 @@ async def vintages(
     """A figure of Plotly: a line a vintage, the newest of them; with `raw`, the rows."""
     _check(caller)
     asked = {"series": moments.name(series, "series"), "most": MOST_VINTAGES}
-    async with _databases(request).reading("warehouse", caller) as connection:
+    async with _databases(request).reading("warehouse", caller, ("marts", "fct_economic_observations")) as connection:
         found = await (await connection.execute(_VINTAGES, asked)).fetchall()
     note_rows(request, len(found))
     if raw:

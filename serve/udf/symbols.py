@@ -23,6 +23,7 @@ and (%(symbol)s::text is null or instruments.symbol = %(symbol)s)
 and strpos(lower(instruments.source_system || ':' || instruments.symbol), lower(%(text)s)) > 0
 order by instruments.source_system, instruments.symbol limit %(most)s
 """)
+_RELATIONS = (("marts", "dim_instruments"), ("marts", "dim_venues"))
 _LIVE = SQL("""
 select source_system, symbol, price from live.last_price
 where (%(source)s::text is null or source_system = %(source)s) and (%(symbol)s::text is null or symbol = %(symbol)s)
@@ -76,7 +77,7 @@ async def one(databases: Databases, caller: Caller, ticker: str) -> Instrument:
             404, "unknown symbol", f"expected a symbol that is here, received {ticker[:200]}: /udf/search lists them"
         )
     if found[0].last_price is None:
-        async with databases.reading("warehouse", caller) as connection:
+        async with databases.reading("warehouse", caller, ("marts", "fct_bars_1m")) as connection:
             row = await (await connection.execute(_LAST, (source, symbol))).fetchone()
         found[0].last_price = row[0] if row else None
     return found[0]
@@ -84,7 +85,7 @@ async def one(databases: Databases, caller: Caller, ticker: str) -> Instrument:
 
 async def _found(databases: Databases, caller: Caller, asked: dict[str, Any]) -> list[Instrument]:
     found: dict[str, Instrument] = {}
-    async with databases.reading("warehouse", caller) as connection:
+    async with databases.reading("warehouse", caller, *_RELATIONS) as connection:
         for source, symbol, kind, currency, venue, zone, shift in await (
             await connection.execute(_LISTED, asked)
         ).fetchall():

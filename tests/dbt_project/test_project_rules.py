@@ -2,17 +2,20 @@
 
 import csv
 import json
-
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 import pytest
 
+from serve.crossing import bars, events, ticks
+from serve.crossing.rule import ACCOUNT
 from tests.conftest import Stack
 from tests.dbt_project import evaluator_rules, style_rules
-from tests.dbt_project.project import Project
+from tests.dbt_project.project import Node, Project
 from tidemark import dbt
 from tidemark.connections import DATABASES
 from tidemark.dbt import DBT_PROJECT
+from tidemark.dbt.tables import holdings
 
 RULES = {rule.__name__: rule for rule in (*evaluator_rules.RULES, *style_rules.RULES)}
 SEED = DBT_PROJECT / "seeds" / "rule_exceptions.csv"
@@ -52,6 +55,28 @@ def test_a_test_that_keeps_a_mart_from_new_rows_is_of_a_batch_input(project: Pro
         if not path.startswith("models/live/"):
             assert [any(path.startswith(f"{one}/") for one in part) for part in (blocking, others)].count(True) == 1
     assert blocking == ["models/staging/ecb", "models/staging/fred"]
+
+
+def test_a_promotion_builds_whatever_the_api_asks_of_the_warehouse_for_a_range(project: Project) -> None:
+    """As one that is not there is answered 503: nothing says what it would have."""
+    of_platform = [model["name"] for model in project.models if "platform" in model["config"]["tags"]]
+    for kind in (ticks, bars, events):
+        marts = {holdings()[topic].mart for topic in kind.TOPICS}
+        below = closure(marts, project.children, project)
+        built = closure(below | {*of_platform}, project.parents, project)
+        asked = {ACCOUNT["warehouse"], *kind.RELATIONS["warehouse"]}
+        assert {name.removeprefix("marts.") for name in asked} <= built, kind
+
+
+def closure(names: set[str], onward: Callable[[Node], list[Node]], project: Project) -> set[str]:
+    """The models of these names, and all that can be reached from them."""
+    found = {model["name"]: model for model in project.models if model["name"] in names}
+    waiting = list(found.values())
+    while waiting:
+        new = {one["name"]: one for one in onward(waiting.pop()) if one["name"] not in found}
+        found |= new
+        waiting += new.values()
+    return {*found}
 
 
 def test_each_exception_has_its_reason_and_is_one_still(project: Project) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +13,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 from postgrest import APIError, CountMethod, SyncPostgrestClient
+from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from tests.conftest import Stack
 from tests.serve.conftest import THINGS, Served
@@ -113,6 +115,30 @@ def test_pages_by_the_key_give_each_row_once_whatever_is_inserted_meanwhile(stac
     view = served.get("/v1/live/newest?limit=1")
     assert "next" not in view.links
     assert view.headers["Tidemark-Pages"] == "none, as no key is declared"
+
+
+def test_a_mart_that_is_swapped_while_it_is_asked_for_has_all_its_rows(stack: Stack, served: Served) -> None:
+    """Its new table is filled after the snapshot of whoever waited for the swap: through that it would be empty."""
+    swap = (
+        "begin; create table marts.new (like marts.things including all); insert into marts.new table marts.things; "
+        "alter table marts.things rename to gone; alter table marts.new rename to things; "
+        "comment on table marts.things is 'One row per thing.'"
+    )
+    waiting = "select count(1) from pg_locks where not granted and relation = 'marts.things'::regclass"
+    paths = ["/v1/marts/things?limit=2500", "/openbb/marts/things?limit=1000"]
+    with psycopg.connect(stack.dsn("warehouse", "transformer"), autocommit=True) as connection:
+        connection.execute(swap)
+        with ThreadPoolExecutor() as readers:
+            headers = {"X-API-Key": served.keys["analyst1"]}
+            answers = [readers.submit(httpx.get, f"{served.url}{path}", headers=headers) for path in paths]
+            with psycopg.connect(stack.dsn("warehouse"), autocommit=True) as looking:
+                for attempt in Retrying(stop=stop_after_delay(1.9), wait=wait_fixed(0.01)):
+                    with attempt:
+                        [(count,)] = looking.execute(waiting).fetchall()
+                        assert count == len(paths)
+            connection.execute("commit")
+        connection.execute("drop table marts.gone")
+    assert [len(answer.result().json()) for answer in answers] == [2500, 1000]
 
 
 def test_a_range_is_a_header_too_and_says_how_much_there_is(served: Served) -> None:
