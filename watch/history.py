@@ -8,7 +8,6 @@ by the hour for as long as changes. Moments are seconds since 1970, by the watch
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,9 +128,7 @@ class History:
             for thing in self._states.keys() - current.keys() if is_whole else ():
                 if self._states[thing][0] != "gone":
                     self._change(thing, "gone", "it is looked at no more", now)
-            connection.execute(
-                "insert into watched values (1, ?, ?) on conflict do update set until_at = ?2", (now, now)
-            )
+            connection.execute(_WATCHED, (now, now))
         if now - self._pruned_at > HOUR_SECONDS:
             self._prune(now)
         return gap
@@ -275,13 +272,3 @@ def hours(connection: sqlite3.Connection, since: float) -> dict[str, list[tuple[
     ):
         found.setdefault(series, []).append(tuple(row))
     return found
-
-
-def moment(seconds: float) -> datetime:
-    """A moment of the history, UTC."""
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def text(seconds: float) -> str:
-    """The same as JSON has it."""
-    return moment(seconds).isoformat(timespec="seconds").replace("+00:00", "Z")
