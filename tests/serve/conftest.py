@@ -23,7 +23,7 @@ from tidemark.stack.ports import free_ports
 THINGS = """
 create table {schema}.things (
     thing_key text primary key, symbol text not null, note text, price numeric, size double precision, number bigint,
-    is_final boolean, day date, seen_at timestamptz, attributes jsonb, "odd ""name" text
+    is_final boolean, day date, seen_at timestamptz, attributes jsonb, "odd %""name" text
 );
 insert into {schema}.things
 select
