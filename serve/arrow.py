@@ -1,4 +1,4 @@
-"""CSV of Postgres as an Arrow stream. Loaded with the first answer that asks for it: pyarrow takes 40 MB."""
+"""CSV of Postgres as an Arrow stream. Loaded with the first answer that asks for it, as pyarrow.csv takes a while."""
 
 from collections.abc import Iterable, Sequence
 

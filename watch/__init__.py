@@ -1,1 +1,1 @@
-"""The watcher: looks at every part from outside, keeps what it saw, and raises alerts of it. It writes in no database."""
+"""The watcher: looks at every part from outside, keeps what it saw, and raises alerts. It writes in no database."""
