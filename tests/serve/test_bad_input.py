@@ -66,7 +66,6 @@ BAD = {
     "/v1/marts/..%2F..%2Fetc": 404,
     "/v1/nothing": 404,
     "/v1/ops/publication": 404,
-    "/": 404,
 }
 
 
