@@ -9,6 +9,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from flows import automations
+from flows.automations import TAG
 from flows.prefect_session import prefect_session
 from flows.running import Flow
 from tidemark import typed_yaml
@@ -16,7 +18,6 @@ from tidemark.connections import home_kind, refuse_a_replay
 from tidemark.settings import Settings
 
 SCHEDULES = Path(__file__).parent / "schedules.yml"
-TAG = "tidemark"  # marks deployments, which may be removed by it, and every run that is ours
 
 
 class Entry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,14 +84,12 @@ def _schedule(settings: Settings, name: str, entry: Entry) -> Schedule:
 
 def deploy(settings: Settings) -> list[Schedule]:
     """Make Prefect know the deployments of schedules.yml and the alert, no others; again, nothing changes."""
-    from flows import alerts
-
     wanted = schedules(settings)
     with prefect_session(settings):
         for deployment in _deployments(wanted):
             deployment.apply()
         _remove_others({f"{schedule.flow}/{schedule.name}" for schedule in wanted})
-        alerts.apply(settings)
+        automations.apply(settings)
     return wanted
 
 

@@ -19,10 +19,10 @@ def run_flow(settings: Settings, name: str, **parameters: Any) -> Any:
         from prefect import tags
         from prefect.exceptions import ParameterTypeError
 
-        from flows import alerts, definitions
-        from flows.deployments import TAG
+        from flows import automations, definitions
+        from flows.automations import TAG
 
-        alerts.ensure(settings)
+        automations.ensure(settings)
         flow = getattr(definitions, name)
         _check(name, signature(flow.fn), parameters)
         try:

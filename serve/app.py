@@ -13,11 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 
+from serve import problems
 from serve.callers import Callers
 from serve.counts import Counts
 from serve.databases import Databases
 from serve.gate import METHODS, Gate
-from serve.problems import Problem, bad_request
+from serve.problems import Problem
 from serve.relations import Relations
 from serve.spool import Spools
 from serve.status_routes import warm
@@ -26,7 +27,7 @@ from tidemark.settings import Settings
 
 # Each has a `router`.
 ROUTERS = (
-    "serve.relations_routes", "serve.crossing.router", "serve.crossing.latest", "serve.stream.router",
+    "serve.relations_routes", "serve.crossing.router", "serve.latest", "serve.stream.router",
     "serve.udf.router", "serve.openbb.router", "serve.live.router", "serve.me", "serve.docs", "serve.status_routes",
 )  # fmt: skip
 EXPOSED = ("Content-Range", "ETag", "Link", "Retry-After", "Tidemark-Pages")
@@ -87,9 +88,7 @@ def _say_problems(app: FastAPI) -> None:
         return error.response(request)  # type: ignore[no-any-return]
 
     async def invalid(request: Request, error: Any) -> JSONResponse:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"][1:])
-        return bad_request("not a value", f"{name}: {first['msg']}", repr(first.get("input"))).response(request)
+        return problems.invalid(error).response(request)
 
     async def http(request: Request, error: Any) -> JSONResponse:
         if error.status_code == 404:

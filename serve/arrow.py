@@ -1,7 +1,6 @@
-"""CSV of Postgres as an Arrow stream. Loaded with the first answer that asks for it: pyarrow takes 40 MB."""
+"""CSV of Postgres as an Arrow stream. Loaded with the first answer that asks for it, as pyarrow.csv takes a while."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,7 +8,7 @@ from pyarrow import csv
 
 from serve.formats import Output
 from serve.problems import Problem
-from serve.spool import Spool
+from serve.spool import Sink, Spool
 
 BLOCK = 1 << 20  # bytes of CSV that become a batch
 _TYPES = {
@@ -47,7 +46,7 @@ def arrow_of(rows: Spool, outputs: Sequence[Output], count: int) -> Spool:
     schema = _schema(rows, outputs, count)
     stream = rows.another()
     try:
-        with pa.ipc.new_stream(pa.PythonFile(_Sink(stream), mode="w"), schema) as writer:
+        with pa.ipc.new_stream(Sink(stream), schema) as writer:
             for batch in _batches(rows, {field.name: field.type for field in schema}) if count else ():
                 writer.write_batch(batch)
     except pa.ArrowInvalid as error:
@@ -61,24 +60,6 @@ def arrow_of(rows: Spool, outputs: Sequence[Output], count: int) -> Spool:
         raise
     rows.close()
     return stream
-
-
-class _Sink:
-    closed = False
-
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
-
-    def write(self, data: Any) -> int:
-        """As a file."""
-        self._spool.write(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing waits here."""
-
-    def close(self) -> None:
-        """Nothing: whoever sends it closes it."""
 
 
 def _schema(rows: Spool, outputs: Sequence[Output], count: int) -> pa.Schema:

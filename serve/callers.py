@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from serve.problems import Problem, busy
+from serve.problems import Problem, busy, no_key
 from tidemark.access.keys import Caller as Caller  # noqa: PLC0414 (routes take it from here)
 from tidemark.access.keys import KeyRefused, Keys
 from tidemark.errors import StackError
@@ -56,11 +56,11 @@ class Callers:
     def admit(self, presented: str | None) -> Caller:
         """Who sent the key. Problem 401 where nobody did, 429 where too many requests were sent with it."""
         if not presented:
-            raise _refusal(f"expected a key, received none: {_HOW}")
+            raise no_key(f"expected a key, received none: {_HOW}")
         try:
             caller = self._keys.check(presented)
         except KeyRefused as error:
-            raise _refusal(
+            raise no_key(
                 f"expected a key, received {_REASONS.get(error.reason, 'none that is known')}: {_HOW}"
             ) from None
         except StackError as error:
@@ -102,12 +102,11 @@ class Callers:
             )
 
 
-def _refusal(detail: str) -> Problem:
-    return Problem(401, "no key that opens", detail, headers={"WWW-Authenticate": 'Bearer realm="tidemark"'})
+async def caller(request: Request) -> Caller:
+    """FastAPI's dependency: who calls. The key was taken out of the request by serve.gate.
 
-
-def caller(request: Request) -> Caller:
-    """FastAPI's dependency: who calls. The key was taken out of the request by serve.gate."""
+    In the event loop: who calls is known without waiting for anything, and what is counted has one thread.
+    """
     callers: Callers = request.app.state.callers
     found = callers.admit(request.scope.get("tidemark.key"))
     request.scope["tidemark.called"]["caller"] = found
@@ -117,6 +116,13 @@ def caller(request: Request) -> Caller:
 def may(caller: Caller, name: str) -> bool:
     """Whether the key's scope has a schema (`live`, `marts`, ..) or a route; an empty one has all."""
     return not caller.scope or name in caller.scope
+
+
+def require(caller: Caller, *schemas: str) -> None:
+    """Problem 404 where the key's scope lacks one of these."""
+    if not all(may(caller, schema) for schema in schemas):
+        wanted = " and ".join(f"`{schema}`" for schema in schemas)
+        raise Problem(404, "not found", f"expected a key that may read {wanted}, received another")
 
 
 def note_rows(request: Request, rows: int) -> None:

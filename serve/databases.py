@@ -11,7 +11,7 @@ from psycopg import AsyncConnection, errors
 from psycopg.sql import SQL, Identifier
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
-from serve.problems import Problem, busy, down, shown
+from serve.problems import Problem, busy, down, no_key, shown
 from tidemark.access.keys import Caller
 from tidemark.connections import DATABASES, LIMITS, Database, dsn
 from tidemark.errors import TidemarkError
@@ -21,14 +21,14 @@ ROLE = "api_reader"
 WAITING = 16  # requests that wait for a connection, for each connection
 WAIT_SECONDS = 5.0
 SILENT_SECONDS, WAIT_SILENT_SECONDS = 10.0, 0.5  # for so long after no connection came, a request waits that much
-# Of every session; what a caller sends never changes a setting.
-SESSION = """
-set timezone to 'UTC'; set datestyle to 'ISO, YMD'; set intervalstyle to 'iso_8601'; set search_path to '';
-set lock_timeout to '2s'; set idle_in_transaction_session_timeout to '15s'; set work_mem to '32MB';
-set max_parallel_workers_per_gather to 0; set statement_timeout to {}
-"""
+# Of every session, before any statement; what a caller sends, or may by its role, never changes a setting.
+SESSION = {
+    "timezone": "UTC", "datestyle": "ISO,YMD", "intervalstyle": "iso_8601", "search_path": "", "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "15s", "work_mem": "32MB", "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+}  # fmt: skip
 BEGIN = SQL("begin isolation level repeatable read read only; set local role {}")
-Name = tuple[str, str]  # of a relation: its schema and its own
+RelationName = tuple[str, str]  # of a relation: its schema and its own
 LOCK = SQL("lock table {} in access share mode")
 
 
@@ -43,7 +43,7 @@ class Databases:
 
     def _pool(self, database: Database) -> AsyncConnectionPool[AsyncConnection[Any]]:
         async def address() -> str:  # the password is read again for each connection, as it may be another since
-            return dsn(self._settings, database, ROLE, **LIMITS, application_name="tidemark-api")
+            return address_of(self._settings, database)
 
         return AsyncConnectionPool(
             address,
@@ -52,16 +52,11 @@ class Databases:
             max_size=self._settings.api_connections,
             max_waiting=self._settings.api_connections * WAITING,
             timeout=WAIT_SECONDS,
-            configure=self._configure,
             check=AsyncConnectionPool.check_connection,
             reconnect_timeout=WAIT_SECONDS,
             open=False,
             name=database,
         )
-
-    async def _configure(self, connection: AsyncConnection[Any]) -> None:
-        seconds = f"{self._settings.api_statement_seconds:g}s"
-        await connection.execute(SQL(SESSION).format(seconds), prepare=False)
 
     async def open(self) -> None:
         """Begin to connect; a database that is down now is connected to when it is up."""
@@ -88,7 +83,7 @@ class Databases:
 
     @asynccontextmanager
     async def reading(
-        self, database: Database, caller: Caller, *relations: Name
+        self, database: Database, caller: Caller, *relations: RelationName
     ) -> AsyncIterator[AsyncConnection[Any]]:
         """One snapshot of a database, as the caller's role; the transaction ends with the block.
 
@@ -134,15 +129,16 @@ class Databases:
         try:
             await connection.execute(BEGIN.format(Identifier(caller.name)), prepare=False)
         except (errors.InsufficientPrivilege, errors.InvalidParameterValue):
-            raise Problem(
-                401,
-                "no key that opens",
-                "expected a key of somebody who may enter, received one of a role that is there no more: "
-                "`tidemark access apply` makes the roles of access.yml",
-                headers={"WWW-Authenticate": 'Bearer realm="tidemark"'},
-            ) from None
+            raise no_role() from None
 
-    async def _lock(self, connection: AsyncConnection[Any], caller: Caller, relations: Sequence[Name]) -> None:
+
+def address_of(settings: Settings, database: Database, login: str = ROLE) -> str:
+    """Where a database is, for a session of the API, with the settings that it has from its beginning."""
+    session = SESSION | {"statement_timeout": f"{settings.api_statement_seconds * 1000:.0f}"}
+    options = " ".join(f"-c {name}={value}" for name, value in session.items())
+    return dsn(settings, database, login, **LIMITS, application_name="tidemark-api", options=options)
+
+    async def _lock(self, connection: AsyncConnection[Any], caller: Caller, relations: Sequence[RelationName]) -> None:
         if not relations:
             return
         names = SQL(", ").join(Identifier(*each) for each in relations)
@@ -151,6 +147,14 @@ class Databases:
         except errors.WrongObjectType:  # a materialized view, which is filled in its place, or nothing that has rows
             await connection.execute("rollback", prepare=False)
             await self._begin(connection, caller)
+
+
+def no_role() -> Problem:
+    """401: whose key it is has no role any more."""
+    return no_key(
+        "expected a key of somebody who may enter, received one of a role that is there no more: "
+        "`tidemark access apply` makes the roles of access.yml"
+    )
 
 
 _LATER = "try again in a second, or ask for less at a time"

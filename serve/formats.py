@@ -1,5 +1,6 @@
 """The formats of an answer: which one a request asks for, and how rows of Postgres become one."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ NDJSON = Format("ndjson", "application/x-ndjson", ("application/ndjson", "applic
 CSV = Format("csv", "text/csv")
 ARROW = Format("arrow", "application/vnd.apache.arrow.stream")
 FORMATS = (JSON, ONE_OBJECT, NDJSON, CSV, ARROW)
+ROWS = (JSON, NDJSON, CSV, ARROW)  # where an answer is rows, however many
 
 
 def negotiated(request: Request, formats: Sequence[Format] = FORMATS) -> Format:
@@ -78,6 +80,11 @@ def _accepted(header: str) -> list[str]:
     return [media_type for _, _, media_type in sorted(found)]
 
 
+def named(*parts: str) -> Composable:
+    """A name within a statement that has placeholders, which a `%` of the name is none of."""
+    return SQL(Identifier(*parts).as_string().replace("%", "%%"))
+
+
 @dataclass(frozen=True)
 class Statement:
     """SQL with placeholders, and their values in order."""
@@ -97,13 +104,24 @@ class Output:
 async def read(
     connection: AsyncConnection[Any], statement: Statement, outputs: Sequence[Output], form: Format, spool: Spool
 ) -> int:
-    """Read what a statement gives into a spool, in a format (Arrow: CSV, for serve.arrow); how many rows it has.
+    """Read what a statement gives into a spool, in a format (Arrow: CSV, for `finished`); how many rows it has.
 
     The statement has the columns of `outputs`.
     """
     if form in (CSV, ARROW):
         return await _read_csv(connection, statement, outputs, form, spool)
     return await _read_json(connection, statement, form, spool)
+
+
+async def finished(spool: Spool, outputs: Sequence[Output], form: Format, rows: int) -> Spool:
+    """What was read, as it is sent: of CSV an Arrow stream, where that is the format."""
+    return spool if form is not ARROW else await asyncio.to_thread(_arrow_of, spool, outputs, rows)
+
+
+def _arrow_of(spool: Spool, outputs: Sequence[Output], rows: int) -> Spool:
+    from serve.arrow import arrow_of  # in the thread too: it takes half a second, the first time
+
+    return arrow_of(spool, outputs, rows)
 
 
 async def _read_json(connection: AsyncConnection[Any], statement: Statement, form: Format, spool: Spool) -> int:
@@ -139,9 +157,9 @@ async def _read_csv(
 
 def _csv_column(output: Output, form: Format) -> Composable:
     """In CSV times are ISO 8601 as in JSON, and truth is `true` and `false`; Arrow's reader takes Postgres's text."""
-    name = Identifier("answer", output.name)
+    name = named("answer", output.name)
     if output.type == "boolean":
-        return SQL("{}::text as {}").format(name, Identifier(output.name))
+        return SQL("{}::text as {}").format(name, named(output.name))
     if form is CSV and output.type.startswith("timestamp"):
-        return SQL("to_json({}) #>> '{{}}' as {}").format(name, Identifier(output.name))
+        return SQL("to_json({}) #>> '{{}}' as {}").format(name, named(output.name))
     return name

@@ -1,6 +1,5 @@
 """`/v1/me`: what the caller may read, within which limits, and what was taken."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,6 +12,7 @@ from serve.problems import Problem
 from tidemark.access import key_file
 from tidemark.access.keys import Caller
 from tidemark.connections import DATABASES, Database
+from tidemark.output import iso
 from tidemark.settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["you"])
@@ -93,4 +93,4 @@ def _usage(callers: Callers, caller: Caller) -> dict[str, Any]:
 
 
 def _moment(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return None if at is None else iso(at)

@@ -62,6 +62,18 @@ def bad_request(title: str, expected: str, received: object, todo: str = "") -> 
     return Problem(400, title, detail, expected=expected, received=received)
 
 
+def invalid(error: Any) -> Problem:
+    """400: of FastAPI's refusal of a parameter, the first reason."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"][1:])
+    return bad_request("not a value", f"{name}: {first['msg']}", repr(first.get("input")))
+
+
+def no_key(detail: str) -> Problem:
+    """401: no key, or one of nobody who may enter."""
+    return Problem(401, "no key that opens", detail, headers={"WWW-Authenticate": 'Bearer realm="tidemark"'})
+
+
 def busy(detail: str, seconds: int = 1, **more: Any) -> Problem:
     """503: the same may be answered later."""
     return Problem(503, "busy", detail, headers={"Retry-After": str(seconds)}, **more)

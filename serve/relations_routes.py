@@ -1,6 +1,5 @@
 """`/v1/live` and `/v1/marts`: what a caller may read of each, and its rows."""
 
-import asyncio
 import hashlib
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -11,9 +10,10 @@ from psycopg.sql import SQL
 from starlette.responses import JSONResponse, Response
 
 from serve import grammar
-from serve.callers import CallerOf, may, note_rows
+from serve.caching import PRIVATE, is_known, unchanged
+from serve.callers import CallerOf, may, note_rows, require
 from serve.databases import Databases
-from serve.formats import ARROW, FORMATS, JSON, ONE_OBJECT, Format, Output, Statement, negotiated, read
+from serve.formats import FORMATS, JSON, ONE_OBJECT, Format, Output, Statement, finished, negotiated, read
 from serve.problems import Problem
 from serve.ranges import Range, content_range, is_counted, requested
 from serve.relations import SCHEMAS, Relation, Relations
@@ -101,8 +101,7 @@ async def _answered(request: Request, caller: Caller, schema: str, name: str) ->
     form = negotiated(request)
     asked = grammar.parse(request.query_params.multi_items())
     wanted = requested(request, asked, DEFAULT_ROWS, request.app.state.settings.api_rows)
-    if not may(caller, schema):
-        raise Problem(404, "not found", f"expected the name of something in {schema} that you may read, found none")
+    require(caller, schema)
     return await _Answer(request, caller, schema, name, form, replace(asked, offset=wanted.offset), wanted).response()
 
 
@@ -135,7 +134,7 @@ class _Answer:
         try:
             if not await self._read(spool):
                 spool.close()
-                return self._unchanged()
+                return unchanged(self.etag or "")
             return await self._sent(spool)
         except BaseException:
             spool.close()
@@ -149,7 +148,7 @@ class _Answer:
             of_page = page(relation, self.asked, self.wanted.limit)
             self.outputs, self.key = of_page.outputs, relation.key
             self.etag = await self._publication(connection, relation)
-            if self.etag is not None and self._is_known(self.etag):
+            if self.etag is not None and is_known(self.request, self.etag):
                 return False
             if is_counted(self.request):
                 self.total = await _one(connection, of_page.count)
@@ -176,10 +175,6 @@ class _Answer:
         )
         return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
 
-    def _is_known(self, etag: str) -> bool:
-        known = [each.strip().removeprefix("W/") for each in self.request.headers.get("if-none-match", "").split(",")]
-        return etag in known or "*" in known
-
     async def _find_next(self, connection: AsyncConnection[Any], relation: Relation, of_page: Page) -> None:
         if of_page.last_key is None or self.rows < self.wanted.limit or self.rows == 0:
             return
@@ -198,36 +193,26 @@ class _Answer:
                 416, "no such range", f"expected an offset below {self.total} rows, received {self.wanted.offset}",
                 headers={"Content-Range": f"*/{self.total}"},
             )  # fmt: skip
-        if self.form is ARROW:
-            spool = await asyncio.to_thread(_arrow_of, spool, self.outputs, self.rows)
+        spool = await finished(spool, self.outputs, self.form, self.rows)
         self.etag = self.etag or spool.etag()
-        if self.etag is not None and self._is_known(self.etag):
+        if self.etag is not None and is_known(self.request, self.etag):
             spool.close()
-            return self._unchanged()
+            return unchanged(self.etag)
         status = 206 if self.total is not None and self.rows < self.total else 200
         return SpoolResponse(spool, self.form.media_type, self._headers(), status)
 
-    def _unchanged(self) -> Response:
-        return Response(status_code=304, headers={"ETag": self.etag or "", "Cache-Control": "private, no-cache"})
-
     def _headers(self) -> dict[str, str]:
         headers = {
+            **PRIVATE,
             "Content-Range": content_range(self.wanted, self.rows, self.total),
             "Tidemark-Pages": f"by {', '.join(self.key)}" if self.key else "none, as no key is declared",
-            "Cache-Control": "private, no-cache",
-            "Vary": "Accept, Authorization, X-API-Key, Range, Prefer",
+            "Vary": f"{PRIVATE['Vary']}, Range, Prefer",
         }
         if self.etag is not None:
             headers["ETag"] = self.etag
         if self.next_page is not None:
             headers["Link"] = f'<{self.next_page}>; rel="next"'
         return headers
-
-
-def _arrow_of(spool: Spool, outputs: tuple[Output, ...], rows: int) -> Spool:
-    from serve.arrow import arrow_of  # in the thread too: it takes half a second, the first time
-
-    return arrow_of(spool, outputs, rows)
 
 
 async def _one(connection: AsyncConnection[Any], statement: Statement) -> Any:

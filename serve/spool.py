@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -77,6 +78,22 @@ class Spool:
         self._spools.take(-self.size)
         self.size = 0
         self.file.close()
+
+
+class Sink(io.RawIOBase):
+    """A spool as a file that Arrow and its CSV writer write; to close it closes no spool."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    def writable(self) -> bool:
+        """As a file."""
+        return True
+
+    def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
+        """As a file."""
+        self._spool.write(data)
+        return len(data)
 
 
 class SpoolResponse(Response):

@@ -1,21 +1,18 @@
 """A query of PostgREST's grammar over one relation, as SQL: names are composed, values bound, and cast by Postgres."""
 
-import base64
-import binascii
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg.sql import SQL, Composable, Composed, Identifier
+from psycopg.sql import SQL, Composable, Composed
 
-from serve.formats import Output, Statement
+from serve import cursors
+from serve.formats import Output, Statement, named
 from serve.grammar import COMPARISONS, IS, Comparison, Condition, Group, Membership, Ordered, Query, Selected, Truth
 from serve.problems import bad_request
 from serve.relations import Column, Relation
 
 TEXT, BOOLEAN = "S", "B"  # pg_type.typcategory
-MOST_CURSOR = 8_000  # characters
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ def page(relation: Relation, query: Query, most_rows: int) -> Page:
     if query.after is not None:
         where, values = _after(relation, query, by_key, where, values)
     tail = _order(relation, query, by_key)
-    columns = SQL(", ").join(SQL("{} as {}").format(_name(each.column), Identifier(each.name)) for each in selected)
+    columns = SQL(", ").join(SQL("{} as {}").format(_name(each.column), named(each.name)) for each in selected)
     rows = SQL("select {} from {}{}{} limit %s offset %s").format(columns, _source(relation), where, tail)
     last_key = None
     if by_key:
@@ -56,9 +53,9 @@ def _source(relation: Relation) -> Composable:
     return SQL("{} as here").format(relation.identifier)
 
 
-def _name(column: str) -> Identifier:
+def _name(column: str) -> Composable:
     """Of the relation itself: a name of the answer may be another column's."""
-    return Identifier("here", column)
+    return named("here", column)
 
 
 def _column(relation: Relation, name: str) -> Column:
@@ -162,19 +159,12 @@ def _direction(relation: Relation, each: Ordered) -> Composable:
 
 def cursor_after(relation: Relation, key: Sequence[str]) -> str:
     """The cursor of what follows the row of a key."""
-    said = json.dumps([relation.name, *key], ensure_ascii=False, separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode(said).decode().rstrip("=")
+    return cursors.encode([relation.name, *key])
 
 
 def _key_of(relation: Relation, cursor: str) -> list[str]:
     """The key in a cursor. Problem 400 of one that no answer of this relation gave."""
-    try:
-        if len(cursor) > MOST_CURSOR:
-            raise ValueError
-        said = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
-        name, *key = said
-        if name == relation.name and len(key) == len(relation.key) and all(isinstance(each, str) for each in key):
-            return list(key)
-    except (ValueError, TypeError, binascii.Error, RecursionError):
-        pass
-    raise bad_request("no pages", "after to be the cursor of an answer's next page", cursor)
+    name, *key = cursors.decode(cursor) or [None]
+    if name != relation.name or len(key) != len(relation.key) or not all(isinstance(each, str) for each in key):
+        raise cursors.refused(cursor)
+    return key

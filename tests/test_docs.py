@@ -8,7 +8,7 @@ from functools import cache
 import click
 import pytest
 
-from flows import alerts as flow_alerts
+from flows import automations
 from realtime.trim import TABLE_LOCK_TIMEOUT
 from stream_shim.connectors.entries import HttpSource, OrderBook
 from stream_shim.processor.handover import BATCHES_AHEAD
@@ -157,7 +157,7 @@ def test_every_alert_has_a_page_and_no_page_is_without_an_alert() -> None:
     reached = {f"docs/runbook/{name}" for name in named} | {condition.runbook for condition in CONDITIONS.values()}
     pages = {str(path.relative_to(PROJECT)) for path in RUNBOOK.glob("*.md")} - {"docs/runbook/README.md"}
     assert reached == pages
-    assert flow_alerts.PAYLOAD["runbook"] in pages
+    assert automations.PAYLOAD["runbook"] in pages
 
 
 def test_every_condition_is_one_that_a_look_names() -> None:
@@ -176,7 +176,7 @@ def test_the_table_of_conditions_is_the_one_that_decides() -> None:
     assert len(re.findall(r"^\| `[^`]+` \| \w+.* \| \d+ s \|", page, re.MULTILINE)) == len(rows)
     fields = Alert("i", "c", "c", "k", "i", "s", "t", "m", "r", 0.0, 0.0).payload("raised").keys()
     assert [name for name in fields if f"| `{name}` |" not in page] == []
-    assert flow_alerts.PAYLOAD.keys() == fields
+    assert automations.PAYLOAD.keys() == fields
 
 
 def test_every_reason_of_the_guard_stands_on_its_page_and_every_page_in_the_list() -> None:

@@ -39,6 +39,12 @@ def utc(at: float | datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%SZ}"
 
 
+def iso(at: float | datetime) -> str:
+    """The same as JSON has it: ISO 8601 with Z."""
+    moment = at.astimezone(UTC) if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def visible(text: str, lines: bool = False) -> str:
     """The text with control characters shown as escapes, such as \\x1b; letters of any script stay.
 

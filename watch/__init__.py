@@ -1,1 +1,1 @@
-"""The watcher: looks at every part from outside, and says in which state it is. It writes nowhere."""
+"""The watcher: looks at every part from outside, keeps what it saw, and raises alerts. It writes in no database."""

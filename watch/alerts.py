@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from tidemark.output import visible
+from tidemark.output import iso, visible
 from watch.conditions import ANYTHING, Condition
 from watch.observation import RUNBOOK, Observation
 
@@ -61,19 +61,15 @@ class Alert:
         return {
             "schema": SCHEMA, "id": self.id, "state": word, "cause": self.cause, "condition": self.condition,
             "kind": self.kind, "identity": self.identity, "severity": self.severity, "text": self.text,
-            "since": _text(self.since), "at": _text(at), "mend": self.mend, "runbook": self.runbook,
+            "since": iso(self.since), "at": iso(at), "mend": self.mend, "runbook": self.runbook,
         }  # fmt: skip
 
     def row(self) -> dict[str, Any]:
         """The alert for people and programs: the payload, when it was over, and which channel has taken what."""
-        over = None if self.resolved_at is None else _text(self.resolved_at)
+        over = None if self.resolved_at is None else iso(self.resolved_at)
         word: Word = "raised" if self.resolved_at is None else "resolved"
         lacking = [channel for channel in self.channels if any(channel not in self.took[each] for each in self.words())]
-        return self.payload(word) | {"raised_at": _text(self.raised_at), "resolved_at": over, "not_taken_by": lacking}
-
-
-def _text(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return self.payload(word) | {"raised_at": iso(self.raised_at), "resolved_at": over, "not_taken_by": lacking}
 
 
 class Alerts:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemark.errors import ConfigurationError, StackError
+from tidemark.output import iso
 from tidemark.settings import Settings
 from watch import history
 
@@ -56,9 +57,9 @@ class Incident:
         """The incident for people and programs."""
         return {
             "incident": self.id, "state": "open" if self.resolved_at is None else "resolved", "title": self.title,
-            "opened_at": history.text(self.opened_at),
-            "resolved_at": None if self.resolved_at is None else history.text(self.resolved_at),
-            "updates": [{"at": history.text(each.at), "text": each.text} for each in self.updates],
+            "opened_at": iso(self.opened_at),
+            "resolved_at": None if self.resolved_at is None else iso(self.resolved_at),
+            "updates": [{"at": iso(each.at), "text": each.text} for each in self.updates],
         }  # fmt: skip
 
 
@@ -79,8 +80,8 @@ class Maintenance:
     def row(self, now: float) -> dict[str, Any]:
         """The window for people and programs."""
         return {
-            "maintenance": self.id, "state": self.state(now), "begins_at": history.text(self.begins_at),
-            "ends_at": history.text(self.ends_at), "text": self.text,
+            "maintenance": self.id, "state": self.state(now), "begins_at": iso(self.begins_at),
+            "ends_at": iso(self.ends_at), "text": self.text,
         }  # fmt: skip
 
 
@@ -138,11 +139,9 @@ def _chosen(found: dict[int, Incident], asked: int | None) -> int:
 def plan(settings: Settings, begins_at: float, ends_at: float, text: str, now: float) -> Maintenance:
     """Keep a window; ConfigurationError where it ends before it begins, or is over."""
     if ends_at <= begins_at:
-        raise ConfigurationError(
-            f"expected the end after the start, received {history.text(begins_at)} to {history.text(ends_at)}"
-        )
+        raise ConfigurationError(f"expected the end after the start, received {iso(begins_at)} to {iso(ends_at)}")
     if ends_at <= now:
-        raise ConfigurationError(f"expected an end that is to come, received {history.text(ends_at)}")
+        raise ConfigurationError(f"expected an end that is to come, received {iso(ends_at)}")
     values = (now, begins_at, ends_at, _checked(text))
     with _writing(settings) as connection:
         inserted = connection.execute(

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from flows.deployments import TAG, Schedule, registered
+from flows.automations import TAG
+from flows.deployments import Schedule, registered
 from flows.running import FLOWS
 from tidemark.connections import DATABASES, home_kind, prefect_url
 from tidemark.dbt.project import artifacts

@@ -8,7 +8,6 @@ by the hour for as long as changes. Moments are seconds since 1970, by the watch
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,9 +128,7 @@ class History:
             for thing in self._states.keys() - current.keys() if is_whole else ():
                 if self._states[thing][0] != "gone":
                     self._change(thing, "gone", "it is looked at no more", now)
-            connection.execute(
-                "insert into watched values (1, ?, ?) on conflict do update set until_at = ?2", (now, now)
-            )
+            connection.execute(_WATCHED, (now, now))
         if now - self._pruned_at > HOUR_SECONDS:
             self._prune(now)
         return gap
@@ -231,32 +228,6 @@ def spans(
     return {thing: of for thing, of in kept.items() if of}
 
 
-def days(connection: sqlite3.Connection, count: int, now: float) -> dict[Thing, list[dict[str, float]]]:
-    """For each thing and each of the last `count` days (UTC, today last), the seconds in each state."""
-    first = (int(now // DAY_SECONDS) - count + 1) * DAY_SECONDS
-    found: dict[Thing, list[dict[str, float]]] = {}
-    for thing, of in spans(connection, first, now).items():
-        bars: list[dict[str, float]] = [{} for _ in range(count)]
-        for span in of:
-            at = span.begin
-            while at < span.end:
-                day = int((at - first) // DAY_SECONDS)
-                until = min(span.end, first + (day + 1) * DAY_SECONDS)
-                bars[day][span.state] = bars[day].get(span.state, 0.0) + until - at
-                at = until
-        found[thing] = bars
-    return found
-
-
-def changes(connection: sqlite3.Connection, since: float, limit: int = 200) -> list[tuple[float, Thing, str, str]]:
-    """What changed since a moment, the latest first: when, what, the new state and its sentence."""
-    rows = connection.execute(
-        "select at, name, kind, identity, state, sentence from change where at >= ? order by at desc limit ?",
-        (since, limit),
-    )
-    return [(at, Thing(name, kind, identity), state, said) for at, name, kind, identity, state, said in rows]
-
-
 def numbers(connection: sqlite3.Connection, since: float) -> dict[str, list[tuple[int, float]]]:
     """Each series by the minute since a moment, of the last two days; a minute without a value was not seen."""
     found: dict[str, list[tuple[int, float]]] = {}
@@ -275,13 +246,3 @@ def hours(connection: sqlite3.Connection, since: float) -> dict[str, list[tuple[
     ):
         found.setdefault(series, []).append(tuple(row))
     return found
-
-
-def moment(seconds: float) -> datetime:
-    """A moment of the history, UTC."""
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def text(seconds: float) -> str:
-    """The same as JSON has it."""
-    return moment(seconds).isoformat(timespec="seconds").replace("+00:00", "Z")

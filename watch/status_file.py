@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
-from tidemark.output import utc
+from tidemark.output import iso, utc
 from tidemark.settings import Settings
 from tidemark.stack import watcher
 from tidemark.state_file import Unreadable, read_whole
@@ -147,7 +147,7 @@ def _aged(status: Status) -> Status:
 
 
 def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return None if moment is None else iso(moment)
 
 
 def content(

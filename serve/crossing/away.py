@@ -1,13 +1,12 @@
-"""What is said where a side does not answer: which days of the range are missing."""
+"""What is said where a range cannot be answered whole: which of its days are missing."""
 
 from contextlib import suppress
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import psycopg
 from psycopg.sql import SQL, Literal
 
-from serve.crossing.moments import missing
 from serve.crossing.rule import Question, SideAway, have_left, reading
 from serve.crossing.sides import Sides
 from serve.problems import Problem
@@ -48,3 +47,20 @@ def _of_the_side(sides: Sides, role: str, question: Question[Any, Any], error: S
     (from_at, to_at), passed_at = asked, datetime.combine(tidemark, time(), UTC) + _DAY
     of_it = (from_at, min(to_at, passed_at)) if error.database == "warehouse" else (max(from_at, passed_at), to_at)
     return of_it if of_it[0] < of_it[1] else asked
+
+
+def missing(from_at: datetime, to_at: datetime) -> dict[str, str]:
+    """The days (UTC) of a range, as an answer names them."""
+    last = to_at - timedelta(microseconds=1)
+    return {"first": f"{from_at:%Y-%m-%d}", "last": f"{last:%Y-%m-%d}"}
+
+
+def gone(days: list[date]) -> Problem:
+    """410: ticks that were deleted on purpose."""
+    return Problem(
+        410,
+        "ticks were deleted",
+        f"expected every tick of the range, those of {len(days)} of its days ({days[0]} to {days[-1]}) were deleted "
+        "from the warehouse: their bars are here, and the lake has them",
+        missing_days=[day.isoformat() for day in days],
+    )

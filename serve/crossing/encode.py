@@ -1,17 +1,14 @@
 """Batches of Arrow as the formats of an answer."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pyarrow as pa
 
-from serve.crossing.rows import Sink
 from serve.crossing.union import Batches
 from serve.formats import ARROW, CSV, JSON, Format
-
-if TYPE_CHECKING:
-    from serve.spool import Spool
+from serve.spool import Sink, Spool
 
 RAW = "attributes"  # text that is JSON already
 
@@ -28,7 +25,7 @@ def shaped(batches: Batches, schema: pa.Schema, constants: Mapping[str, str]) ->
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def writer(form: Format, spool: "Spool", schema: pa.Schema) -> Callable[[Batches], int]:
+def writer(form: Format, spool: Spool, schema: pa.Schema) -> Callable[[Batches], int]:
     """What writes batches of a schema into a spool in a format, and counts their rows."""
     if form is ARROW:
         return lambda batches: _write(pa.ipc.new_stream(Sink(spool), schema), batches)
@@ -48,7 +45,7 @@ def _write(writer: Any, batches: Batches) -> int:
     return rows
 
 
-def _write_json(spool: "Spool", batches: Batches, *, is_array: bool) -> int:
+def _write_json(spool: Spool, batches: Batches, *, is_array: bool) -> int:
     """One object a line; as an array, a comma before each line but the first."""
     encoder, rows = msgspec.json.Encoder(), 0
     for batch in batches:

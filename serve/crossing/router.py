@@ -8,40 +8,38 @@ import psycopg
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from serve.callers import Caller, CallerOf, may, note_rows
+from serve import parameters
+from serve.caching import PRIVATE, is_known, unchanged
+from serve.callers import Caller, CallerOf, note_rows, require
 from serve.crossing import bars as of_bars
 from serve.crossing import events as of_events
-from serve.crossing import moments, rule
+from serve.crossing import rule
 from serve.crossing import ticks as of_ticks
-from serve.crossing.away import away
+from serve.crossing.away import away, gone, missing
 from serve.crossing.encode import shaped, writer
-from serve.crossing.rows import Rows
+from serve.crossing.rows import Rows, cursor, place_of
 from serve.crossing.sides import Sides
-from serve.databases import ROLE, problem_of
-from serve.formats import ARROW, CSV, JSON, NDJSON, Format, negotiated
+from serve.databases import no_role, problem_of
+from serve.formats import JSON, ROWS, Format, negotiated
+from serve.parameters import ANSWERS, Name, Wanted
 from serve.problems import Problem, bad_request, busy
 from serve.spool import Spool, SpoolResponse
 
 router = APIRouter(prefix="/v1", tags=["ranges"])
 
-FORMATS = (JSON, NDJSON, CSV, ARROW)
 MOST_ROWS, DEFAULT_ROWS = 1_000_000, 10_000
 MOST_DAYS = {
     "ticks": timedelta(days=31), "events": timedelta(days=3_660),
     "1m": timedelta(days=8), "5m": timedelta(days=32), "1h": timedelta(days=93), "1d": timedelta(days=367),
 }  # fmt: skip
 
-Name = Annotated[str, Query(min_length=1, max_length=200)]
-Moment = Annotated[str, Query(max_length=40)]
 From = Annotated[
     str, Query(alias="from", max_length=40, description="A moment with its offset, or a date", examples=["2024-08-08"])
 ]
 To = Annotated[str, Query(max_length=40, description="The same; itself not inside", examples=["2024-08-09T12:00:00Z"])]
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Most rows; `Link` has the next page")]
 After = Annotated[str | None, Query(max_length=2_000, description="The cursor of a next page, as `Link` has it")]
-Wanted = Annotated[str | None, Query(alias="format", description="`json`, `ndjson`, `csv` or `arrow`")]
-ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Rows, in order", "content": {form.media_type: {} for form in FORMATS}},
+RESPONSES: dict[int | str, dict[str, Any]] = ANSWERS | {
     304: {"description": "Unchanged since the answer of that `ETag`"},
     410: {"description": "Ticks of the range were deleted from the warehouse: `missing_days`"},
 }
@@ -53,14 +51,13 @@ def sides(request: Request) -> Sides:
     state = request.app.state
     with _LOCK:
         if not hasattr(state, "sides"):
-            settings = state.settings
-            state.sides = Sides(settings, ROLE, settings.api_connections, settings.api_statement_seconds)
+            state.sides = Sides(state.settings, state.settings.api_connections)
     found: Sides = state.sides
     return found
 
 
 @router.get(
-    "/ticks", summary="Ticks of a symbol, from both sides of the tidemark", response_model=None, responses=ANSWERS
+    "/ticks", summary="Ticks of a symbol, from both sides of the tidemark", response_model=None, responses=RESPONSES
 )
 def ticks(
     request: Request, caller: CallerOf, *, source: Name, symbol: Name, from_: From, to: To,
@@ -70,12 +67,12 @@ def ticks(
 
     A trade that the venue sent twice is two records: `trade_id` says so, and bars leave out the second.
     """
-    from_at, to_at = moments.half_open(from_, to, MOST_DAYS["ticks"])
-    place = moments.place(after, (int, int, int, int, str)) if after else None
+    from_at, to_at = parameters.half_open(from_, to, MOST_DAYS["ticks"])
+    place = place_of(after, (int, int, int, int, str)) if after else None
     asked = of_ticks.TickRange(
-        moments.name(source, "source"), moments.name(symbol, "symbol"), from_at, to_at, limit, place, attributes
+        parameters.name(source, "source"), parameters.name(symbol, "symbol"), from_at, to_at, limit, place, attributes
     )
-    page = _Page(request, caller, negotiated(request, FORMATS), from_at, to_at)
+    page = _Page(request, caller, negotiated(request, ROWS), from_at, to_at)
     return page.of_rows(of_ticks, asked, {"source_system": source, "symbol": symbol}, asked.check)
 
 
@@ -83,7 +80,7 @@ def ticks(
     "/events",
     summary="Events of a publisher or a series, from both sides of the tidemark",
     response_model=None,
-    responses=ANSWERS,
+    responses=RESPONSES,
 )
 def events(
     request: Request, caller: CallerOf, *, source: Name, from_: From, to: To, publisher: Name | None = None,
@@ -91,21 +88,21 @@ def events(
     form: Wanted = None,
 ) -> Response:  # fmt: skip
     """By the time from which on each could be known (`available_at`); each record of the log once."""
-    from_at, to_at = moments.half_open(from_, to, MOST_DAYS["events"])
+    from_at, to_at = parameters.half_open(from_, to, MOST_DAYS["events"])
     if publisher is None and series is None:
         raise bad_request("without a name", "publisher or series", "neither")
     names = {"source": source, "publisher": publisher, "series": series}
-    checked = {key: None if value is None else moments.name(value, key) for key, value in names.items()}
-    place = moments.place(after, (int, str, int, int, int, str)) if after else None
+    checked = {key: None if value is None else parameters.name(value, key) for key, value in names.items()}
+    place = place_of(after, (int, str, int, int, int, str)) if after else None
     asked = of_events.EventRange(
         source, checked["publisher"], checked["series"], from_at, to_at, limit, place, attributes
     )
-    page = _Page(request, caller, negotiated(request, FORMATS), from_at, to_at)
+    page = _Page(request, caller, negotiated(request, ROWS), from_at, to_at)
     return page.of_rows(of_events, asked, {"source_system": source})
 
 
 @router.get(
-    "/bars", summary="Bars of a symbol, from both sides of the tidemark", response_model=None, responses=ANSWERS
+    "/bars", summary="Bars of a symbol, from both sides of the tidemark", response_model=None, responses=RESPONSES
 )
 def bars(
     request: Request, caller: CallerOf, *, source: Name, symbol: Name, interval: Literal["1m", "5m", "1h", "1d"],
@@ -115,9 +112,9 @@ def bars(
 
     Numbers are the doubles nearest to exact sums, which the marts have.
     """
-    from_at, to_at = moments.half_open(from_, to, MOST_DAYS[interval])
-    asked = of_bars.Bars(moments.name(source, "source"), moments.name(symbol, "symbol"), interval, from_at, to_at)
-    page = _Page(request, caller, negotiated(request, FORMATS), from_at, to_at)
+    from_at, to_at = parameters.half_open(from_, to, MOST_DAYS[interval])
+    asked = of_bars.Bars(parameters.name(source, "source"), parameters.name(symbol, "symbol"), interval, from_at, to_at)
+    page = _Page(request, caller, negotiated(request, ROWS), from_at, to_at)
     return page.of_bars(asked)
 
 
@@ -125,8 +122,7 @@ class _Page:
     """One request, from what it asks to what is sent."""
 
     def __init__(self, request: Request, caller: Caller, form: Format, from_at: datetime, to_at: datetime) -> None:
-        if not (may(caller, "live") and may(caller, "marts")):
-            raise Problem(404, "not found", "expected a key that may read `live` and `marts`, received another")
+        require(caller, "live", "marts")
         self._request, self._caller, self._form = request, caller, form
         self._range = (from_at, to_at)
 
@@ -143,7 +139,7 @@ class _Page:
                 spools.new, lambda batches: self._note(write(shaped(batches, schema, constants))), check,
             )  # fmt: skip
             last = self._asked(rows)
-            return self._sent(spool, None if last is None else moments.cursor(last))
+            return self._sent(spool, None if last is None else cursor(last))
 
     def of_bars(self, asked: of_bars.Bars) -> Response:
         """All bars of the range."""
@@ -163,38 +159,30 @@ class _Page:
         except rule.SideAway as error:
             raise away(of, role, question, error, self._range) from None
         except rule.ReadAgain as error:
-            raise busy(str(error), missing_days=moments.missing(*self._range)) from None
+            raise busy(str(error), missing_days=missing(*self._range)) from None
         except of_ticks.TicksDeleted as error:
-            raise moments.gone(error.days) from None
+            raise gone(error.days) from None
         except of_bars.TooManyTicks as error:
             raise Problem(413, "the query takes too much", f"{error}: ask for a shorter range") from None
         except psycopg.errors.InvalidParameterValue:
-            raise Problem(
-                401,
-                "no key that opens",
-                "expected a key of somebody who may enter, received one of a role that has gone",
-            ) from None
+            raise no_role() from None
         except psycopg.Error as error:
             raise problem_of(error, "realtime") from None
 
     def _note(self, rows: int) -> None:
         note_rows(self._request, rows)
 
-    def _sent(self, spool: Spool, cursor: str | None) -> Response:
+    def _sent(self, spool: Spool, next_page: str | None) -> Response:
         etag = spool.etag()
-        headers = {
-            "Cache-Control": "private, no-cache",
-            "Vary": "Accept, Authorization, X-API-Key",
-            "Tidemark-Pages": "by time and place in the log",
-        }
-        if cursor is not None:
-            url = self._request.url.include_query_params(after=cursor)
+        headers = {**PRIVATE, "Tidemark-Pages": "by time and place in the log"}
+        if next_page is not None:
+            url = self._request.url.include_query_params(after=next_page)
             headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
         if etag is not None:
             headers["ETag"] = etag
-            if etag in self._request.headers.get("if-none-match", ""):
+            if is_known(self._request, etag):
                 spool.close()
-                return Response(status_code=304, headers=headers)
+                return unchanged(etag)
         return SpoolResponse(spool, self._form.media_type, headers)
 
 

@@ -1,37 +1,23 @@
 """Rows of a range from both sides, in order, a page at a time; each page keeps the rule by itself."""
 
-import io
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import Any
 
 import pyarrow as pa
 from psycopg.sql import Composable
 
+from serve import cursors
 from serve.crossing.sides import Snapshot
 from serve.crossing.union import Batches, Key, Order, first, union
+from serve.parameters import CONTROL, FIRST
+from serve.spool import Sink, Spool
 from tidemark.connections import Database
 
-if TYPE_CHECKING:
-    from serve.spool import Spool
 
-
-class Sink(io.RawIOBase):
-    """A spool as Arrow and its CSV writer take a file."""
-
-    def __init__(self, spool: "Spool") -> None:
-        self._spool = spool
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
-        self._spool.write(data)
-        return len(data)
-
-
-def keep(batches: Batches, spool: "Spool") -> None:
+def keep(batches: Batches, spool: Spool) -> None:
     """Write batches into a spool, as `kept` reads them; nothing where there is none."""
     writer = None
     for batch in batches:
@@ -41,7 +27,7 @@ def keep(batches: Batches, spool: "Spool") -> None:
         writer.close()
 
 
-def kept(spool: "Spool") -> Generator[pa.RecordBatch, None, None]:
+def kept(spool: Spool) -> Generator[pa.RecordBatch, None, None]:
     """The batches of a spool, one in memory at a time."""
     if spool.size:
         spool.file.seek(0)
@@ -66,11 +52,11 @@ class Rows:
     warehouse: Composable
     order: Order
     limit: int
-    new_spool: Callable[[], "Spool"]
+    new_spool: Callable[[], Spool]
     write: Callable[[Batches], None]
     check: Check | None = None
 
-    def hold(self, realtime: Snapshot) -> "Spool":
+    def hold(self, realtime: Snapshot) -> Spool:
         """realtime's rows of the page, in a spool."""
         spool = self.new_spool()
         try:
@@ -80,7 +66,7 @@ class Rows:
             raise
         return spool
 
-    def join(self, held: "Spool", warehouse: Snapshot) -> Key | None:
+    def join(self, held: Spool, warehouse: Snapshot) -> Key | None:
         """Write the page; the place of its last row where more rows follow."""
         if self.check:
             self.check(warehouse)
@@ -89,7 +75,7 @@ class Rows:
             self.write(iter(page))
         return page.last if page.is_full else None
 
-    def release(self, held: "Spool") -> None:
+    def release(self, held: Spool) -> None:
         """Close the spool."""
         held.close()
 
@@ -112,3 +98,28 @@ class _Page:
             if part.num_rows:
                 self.last = self._asked.order.key(part, part.num_rows - 1)
                 yield part
+
+
+def cursor(place: Key) -> str:
+    """The cursor of what comes after a place in the order."""
+    return cursors.encode([value for _, value in place])
+
+
+def place_of(word: str, kinds: tuple[type, ...]) -> Key:
+    """The place that a cursor stands for: a time in microseconds since 1970, then values of these kinds or none."""
+    values = cursors.decode(word)
+    if len(values) != len(kinds) or values[0] is None:
+        raise cursors.refused(word)
+    if not all(value is None or _is_of(kind, value) for value, kind in zip(values, kinds, strict=True)):
+        raise cursors.refused(word)
+    try:
+        FIRST + timedelta(microseconds=values[0])
+    except OverflowError:
+        raise cursors.refused(word) from None
+    return tuple((value is None, value) for value in values)
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    if kind is str:
+        return isinstance(value, str) and not CONTROL.search(value)
+    return type(value) is int and abs(value) < 1 << 62

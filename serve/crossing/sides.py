@@ -7,21 +7,16 @@ from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg.sql import SQL, Composable, Identifier, Literal
+from psycopg.sql import SQL, Composable, Identifier
 
-from tidemark.connections import LIMITS, Database, dsn
+from serve.databases import ROLE, WAIT_SECONDS, address_of
+from tidemark.connections import Database
 from tidemark.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-WAIT_SECONDS = 5.0
 BATCH_BYTES = 2_000_000
-# What a session has before any statement; a caller's role changes none of it.
-_OPTIONS = (
-    "-c timezone=UTC -c datestyle=ISO,YMD -c search_path= -c lock_timeout=2s -c work_mem=32MB -c jit=off "
-    "-c idle_in_transaction_session_timeout=15s -c max_parallel_workers_per_gather=0"
-)
 
 
 class Connection:
@@ -105,7 +100,7 @@ def _errors() -> Iterator[None]:
         raise psycopg.OperationalError(words) from None
 
 
-def begin(connection: Connection, role: str, relations: Sequence[str], seconds: float) -> Snapshot:
+def begin(connection: Connection, role: str, relations: Sequence[str]) -> Snapshot:
     """Begin a snapshot as a role. `relations` (schema.name) are locked first, as every reader does, and only then read.
 
     Else a table that is swapped by a rebuild, or a day that is dropped, between the snapshot and the statement that
@@ -113,23 +108,21 @@ def begin(connection: Connection, role: str, relations: Sequence[str], seconds: 
     """
     connection.execute(SQL("begin isolation level repeatable read read only"))
     connection.execute(SQL("set local role {}").format(Identifier(role)))
-    connection.execute(SQL("set local statement_timeout = {}").format(Literal(f"{seconds:g}s")))
     names = SQL(", ").join(Identifier(*relation.split(".")) for relation in relations)
     connection.execute(SQL("lock table {} in access share mode").format(names))
     return Snapshot(connection)
 
 
-def connect(settings: Settings, database: Database, login: str) -> Connection:
+def connect(settings: Settings, database: Database, login: str = ROLE) -> Connection:
     """A connection of a login role."""
-    address = dsn(settings, database, login, **LIMITS, application_name="tidemark-api", options=_OPTIONS)
-    return Connection(address)
+    return Connection(address_of(settings, database, login))
 
 
 class Sides:
     """Few connections to each database, kept while they work."""
 
-    def __init__(self, settings: Settings, login: str, most: int = 4, seconds: float = 30.0) -> None:
-        self._settings, self._login, self._seconds = settings, login, seconds
+    def __init__(self, settings: Settings, most: int) -> None:
+        self._settings = settings
         self._idle: dict[str, list[Connection]] = defaultdict(list)
         self._places = {database: threading.Semaphore(most) for database in ("realtime", "warehouse")}
 
@@ -156,9 +149,9 @@ class Sides:
             try:
                 connection, is_new = self._idle[database].pop(), False
             except IndexError:
-                connection, is_new = connect(self._settings, database, self._login), True
+                connection, is_new = connect(self._settings, database), True
             try:
-                return connection, begin(connection, role, relations, self._seconds)
+                return connection, begin(connection, role, relations)
             except psycopg.errors.LockNotAvailable:
                 connection.close()
                 raise

@@ -6,18 +6,22 @@ of a widget: they are let pass, as no condition. A table is flat: what is nested
 
 from typing import Annotated, Any
 
-import msgspec
-from fastapi import APIRouter, Query, Request
-from psycopg import AsyncConnection
-from psycopg.sql import SQL, Composable, Identifier
+from fastapi import APIRouter, Request
+from fastapi import Query as Parameter
+from psycopg.sql import SQL
 from starlette.responses import JSONResponse, Response
 
-from serve.callers import Caller, CallerOf, may, note_rows
-from serve.crossing import moments
+from serve import parameters
+from serve.caching import PRIVATE
+from serve.callers import Caller, CallerOf, may, note_rows, require
 from serve.databases import Databases
+from serve.formats import JSON, Output, Statement, named, read
+from serve.grammar import Comparison, Condition, Ordered, Query
 from serve.openbb import widgets
 from serve.problems import Problem
 from serve.relations import Relation, Relations
+from serve.spool import SpoolResponse
+from serve.statements import page
 from serve.udf.symbols import find, parts
 
 router = APIRouter(tags=["OpenBB Workspace"])
@@ -45,17 +49,12 @@ where not observations.is_withdrawn
 order by known.vintage_date, observations.reference_date
 """)
 
-Symbol = Annotated[str, Query(max_length=400)]
+Symbol = Annotated[str, Parameter(max_length=400)]
 
 
 def _databases(request: Request) -> Databases:
     found: Databases = request.app.state.databases
     return found
-
-
-def _check(caller: Caller) -> None:
-    if not may(caller, "marts"):
-        raise Problem(404, "not found", "expected a key that may read `marts`, received another")
 
 
 @router.get("/widgets.json", response_model=None, summary="What may be drawn of here")
@@ -97,7 +96,7 @@ async def symbols(request: Request, caller: CallerOf) -> Response:
 @router.get("/openbb/series", response_model=None, summary="Series, for a widget's choice")
 async def series_options(request: Request, caller: CallerOf) -> Response:
     """Label and value; none where no series is there yet."""
-    _check(caller)
+    require(caller, "marts")
     try:
         async with _databases(request).reading("warehouse", caller, ("marts", "dim_economic_series")) as connection:
             found = await (await connection.execute(_SERIES, (MOST_OPTIONS,))).fetchall()
@@ -110,39 +109,36 @@ async def series_options(request: Request, caller: CallerOf) -> Response:
 
 @router.get("/openbb/marts/{name}", response_model=None, summary="A mart as a flat table")
 async def mart(
-    request: Request, caller: CallerOf, name: str, *, limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 200,
+    request: Request, caller: CallerOf, name: str, *, limit: Annotated[int, Parameter(ge=1, le=MOST_ROWS)] = 200,
     symbol: Symbol = "",
 ) -> Response:  # fmt: skip
     """The last rows by the declared key; `symbol` is of those that have one."""
-    _check(caller)
+    require(caller, "marts")
     relations: Relations = request.app.state.relations
-    async with relations.reading(_databases(request), caller, "marts", name) as (connection, relation):
-        text = await _table(connection, relation, limit, moments.name(symbol, "symbol"))
-    rows = msgspec.json.decode(text)
-    note_rows(request, len(rows))
-    return Response(text, media_type="application/json")
+    spool = request.app.state.spools.new()
+    try:
+        async with relations.reading(_databases(request), caller, "marts", name) as (connection, relation):
+            statement, outputs = _flat(relation, limit, parameters.name(symbol, "symbol"))
+            note_rows(request, await read(connection, statement, outputs, JSON, spool))
+        return SpoolResponse(spool, JSON.media_type, PRIVATE)
+    except BaseException:
+        spool.close()
+        raise
 
 
-async def _table(connection: AsyncConnection[Any], relation: Relation, limit: int, symbol: str) -> bytes:
+def _flat(relation: Relation, limit: int, symbol: str) -> tuple[Statement, tuple[Output, ...]]:
+    conditions: tuple[Condition, ...] = ()
+    if symbol and {"source_system", "symbol"} <= relation.columns.keys():
+        source, name = parts(symbol)
+        conditions = (Comparison("source_system", "eq", source), Comparison("symbol", "eq", name))
+    order = tuple(Ordered(key, True) for key in relation.key)
+    rows = page(relation, Query((), conditions, order, limit, 0, None), limit).rows
     columns = SQL(", ").join(
-        SQL("{0}::text as {0}").format(_name(each.name)) if each.type in _NESTED else _name(each.name)
+        SQL("{0}::text as {0}").format(named(each.name)) if each.type in _NESTED else named(each.name)
         for each in relation.columns.values()
     )
-    where, values = SQL(""), []
-    if symbol and {"source_system", "symbol"} <= relation.columns.keys():
-        where, values = SQL(" where source_system = %s and symbol = %s"), list(parts(symbol))
-    order = SQL(" order by {}").format(
-        SQL(", ").join(SQL("{} desc").format(_name(key)) for key in relation.key)
-    ) if relation.key else SQL("")  # fmt: skip
-    query = SQL("select coalesce(jsonb_agg(found), '[]')::text from (select {} from {}{}{} limit %s) as found").format(
-        columns, relation.identifier, where, order
-    )
-    [(text,)] = await (await connection.execute(query, (*values, limit))).fetchall()
-    return str(text).encode()
-
-
-def _name(column: str) -> Composable:
-    return SQL(Identifier(column).as_string().replace("%", "%%"))
+    outputs = tuple(Output(each.name, each.type) for each in relation.columns.values())
+    return Statement(SQL("select {} from ({}) as found").format(columns, rows.sql), rows.values), outputs
 
 
 @router.get("/openbb/vintages", response_model=None, summary="A series as it was known when")
@@ -150,8 +146,8 @@ async def vintages(
     request: Request, caller: CallerOf, *, series: Symbol = "", raw: bool = False, theme: str = ""
 ) -> Response:
     """A figure of Plotly: a line a vintage, the newest of them; with `raw`, the rows."""
-    _check(caller)
-    asked = {"series": moments.name(series, "series"), "most": MOST_VINTAGES}
+    require(caller, "marts")
+    asked = {"series": parameters.name(series, "series"), "most": MOST_VINTAGES}
     async with _databases(request).reading("warehouse", caller, ("marts", "fct_economic_observations")) as connection:
         found = await (await connection.execute(_VINTAGES, asked)).fetchall()
     note_rows(request, len(found))

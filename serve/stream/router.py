@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from serve.callers import Caller, CallerOf, may
-from serve.crossing import moments
+from serve import parameters
+from serve.callers import Caller, CallerOf, require
 from serve.problems import Problem, bad_request, busy
 from serve.stream import arrivals
 from serve.stream.arrivals import CHANNELS
@@ -45,8 +45,7 @@ async def stream(
     wanted = _wanted(channels, symbol=symbol, source=source, publisher=publisher, series=series)
     seen_text = request.headers.get("last-event-id") or last_event_id
     seen = of_id(seen_text) if seen_text else None
-    if not may(caller, "live"):
-        raise Problem(404, "not found", "expected a key that may read `live`, received another")
+    require(caller, "live")
     poller: Poller = request.app.state.poller
     _check_room(poller, caller)
     for channel in sorted(wanted.channels):
@@ -104,5 +103,5 @@ def _wanted(channels: str, **given: list[str] | None) -> Wanted:
         raise bad_request("no such channel", f"channels to be of {', '.join(CHANNELS)}", channels)
     if names & {"ticks", "bars"} and not given["symbol"]:
         raise bad_request("without a symbol", "symbol, once or more, for ticks and bars", "none")
-    sets = {key: frozenset(moments.name(value, key) for value in values or []) for key, values in given.items()}
+    sets = {key: frozenset(parameters.name(value, key) for value in values or []) for key, values in given.items()}
     return Wanted(names, sets["source"], sets["symbol"], sets["publisher"], sets["series"])

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from serve.problems import Problem, bad_request
+from serve.problems import Problem, invalid
 
 
 class UdfRoute(APIRoute):
@@ -23,9 +23,7 @@ class UdfRoute(APIRoute):
             except Problem as problem:
                 raise _told(problem) from None
             except RequestValidationError as error:
-                first = error.errors()[0]
-                name = ".".join(str(part) for part in first["loc"][1:])
-                raise _told(bad_request("not a value", f"{name}: {first['msg']}", repr(first.get("input")))) from None
+                raise _told(invalid(error)) from None
 
         return answered
 

@@ -10,8 +10,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from serve import parameters
 from serve.callers import CallerOf, note_rows
-from serve.crossing import moments, rule
+from serve.crossing import rule
 from serve.crossing.bars import Bars
 from serve.crossing.router import MOST_DAYS, bars_of, sides
 from serve.databases import Databases, problem_of
@@ -58,8 +59,8 @@ async def search(
     exchange: Annotated[str, Query(max_length=200)] = "", limit: Annotated[int, Query(ge=1, le=1_000)] = 30,
 ) -> Response:  # fmt: skip
     """By source and symbol, whatever the case."""
-    source = moments.name(exchange, "exchange") or None
-    found = await find(_databases(request), caller, moments.name(query, "query"), source, min(limit, MOST_FOUND))
+    source = parameters.name(exchange, "exchange") or None
+    found = await find(_databases(request), caller, parameters.name(query, "query"), source, min(limit, MOST_FOUND))
     note_rows(request, len(found))
     return JSONResponse([
         {
@@ -73,7 +74,7 @@ async def search(
 @router.get("/symbols", response_model=None, summary="One symbol")
 async def symbols(request: Request, caller: CallerOf, symbol: Symbol) -> Response:
     """Its bars are of whenever it is traded, so that its session is all day; a day's bar is of the venue's session."""
-    found = await one(_databases(request), caller, moments.name(symbol, "symbol"))
+    found = await one(_databases(request), caller, parameters.name(symbol, "symbol"))
     scale = _scale(found.last_price)
     return JSONResponse({
         "name": found.symbol, "full_name": found.ticker, "ticker": found.ticker, "description": _description(found),
@@ -98,7 +99,7 @@ async def history(
     interval = of_history.INTERVALS.get(resolution)
     if interval is None:
         raise bad_request("no such resolution", f"resolution to be one of {', '.join(RESOLUTIONS)}", resolution)
-    found = await one(_databases(request), caller, moments.name(symbol, "symbol"))
+    found = await one(_databases(request), caller, parameters.name(symbol, "symbol"))
     bars = _asked(found, interval, from_, to, countback)
     count = min(countback or 0, of_history.MOST_BARS)
 

@@ -20,8 +20,9 @@ import pytest
 import tenacity
 from pydantic import SecretStr
 
-from flows import alerts
-from flows.deployments import TAG, deploy, serve
+from flows import automations
+from flows.automations import TAG
+from flows.deployments import deploy, serve
 from flows.prefect_session import prefect_session
 from flows.running import run_flow
 from tests.serving import in_a_thread
@@ -116,25 +117,25 @@ def test_prefect_posts_that_the_watcher_is_silent_once_it_was_heard_and_an_older
 ) -> None:
     settings = stack.with_settings(alert_webhook=SecretStr(f"{server.url}/secret-token"))
     with prefect_session(settings):
-        former = alerts._missing(None)
-        former.name = alerts.FORMER_NAME
+        former = automations._missing(None)
+        former.name = automations.FORMER_NAME
         former.create()
-        alerts.apply(settings)
-        quick = alerts._missing(alerts._save_block(f"{server.url}/hook"))
-        quick.id, quick.trigger.within = alerts._find(alerts.WATCHER_NAME).id, timedelta(seconds=10)
+        automations.apply(settings)
+        quick = automations._missing(automations._save_block(f"{server.url}/hook"))
+        quick.id, quick.trigger.within = automations._find(automations.WATCHER_NAME).id, timedelta(seconds=10)
         quick.trigger.match = quick.trigger.match.model_validate({"prefect.resource.id": "another watcher"})
         quick.trigger.after = quick.trigger.expect = {"tidemark.test.beat"}
         quick.update()
     names = {each["name"] for each in prefect(settings, "automations")}
-    assert alerts.WATCHER_NAME in names
-    assert alerts.FORMER_NAME not in names
+    assert automations.WATCHER_NAME in names
+    assert automations.FORMER_NAME not in names
     emit(settings, "tidemark.test.beat", "another watcher", {})
     post = server.posts.get(timeout=90)
     assert (post["state"], post["cause"]) == ("raised", "the watcher does not run")
     assert post["runbook"] == "docs/runbook/watcher-does-not-run.md"
     with prefect_session(settings):
-        alerts.apply(stack.settings)
-    [shown] = [each for each in prefect(settings, "automations") if each["name"] == alerts.WATCHER_NAME]
+        automations.apply(stack.settings)
+    [shown] = [each for each in prefect(settings, "automations") if each["name"] == automations.WATCHER_NAME]
     assert [action["type"] for action in shown["actions"]] == ["do-nothing"]
 
 
@@ -192,7 +193,7 @@ def test_a_served_run_that_the_api_asks_for_is_executed_by_a_child_and_one_that_
             serving.send_signal(signal.SIGTERM)
             serving.wait(60)
     with prefect_session(stack.settings):
-        alerts.apply(stack.settings)
+        automations.apply(stack.settings)
     said = log.read_text()
     assert local_prefect_auth_string(stack.settings).partition(":")[2] not in said
     assert "SIGTERM received" in said
@@ -225,7 +226,7 @@ def test_a_run_by_hand_that_is_killed_without_a_word_is_crashed_and_posts_it_onc
 def test_of_a_server_that_others_use_too_only_our_runs_are_crashed(stack: Any) -> None:
     settings = stack.with_settings(flow_silence_seconds=10)
     with prefect_session(settings):
-        alerts.apply(settings)
+        automations.apply(settings)
     theirs, ours = _made(settings, "RUNNING", "Running"), _made(settings, "RUNNING", "Running", TAG)
 
     def states() -> dict[str, str]:
@@ -234,7 +235,7 @@ def test_of_a_server_that_others_use_too_only_our_runs_are_crashed(stack: Any) -
     until(lambda: states()[ours] == "Crashed", "ours to be Crashed", 60)
     assert states()[theirs] == "Running"
     with prefect_session(settings):
-        alerts.apply(stack.settings)
+        automations.apply(stack.settings)
 
 
 def _made(settings: Settings, kind: str, name: str, *tags: str) -> str:

@@ -23,7 +23,7 @@ from tidemark.stack.ports import free_ports
 THINGS = """
 create table {schema}.things (
     thing_key text primary key, symbol text not null, note text, price numeric, size double precision, number bigint,
-    is_final boolean, day date, seen_at timestamptz, attributes jsonb, "odd ""name" text
+    is_final boolean, day date, seen_at timestamptz, attributes jsonb, "odd %""name" text
 );
 insert into {schema}.things
 select
@@ -124,9 +124,9 @@ def environ_of(served: Served) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def market(stack: Any, served: Served) -> Market:
+def market(stack: Any, people: Settings) -> Market:
     """A symbol on both sides of the tidemark, and people who may read it."""
     made = Market(stack)
     made.fill()
-    local.up(served.settings)  # what the people may read of what is there now
+    local.up(people)  # what the people may read of what is there now
     return made

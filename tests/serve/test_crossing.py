@@ -119,7 +119,7 @@ class Watch:
         connection = sides.connect(self.settings, database, READER)
         self.open.append(connection)
         connection.execute(SQL("set idle_in_transaction_session_timeout = 0"))
-        return sides.begin(connection, READER, relations, 60)
+        return sides.begin(connection, READER, relations)
 
 
 def asked() -> ticks.TickRange:
@@ -342,7 +342,7 @@ def behind(batches: Batches, place: Any) -> Batches:
 def begun(settings: Settings, database: Any, *relations: str) -> Iterator[Snapshot]:
     connection = sides.connect(settings, database, READER)
     try:
-        yield sides.begin(connection, READER, relations, 60)
+        yield sides.begin(connection, READER, relations)
     finally:
         connection.close()
 

@@ -163,12 +163,12 @@ def test_the_lists_have_what_the_caller_may_read_and_change_with_what_is_built(s
     absent = served.get("/v1/marts/there_is_none", "outsider1")
     assert (refused.status_code, refused.json()["detail"]) == (404, absent.json()["detail"])
     with psycopg.connect(stack.dsn("warehouse", "transformer"), autocommit=True) as connection:
-        assert served.get("/v1/marts/things?limit=1").json()[0]['odd "name'] == "odd"
-        connection.execute('alter table marts.things drop column "odd ""name", add column further integer default 7')
+        assert served.get("/v1/marts/things?limit=1").json()[0]['odd %"name'] == "odd"
+        connection.execute('alter table marts.things drop column "odd %""name", add column further integer default 7')
         assert served.get("/v1/marts/things?limit=1&further=eq.7").json()[0]["further"] == 7
         connection.execute("begin; drop table marts.things; " + THINGS.format(schema="marts") + "; commit")
         assert served.get("/v1/marts/things?limit=1&further=eq.7").status_code == 400
-        assert served.get("/v1/marts/things?limit=1").json()[0]['odd "name'] == "odd"
+        assert served.get("/v1/marts/things?limit=1").json()[0]['odd %"name'] == "odd"
 
 
 def test_an_answer_that_is_known_is_not_sent_again(stack: Stack, served: Served) -> None:

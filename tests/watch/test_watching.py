@@ -20,8 +20,9 @@ from tidemark.stack import watcher
 from tidemark.state_file import StateFile
 from watch import lane
 from watch.forecasts import Expected, Forecasts, Rates, expected
-from watch.history import DAY_SECONDS, History, Thing, changes, days, hours, numbers, reading, spans
+from watch.history import DAY_SECONDS, History, Thing, hours, numbers, reading, spans
 from watch.observation import Look, Observation, State
+from watch.page import timeline
 from watch.rounds import Rounds
 from watch.status_file import VALID_SECONDS, Seen, content, read_status
 from watch.watcher import Watcher
@@ -91,16 +92,12 @@ def test_a_state_lasts_until_it_changes_and_while_nobody_looked_it_is_unknown(tm
         assert [(one.state, one.begin - NOON, one.end - NOON) for one in found[ONE]] == [
             ("ok", 0, 40), ("failing", 40, 60), ("ok", 60, 90), ("unknown", 90, 3600), ("ok", 3600, 3640),
         ]  # fmt: skip
-        [bars] = days(connection, 2, NOON + 4000).values()
+        [all_of_it] = spans(connection, timeline.first_day(NOON, 2), NOON + 4000).values()
+        bars = timeline.days(timeline.worst([all_of_it]), NOON + 4000, 2)
         assert bars == [{}, {"ok": 110, "failing": 20, "unknown": 3510}]
-        assert [state for _, _, state, _ in changes(connection, NOON)] == [
-            "gone",
-            "ok",
-            "unknown",
-            "ok",
-            "failing",
-            "ok",
-        ]
+        assert [state for (state,) in connection.execute("select state from change order by at")] == [
+            "ok", "failing", "ok", "unknown", "ok", "gone",
+        ]  # fmt: skip
 
 
 def test_a_watcher_that_died_leaves_the_time_since_then_unknown_before_another_begins(tmp_path: Path) -> None:
@@ -123,9 +120,9 @@ def test_history_is_kept_for_its_time_and_what_still_holds_stays(tmp_path: Path)
     history.note([seen("ok"), seen("ok", other)], NOON + 102.5 * DAY_SECONDS)
     with reading(settings) as connection:
         assert connection is not None
-        kept = changes(connection, 0)
-        assert [(thing.identity, (at - NOON) / DAY_SECONDS) for at, thing, _, _ in kept] == [
-            ("realtime market_tick", 2), ("other", 0),
+        kept = connection.execute("select identity, at from change order by at")
+        assert [(identity, (at - NOON) / DAY_SECONDS) for identity, at in kept] == [
+            ("other", 0), ("realtime market_tick", 2),
         ]  # fmt: skip
         assert numbers(connection, 0) == {}
         assert [row[1:] for row in hours(connection, 0)["lag"]] == [(50.0, 50.0, 50.0)]

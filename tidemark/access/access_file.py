@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from tidemark.access.durations import seconds_of
-from tidemark.access.people import Limits
 from tidemark.connections import Database
 from tidemark.credentials import ALL, API_READER, LOCAL_ADMINISTRATOR, OWNER, PEOPLE
 from tidemark.errors import ConfigurationError
@@ -33,6 +32,35 @@ _DURATIONS = {
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Duration = str | int | float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one role of people may take: seconds, megabytes, and counts of sessions (all) and locks (each)."""
+
+    connections: int
+    statement_seconds: float
+    idle_in_transaction_seconds: float
+    transaction_seconds: float
+    locks: int
+    temporary_files_mb: int
+    memory_mb: int  # of one session beside what all share; seen on the local server only
+
+    def settings(self) -> dict[str, str]:
+        """What a session of the role begins with; it may lift these, and is then ended by the guard instead."""
+        return {
+            "idle_in_transaction_session_timeout": f"{self.idle_in_transaction_seconds:g}s",
+            "lock_timeout": "10s",
+            "statement_timeout": f"{self.statement_seconds:g}s",
+        }
+
+    def held(self) -> dict[str, str]:
+        """What its sessions cannot lift, as a superuser alone may set it.
+
+        Nothing that a person says goes into the server's log, which is on the disk of what writes: neither its errors,
+        each with the whole statement, nor `raise log`, nor what `exit_on_error` and `debug_print_plan` make of one.
+        """
+        return {"log_min_messages": "panic", "temp_file_limit": f"{self.temporary_files_mb}MB"}
 
 
 class LimitKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -6,18 +6,14 @@ temporary files, rights. The rest is the guard's (tidemark/guard/), who gets its
 
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from psycopg import Connection
 from psycopg.errors import InsufficientPrivilege
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
+from tidemark.access.access_file import Access
 from tidemark.credentials import API_READER, PARTS, PEOPLE
-
-if TYPE_CHECKING:
-    from tidemark.access.access_file import Access
 
 PARTS_LOCK_TIMEOUT = "60s"  # whichever library opened the session; a part that knows better says so
 GUARD_RIGHTS = ("pg_signal_backend", "pg_read_all_stats")
@@ -49,35 +45,6 @@ where evtname = 'refuse_people' and evtenabled <> 'D' and prosrc = %s
 HELD = ("log_min_messages", "temp_file_limit")  # by a superuser: no session of a person lifts them
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one role of people may take: seconds, megabytes, and counts of sessions (all) and locks (each)."""
-
-    connections: int
-    statement_seconds: float
-    idle_in_transaction_seconds: float
-    transaction_seconds: float
-    locks: int
-    temporary_files_mb: int
-    memory_mb: int  # of one session beside what all share; seen on the local server only
-
-    def settings(self) -> dict[str, str]:
-        """What a session of the role begins with; it may lift these, and is then ended by the guard instead."""
-        return {
-            "idle_in_transaction_session_timeout": f"{self.idle_in_transaction_seconds:g}s",
-            "lock_timeout": "10s",
-            "statement_timeout": f"{self.statement_seconds:g}s",
-        }
-
-    def held(self) -> dict[str, str]:
-        """What its sessions cannot lift, as a superuser alone may set it.
-
-        Nothing that a person says goes into the server's log, which is on the disk of what writes: neither its errors,
-        each with the whole statement, nor `raise log`, nor what `exit_on_error` and `debug_print_plan` make of one.
-        """
-        return {"log_min_messages": "panic", "temp_file_limit": f"{self.temporary_files_mb}MB"}
-
-
 def _try(connection: Connection, statement: SQL | Composed) -> None:
     """What an administrator of a server of others may not do falls short, and the guard says so."""
     with suppress(InsufficientPrivilege), connection.transaction():
@@ -105,7 +72,7 @@ def limit_parts(connection: Connection) -> None:
         _try(connection, SQL("grant {} to catalog_reader").format(Identifier(right)))
 
 
-def limit_people(connection: Connection, access: "Access") -> None:
+def limit_people(connection: Connection, access: Access) -> None:
     """Limit people's roles that are there, and let the guard put back what they change; for the whole server."""
     found = connection.execute(
         "select rolname, rolconnlimit, coalesce(rolconfig, '{}') from pg_roles where rolname = any(%s) order by 1",

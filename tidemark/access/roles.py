@@ -11,10 +11,9 @@ from typing import Any
 from psycopg import Connection
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from tidemark.access.access_file import MARKER, Access
+from tidemark.access.access_file import MARKER, Access, Limits
 from tidemark.access.change import Change
 from tidemark.access.durations import written
-from tidemark.access.people import Limits
 from tidemark.credentials import API_READER, PEOPLE
 from tidemark.errors import ConfigurationError
 

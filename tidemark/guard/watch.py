@@ -16,8 +16,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import class_row
 
-from tidemark.access.access_file import Access
-from tidemark.access.people import Limits
+from tidemark.access.access_file import Access, Limits
 from tidemark.connections import Database, connect
 from tidemark.credentials import PARTS
 from tidemark.errors import StackError

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 
-from tidemark.output import utc, visible
+from tidemark.output import iso, utc, visible
 from tidemark.pages import STYLE, environment
 from watch.page import feed, summary
 from watch.page.view import Page, duration
@@ -70,19 +69,13 @@ def _atom(page: Page, identity: Any) -> bytes:
 def _environment() -> "Environment":
     made = environment(TEMPLATES)
     made.filters |= {
-        "iso": _iso,
+        "iso": iso,
         "utc": utc,
         "duration": duration,
         "visible": _lines,
         "capitalize_first": lambda text: text[:1].upper() + text[1:],
     }
     return made
-
-
-def _iso(moment: float | datetime) -> str:
-    if not isinstance(moment, datetime):
-        moment = datetime.fromtimestamp(moment, UTC)
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _lines(text: str) -> Markup:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from tidemark.output import utc, visible
+from tidemark.output import visible
 from tidemark.secrets import hide
 from tidemark.settings import PROJECT
 from watch.history import Thing
@@ -151,8 +151,3 @@ def meaning(condition: str, state: State = "failing") -> str:
 def _meanings() -> dict[str, str]:
     found: dict[str, str] = yaml.safe_load(MEANINGS.read_text())
     return found
-
-
-def since_said(moment: datetime | None) -> str:
-    """Since when, as people read it."""
-    return f"since {utc(moment)}" if moment else ""

@@ -3,9 +3,8 @@
 from typing import Any
 from uuid import UUID, uuid5
 
-from tidemark.output import visible
+from tidemark.output import iso, visible
 from watch.announcements import Incident, Maintenance
-from watch.history import text
 from watch.page.parts import Part
 from watch.page.view import Page
 
@@ -23,7 +22,7 @@ def summary(page: Page, site: UUID) -> dict[str, Any]:
     said = page.headline + (f": {page.reason}" if page.reason else "")
     blind = page.valid_until is None
     indicator = "critical" if blind else "major" if page.state == "unknown" else INDICATORS[page.state]
-    updated = text(page.observed_at.timestamp()) if page.observed_at else None
+    updated = iso(page.observed_at) if page.observed_at else None
     return {
         "page": {"id": str(site), "name": "Tidemark", "url": "", "time_zone": "Etc/UTC", "updated_at": updated},
         "status": {"indicator": indicator, "description": said},
@@ -68,7 +67,7 @@ def _said(part: Part) -> str:
 
 
 def _component(of: str, name: str, worst: Part, site: UUID) -> dict[str, Any]:
-    since = text(worst.since.timestamp()) if worst.since else None
+    since = iso(worst.since) if worst.since else None
     return {
         "id": of, "name": name, "status": STATUSES[worst.state], "state": worst.state,
         "created_at": since, "updated_at": since, "showcase": True, "start_date": None,
@@ -84,8 +83,8 @@ def _incident(incident: Incident, site: UUID) -> dict[str, Any]:
     last = incident.updates[-1].at if incident.updates else incident.opened_at
     return {
         "id": str(uuid5(site, of)), "name": visible(incident.title), "status": "investigating",
-        "impact": "major", "created_at": text(incident.opened_at), "started_at": text(incident.opened_at),
-        "updated_at": text(last), "monitoring_at": None, "resolved_at": None, "shortlink": "", "page_id": str(site),
+        "impact": "major", "created_at": iso(incident.opened_at), "started_at": iso(incident.opened_at),
+        "updated_at": iso(last), "monitoring_at": None, "resolved_at": None, "shortlink": "", "page_id": str(site),
         "components": [], "incident_updates": updates[::-1],
     }  # fmt: skip
 
@@ -95,7 +94,7 @@ def _update(site: UUID, which: tuple[str, int], at: float, body: str, status: st
     return {
         "id": str(uuid5(site, f"{of} {number}")), "incident_id": str(uuid5(site, of)), "status": status,
         "body": visible(body, lines=True),
-        "created_at": text(at), "updated_at": text(at), "display_at": text(at), "affected_components": None,
+        "created_at": iso(at), "updated_at": iso(at), "display_at": iso(at), "affected_components": None,
     }  # fmt: skip
 
 
@@ -104,8 +103,8 @@ def _maintenance(each: Maintenance, site: UUID, now: float) -> dict[str, Any]:
     of = f"maintenance {each.id}"
     return {
         "id": str(uuid5(site, of)), "name": "Maintenance", "status": status, "impact": "maintenance",
-        "created_at": text(each.planned_at), "started_at": text(each.begins_at), "updated_at": text(each.planned_at),
+        "created_at": iso(each.planned_at), "started_at": iso(each.begins_at), "updated_at": iso(each.planned_at),
         "monitoring_at": None, "resolved_at": None, "shortlink": "", "page_id": str(site), "components": [],
-        "scheduled_for": text(each.begins_at), "scheduled_until": text(each.ends_at),
+        "scheduled_for": iso(each.begins_at), "scheduled_until": iso(each.ends_at),
         "incident_updates": [_update(site, (of, 0), each.planned_at, each.text, status)],
     }  # fmt: skip

@@ -1,23 +1,22 @@
 """`/v1/last`, `/v1/book` and `/v1/series`: what one side alone answers."""
 
 import asyncio
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from psycopg.sql import SQL
 from starlette.responses import Response
 
-from serve.callers import Caller, may, note_rows
-from serve.callers import caller as admitted
-from serve.crossing import moments
-from serve.databases import Databases, Name
-from serve.formats import ARROW, CSV, JSON, NDJSON, Output, Statement, negotiated, read
-from serve.problems import Problem
+from serve import parameters
+from serve.caching import PRIVATE
+from serve.callers import Caller, CallerOf, note_rows, require
+from serve.databases import Databases, RelationName
+from serve.formats import JSON, ROWS, Output, Statement, finished, negotiated, read
+from serve.parameters import ANSWERS, DATE, Name, Wanted
 from serve.relations import SCHEMAS
 from serve.spool import SpoolResponse
 
@@ -25,11 +24,6 @@ router = APIRouter(prefix="/v1", tags=["latest"])
 
 OLDEST = 0.1  # seconds that an answer of `/v1/last` may be old
 RENEWED = 0.05  # seconds after which the next request has the prices read again, behind it
-FORMATS = (JSON, NDJSON, CSV, ARROW)
-ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Rows", "content": {form.media_type: {} for form in FORMATS}},
-}
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LAST = SQL(
     "select source_system, symbol, row_to_json(prices)::text from live.last_price as prices "
     "order by source_system, symbol"
@@ -50,16 +44,6 @@ _SERIES = SQL(
     "select {} from asof.fct_economic_observations({}) as known where series_key = %s "
     "order by reference_date, available_at"
 )
-Word = Annotated[str, Query(min_length=1, max_length=200)]
-Wanted = Annotated[str | None, Query(alias="format", description="`json`, `ndjson`, `csv` or `arrow`")]
-
-
-async def _caller(request: Request) -> Caller:
-    """In the event loop: who calls is known without waiting for anything."""
-    return admitted(request)
-
-
-CallerOf = Annotated[Caller, Depends(_caller)]
 
 
 @dataclass(frozen=True)
@@ -116,9 +100,9 @@ class Latest:
 
 
 @router.get("/last", summary="The last price of each symbol", response_model=None, operation_id="last")
-async def last(request: Request, caller: CallerOf, source: Word | None = None, symbol: Word | None = None) -> Response:
+async def last(request: Request, caller: CallerOf, source: Name | None = None, symbol: Name | None = None) -> Response:
     """At most 100 ms old; by the venue's clock. `source` and `symbol` narrow it."""
-    _check(caller, "live")
+    require(caller, "live")
     negotiated(request, (JSON,))
     state = request.app.state
     if not hasattr(state, "latest"):
@@ -132,10 +116,7 @@ async def last(request: Request, caller: CallerOf, source: Word | None = None, s
         some = [text for key, text in prices.prices.items() if key[0] == source or key[1] == symbol]
         body, rows = b"[" + b",\n".join(some) + b"]", len(some)
     note_rows(request, rows)
-    return Response(body, media_type=JSON.media_type, headers=_HEADERS)
-
-
-_HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization, X-API-Key"}
+    return Response(body, media_type=JSON.media_type, headers=PRIVATE)
 
 
 @router.get(
@@ -145,10 +126,10 @@ _HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Accept, Authorization
     operation_id="book",
     responses=ANSWERS,
 )
-async def book(request: Request, caller: CallerOf, source: Word, symbol: Word, form: Wanted = None) -> Response:
+async def book(request: Request, caller: CallerOf, source: Name, symbol: Name, form: Wanted = None) -> Response:
     """A row a level, of one snapshot; nothing where no whole snapshot is here."""
-    _check(caller, "live")
-    names = (moments.name(source, "source"), moments.name(symbol, "symbol"))
+    require(caller, "live")
+    names = (parameters.name(source, "source"), parameters.name(symbol, "symbol"))
     return await _answered(request, caller, ("live", "book"), Statement(_BOOK.format(_columns(BOOK)), names), BOOK)
 
 
@@ -168,20 +149,15 @@ async def series(
     form: Wanted = None,
 ) -> Response:  # fmt: skip
     """Each period's value as known at a moment, by default now: what was published or corrected later is not in it."""
-    _check(caller, "marts")
+    require(caller, "marts")
     moment: Any = "now"
     kind = SQL("%s::timestamptz")
     if as_of is not None:
-        moment = moments.moment(as_of, "as_of")
-        if _DATE.fullmatch(as_of):
+        moment = parameters.moment(as_of, "as_of")
+        if DATE.fullmatch(as_of):
             moment, kind = date.fromisoformat(as_of), SQL("%s::date")
-    statement = Statement(_SERIES.format(_columns(SERIES), kind), (moment, moments.name(series, "series")))
+    statement = Statement(_SERIES.format(_columns(SERIES), kind), (moment, parameters.name(series, "series")))
     return await _answered(request, caller, ("marts", "fct_economic_observations"), statement, SERIES)
-
-
-def _check(caller: Caller, schema: str) -> None:
-    if not may(caller, schema):
-        raise Problem(404, "not found", f"expected a key that may read `{schema}`, received another")
 
 
 def _columns(outputs: Sequence[Output]) -> Any:
@@ -189,20 +165,17 @@ def _columns(outputs: Sequence[Output]) -> Any:
 
 
 async def _answered(
-    request: Request, caller: Caller, relation: Name, statement: Statement, outputs: Sequence[Output]
+    request: Request, caller: Caller, relation: RelationName, statement: Statement, outputs: Sequence[Output]
 ) -> Response:
-    form = negotiated(request, FORMATS)
+    form = negotiated(request, ROWS)
     databases: Databases = request.app.state.databases
     spool = request.app.state.spools.new()
     try:
         async with databases.reading(SCHEMAS[relation[0]], caller, relation) as connection:
             rows = await read(connection, statement, outputs, form, spool)
         note_rows(request, rows)
-        if form is ARROW:
-            from serve.arrow import arrow_of
-
-            spool = await asyncio.to_thread(arrow_of, spool, outputs, rows)
-        return SpoolResponse(spool, form.media_type, _HEADERS)
+        spool = await finished(spool, outputs, form, rows)
+        return SpoolResponse(spool, form.media_type, PRIVATE)
     except BaseException:
         spool.close()
         raise

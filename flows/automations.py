@@ -3,9 +3,9 @@
 from datetime import timedelta
 from typing import Any
 
-from flows.deployments import TAG
 from tidemark.settings import Settings
 
+TAG = "tidemark"  # marks deployments, which may be removed by it, and every run that is ours
 FORMER_NAME = "tidemark: a flow run failed"
 WATCHER_NAME = "tidemark: the watcher gave no sign of life"
 BLOCK = "tidemark-alert"
@@ -62,7 +62,11 @@ def crash_the_silent(settings: Settings) -> None:
 
     It counts from a run's last sign on; while it stays as it is, it is left alone, as a change would forget them.
     """
-    wanted, there = _silent(settings.flow_silence_seconds), _find(SILENT_NAME)
+    _declare(_silent(settings.flow_silence_seconds))
+
+
+def _declare(wanted: Any) -> None:
+    there = _find(wanted.name)
     if there is None:
         wanted.create()
     elif _said(there) != _said(wanted):
@@ -107,12 +111,7 @@ def watch_the_watcher(settings: Settings) -> None:
     """Where the watcher gave no sign for so long, Prefect's server shows that, and posts it: the watcher cannot."""
     webhook = settings.alert_webhook
     block_id = None if webhook is None else _save_block(webhook.get_secret_value())
-    wanted, there = _missing(block_id), _find(WATCHER_NAME)
-    if there is None:
-        wanted.create()
-    elif _said(there) != _said(wanted):
-        wanted.id = there.id
-        wanted.update()
+    _declare(_missing(block_id))
 
 
 def _missing(block_id: Any) -> Any:
