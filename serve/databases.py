@@ -131,13 +131,6 @@ class Databases:
         except (errors.InsufficientPrivilege, errors.InvalidParameterValue):
             raise no_role() from None
 
-
-def address_of(settings: Settings, database: Database, login: str = ROLE) -> str:
-    """Where a database is, for a session of the API, with the settings that it has from its beginning."""
-    session = SESSION | {"statement_timeout": f"{settings.api_statement_seconds * 1000:.0f}"}
-    options = " ".join(f"-c {name}={value}" for name, value in session.items())
-    return dsn(settings, database, login, **LIMITS, application_name="tidemark-api", options=options)
-
     async def _lock(self, connection: AsyncConnection[Any], caller: Caller, relations: Sequence[RelationName]) -> None:
         if not relations:
             return
@@ -147,6 +140,13 @@ def address_of(settings: Settings, database: Database, login: str = ROLE) -> str
         except errors.WrongObjectType:  # a materialized view, which is filled in its place, or nothing that has rows
             await connection.execute("rollback", prepare=False)
             await self._begin(connection, caller)
+
+
+def address_of(settings: Settings, database: Database, login: str = ROLE) -> str:
+    """Where a database is, for a session of the API, with the settings that it has from its beginning."""
+    session = SESSION | {"statement_timeout": f"{settings.api_statement_seconds * 1000:.0f}"}
+    options = " ".join(f"-c {name}={value}" for name, value in session.items())
+    return dsn(settings, database, login, **LIMITS, application_name="tidemark-api", options=options)
 
 
 def no_role() -> Problem:
