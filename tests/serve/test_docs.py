@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import httpx
 import psycopg
 import pytest
+import yaml
+from psycopg.sql import SQL, Identifier
 
 from tests.conftest import Stack
 from tests.serve.conftest import Served, environ_of
@@ -18,12 +20,20 @@ SHELL = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
+def declared(mart: str) -> list[tuple[str, str]]:
+    """Name and type of each column of a mart, as dbt is told: so that a line which names another column fails."""
+    models = yaml.safe_load((PROJECT / "dbt_project/models/marts/market/_market__models.yml").read_text())["models"]
+    [model] = [model for model in models if model["name"] == mart]
+    return [(column["name"], column["data_type"]) for column in model["columns"]]
+
+
 @pytest.fixture(scope="module")
 def bars(stack: Stack, served: Served) -> Iterator[Served]:
     """The relations that the page names, with a row each."""
     with psycopg.connect(stack.dsn("warehouse", "transformer"), autocommit=True) as warehouse:
-        warehouse.execute("create table marts.fct_bars_1d (bar_key text primary key, bar_date date, close numeric)")
-        warehouse.execute("insert into marts.fct_bars_1d values ('a', '2024-08-08', 61234.5)")
+        columns = SQL(", ").join(SQL(f"{{}} {kind}").format(Identifier(name)) for name, kind in declared("fct_bars_1d"))
+        warehouse.execute(SQL("create table marts.fct_bars_1d ({}, primary key (bar_key))").format(columns))
+        warehouse.execute("insert into marts.fct_bars_1d (bar_key, close) values ('a', 61234.5)")
         with psycopg.connect(stack.dsn("realtime", "transformer"), autocommit=True) as realtime:
             realtime.execute("create view live.last_price as select 'BTC/USD' as symbol, 61234.5::numeric as price")
             yield served
