@@ -131,7 +131,7 @@ def pages(settings: Settings) -> list[tuple[str, str]]:
     api = serve.address(settings)
     return [
         ("whether all is well, in a browser, open to anyone", f"# {api}/"),
-        ("a key of the read API", f"{_command(settings)} access key bi_reader --expires 7d"),
+        ("a key of the read API", f"{_command(settings)} access key bi_reader"),
         ("candles, books, events and series, in a browser (it asks for that key)", f"# {api}/live"),
         ("what the read API has, in a browser", f"# {api}/docs"),
     ]

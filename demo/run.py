@@ -63,7 +63,7 @@ def run(settings: Settings, show: Show, say: Callable[[str], None]) -> Report:
         with clock.step("live", "views and marts", note=False):
             _build_empty(settings)
         for shows, line in report.pages(settings):
-            say(f"{shows}: {line}")
+            say(f"{shows}: {line.removeprefix('# ')}")
         seen = _both_lanes(replaying, urls, session, clock)
     _promote(settings, clock)
     _verify_and_describe(settings, clock)

@@ -16,7 +16,7 @@ from tidemark import dbt
 TOPIC = "market_tick"
 EVIL = "<script>alert(1)</script>/USD"
 MODELS = (
-    "+fct_bars_1m", "+fct_promotions", "+dim_instruments", "+dim_venues", "+rpt_coverage",
+    "+fct_bars_1m", "+fct_promotions", "+dim_instruments", "+dim_venues", "+rpt_coverage", "+fct_economic_observations",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import httpx
 import psycopg
 import pytest
+import yaml
 
 from tests.conftest import Stack
 from tests.serve.conftest import Served, environ_of
@@ -33,15 +34,24 @@ def in_place_of(stack: Stack, database: str, kind: str, name: str, made: str) ->
             connection.execute(f"alter {kind} if exists {schema}.kept rename to {relation}".encode())
 
 
+def declared(mart: str) -> list[tuple[str, str]]:
+    """Name and type of each column of a mart, as dbt is told: so that a line which names another column fails."""
+    models = yaml.safe_load((PROJECT / "dbt_project/models/marts/market/_market__models.yml").read_text())["models"]
+    [model] = [model for model in models if model["name"] == mart]
+    return [(column["name"], column["data_type"]) for column in model["columns"]]
+
+
 @pytest.fixture(scope="module")
 def bars(stack: Stack, served: Served) -> Iterator[Served]:
     """The relations that the page names, with a row each."""
-    bar = "as select 'a' as bar_key, date '2024-08-08' as bar_date, 61234.5::numeric as close"
+    columns = ", ".join(f'"{name}" {kind}' for name, kind in declared("fct_bars_1d"))
     price = "as select 'BTC/USD' as symbol, 61234.5::numeric as price"
     with (
-        in_place_of(stack, "warehouse", "table", "marts.fct_bars_1d", bar),
+        in_place_of(stack, "warehouse", "table", "marts.fct_bars_1d", f"({columns}, primary key (bar_key))"),
         in_place_of(stack, "realtime", "view", "live.last_price", price),
     ):
+        with psycopg.connect(stack.dsn("warehouse", "transformer")) as warehouse:
+            warehouse.execute("insert into marts.fct_bars_1d (bar_key, close) values ('a', 61234.5)")
         yield served
 
 

@@ -108,7 +108,9 @@ def key(name: str, expires: str, scope: str, rate: float | None, output: Path | 
     _require_new(output)
     key_id, made = key_file.make(settings, name, lasts, schemas, rate or key_file.DEFAULT_RATE)
     _hand_over(
-        made, output, f"key {key_id} of {name}: it is kept nowhere else; `tidemark access revoke {key_id}` ends it"
+        made,
+        output,
+        f"key {key_id} of {name}, for {expires}: it is kept nowhere else; `tidemark access revoke {key_id}` ends it",
     )
 
 

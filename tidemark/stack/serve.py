@@ -17,7 +17,7 @@ from tidemark.stack.process import Launch, server_environment
 NAME = "serve"
 TITLE = "the read API"
 STOP_SIGNAL = signal.SIGTERM
-LOGIN = "its docs are at /docs; `tidemark access key NAME` makes a key"
+LOGIN = "the status page is at /, live data at /live, its docs at /docs; `tidemark access key NAME` makes a key"
 
 GIVEN = ("api_", "postgres_")  # the settings whose names begin so
 _CONFIGURATION = "TIDEMARK_API_CONFIGURATION"

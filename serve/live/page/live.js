@@ -6,6 +6,7 @@ import * as warehouse from '/live/warehouse.js'
 
 const INTERVALS = ['1m', '5m', '1h', '1d']
 const BOOK_MS = 2000
+const AGAIN = 10000 // ms
 const chosen = { ticker: localStorage.getItem('ticker') ?? '', interval: localStorage.getItem('interval') ?? '1m' }
 let candles, stream, timer
 
@@ -18,12 +19,26 @@ async function begin() {
     $('who').textContent = me.name
     $('door').hidden = true
     $('room').hidden = $('leave').hidden = false
-    await open()
   } catch (error) {
     if (!(error instanceof Refused)) throw error
     if (error.status !== 401) $('refused').textContent = error.message
     $('door').hidden = false
     $('key').focus()
+    return
+  }
+  await openOnce()
+}
+
+// Before the first build there is nothing to choose of; it comes by itself.
+async function openOnce() {
+  try {
+    await open()
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error
+    state('away', 'trying again')
+    $('trouble').textContent = error.status === 404
+      ? 'No mart of trades that your key may read is built yet: the first load or promotion builds them.' : error.message
+    setTimeout(openOnce, AGAIN)
   }
 }
 
