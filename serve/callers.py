@@ -106,8 +106,11 @@ def _refusal(detail: str) -> Problem:
     return Problem(401, "no key that opens", detail, headers={"WWW-Authenticate": 'Bearer realm="tidemark"'})
 
 
-def caller(request: Request) -> Caller:
-    """FastAPI's dependency: who calls. The key was taken out of the request by serve.gate."""
+async def caller(request: Request) -> Caller:
+    """FastAPI's dependency: who calls. The key was taken out of the request by serve.gate.
+
+    In the event loop, as nothing is waited for: the threads may all be taken by those who read ranges.
+    """
     callers: Callers = request.app.state.callers
     found = callers.admit(request.scope.get("tidemark.key"))
     request.scope["tidemark.called"]["caller"] = found

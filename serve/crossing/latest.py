@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from psycopg.sql import SQL
 from starlette.responses import Response
 
-from serve.callers import Caller, may, note_rows
-from serve.callers import caller as admitted
+from serve.callers import Caller, CallerOf, may, note_rows
 from serve.crossing import moments
 from serve.databases import Databases, Name
 from serve.formats import ARROW, CSV, JSON, NDJSON, Output, Statement, negotiated, read
@@ -52,14 +51,6 @@ _SERIES = SQL(
 )
 Word = Annotated[str, Query(min_length=1, max_length=200)]
 Wanted = Annotated[str | None, Query(alias="format", description="`json`, `ndjson`, `csv` or `arrow`")]
-
-
-async def _caller(request: Request) -> Caller:
-    """In the event loop: who calls is known without waiting for anything."""
-    return admitted(request)
-
-
-CallerOf = Annotated[Caller, Depends(_caller)]
 
 
 @dataclass(frozen=True)
