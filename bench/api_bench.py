@@ -33,7 +33,7 @@ from tidemark.stack import local, process
 from tidemark.stack.ports import free_ports
 
 TOPIC, PERSON, SOURCE, MANY = "market_tick", "bi_reader", "venue", "MANY/USDT"
-MODELS = ("+fct_bars_1m", "+fct_promotions", "+fct_deleted_tick_days", "+dim_venues_history")
+MODELS = ("+fct_bars_1m", "+fct_promotions")
 MIDNIGHT = datetime(2024, 8, 9, tzinfo=UTC)
 HALF = timedelta(hours=12)
 SYMBOLS, TICKS_OF_EACH = 100, 10_000

@@ -1,7 +1,7 @@
 """`tidemark demo`: the main job, on recorded or generated sessions."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -33,8 +33,8 @@ def demo(as_json: bool) -> None:
     from demo.report import print_report
     from tidemark.settings import load
 
-    with _bars() as show:
-        result = run.run(load(), show)
+    with _bars() as (show, say):
+        result = run.run(load(), show, say)
     if as_json:
         click.echo(json.dumps(result.as_json(), indent=2))
     else:
@@ -45,8 +45,8 @@ def demo(as_json: bool) -> None:
 
 
 @contextmanager
-def _bars() -> Iterator["Show"]:
-    """A bar on standard error for each step that was begun."""
+def _bars() -> Iterator[tuple["Show", Callable[[str], None]]]:
+    """A bar on standard error for each step that was begun, and what prints a line above them."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -59,4 +59,7 @@ def _bars() -> Iterator["Show"]:
                 tasks[step] = progress.add_task(step, total=of or None)
             progress.update(tasks[step], completed=done, total=of or None)
 
-        yield show
+        def say(sentence: str) -> None:
+            progress.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+        yield show, say

@@ -16,6 +16,7 @@ from tidemark.categories import CATEGORIES
 from tidemark.connections import prefect_url
 from tidemark.output import print_table
 from tidemark.settings import Settings
+from tidemark.stack import serve
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,27 @@ def _variables(settings: Settings) -> list[str]:
     ]
 
 
+def _command(settings: Settings) -> str:
+    """`tidemark` of this installation, for this stack."""
+    return " ".join([*_variables(settings), shlex.quote(str(Path(sys.executable).parent / "tidemark"))])
+
+
+def pages(settings: Settings) -> list[tuple[str, str]]:
+    """The pages, as look_next gives them."""
+    api = serve.address(settings)
+    return [
+        ("whether all is well, in a browser, open to anyone", f"# {api}/"),
+        ("a key of the read API", f"{_command(settings)} access key bi_reader --expires 7d"),
+        ("candles, books, events and series, in a browser (it asks for that key)", f"# {api}/live"),
+        ("what the read API has, in a browser", f"# {api}/docs"),
+    ]
+
+
 def look_next(settings: Settings) -> list[tuple[str, str]]:
     """(what it shows, a line that can be pasted into a shell; an address for a browser is a comment there)."""
-    tidemark = " ".join([*_variables(settings), shlex.quote(str(Path(sys.executable).parent / "tidemark"))])
+    tidemark = _command(settings)
     return [
+        *pages(settings),
         ("the environment for what follows", f'eval "$({tidemark} env)"'),
         ("last prices, live", 'psql -d realtime -c "select * from live.last_price"'),
         ("minutes of 2024-08-09, live", 'psql -d realtime -c "select * from live.bars_1m limit 10"'),

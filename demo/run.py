@@ -18,6 +18,10 @@ from tidemark.settings import Settings
 Show = Callable[[str, int, int], None]  # told a step's name, how far it is, and how far it goes (0: unknown)
 
 
+# What the pages and the API read of trades in the warehouse, and of its runs.
+SEEN_ON_PAGES = ("+fct_bars_1m", "+fct_promotions", "+dim_instruments", "+dim_venues", "+rpt_coverage", "+fct_dbt_runs")
+
+
 class Clock:
     """Seconds of each step; `report` gets a stage for those that have no rows of their own."""
 
@@ -36,8 +40,13 @@ class Clock:
             self.result.stages.append(Stage(stage, source, seconds=seconds[0]))
 
 
-def run(settings: Settings, show: Show) -> Report:
-    """Run it all; the report says in `problems` what came out wrong. The stack stays up, the lane is ended."""
+def run(settings: Settings, show: Show, say: Callable[[str], None]) -> Report:
+    """Run it all; the report says in `problems` what came out wrong. The stack stays up, the lane is ended.
+
+    `say` gets sentences for who looks on.
+    """
+    from tidemark.stack import checks
+
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")  # the bars and the table say what goes on
     logging.getLogger("kafka").setLevel(logging.ERROR)  # it warns where a loaded machine lets it wait
     started = time.monotonic()
@@ -46,10 +55,15 @@ def run(settings: Settings, show: Show) -> Report:
     name = "a generated session, all of it simulated" if session.simulated else f"the recordings in {session.folder}"
     result = Report(name)
     clock = Clock(result, show)
-    with clock.step("stack", "servers"):
-        _up(settings)
+    checks.make_home(settings.home)
     with processes.sources(settings, session.folder.resolve()) as urls:
         replaying = processes.with_sources(settings, urls, session.simulated)
+        with clock.step("stack", "servers"):
+            _up(replaying)  # the watcher looks at the replay's sources
+        with clock.step("live", "views and marts", note=False):
+            _build_empty(settings)
+        for shows, line in report.pages(settings):
+            say(f"{shows}: {line}")
         seen = _both_lanes(replaying, urls, session, clock)
     _promote(settings, clock)
     _verify_and_describe(settings, clock)
@@ -74,7 +88,7 @@ def _both_lanes(settings: Settings, urls: dict[str, str], session: Session, cloc
         deployments.deploy(settings)
         batch = [_ingest(settings, "ecb", clock, build=False), _ingest(settings, "fred", clock, build=False)]
         with clock.step("live", "views of realtime", note=False) as seconds:
-            _build_live(settings)
+            _test_live(settings)
         watch.next_recording()
         batch.append(_ingest(settings, "fred", clock, ", revised, and marts"))  # builds what reads the ECB's too
         seen = watch.until_through()
@@ -107,10 +121,18 @@ def _ingest(settings: Settings, source: str, clock: Clock, what: str = "", build
     return Stage("ingest", f"{source}{what}", rows_in, rows_out, None, seconds[0])
 
 
-def _build_live(settings: Settings) -> None:
+def _build_empty(settings: Settings) -> None:
+    """Before the first row comes, so that it is seen to come, on pages too."""
     from tidemark import dbt
 
-    dbt.run(settings, ["build"], target="realtime")
+    dbt.ensure_live(settings)
+    dbt.run(settings, ["run", "--select", *SEEN_ON_PAGES])
+
+
+def _test_live(settings: Settings) -> None:
+    from tidemark import dbt
+
+    dbt.run(settings, ["test"], target="realtime")
 
 
 def _quarantined(settings: Settings) -> dict[str, int]:

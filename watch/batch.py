@@ -149,7 +149,7 @@ def _of_schedule(
 
 
 def _paused(settings: Settings, schedule: Schedule, is_paused: bool) -> Observation:
-    of, said = (PAUSED, "flow", schedule.name), f"it does not run {schedule.paused}"
+    of, said = (PAUSED, "flow", schedule.name), f"it does not run: {schedule.paused}"
     if schedule.paused and home_kind(settings) == "live":
         return Observation(*of, "waiting", said, mend="set it, then `tidemark flow serve`")
     if schedule.paused:

@@ -1,6 +1,7 @@
 """The streaming lane: its supervisor, connectors and processors, seen by their locks, processes and reports."""
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -26,6 +27,7 @@ from watch.observation import RUNBOOK, Number, Observation, moment
 
 WRONG, UNWRITTEN = "file is wrong", "state not written"
 SHARE, MOST_SHARE, SHARE_RECORDS = "quarantine share", 0.01, 100  # of few records a share says nothing
+STARTING_SECONDS = 60  # on a loaded machine; from its start until it has its lock, a process reads its libraries
 LANE, HANGS, ORPHAN, DIES = "the lane does not run", "reports no more", "orphan process", "keeps dying"
 
 
@@ -40,6 +42,7 @@ def look(settings: Settings, polled: rules.Polled | None = None) -> Iterator[Obs
     yield _supervisor(settings, runs, supervisor)
     report = (supervisor and supervisor.report) or {}
     restarts, dying = report.get("restarts", {}), report.get("dying", {})
+    starting = _starting(settings, report)
     wanted: dict[str, Mapping[str, object]] = {}
     files = (("processor", settings.destinations_file, read_destinations),
              ("connector", settings.sources_file, read_sources))  # fmt: skip
@@ -57,7 +60,10 @@ def look(settings: Settings, polled: rules.Polled | None = None) -> Iterator[Obs
             # A second processor is one that the lane's report counts: it is ended when one alone would do.
             found, expected = reports.get(label), runs and (label in entries or f"{kind} {label}" in restarts)
             if not _has_lock(settings, f"{kind}-{label}"):
-                yield from _gone(settings, kind, label, found, expected)
+                if expected and starting(f"{kind} {label}"):
+                    yield Observation(DIES, kind, label, "ok", "it is being started")
+                else:
+                    yield from _gone(settings, kind, label, found, expected)
                 continue
             yield from _process(settings, kind, label, found, int(restarts.get(f"{kind} {label}", 0)))
             entry = entries.get(label.partition("#")[0])
@@ -65,6 +71,18 @@ def look(settings: Settings, polled: rules.Polled | None = None) -> Iterator[Obs
                 yield from _of_report(kind, label, entry, found.report, found.written_at, polled=polled)
             if why := dying.get(f"{kind} {label}"):  # it runs for a moment, until it dies again
                 yield _dies(kind, label, why, found)
+
+
+def _starting(settings: Settings, report: Mapping[str, Any]) -> Callable[[str], bool]:
+    """Whether a process, `connector NAME`, was begun just now, by the supervisor's word; one that keeps dying was not.
+
+    A lane that has just begun itself may not have written of it yet.
+    """
+    running, dying = report.get("running_seconds", {}), report.get("dying", {})
+    lane = signed_by(settings, "stream")
+    is_new = lane is not None and time.time() - lane.process.create_time() < STARTING_SECONDS
+    none_yet = 0.0 if is_new and not report.get("restarts") else STARTING_SECONDS
+    return lambda role: role not in dying and running.get(role, none_yet) < STARTING_SECONDS
 
 
 def _run(settings: Settings) -> Path:

@@ -224,7 +224,7 @@ rolled as (
 
     select
         max(volume_unit) as volume_unit,
-        {{ rolled_up_bars() }},
+        {{ rolled_up_values() }},
         coalesce(binned_at, min({{ session_start("session_date", "dated") }})) as bar_start_at,
         coalesce(binned_at + {{ step }}, max({{ session_start("session_date + 1", "dated") }})) as bar_end_at
     from dated

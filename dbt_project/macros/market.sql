@@ -135,6 +135,19 @@
 {%- endmacro %}
 
 
+{#- The prices, volumes and trades of one longer bar, of the minute bars in it. -#}
+{% macro rolled_up_values() -%}
+    (array_agg(open order by bar_start_at))[1] as open,
+        max(high) as high,
+        min(low) as low,
+        (array_agg(close order by bar_start_at desc))[1] as close,
+        {{ vwap("sum(quote_volume)", "sum(volume)") }} as vwap,
+        sum(volume) as volume,
+        sum(quote_volume) as quote_volume,
+        coalesce(sum(trade_count), 0)::bigint as trade_count
+{%- endmacro %}
+
+
 {#-
     The aggregates that make one longer bar of the minute bars in it, without a loss: all are sums, extremes, the first
     and the last. `vwap` is of the sums. It is final once its minutes are and its end, `bar_end_at`, is behind the tidemark.
@@ -143,14 +156,7 @@
     max(source_system) as source_system,
         max(symbol) as symbol,
         max(volume_unit) as volume_unit,
-        (array_agg(open order by bar_start_at))[1] as open,
-        max(high) as high,
-        min(low) as low,
-        (array_agg(close order by bar_start_at desc))[1] as close,
-        {{ vwap("sum(quote_volume)", "sum(volume)") }} as vwap,
-        sum(volume) as volume,
-        sum(quote_volume) as quote_volume,
-        coalesce(sum(trade_count), 0)::bigint as trade_count,
+        {{ rolled_up_values() }},
         bool_and(is_of_batch) as is_of_batch,
         bool_and(is_final)
         and (

@@ -193,7 +193,14 @@ class Supervisor:
 
     def _report(self) -> None:
         restarts = {" ".join(role): child.restarts for role, child in self._children.items()}
-        said = {"restarts": restarts, "dying": self._dying(), **self._measurements.last.report()}
+        now = time.monotonic()
+        running = {
+            " ".join(role): round(now - child.started_at, 1)
+            for role, child in self._children.items()
+            if child.process is not None
+        }
+        said = {"restarts": restarts, "dying": self._dying(), "running_seconds": running}
+        said |= self._measurements.last.report()
         write_process_report(self._file, said)
 
     def _start(self, role: Role, child: Child) -> None:

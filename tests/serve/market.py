@@ -16,8 +16,7 @@ from tidemark import dbt
 TOPIC = "market_tick"
 EVIL = "<script>alert(1)</script>/USD"
 MODELS = (
-    "+fct_bars_1m", "+fct_promotions", "+fct_deleted_tick_days", "+dim_venues_history", "+dim_instruments",
-    "+dim_venues", "+rpt_coverage",
+    "+fct_bars_1m", "+fct_promotions", "+dim_instruments", "+dim_venues", "+rpt_coverage",
 )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ TOPIC = "market_tick"
 READER = "catalog_reader"  # a part: nobody ends its long transactions
 FIRST, SECOND = date(2024, 8, 8), date(2024, 8, 9)
 FROM, TO = at("08 00:00:00"), at("11 00:00:00")
-MODELS = ("+fct_bars_1m", "+fct_promotions", "+fct_deleted_tick_days", "+dim_venues_history")
+MODELS = ("+fct_bars_1m", "+fct_promotions")
 BOUNDARIES = ("begin", "copy", "load", "marts", "verify", "drop of the first", "drop of the second")
 VALUES = ("open", "high", "low", "close", "vwap", "volume", "quote_volume", "trade_count")
 

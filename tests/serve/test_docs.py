@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import psycopg
@@ -18,17 +19,30 @@ SHELL = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
+@contextmanager
+def in_place_of(stack: Stack, database: str, kind: str, name: str, made: str) -> Iterator[None]:
+    """A relation of these tests, and afterwards the one that was there, if any."""
+    with psycopg.connect(stack.dsn(database, "transformer"), autocommit=True) as connection:
+        connection.execute(f"alter {kind} if exists {name} rename to kept".encode())
+        connection.execute(f"create {kind} {name} {made}".encode())
+        try:
+            yield
+        finally:
+            connection.execute(f"drop {kind} {name}".encode())
+            schema, _, relation = name.partition(".")
+            connection.execute(f"alter {kind} if exists {schema}.kept rename to {relation}".encode())
+
+
 @pytest.fixture(scope="module")
 def bars(stack: Stack, served: Served) -> Iterator[Served]:
     """The relations that the page names, with a row each."""
-    with psycopg.connect(stack.dsn("warehouse", "transformer"), autocommit=True) as warehouse:
-        warehouse.execute("create table marts.fct_bars_1d (bar_key text primary key, bar_date date, close numeric)")
-        warehouse.execute("insert into marts.fct_bars_1d values ('a', '2024-08-08', 61234.5)")
-        with psycopg.connect(stack.dsn("realtime", "transformer"), autocommit=True) as realtime:
-            realtime.execute("create view live.last_price as select 'BTC/USD' as symbol, 61234.5::numeric as price")
-            yield served
-            realtime.execute("drop view live.last_price")
-        warehouse.execute("drop table marts.fct_bars_1d")
+    bar = "as select 'a' as bar_key, date '2024-08-08' as bar_date, 61234.5::numeric as close"
+    price = "as select 'BTC/USD' as symbol, 61234.5::numeric as price"
+    with (
+        in_place_of(stack, "warehouse", "table", "marts.fct_bars_1d", bar),
+        in_place_of(stack, "realtime", "view", "live.last_price", price),
+    ):
+        yield served
 
 
 @pytest.mark.parametrize("line", [*SHELL, *PYTHON])

@@ -24,8 +24,6 @@ from tidemark import dbt
 MODELS = (
     "+fct_bars_1m",
     "+fct_promotions",
-    "+fct_deleted_tick_days",
-    "+dim_venues_history",
     "+fct_economic_observations",
 )
 pytestmark = pytest.mark.timeout(600)  # dbt builds for minutes on a machine that is busy

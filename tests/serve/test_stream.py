@@ -1,5 +1,6 @@
 """The stream has each tick once, says what it has not, and lets nobody hear what he may not read."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,13 @@ import httpx
 import psycopg
 import pytest
 
+from serve.stream.events import Wanted
+from serve.stream.listeners import MOST_WAITING, Listener
 from serve.stream.places import of_id
 from tests.serve.conftest import Served
 from tests.serve.market import EVIL, Market
 from tidemark.access import key_file
+from tidemark.access.keys import Caller
 
 pytestmark = pytest.mark.timeout(240)  # heartbeats keep a stream open for ever
 A = {"symbol": "A/B"}
@@ -165,3 +169,21 @@ def test_with_the_last_listener_the_asking_ends(served: Served, market: Market) 
         pass
     with psycopg.connect(market.stack.dsn("realtime", "owner")) as connection:
         assert connection.execute(count).fetchone() == (0,)
+
+
+def test_for_whom_too_much_waits_is_ended_and_told_why() -> None:
+    listener = Listener(Caller("analyst1", "k", (), 1.0), Wanted(frozenset({"ticks"})))
+    listener.offer(b"x" * MOST_WAITING)
+    assert listener.ended is None
+    listener.offer(b"x")
+    listener.offer(b"y")
+    assert listener.ended == f"more than {MOST_WAITING} bytes waited to be taken"
+    assert asyncio.run(listener.take(1)) == b""
+
+
+def test_who_takes_what_waits_is_not_ended() -> None:
+    listener = Listener(Caller("analyst1", "k", (), 1.0), Wanted(frozenset({"ticks"})))
+    for _ in range(3):
+        listener.offer(b"x" * MOST_WAITING)
+        assert asyncio.run(listener.take(1)) == b"x" * MOST_WAITING
+    assert asyncio.run(listener.take(0.01)) is None

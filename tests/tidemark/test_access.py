@@ -19,6 +19,7 @@ from tidemark.connections import DATABASES
 from tidemark.credentials import PEOPLE, ROLES
 from tidemark.errors import StackError
 from tidemark.stack import local, postgres
+from tidemark.stack.ports import free_ports
 
 TICK = (
     "insert into realtime.market_tick values ('simulated', 'A/B', now(), 1, 1, '{}', 1, 0, 0, "
@@ -259,6 +260,7 @@ def test_servers_named_by_variables_are_set_up_to_the_views_of_live_and_a_repeat
         "TIDEMARK_WAREHOUSE_URL": url,
         "TIDEMARK_KAFKA_BOOTSTRAP": f"127.0.0.1:{stack.settings.kafka_port}",
         "TIDEMARK_PREFECT_URL": f"http://127.0.0.1:{stack.settings.prefect_port}/api",
+        "TIDEMARK_API_PORT": str(free_ports(1)[0]),
     }
     try:
         done = stack.run("up", **variables)

@@ -133,6 +133,7 @@ def _enters_without_a_password(bootstrap: str) -> bool:
     return True
 
 
+@pytest.mark.faults
 def test_an_open_broker_s_store_is_taken_over_with_its_records_and_offsets(kafka_only: Stack, open_store: Path) -> None:
     settings = kafka_only.settings
     folder = settings.home / kafka.NAME
@@ -251,6 +252,7 @@ def test_a_wrong_password_is_said_at_once_and_not_shown(stack: Stack, tmp_path: 
         assert "guessed-wrongly" not in str(failure.value)
 
 
+@pytest.mark.faults
 def test_a_lost_administrator_s_password_says_how_to_make_another(kafka_only: Stack) -> None:
     settings = kafka_only.settings
     local.up(settings)

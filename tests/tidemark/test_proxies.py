@@ -186,6 +186,7 @@ def suppress_refusal() -> Iterator[list[str]]:
         said.append(f"{error!r} {error}")
 
 
+@pytest.mark.faults
 def test_a_command_with_proxies_finds_every_server_of_its_own_and_its_source_through_the_proxy(
     stack: Stack, proxy: Proxy
 ) -> None:

@@ -109,6 +109,7 @@ def test_passwords_are_generated_and_readable_by_the_owner_alone(stack: Stack) -
     assert min(map(len, passwords)) >= 32
 
 
+@pytest.mark.faults
 def test_what_the_servers_hold_survives_down_and_up(stack: Stack, new_stack: Stack) -> None:
     from kafka import KafkaConsumer, KafkaProducer, TopicPartition
     from kafka.admin import KafkaAdminClient, NewTopic
@@ -214,6 +215,7 @@ def test_lost_passwords_are_said_before_anything_starts(postgres_only: Stack) ->
         local.up(postgres_only.settings)
 
 
+@pytest.mark.faults
 def test_a_port_changed_while_the_server_runs_is_refused(postgres_only: Stack) -> None:
     local.up(postgres_only.settings)
     before = _states(postgres_only)

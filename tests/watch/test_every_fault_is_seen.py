@@ -30,6 +30,7 @@ SEEN = {
     "test_a_lane_starts_where_the_one_before_left_a_process_that_hangs": "orphan process: realtime",
     # the others
     "test_with_kafka_down_every_command_that_needs_it_names_the_broker_and_what_starts_it": KAFKA,
+    "test_a_feed_that_keeps_its_parser_busy_is_an_error_that_says_so": "failing source",
     "test_of_more_observations_than_were_once_kept_each_is_sent_once_and_a_new_one_costs_little": NONE,
     "test_a_tail_that_was_seen_and_lost_before_anybody_read_it_ends_the_epoch_and_is_counted": LOG,
     "test_a_log_cut_and_filled_beyond_the_old_end_ends_the_epoch_and_every_new_record_is_a_row": LOG,

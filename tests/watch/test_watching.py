@@ -1,6 +1,7 @@
 """What the watcher says and keeps: unknown, never well, where nobody looked, in the file and in history."""
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -10,10 +11,14 @@ from typing import Any
 
 import pytest
 
+from stream_shim.claims import claim_lane
+from stream_shim.reports import report_path, write_process_report
 from tests.stream_shim.conftest import until
 from tests.stream_shim.test_causes import CONNECTOR, PROCESSOR
 from tidemark.settings import Settings
 from tidemark.stack import watcher
+from tidemark.state_file import StateFile
+from watch import lane
 from watch.forecasts import Expected, Forecasts, Rates, expected
 from watch.history import DAY_SECONDS, History, Thing, changes, days, hours, numbers, reading, spans
 from watch.observation import Look, Observation, State
@@ -229,3 +234,29 @@ def test_lag_is_forecast_from_what_arrives_and_is_taken_and_compared_with_what_c
         rows = forecasts.turn(settings, [seen("ok", numbers={"records": minute * 10})], now + 60 * minute)
     [row] = rows["lag"]
     assert (row["checked"], row["mean_error"], row["most_error"]) == (2, 50.0, 50.0)
+
+
+# --- the lane
+
+
+def test_a_process_that_was_just_begun_is_no_fault_one_that_dies_or_does_not_come_is(tmp_path: Path) -> None:
+    (tmp_path / "sources.yml").write_text(
+        "venue: {kind: feed, url: 'http://127.0.0.1:1/', event_publisher: x, unit: n}"
+    )
+    (tmp_path / "destinations.yml").write_text("{}\n")
+    settings = Settings(
+        home=tmp_path, sources_file=tmp_path / "sources.yml", destinations_file=tmp_path / "destinations.yml"
+    )
+    (tmp_path / "run").mkdir()
+    report = StateFile(report_path(settings, "supervisor", "stream"), logging.getLogger())
+
+    def states(**said: Any) -> list[tuple[str, str]]:
+        write_process_report(report, {"restarts": {"connector venue": 0}, "dying": {}, "running_seconds": {}} | said)
+        return [(one.state, one.sentence) for one in lane.look(settings) if one.name == lane.DIES]
+
+    with claim_lane(settings):
+        begun = {"running_seconds": {"connector venue": 20.0}}
+        assert states(**begun) == [("ok", "it is being started")]
+        assert [state for state, _ in states(**begun, dying={"connector venue": "it died"})] == ["failing"]
+        assert [state for state, _ in states(running_seconds={"connector venue": 61.0})] == ["failing"]
+        assert [state for state, _ in states()] == ["failing"]  # it waits until it is started again

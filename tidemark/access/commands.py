@@ -91,7 +91,7 @@ def audit(as_json: bool, changes: int) -> None:
 
 @access.command()
 @click.argument("name")
-@click.option("--expires", required=True, metavar="DURATION", help="How long it opens: 90d.")
+@click.option("--expires", default="90d", show_default=True, metavar="DURATION", help="How long it opens.")
 @click.option("--scope", default="", metavar="SCHEMA,...", help="Only these of what its team reads.")
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True, max=100_000), help="Requests a second (default: 50)."

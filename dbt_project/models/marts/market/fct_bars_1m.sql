@@ -10,6 +10,8 @@
         ],
     )
 }}
+{#- What `marts.bars_across` reads beside ticks and bars: every run that builds these builds it too. -#}
+{%- do [ref("fct_deleted_tick_days"), ref("dim_venues_history")] -%}
 {{- refuse_without_ticks(ref("int_tick_days_deleted")) -}}
 with
 

@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 
 from tests.serve.conftest import Served, environ_of
+from tests.serve.market import Market
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 
-def test_no_request_that_openapi_allows_meets_a_fault(served: Served, tmp_path: Path) -> None:
+def test_no_request_that_openapi_allows_meets_a_fault(served: Served, market: Market, tmp_path: Path) -> None:
     ran = subprocess.run(
         [
             str(Path(sys.executable).with_name("schemathesis")), "run", f"{served.url}/openapi.json",
