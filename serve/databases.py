@@ -19,6 +19,7 @@ from tidemark.settings import Settings
 
 ROLE = "api_reader"
 WAITING = 16  # requests that wait for a connection, for each connection
+LEAST_SHARE = 2  # connections that one caller may read by, however few there are
 WAIT_SECONDS = 5.0
 SILENT_SECONDS, WAIT_SILENT_SECONDS = 10.0, 0.5  # for so long after no connection came, a request waits that much
 # Of every session, before any statement; what a caller sends, or may by its role, never changes a setting.
@@ -39,6 +40,7 @@ class Databases:
         self._settings = settings
         self._pools = {database: self._pool(database) for database in databases}
         self._silent_at = dict.fromkeys(databases, -SILENT_SECONDS)  # when one did not answer; monotonic clock
+        self._turns: dict[tuple[Database, str], asyncio.Semaphore] = {}
         self._used = dict.fromkeys(databases, 0)  # connections that a request reads by
 
     def _pool(self, database: Database) -> AsyncConnectionPool[AsyncConnection[Any]]:
@@ -93,7 +95,10 @@ class Databases:
         Problem where the database does not answer (503), all connections are taken (503), or it refuses what was asked.
         """
         try:
-            async with self._pools[database].connection(self._patience(database)) as connection:
+            async with (
+                self._turn(database, caller),
+                self._pools[database].connection(self._patience(database)) as connection,
+            ):
                 self._used[database] += 1
                 try:
                     await self._begin(connection, caller)
@@ -115,6 +120,21 @@ class Databases:
             raise down(database, "no connection in time") from None
         except psycopg.Error as error:
             raise problem_of(error, database) from None
+
+    @asynccontextmanager
+    async def _turn(self, database: Database, caller: Caller) -> AsyncIterator[None]:
+        """One caller reads by half of the connections at most, so that others have theirs."""
+        most = max(LEAST_SHARE, self._settings.api_connections // 2)
+        turn = self._turns.setdefault((database, caller.name), asyncio.Semaphore(most))
+        try:
+            await asyncio.wait_for(turn.acquire(), WAIT_SECONDS)
+        except TimeoutError:
+            detail = f"expected at most {most} queries of one caller at a time, others of {caller.name} run: {_LATER}"
+            raise busy(detail) from None
+        try:
+            yield
+        finally:
+            turn.release()
 
     def _patience(self, database: Database) -> float:
         """Seconds to wait for a connection: few where there was none a moment ago."""
@@ -165,14 +185,16 @@ def problem_of(error: psycopg.Error, database: Database) -> Problem:
     """What a caller is told of a database's refusal; nothing of what it holds."""
     said = shown(error.diag.message_primary or " ".join(str(error).split()))
     match error:
+        case errors.TooManyConnections() | errors.LockNotAvailable() | errors.TransactionRollback():
+            return busy(f"expected {database} to answer now, others read or it is being rebuilt: {_LATER}")
         case errors.QueryCanceled():
             return Problem(504, "the query took too long", f"expected an answer of {database} in time: {_NARROWER}")
-        case errors.ConfigurationLimitExceeded() | errors.ProgramLimitExceeded() | errors.OutOfMemory():
+        case _ if (error.sqlstate or "")[:2] == "54" or isinstance(
+            error, errors.ConfigurationLimitExceeded | errors.OutOfMemory
+        ):  # 54: more columns, or deeper conditions, than a statement may have
             return Problem(
                 413, "the query takes too much", f"expected {database} to answer it, received {said}: {_NARROWER}"
             )
-        case errors.LockNotAvailable() | errors.TransactionRollback():
-            return busy(f"expected {database} to answer now, it is being rebuilt: {_LATER}")
         case errors.OperationalError():
             return down(database, said)
         case errors.InsufficientPrivilege() | errors.UndefinedTable() | errors.InvalidSchemaName():

@@ -1,6 +1,7 @@
 """What every request passes before it is read: its method, its key, how it is counted and logged."""
 
 import logging
+import re
 import time
 from typing import Any
 from urllib.parse import unquote_plus
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve.callers import Callers
 from serve.counts import Counts
 from serve.problems import Problem
+from tidemark.access import key_file
 from tidemark.output import visible
 
 log = logging.getLogger("serve.access")
@@ -21,6 +23,7 @@ KEY_PARAMETER = "apikey"
 COOKIE = "tidemark_key"  # of the page /live; for reading alone, and where no key is sent otherwise
 WRITTEN = ("/live/session", "/live/session/end")  # what takes POST: a cookie is set, and nothing else
 MOST_LOGGED = 500  # characters of a query
+_KEY_ANYWHERE = re.compile(rf"({key_file.PREFIX}[0-9a-f]{{8}}_)[^&/,\s]+")  # of whoever took another name for it
 
 
 class Gate:
@@ -61,10 +64,11 @@ class Gate:
         if caller is not None:
             usage = self._callers.usage(caller)
             usage.rows, usage.bytes = usage.rows + called["rows"], usage.bytes + called["bytes"]
-        query = scope["query_string"].decode("latin-1")[:MOST_LOGGED]
+        query = scope["query_string"].decode("latin-1")
+        path, query = (visible(_KEY_ANYWHERE.sub(r"\1***", text)[:MOST_LOGGED]) for text in (scope["path"], query))
         log.info(
             "%s %s%s %d %s rows=%d bytes=%d %.1fms",
-            method, visible(scope["path"]), f"?{visible(query)}" if query else "", called["status"],
+            method, path, f"?{query}" if query else "", called["status"],
             caller.name if caller else "-", called["rows"], called["bytes"], seconds * 1000,
         )  # fmt: skip
 
@@ -80,6 +84,9 @@ def _refusal(scope: Scope) -> Problem | None:
             headers={"Allow": ", ".join(METHODS)},
         )
     headers = Headers(scope=scope)
+    if is_session and headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        detail = "expected the page /live of this server to ask for its session, received it from another site"
+        return Problem(403, "from another site", detail)
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
         detail = "expected a request without a body, received one with a body: say all in the query"
         return Problem(413, "a request with a body", detail, headers={"Connection": "close"})
@@ -97,7 +104,8 @@ def _take_key(scope: Scope) -> None:
     for pair in scope["query_string"].decode("latin-1").split("&"):
         name, _, value = pair.partition("=")
         if unquote_plus(name) == KEY_PARAMETER:
-            key = key or unquote_plus(value)
+            # A form of any site can send it, and would let its own key into the cookie.
+            key = key or (unquote_plus(value) if scope["method"] == "GET" else None)
         else:
             kept.append(pair)
     scope["query_string"] = "&".join(kept).encode("latin-1")

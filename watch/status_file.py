@@ -121,12 +121,13 @@ def read_status(settings: Settings, now: datetime | None = None) -> Status:
         return Status("the watcher does not run: it has said nothing yet; `tidemark up` starts it")
     if file["schema"] != SCHEMA:
         return Status(f"expected {watcher.status_path(settings.home)} of schema {SCHEMA}, received {file['schema']}")
+    valid_until = min(file["valid_until"], file["observed_at"] + timedelta(seconds=VALID_SECONDS))
     status = Status(
-        "", file["observed_at"], file["valid_until"], file["kind"], [Seen(**row) for row in file["observations"]],
+        "", file["observed_at"], valid_until, file["kind"], [Seen(**row) for row in file["observations"]],
         file["marts"], file["alerts"], file["forecasts"],
     )  # fmt: skip
     ahead = file["observed_at"] - now > timedelta(seconds=VALID_SECONDS)  # a clock was set back since
-    return _aged(status) if ahead or now > file["valid_until"] else status
+    return _aged(status) if ahead or now > valid_until else status
 
 
 def _aged(status: Status) -> Status:

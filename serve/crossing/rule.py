@@ -79,6 +79,11 @@ AWAY = (
     psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName,
     psycopg.errors.UndefinedFunction,
 )  # fmt: skip
+# It answers: not now, or not that much.
+ANSWERING = (
+    psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable, psycopg.errors.TooManyConnections,
+    psycopg.errors.ConfigurationLimitExceeded, psycopg.errors.OutOfMemory,
+)  # fmt: skip
 
 
 def answer(sides: Sides, role: str, question: Question[Held, Answer_co]) -> Answer_co:
@@ -105,8 +110,8 @@ def reading(sides: Sides, database: Database, role: str, question: Question[Any,
     try:
         with sides.snapshot(database, role, (ACCOUNT[database], *question.relations[database])) as snapshot:
             yield snapshot
-    except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
-        raise  # it answers: not now
+    except ANSWERING:
+        raise
     except AWAY as error:
         raise SideAway(database, str(error)) from None
 

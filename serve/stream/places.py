@@ -11,7 +11,7 @@ from serve.problems import Problem, bad_request
 LETTERS = {"market_tick": "m", "economic_event_numeric": "n", "economic_event_text": "t"}
 TOPICS = {letter: topic for topic, letter in LETTERS.items()}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ID = re.compile(r"([0-9]{1,15})((?:;[mnt][0-9]{1,5}\.[0-9]{1,5}\.[0-9]{1,18})*)")
+_ID = re.compile(r"([0-9]{1,14})((?:;[mnt][0-9]{1,5}\.[0-9]{1,5}\.[0-9]{1,18})*)")
 MOST_CHARACTERS = 4_000
 
 Log = tuple[str, int]  # topic, partition

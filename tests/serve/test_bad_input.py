@@ -66,6 +66,8 @@ BAD = {
     "/v1/marts/..%2F..%2Fetc": 404,
     "/v1/nothing": 404,
     "/v1/ops/publication": 404,
+    f"{THINGS}?select=" + ",".join(f"a{n}:size" for n in range(1_665)): 413,
+    "/v1/stream?channels=ticks&symbol=A&last_event_id=" + "9" * 15: 400,
 }
 
 
@@ -143,9 +145,10 @@ def test_a_key_is_never_written_to_the_log(served: Served) -> None:
     served.get(f"{THINGS}?symbol=eq.{mark}")
     httpx.get(f"{served.url}{THINGS}?apikey={key}&symbol=eq.{mark}&%61pikey={key}")
     httpx.get(f"{served.url}{THINGS}?apikey={key}&nothing=eq.{mark}")
-    httpx.get(f"{served.url}/v1/nothing?apikey={key}", headers={"X-API-Key": key})
+    httpx.get(f"{served.url}{THINGS}?api_key={key}&symbol=eq.{mark}", headers={"X-API-Key": key})
+    httpx.get(f"{served.url}/v1/{key}/nothing?apikey={key}", headers={"X-API-Key": key})
     log = (served.settings.home / "logs" / "serve.log").read_text()
-    assert log.count(mark) == 3
+    assert log.count(mark) == 4
     assert key.rpartition("_")[2] not in log
     assert "analyst1" in log
 

@@ -137,6 +137,11 @@ def test_a_key_in_the_cookie_reads_and_does_no_more(served: Served, market: Mark
     with httpx.Client(base_url=served.url, timeout=30) as browser:
         refused = browser.post("/live/session", headers={"X-API-Key": "tidemark_none_" + "a" * 43})
         assert (refused.status_code, refused.cookies.get("tidemark_key")) == (401, None)
+        key = {"apikey": served.keys["analyst1"]}
+        assert browser.post("/live/session", params=key).status_code == 401  # as a form of another site would
+        foreign = {"Sec-Fetch-Site": "cross-site", "X-API-Key": served.keys["analyst1"]}
+        for path in ("/live/session", "/live/session/end"):
+            assert browser.post(path, headers=foreign).status_code == 403
         begun = browser.post("/live/session", headers={"X-API-Key": served.keys["analyst1"]})
         said = begun.headers["set-cookie"]
         assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(said.split("; "))

@@ -68,13 +68,16 @@ def test_every_kind_of_part_is_there_with_state_since_when_and_a_sentence(settin
     assert {each.promise for each in page.parts if each.part.group == "Marts"} == {"3 h old, promised within 26 h"}
 
 
-@pytest.mark.parametrize("spoilt", ["no file", "past valid_until", "not JSON"])
+@pytest.mark.parametrize("spoilt", ["no file", "past valid_until", "valid for years", "not JSON"])
 def test_without_a_look_everything_is_unknown_with_the_reason(settings: Settings, spoilt: str) -> None:
     now = datetime.now(UTC)
     if spoilt != "no file":
-        write(settings, everything(), now - timedelta(seconds=31 if spoilt == "past valid_until" else 0))
+        write(settings, everything(), now - timedelta(seconds=31 if "valid" in spoilt else 0))
+    path = settings.home / "run" / "status.json"
+    if spoilt == "valid for years":
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"valid_until": "2099-01-01T00:00:00Z"}))
     if spoilt == "not JSON":
-        (settings.home / "run" / "status.json").write_text("{")
+        path.write_text("{")
     page, written = made(settings, now)
     assert (page.state, page.headline, page.valid_until) == ("unknown", "Nobody knows how things are", None)
     assert page.reason
