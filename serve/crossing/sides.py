@@ -91,10 +91,9 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except Error as error:
-        # Beside what the server said there is what it was asked, and of whom.
-        words = " ".join(
-            str(error).partition("Query was:")[0].rpartition("ERROR: ")[2].partition(". SQLSTATE")[0].split()
-        )
+        # The first line of what the server said: behind it stand places in functions, and whom was asked what.
+        said = str(error).partition("Query was:")[0].rpartition("ERROR: ")[2].strip().partition("\n")[0]
+        words = " ".join(said.partition(". SQLSTATE")[0].split())
         if error.sqlstate:
             raise psycopg.errors.lookup(error.sqlstate)(words) from None
         raise psycopg.OperationalError(words) from None
