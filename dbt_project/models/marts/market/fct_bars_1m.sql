@@ -10,9 +10,9 @@
         ],
     )
 }}
-{#- What `marts.bars_across` reads beside ticks and bars: every run that builds these builds it too. -#}
-{%- do [ref("fct_deleted_tick_days"), ref("dim_venues_history")] -%}
-{{- refuse_without_ticks(ref("int_tick_days_deleted")) -}}
+{#- What `marts.bars_across` reads beside ticks, deleted days and bars: every run that builds these builds it too. -#}
+{%- do ref("dim_venues_history") -%}
+{{- refuse_without_ticks(ref("fct_deleted_tick_days")) -}}
 with
 
 ticks as not materialized (
@@ -41,7 +41,7 @@ touched as (
         and traded_at is not null
         -- A day whose ticks were deleted has the bars that it had.
         and {{
-            has_its_ticks(ref("int_tick_days_deleted"), "ticks.instrument_key", day_of("ticks.traded_at"))
+            has_its_ticks(ref("fct_deleted_tick_days"), "ticks.instrument_key", day_of("ticks.traded_at"))
         }}
     union
     select
