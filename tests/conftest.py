@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from loopback.session import Session, open_session
-from realtime import tables
+from realtime import partitions, tables
 from tidemark.connections import dsn
 from tidemark.credentials import OWNER
 from tidemark.settings import Settings
@@ -99,10 +100,13 @@ def new_stack() -> Iterator[Stack]:
 
 
 def empty_realtime(stack: Stack) -> None:
-    """No row of a topic, no offset, epoch, quarantine, loss, trim or feed."""
+    """No row of a topic, no offset, epoch, quarantine, loss, trim or feed, and no day that is past."""
     names = SQL(", ").join([*tables.of_topics(), *tables.FILLED])
     with psycopg.connect(stack.dsn("realtime")) as connection:
         connection.execute(SQL("truncate {} cascade").format(names))
+        for topic, day in partitions.days(connection):
+            if day < datetime.now(UTC).date():
+                connection.execute(SQL("drop table {}").format(Identifier("realtime", f"{topic}_{day:%Y%m%d}")))
 
 
 def empty_warehouse(stack: Stack) -> None:

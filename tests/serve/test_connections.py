@@ -158,18 +158,18 @@ def test_a_query_that_takes_too_long_is_ended_and_who_waits_for_it_in_vain_is_to
 def test_who_asks_for_much_leaves_connections_and_threads_to_others(stack: Stack, served: Served) -> None:
     """Half of the connections are one caller's at most; and no thread that waits for one is another's way in."""
     with (
-        another(served, api_connections=4, api_statement_seconds=3) as server,
+        another(served, api_connections=4, api_statement_seconds=10) as server,
         psycopg.connect(stack.dsn("realtime", "transformer"), autocommit=True) as connection,
         ThreadPoolExecutor(60) as threads,
     ):
         connection.execute("create view live.slow as select n from generate_series(1, 10000000000) as made (n)")
         slow = [threads.submit(server.get, "/v1/live/slow?n=eq.0") for _ in range(8)]
         reading = "select count(1) from pg_locks where granted and relation = 'live.slow'::regclass"
-        for attempt in Retrying(stop=stop_after_delay(5), wait=wait_fixed(0.02)):
+        for attempt in Retrying(stop=stop_after_delay(8), wait=wait_fixed(0.02)):
             with attempt:
                 assert connection.execute(reading).fetchall() == [(2,)]
         answer = server.get("/v1/live/newest", "operator1")
-        assert (answer.status_code, answer.elapsed.total_seconds() < 2) == (200, True)
+        assert (answer.status_code, answer.elapsed.total_seconds() < 2) == (200, True), answer.text
         assert connection.execute(reading).fetchall() == [(2,)]
         assert {one.result().status_code for one in slow} <= {503, 504}
         connection.execute("drop view live.slow")
