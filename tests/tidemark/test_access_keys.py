@@ -6,8 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from tidemark.access import key_file
+from tidemark.access.apply import apply_access
 from tidemark.access.keys import KeyRefused, Keys, last_uses
 from tidemark.errors import ConfigurationError, StackError
 from tidemark.settings import Settings
@@ -147,3 +149,11 @@ def test_a_key_that_ended_long_ago_is_forgotten_with_the_next(settings: Settings
     new, _ = key_file.make(settings, "analyst1", 60)
     assert list(key_file.read(settings)) == [new]
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_key_of_who_left_the_file_ends_though_no_database_answers(settings: Settings) -> None:
+    nobody = SecretStr("postgresql://administrator:password@127.0.0.1:9")
+    key = key_file.make(settings, "left1", 60)[1]
+    with pytest.raises(StackError):
+        apply_access(settings.model_copy(update={"realtime_url": nobody, "warehouse_url": nobody}))
+    assert refusal(Keys(settings), key) == "revoked"

@@ -118,9 +118,10 @@ def apply_access(settings: Settings) -> list[Row]:
     ConfigurationError where the file is wrong, StackError where a server does not answer, or `up` has set up none.
     """
     access = read_access(settings.access_file)
+    revoked = bring.revoke_keys(settings, access)  # first: a key opens while a database is down, so it ends then too
     servers = {database: Server.of(settings, database) for database in DATABASES}
     with _turns(servers, make=False):
-        return _bring(settings, access, servers)
+        return [*_bring(settings, access, servers), *revoked]
 
 
 @contextmanager
