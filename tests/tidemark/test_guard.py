@@ -142,7 +142,7 @@ def test_a_session_past_a_limit_is_ended_although_it_lifted_its_own(
 
 def test_no_part_and_no_administrator_is_ended(stack: Stack, tmp_path: Path) -> None:
     roles = ("owner", "stream_writer", "promoter", "transformer", "catalog_reader")
-    with watching(stack, tmp_path, "defaults: {statement: 0.1, transaction: 0.1, locks: 1}"):
+    with watching(stack, tmp_path, "defaults: {statement: 0.5s, transaction: 0.5s, locks: 1}"):
         # one statement alone: between `begin` and the next it could be ended with nobody there to read why
         person = psycopg.connect(stack.dsn("realtime", "bi_reader"), autocommit=True)
         with closing(person), pytest.raises(AdminShutdown):
