@@ -13,7 +13,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.errors import DeadlockDetected
 from psycopg.sql import SQL, Identifier
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from loopback.session import Session, open_session
 from realtime import partitions, tables
@@ -99,6 +101,11 @@ def new_stack() -> Iterator[Stack]:
             local.down(settings)
 
 
+# The watcher looks at everything meanwhile: of two who wait for each other Postgres ends one.
+again = retry(retry=retry_if_exception_type(DeadlockDetected), stop=stop_after_attempt(5), reraise=True)
+
+
+@again
 def empty_realtime(stack: Stack) -> None:
     """No row of a topic, no offset, epoch, quarantine, loss, trim or feed, and no day that is past."""
     names = SQL(", ").join([*tables.of_topics(), *tables.FILLED])
@@ -109,6 +116,7 @@ def empty_realtime(stack: Stack) -> None:
                 connection.execute(SQL("drop table {}").format(Identifier("realtime", f"{topic}_{day:%Y%m%d}")))
 
 
+@again
 def empty_warehouse(stack: Stack) -> None:
     """No table or view but the ledger and the results, and those empty."""
     with psycopg.connect(stack.dsn("warehouse")) as connection:

@@ -230,7 +230,7 @@ def _lake(lake: Path | None, part: Path) -> Iterator[File]:
 
 def settings_paths(settings: Settings) -> dict[str, Path]:
     """The files of settings, by their names in a backup."""
-    named = ("sources", "topics", "destinations", "people")
+    named = ("sources", "topics", "destinations", "access")
     return {f"{name}.yml": getattr(settings, f"{name}_file") for name in named} | {"schedules.yml": SCHEDULES}
 
 

@@ -11,6 +11,7 @@ from kafka.errors import TopicAlreadyExistsError
 from psycopg import sql
 
 from flows.closing import log_ends
+from tests.conftest import again
 from tidemark.credentials import KAFKA_ADMINISTRATOR
 from tidemark.kafka import kafka_client
 
@@ -68,6 +69,7 @@ class Feed:
 
 
 @pytest.fixture
+@again
 def empty_warehouse(stack: Any) -> None:
     """The warehouse without a row of the streaming lane; its tables stay, so that dbt need not make them again."""
     with psycopg.connect(stack.dsn("warehouse")) as connection:

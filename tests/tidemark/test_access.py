@@ -266,7 +266,7 @@ def test_servers_named_by_variables_are_set_up_to_the_views_of_live_and_a_repeat
         done = stack.run("up", **variables)
         assert (done.returncode, done.stderr) == (0, "")
         assert (
-            "external" in done.stdout and done.stdout.count("running") == 1
+            "external" in done.stdout and done.stdout.count("running") == 3
         )  # the guard, which has no server of others
         falls_short = "sees and ends sessions of bi_reader alone: `grant pg_signal_backend, pg_read_all_stats to guard`"
         assert (falls_short in done.stdout) == (administrator == "plain")

@@ -358,8 +358,8 @@ FAULTS = [
         "migration is pending: realtime",
         by_sql(
             "realtime",
-            "create table public.kept as select * from migration.applied where room = 'realtime' and number = 5; "
-            "delete from migration.applied where room = 'realtime' and number = 5",
+            "create table public.kept as select * from migration.applied where room = 'realtime' and number = 6; "
+            "delete from migration.applied where room = 'realtime' and number = 6",
             "insert into migration.applied select * from public.kept; drop table public.kept",
         ),
         "tidemark up",
