@@ -27,7 +27,6 @@ log = logging.getLogger("tidemark.access")
 
 PREFIX = "tidemark_"
 DEFAULT_RATE = 50.0  # requests a second
-MOST_RATE = 100_000.0
 GRACE_SECONDS = 86_400.0  # that a key still opens after another took its place
 KEPT_SECONDS = 400 * 86_400.0  # that a key which opens no more is still known as expired, or as revoked
 LOCK_SECONDS = 10.0
