@@ -80,12 +80,16 @@ class Session:
     @cached_property
     def edgar_entries(self) -> set[tuple[str, str]]:
         """(id, title) of every entry of the first pages, over the polls of 2025-12-12."""
-        found = set()
+        found: set[tuple[str, str]] = set()
         for path in sorted((self.folder / "sec_edgar").glob("getcurrent_20251212T*_start0000.atom.gz")):
-            feed = ElementTree.fromstring(gzip.decompress(path.read_bytes()))
-            for entry in feed.iter(f"{_ATOM}entry"):
-                found.add((entry.findtext(f"{_ATOM}id", ""), entry.findtext(f"{_ATOM}title", "")))
+            found |= self.entries_of(gzip.decompress(path.read_bytes()))
         return found
+
+    @staticmethod
+    def entries_of(page: bytes) -> set[tuple[str, str]]:
+        """(id, title) of every entry of a page of EDGAR's feed."""
+        entries = ElementTree.fromstring(page).iter(f"{_ATOM}entry")
+        return {(one.findtext(f"{_ATOM}id", ""), one.findtext(f"{_ATOM}title", "")) for one in entries}
 
     @cached_property
     def fred_observations(self) -> list[dict[tuple[str, str], str]]:

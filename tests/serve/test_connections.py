@@ -20,6 +20,8 @@ from tests.serving import in_a_thread
 from tidemark.stack.ports import free_ports
 
 CLIENTS = 40
+# Row by row: a series in `from` is first written to disk, which ends by the limit of that where the disk is fast.
+SLOW = "create view live.slow as select generate_series(1, 10000000000) as n"
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +145,7 @@ def test_a_query_that_takes_too_long_is_ended_and_who_waits_for_it_in_vain_is_to
     stack: Stack, strict: Served
 ) -> None:
     with psycopg.connect(stack.dsn("realtime", "transformer"), autocommit=True) as connection:
-        connection.execute("create view live.slow as select n from generate_series(1, 10000000000) as made (n)")
+        connection.execute(SLOW)
         with ThreadPoolExecutor(30) as threads:
             answers = list(threads.map(lambda _: strict.get("/v1/live/slow?n=eq.0"), range(30)))
         connection.execute("drop view live.slow")
@@ -162,7 +164,7 @@ def test_who_asks_for_much_leaves_connections_and_threads_to_others(stack: Stack
         psycopg.connect(stack.dsn("realtime", "transformer"), autocommit=True) as connection,
         ThreadPoolExecutor(60) as threads,
     ):
-        connection.execute("create view live.slow as select n from generate_series(1, 10000000000) as made (n)")
+        connection.execute(SLOW)
         slow = [threads.submit(server.get, "/v1/live/slow?n=eq.0") for _ in range(8)]
         reading = "select count(1) from pg_locks where granted and relation = 'live.slow'::regclass"
         for attempt in Retrying(stop=stop_after_delay(8), wait=wait_fixed(0.02)):
@@ -171,7 +173,7 @@ def test_who_asks_for_much_leaves_connections_and_threads_to_others(stack: Stack
         answer = server.get("/v1/live/newest", "operator1")
         assert (answer.status_code, answer.elapsed.total_seconds() < 2) == (200, True), answer.text
         assert connection.execute(reading).fetchall() == [(2,)]
-        assert {one.result().status_code for one in slow} <= {413, 503, 504}
+        assert {one.result().status_code for one in slow} <= {503, 504}
         connection.execute("drop view live.slow")
 
 
