@@ -33,6 +33,28 @@ RelationName = tuple[str, str]  # of a relation: its schema and its own
 LOCK = SQL("lock table {} in access share mode")
 
 
+class Turns:
+    """One caller reads by half of the connections at most, so that others have theirs."""
+
+    def __init__(self, connections: int) -> None:
+        self._most = max(LEAST_SHARE, connections // 2)
+        self._turns: dict[tuple[str, ...], asyncio.Semaphore] = {}
+
+    @asynccontextmanager
+    async def turn(self, caller: Caller, *of: str) -> AsyncIterator[None]:
+        """One of the caller's, of each kind `of` by itself; Problem 503 where none is free in time."""
+        turn = self._turns.setdefault((caller.name, *of), asyncio.Semaphore(self._most))
+        try:
+            await asyncio.wait_for(turn.acquire(), WAIT_SECONDS)
+        except TimeoutError:
+            detail = f"expected at most {self._most} queries of one caller at a time, others of {caller.name} run"
+            raise busy(f"{detail}: {_LATER}") from None
+        try:
+            yield
+        finally:
+            turn.release()
+
+
 class Databases:
     """A pool a database. A request beyond what may wait is answered 503, and none waits for long."""
 
@@ -40,7 +62,7 @@ class Databases:
         self._settings = settings
         self._pools = {database: self._pool(database) for database in databases}
         self._silent_at = dict.fromkeys(databases, -SILENT_SECONDS)  # when one did not answer; monotonic clock
-        self._turns: dict[tuple[Database, str], asyncio.Semaphore] = {}
+        self._turns = Turns(settings.api_connections)
         self._used = dict.fromkeys(databases, 0)  # connections that a request reads by
 
     def _pool(self, database: Database) -> AsyncConnectionPool[AsyncConnection[Any]]:
@@ -96,7 +118,7 @@ class Databases:
         """
         try:
             async with (
-                self._turn(database, caller),
+                self._turns.turn(caller, database),
                 self._pools[database].connection(self._patience(database)) as connection,
             ):
                 self._used[database] += 1
@@ -120,21 +142,6 @@ class Databases:
             raise down(database, "no connection in time") from None
         except psycopg.Error as error:
             raise problem_of(error, database) from None
-
-    @asynccontextmanager
-    async def _turn(self, database: Database, caller: Caller) -> AsyncIterator[None]:
-        """One caller reads by half of the connections at most, so that others have theirs."""
-        most = max(LEAST_SHARE, self._settings.api_connections // 2)
-        turn = self._turns.setdefault((database, caller.name), asyncio.Semaphore(most))
-        try:
-            await asyncio.wait_for(turn.acquire(), WAIT_SECONDS)
-        except TimeoutError:
-            detail = f"expected at most {most} queries of one caller at a time, others of {caller.name} run: {_LATER}"
-            raise busy(detail) from None
-        try:
-            yield
-        finally:
-            turn.release()
 
     def _patience(self, database: Database) -> float:
         """Seconds to wait for a connection: few where there was none a moment ago."""

@@ -13,13 +13,12 @@ Where a side does not answer, nothing is answered.
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol, TypeVar
 
-import psycopg
 from psycopg.sql import SQL, Literal
 
 from serve.crossing.sides import Sides, Snapshot
@@ -64,30 +63,8 @@ class ReadAgain(TidemarkError):
     retriable = True
 
 
-class SideAway(TidemarkError):
-    """A database does not answer, or does not have what is asked of it."""
-
-    retriable = True
-
-    def __init__(self, database: Database, received: str) -> None:
-        super().__init__(f"expected the database {database} to answer, received {received}")
-        self.database = database
-
-
-# Not built yet, or being built anew: nothing says what a table that is not there would have.
-AWAY = (
-    psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName,
-    psycopg.errors.UndefinedFunction,
-)  # fmt: skip
-# It answers: not now, or not that much.
-ANSWERING = (
-    psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable, psycopg.errors.TooManyConnections,
-    psycopg.errors.ConfigurationLimitExceeded, psycopg.errors.OutOfMemory,
-)  # fmt: skip
-
-
 def answer(sides: Sides, role: str, question: Question[Held, Answer_co]) -> Answer_co:
-    """Ask both sides by the rule, as a role. SideAway; ReadAgain when no try fitted; psycopg.Error of a refusal."""
+    """Ask both sides by the rule, as a role. SideAway, SideRefused; ReadAgain when no try fitted."""
     refusal = ReadAgain("never asked")
     for pause in PAUSES:
         time.sleep(pause)
@@ -104,16 +81,11 @@ def answer(sides: Sides, role: str, question: Question[Held, Answer_co]) -> Answ
     raise refusal
 
 
-@contextmanager
-def reading(sides: Sides, database: Database, role: str, question: Question[Any, Any]) -> Iterator[Snapshot]:
-    """A snapshot of what the question reads of a database. SideAway where there is none."""
-    try:
-        with sides.snapshot(database, role, (ACCOUNT[database], *question.relations[database])) as snapshot:
-            yield snapshot
-    except ANSWERING:
-        raise
-    except AWAY as error:
-        raise SideAway(database, str(error)) from None
+def reading(
+    sides: Sides, database: Database, role: str, question: Question[Any, Any]
+) -> AbstractContextManager[Snapshot]:
+    """A snapshot of what the question reads of a database. SideAway where there is none, SideRefused."""
+    return sides.snapshot(database, role, (ACCOUNT[database], *question.relations[database]))
 
 
 def have_left(realtime: Snapshot, topics: Sequence[str]) -> list[Left]:

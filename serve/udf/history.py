@@ -30,7 +30,7 @@ _OF_REALTIME = SQL(
 
 
 def newest_before(sides: Sides, role: str, source: str, symbol: str, at: datetime) -> datetime | None:
-    """The last minute with a trade before a moment, on either side; None where there is none. psycopg.Error."""
+    """The last minute with a trade before a moment, on either side; None where there is none. SideAway, SideRefused."""
     values = (Literal(source), Literal(symbol), Literal(at))
     with sides.snapshot("realtime", role, ("live.ticks",)) as realtime:
         [(live,)] = realtime.rows(_OF_REALTIME.format(*values))
