@@ -16,7 +16,7 @@ from serve.crossing import events as of_events
 from serve.crossing import rule
 from serve.crossing import ticks as of_ticks
 from serve.crossing.away import away, gone, missing
-from serve.crossing.encode import shaped, writer
+from serve.crossing.encode import rows_of, shaped, writer
 from serve.crossing.rows import Rows, cursor, place_of
 from serve.crossing.sides import SideAway, SideRefused, Sides
 from serve.formats import JSON, ROWS, Format, negotiated
@@ -198,4 +198,4 @@ class _closed_on_error:  # noqa: N801 (used as a function)
 def bars_of(request: Request, caller: Caller, asked: of_bars.Bars) -> list[dict[str, Any]]:
     """Bars by the rule, for other routes: each once, by their beginning. Problem as `/v1/bars` has it."""
     batches = _Page(request, caller, JSON, asked.from_at, asked.to_at)._asked(asked)
-    return [row for batch in batches for row in batch.to_pylist()]
+    return [row for batch in batches for row in rows_of(batch)]
