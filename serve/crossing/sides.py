@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.sql import SQL, Composable, Identifier
 
-from serve.databases import ROLE, WAIT_SECONDS, Turns, address_of, no_role, problem_of
+from serve.databases import BEGIN, LOCK, ROLE, WAIT_SECONDS, Turns, address_of, no_role, problem_of
 from serve.problems import Problem
 from tidemark.connections import Database
 from tidemark.errors import TidemarkError
@@ -107,10 +107,8 @@ def begin(connection: Connection, role: str, relations: Sequence[str]) -> Snapsh
     Else a table that is swapped by a rebuild, or a day that is dropped, between the snapshot and the statement that
     reads it would be seen as it is then, through a snapshot of before: empty.
     """
-    connection.execute(SQL("begin isolation level repeatable read read only"))
-    connection.execute(SQL("set local role {}").format(Identifier(role)))
     names = SQL(", ").join(Identifier(*relation.split(".")) for relation in relations)
-    connection.execute(SQL("lock table {} in access share mode").format(names))
+    connection.execute(SQL("{}; {}").format(BEGIN.format(Identifier(role)), LOCK.format(names)))
     return Snapshot(connection)
 
 
