@@ -11,7 +11,7 @@ from psycopg import AsyncConnection, errors
 from psycopg.sql import SQL, Identifier
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
-from serve.problems import Problem, busy, down, no_key, shown
+from serve.problems import NotLoaded, Problem, busy, down, no_key, shown
 from tidemark.access.keys import Caller
 from tidemark.connections import DATABASES, LIMITS, Database, dsn
 from tidemark.errors import TidemarkError
@@ -31,6 +31,13 @@ SESSION = {
 BEGIN = SQL("begin isolation level repeatable read read only; set local role {}")
 RelationName = tuple[str, str]  # of a relation: its schema and its own
 LOCK = SQL("lock table {} in access share mode")
+# Whether there is anything that a load or a build makes; whoever asks sees the names of all.
+ANYTHING = SQL(
+    "select exists (select from pg_catalog.pg_class as relations "
+    "inner join pg_catalog.pg_namespace as schemas on schemas.oid = relations.relnamespace "
+    "where schemas.nspname in ('ingestion', 'marts') and relations.relkind in ('r', 'p', 'v', 'm', 'f'))"
+)
+ABSENT = (errors.UndefinedTable, errors.InvalidSchemaName, errors.UndefinedFunction)
 
 
 class Turns:
@@ -114,7 +121,8 @@ class Databases:
         `relations` (schema, name) are locked first, as every reader does, and only then is the snapshot taken: a table
         that a rebuild swaps between the two was filled after it, and would be empty.
 
-        Problem where the database does not answer (503), all connections are taken (503), or it refuses what was asked.
+        Problem where the database does not answer (503), all connections are taken (503), or it refuses what was asked;
+        NotLoaded where the warehouse lacks it, and has nothing else either.
         """
         try:
             async with (
@@ -141,7 +149,14 @@ class Databases:
             self._silent_at[database] = time.monotonic()
             raise down(database, "no connection in time") from None
         except psycopg.Error as error:
+            if isinstance(error, ABSENT) and database == "warehouse" and not await self._has_anything(caller):
+                raise NotLoaded from None
             raise problem_of(error, database) from None
+
+    async def _has_anything(self, caller: Caller) -> bool:
+        async with self.reading("warehouse", caller) as connection:
+            [(found,)] = await (await connection.execute(ANYTHING)).fetchall()
+        return bool(found)
 
     def _patience(self, database: Database) -> float:
         """Seconds to wait for a connection: few where there was none a moment ago."""

@@ -23,11 +23,15 @@ def away(sides: Sides, role: str, question: Question[Any, Any], error: SideAway,
     with suppress(SideAway, SideRefused):  # where both are away, every day is missing
         span = _of_the_side(sides, role, question, error, asked)
     days = missing(*span)
+    if error.is_absent:
+        title, todo = "not built yet", "Run `tidemark flow run ingest`: it builds what is not there"
+    else:
+        title, todo = "a database does not answer", "Try again; `tidemark status` says why"
     return Problem(
         503,
-        "a database does not answer",
+        title,
         f"{error}: the days {days['first']} to {days['last']} (UTC) would be missing, and a shorter answer is none. "
-        "Try again; `tidemark status` says why",
+        + todo,
         headers={"Retry-After": "5"},
         database=error.database,
         missing_days=days,

@@ -18,8 +18,9 @@ from psycopg.sql import SQL, Composable, Literal
 
 from serve.crossing import rule
 from serve.crossing.rule import ReadAgain
-from serve.crossing.sides import Sides, Snapshot
+from serve.crossing.sides import SideAway, Sides, Snapshot
 from serve.crossing.ticks import EPOCH, TIME, TOPICS, minute_of
+from serve.problems import NotLoaded
 from tidemark.connections import Database
 from tidemark.errors import TidemarkError
 
@@ -174,6 +175,12 @@ class Bars:
     def _numbers(self) -> Composable:
         return SQL(", ").join(SQL("{0}::{1} as {0}").format(SQL(name), SQL(self.numbers)) for name in _NUMBERS)
 
+    def alone(self, held: HeldBars) -> list[pa.RecordBatch]:
+        """realtime's own bars of minutes. NotLoaded for longer ones, which are rolled up by a function of the marts."""
+        if self.interval != "1m":
+            raise NotLoaded
+        return list(held.own)
+
     def release(self, held: HeldBars) -> None:
         """Nothing is open."""
 
@@ -193,6 +200,11 @@ def _final(batch: pa.RecordBatch, until: datetime) -> pa.RecordBatch:
 
 def answer(sides: Sides, role: str, asked: Bars) -> list[pa.RecordBatch]:
     """The bars by the rule; the warehouse is asked beforehand where realtime's own begin."""
-    with rule.reading(sides, "warehouse", role, asked) as warehouse:
-        asked.since = asked.ask_since(warehouse)
+    try:
+        with rule.reading(sides, "warehouse", role, asked) as warehouse:
+            asked.since = asked.ask_since(warehouse)
+    except SideAway as error:
+        if not error.is_absent:
+            raise
+        asked.since = asked.from_at
     return rule.answer(sides, role, asked)

@@ -9,7 +9,8 @@
    standby, a restored backup), and both are read again, a few times.
 5. Bars of a minute that both sides hold are computed of the union's ticks: bars.py.
 
-Where a side does not answer, nothing is answered.
+Where a side does not answer, nothing is answered. A warehouse that does, and has nothing that a load or a build makes,
+while nothing has left realtime, has no row of any range: then realtime's are all of them.
 """
 
 import time
@@ -21,7 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 from psycopg.sql import SQL, Literal
 
-from serve.crossing.sides import Sides, Snapshot
+from serve.crossing.sides import SideAway, Sides, Snapshot
 from tidemark.connections import Database
 from tidemark.errors import TidemarkError
 
@@ -43,6 +44,9 @@ class Question(Protocol[Held, Answer_co]):
 
     def join(self, held: Held, warehouse: Snapshot) -> Answer_co:
         """The answer, of that and of what the warehouse has; ReadAgain where the two do not fit each other."""
+
+    def alone(self, held: Held) -> Answer_co:
+        """The answer of that alone, where the warehouse never had anything; NotLoaded where none can be made of it."""
 
     def release(self, held: Held) -> None:
         """Let go of what was held."""
@@ -76,6 +80,10 @@ def answer(sides: Sides, role: str, question: Question[Held, Answer_co]) -> Answ
                 return question.join(held, warehouse)
         except ReadAgain as error:
             refusal = error
+        except SideAway as error:
+            if left or not sides.has_nothing(error, role):
+                raise
+            return question.alone(held)
         finally:
             question.release(held)
     raise refusal

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.sql import SQL, Composable, Identifier
 
-from serve.databases import BEGIN, LOCK, ROLE, WAIT_SECONDS, Turns, address_of, no_role, problem_of
+from serve.databases import ABSENT, ANYTHING, BEGIN, LOCK, ROLE, WAIT_SECONDS, Turns, address_of, no_role, problem_of
 from serve.problems import Problem
 from tidemark.connections import Database
 from tidemark.errors import TidemarkError
@@ -108,7 +108,8 @@ def begin(connection: Connection, role: str, relations: Sequence[str]) -> Snapsh
     reads it would be seen as it is then, through a snapshot of before: empty.
     """
     names = SQL(", ").join(Identifier(*relation.split(".")) for relation in relations)
-    connection.execute(SQL("{}; {}").format(BEGIN.format(Identifier(role)), LOCK.format(names)))
+    lock = SQL("; {}").format(LOCK.format(names)) if relations else SQL("")
+    connection.execute(SQL("{}{}").format(BEGIN.format(Identifier(role)), lock))
     return Snapshot(connection)
 
 
@@ -122,9 +123,10 @@ class SideAway(TidemarkError):
 
     retriable = True
 
-    def __init__(self, database: Database, received: str) -> None:
+    def __init__(self, database: Database, received: str, *, is_absent: bool = False) -> None:
         super().__init__(f"expected the database {database} to answer, received {received}")
         self.database, self.received = database, received
+        self.is_absent = is_absent  # it answers: what is asked of it is not there
 
 
 class SideRefused(TidemarkError):
@@ -144,8 +146,7 @@ class SideRefused(TidemarkError):
 
 # Not built yet, or being built anew: nothing says what a table that is not there would have.
 _AWAY = (
-    psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName,
-    psycopg.errors.UndefinedFunction,
+    psycopg.OperationalError, psycopg.InterfaceError, *ABSENT,
 )  # fmt: skip
 # It answers: not now, or not that much.
 _ANSWERING = (
@@ -161,7 +162,7 @@ def _named(database: Database) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         if isinstance(error, _AWAY) and not isinstance(error, _ANSWERING):
-            raise SideAway(database, str(error)) from None
+            raise SideAway(database, str(error), is_absent=isinstance(error, ABSENT)) from None
         raise SideRefused(database, error) from None
 
 
@@ -185,6 +186,14 @@ class Sides:
                 connection.close()
                 raise
             self._idle[database].append(connection)
+
+    def has_nothing(self, error: SideAway, role: str) -> bool:
+        """Whether what is not there is the warehouse's, which answers and has nothing: nothing was ever loaded."""
+        if error.database != "warehouse" or not error.is_absent:
+            return False
+        with self.snapshot("warehouse", role, ()) as warehouse:
+            [(has_anything,)] = warehouse.rows(ANYTHING)
+        return not has_anything
 
     @contextmanager
     def _place(self, database: Database) -> Iterator[None]:
