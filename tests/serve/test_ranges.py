@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import polars
+import psycopg
 import pyarrow.ipc
 import pytest
 from pydantic import SecretStr
@@ -94,7 +95,7 @@ def answers_of_the_first_day(served: Served, stack: Stack) -> list[httpx.Respons
             url = SecretStr(f"postgresql://tidemark@127.0.0.1:{port}/first_day")
             with another(served, warehouse_url=url) as early:
                 answers = [early.get(path) for path in paths]
-                with lent(stack, "first_day", OWNER) as loaded:
+                with psycopg.connect(stack.dsn("warehouse", OWNER), dbname="first_day") as loaded:
                     loaded.execute("create schema ingestion create table ingestion.ecb__rates (rate text)")
                 return [*answers, early.get(paths[0])]
         finally:
