@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse
 from serve import problems
 from serve.callers import Callers
 from serve.counts import Counts
+from serve.crossing.sides import Sides
 from serve.databases import Databases
 from serve.gate import METHODS, Gate
 from serve.problems import Problem
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
             warming.cancel()
             await streamed.close()
             await databases.close()
+            app.state.sides.close()
             app.state.callers.close()
 
     app = FastAPI(
@@ -68,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings, app.state.databases, app.state.callers = settings, databases, Callers(settings)
     app.state.spools, app.state.relations = Spools(spooled, settings.api_bytes), Relations()
     app.state.counts, app.state.kept = Counts(), {}
-    app.state.poller = Poller(streamed)
+    app.state.poller, app.state.sides = Poller(streamed), Sides(settings, settings.api_connections)
     for name in ROUTERS:
         app.include_router(importlib.import_module(name).router)
     _say_problems(app)

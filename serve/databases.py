@@ -11,7 +11,7 @@ from psycopg import AsyncConnection, errors
 from psycopg.sql import SQL, Identifier
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
-from serve.problems import Problem, busy, down, no_key, shown
+from serve.problems import NotLoaded, Problem, busy, down, no_key, shown
 from tidemark.access.keys import Caller
 from tidemark.connections import DATABASES, LIMITS, Database, dsn
 from tidemark.errors import TidemarkError
@@ -31,6 +31,35 @@ SESSION = {
 BEGIN = SQL("begin isolation level repeatable read read only; set local role {}")
 RelationName = tuple[str, str]  # of a relation: its schema and its own
 LOCK = SQL("lock table {} in access share mode")
+# Whether there is anything that a load or a build makes; whoever asks sees the names of all.
+ANYTHING = SQL(
+    "select exists (select from pg_catalog.pg_class as relations "
+    "inner join pg_catalog.pg_namespace as schemas on schemas.oid = relations.relnamespace "
+    "where schemas.nspname in ('ingestion', 'marts') and relations.relkind in ('r', 'p', 'v', 'm', 'f'))"
+)
+ABSENT = (errors.UndefinedTable, errors.InvalidSchemaName, errors.UndefinedFunction)
+
+
+class Turns:
+    """One caller reads by half of the connections at most, so that others have theirs."""
+
+    def __init__(self, connections: int) -> None:
+        self._most = max(LEAST_SHARE, connections // 2)
+        self._turns: dict[tuple[str, ...], asyncio.Semaphore] = {}
+
+    @asynccontextmanager
+    async def turn(self, caller: Caller, *of: str) -> AsyncIterator[None]:
+        """One of the caller's, of each kind `of` by itself; Problem 503 where none is free in time."""
+        turn = self._turns.setdefault((caller.name, *of), asyncio.Semaphore(self._most))
+        try:
+            await asyncio.wait_for(turn.acquire(), WAIT_SECONDS)
+        except TimeoutError:
+            detail = f"expected at most {self._most} queries of one caller at a time, others of {caller.name} run"
+            raise busy(f"{detail}: {_LATER}") from None
+        try:
+            yield
+        finally:
+            turn.release()
 
 
 class Databases:
@@ -40,7 +69,7 @@ class Databases:
         self._settings = settings
         self._pools = {database: self._pool(database) for database in databases}
         self._silent_at = dict.fromkeys(databases, -SILENT_SECONDS)  # when one did not answer; monotonic clock
-        self._turns: dict[tuple[Database, str], asyncio.Semaphore] = {}
+        self._turns = Turns(settings.api_connections)
         self._used = dict.fromkeys(databases, 0)  # connections that a request reads by
 
     def _pool(self, database: Database) -> AsyncConnectionPool[AsyncConnection[Any]]:
@@ -92,11 +121,12 @@ class Databases:
         `relations` (schema, name) are locked first, as every reader does, and only then is the snapshot taken: a table
         that a rebuild swaps between the two was filled after it, and would be empty.
 
-        Problem where the database does not answer (503), all connections are taken (503), or it refuses what was asked.
+        Problem where the database does not answer (503), all connections are taken (503), or it refuses what was asked;
+        NotLoaded where the warehouse lacks it, and has nothing else either.
         """
         try:
             async with (
-                self._turn(database, caller),
+                self._turns.turn(caller, database),
                 self._pools[database].connection(self._patience(database)) as connection,
             ):
                 self._used[database] += 1
@@ -119,22 +149,14 @@ class Databases:
             self._silent_at[database] = time.monotonic()
             raise down(database, "no connection in time") from None
         except psycopg.Error as error:
+            if isinstance(error, ABSENT) and database == "warehouse" and not await self._has_anything(caller):
+                raise NotLoaded from None
             raise problem_of(error, database) from None
 
-    @asynccontextmanager
-    async def _turn(self, database: Database, caller: Caller) -> AsyncIterator[None]:
-        """One caller reads by half of the connections at most, so that others have theirs."""
-        most = max(LEAST_SHARE, self._settings.api_connections // 2)
-        turn = self._turns.setdefault((database, caller.name), asyncio.Semaphore(most))
-        try:
-            await asyncio.wait_for(turn.acquire(), WAIT_SECONDS)
-        except TimeoutError:
-            detail = f"expected at most {most} queries of one caller at a time, others of {caller.name} run: {_LATER}"
-            raise busy(detail) from None
-        try:
-            yield
-        finally:
-            turn.release()
+    async def _has_anything(self, caller: Caller) -> bool:
+        async with self.reading("warehouse", caller) as connection:
+            [(found,)] = await (await connection.execute(ANYTHING)).fetchall()
+        return bool(found)
 
     def _patience(self, database: Database) -> float:
         """Seconds to wait for a connection: few where there was none a moment ago."""

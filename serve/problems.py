@@ -49,6 +49,18 @@ class Problem(TidemarkError):
         return JSONResponse(self.body(request.url.path), int(self.status), self.headers, MEDIA_TYPE)
 
 
+class NotLoaded(Problem):
+    """404: the warehouse answers, and nothing was ever loaded into it: what `realtime` has is all there is."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            404,
+            "no data was loaded yet",
+            "expected marts in the warehouse, found none, and nothing that they could be built of: `tidemark flow run "
+            "ingest` loads and builds, `tidemark promote` brings what `realtime` has of earlier days",
+        )
+
+
 def shown(value: object) -> str:
     """What a caller sent, short enough to be said again."""
     text = value if isinstance(value, str) else repr(value)

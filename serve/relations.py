@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 from psycopg.sql import SQL, Composable, Identifier
 
 from serve.databases import Databases
-from serve.problems import Problem
+from serve.problems import NotLoaded, Problem
 from tidemark.access.keys import Caller
 from tidemark.connections import Database
 
@@ -134,6 +134,8 @@ class Relations:
         try:
             async with databases.reading(SCHEMAS[schema], caller, (schema, name)) as connection:
                 yield connection, await self._find(connection, schema, name)
+        except NotLoaded:
+            raise
         except Problem as problem:
             raise nothing_of(schema) if problem.status == 404 else problem from None
 

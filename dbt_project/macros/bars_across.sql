@@ -44,6 +44,18 @@
 {%- endmacro %}
 
 
+{#- `marts.final_until`: until when a minute has no more ticks to come, for whoever read `realtime` at a moment. -#}
+{% macro make_final_until() -%}
+    {%- set body = "select $1 - " ~ late_ticks() -%}
+    {%- if is_published() and not is_made("marts.final_until(timestamptz)", body) -%}
+    create or replace function marts.final_until(seen_at timestamptz) returns timestamptz
+    language sql immutable parallel safe as $bars${{ body }}$bars$;
+    comment on function marts.final_until(timestamptz) is
+    'The end of the last minute that is final for whoever read realtime at a moment.';
+    {%- endif -%}
+{%- endmacro %}
+
+
 {% macro bars_across_arguments() -%}
     {{ return({
         "source_system": "text",
@@ -88,7 +100,7 @@
     case $3 when '1m' then interval '1 minute' when '5m' then interval '5 minutes' else interval '1 hour' end
 {%- endset -%}
 {%- set values -%}
-    volume_unit, open, high, low, close, volume, quote_volume, trade_count, bar_start_at
+    volume_unit, open, high, low, close, volume, quote_volume, trade_count, is_of_batch, bar_start_at
 {%- endset -%}
 with
 
@@ -179,7 +191,11 @@ marked as (
 
 computed as (
 
-    {{ bars_1m("marked", then=lake_place, counts=is_counted_tick()) }}
+    {{
+        bars_1m(
+            "marked", also={"is_of_batch": "bool_and(received_at is null)"}, then=lake_place, counts=is_counted_tick()
+        )
+    }}
 
 ),
 
@@ -195,7 +211,7 @@ minutes as (
         and bar_start_at < $6
         and not exists (select 1 from touched where touched.bar_start_at = bars.bar_start_at)
     union all
-    select {{ values }}
+    select {{ values | replace("is_of_batch", "false") }}
     from jsonb_to_recordset($16) as bars (
         volume_unit text, open numeric, high numeric, low numeric, close numeric, volume numeric,
         quote_volume numeric, trade_count bigint, bar_start_at timestamptz
@@ -225,6 +241,7 @@ rolled as (
     select
         max(volume_unit) as volume_unit,
         {{ rolled_up_values() }},
+        coalesce(bool_and(is_of_batch), false) as is_of_batch,
         coalesce(binned_at, min({{ session_start("session_date", "dated") }})) as bar_start_at,
         coalesce(binned_at + {{ step }}, max({{ session_start("session_date + 1", "dated") }})) as bar_end_at
     from dated
@@ -234,7 +251,7 @@ rolled as (
 
 select
     volume_unit, open, high, low, close, vwap, volume, quote_volume, trade_count,
-    {{ is_final_bar("bar_start_at", upper="$7", bar_end_at="bar_end_at") }} as is_final,
+    is_of_batch or {{ is_final_bar("bar_start_at", upper="$7", bar_end_at="bar_end_at") }} as is_final,
     bar_start_at, bar_end_at
 from rolled
 where bar_start_at >= $4 and bar_start_at < $5

@@ -4,11 +4,10 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-import psycopg
 from psycopg.sql import SQL, Literal
 
-from serve.crossing.rule import Question, SideAway, have_left, reading
-from serve.crossing.sides import Sides
+from serve.crossing.rule import Question, have_left, reading
+from serve.crossing.sides import SideAway, SideRefused, Sides
 from serve.problems import Problem
 
 _DAY = timedelta(days=1)
@@ -21,14 +20,18 @@ Span = tuple[datetime, datetime]
 def away(sides: Sides, role: str, question: Question[Any, Any], error: SideAway, asked: Span) -> Problem:
     """503: the days of the range that the database which does not answer has, as far as the other one says."""
     span = asked
-    with suppress(SideAway, psycopg.Error):  # where both are away, every day is missing
+    with suppress(SideAway, SideRefused):  # where both are away, every day is missing
         span = _of_the_side(sides, role, question, error, asked)
     days = missing(*span)
+    if error.is_absent:
+        title, todo = "not built yet", "Run `tidemark flow run ingest`: it builds what is not there"
+    else:
+        title, todo = "a database does not answer", "Try again; `tidemark status` says why"
     return Problem(
         503,
-        "a database does not answer",
+        title,
         f"{error}: the days {days['first']} to {days['last']} (UTC) would be missing, and a shorter answer is none. "
-        "Try again; `tidemark status` says why",
+        + todo,
         headers={"Retry-After": "5"},
         database=error.database,
         missing_days=days,

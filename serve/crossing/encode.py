@@ -1,15 +1,20 @@
 """Batches of Arrow as the formats of an answer."""
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
+from serve.crossing.ticks import EPOCH, TIME
 from serve.crossing.union import Batches
 from serve.formats import ARROW, CSV, JSON, Format
 from serve.spool import Sink, Spool
 
+# Types whose values lie side by side in memory, as `struct` calls them.
+_FIXED: dict[pa.DataType, Any] = {pa.float64(): "d", pa.int64(): "q", pa.int16(): "h", TIME: "q"}
 RAW = "attributes"  # text that is JSON already
 
 
@@ -60,8 +65,38 @@ def _write_json(spool: Spool, batches: Batches, *, is_array: bool) -> int:
     return rows
 
 
-def _objects(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    for row in batch.to_pylist():
-        if row.get(RAW) is not None:
-            row[RAW] = msgspec.Raw(row[RAW].encode())
-        yield row
+def _objects(batch: pa.RecordBatch) -> Iterator[msgspec.Struct]:
+    """A row each; to ask Arrow for them value by value takes four times as long as all the rest."""
+    columns = [
+        _raw(column) if name == RAW else values(column)
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return map(_row(tuple(batch.schema.names)), *columns)
+
+
+def rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """The rows as objects."""
+    for row in zip(*map(values, batch.columns), strict=True):
+        yield dict(zip(batch.schema.names, row, strict=True))
+
+
+@cache
+def _row(names: tuple[str, ...]) -> type[msgspec.Struct]:
+    return msgspec.defstruct("Row", names)
+
+
+def _raw(column: pa.Array) -> list[msgspec.Raw | None]:
+    return [None if text is None else msgspec.Raw(text.encode()) for text in column.to_pylist()]
+
+
+def values(column: pa.Array) -> list[Any]:
+    """A column's values as objects, those that are often the same made once; times are of UTC."""
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_boolean(kind):
+        encoded = column.dictionary_encode()
+        words = [*encoded.dictionary.to_pylist(), None]
+        return [words[index] for index in values(encoded.indices.fill_null(-1).cast(pa.int64()))]
+    if column.null_count or kind not in _FIXED:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    held = memoryview(column.buffers()[1]).cast(_FIXED[kind])[column.offset : column.offset + len(column)].tolist()
+    return [EPOCH + timedelta(microseconds=value) for value in held] if kind == TIME else held

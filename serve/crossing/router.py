@@ -1,11 +1,11 @@
 """`/v1/ticks`, `/v1/bars`, `/v1/events`: ranges that cross the tidemark."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from threading import Lock
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-import psycopg
 from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from serve import parameters
@@ -16,10 +16,9 @@ from serve.crossing import events as of_events
 from serve.crossing import rule
 from serve.crossing import ticks as of_ticks
 from serve.crossing.away import away, gone, missing
-from serve.crossing.encode import shaped, writer
+from serve.crossing.encode import rows_of, shaped, writer
 from serve.crossing.rows import Rows, cursor, place_of
-from serve.crossing.sides import Sides
-from serve.databases import no_role, problem_of
+from serve.crossing.sides import SideAway, SideRefused, Sides
 from serve.formats import JSON, ROWS, Format, negotiated
 from serve.parameters import ANSWERS, Name, Wanted
 from serve.problems import Problem, bad_request, busy
@@ -43,23 +42,20 @@ RESPONSES: dict[int | str, dict[str, Any]] = ANSWERS | {
     304: {"description": "Unchanged since the answer of that `ETag`"},
     410: {"description": "Ticks of the range were deleted from the warehouse: `missing_days`"},
 }
-_LOCK = Lock()
+Answered = TypeVar("Answered")
 
 
-def sides(request: Request) -> Sides:
-    """The connections by which ranges are read, made with the first request for one."""
-    state = request.app.state
-    with _LOCK:
-        if not hasattr(state, "sides"):
-            state.sides = Sides(state.settings, state.settings.api_connections)
-    found: Sides = state.sides
-    return found
+async def at_turn(request: Request, caller: Caller, answer: Callable[[], Answered]) -> Answered:
+    """What reads ranges, in a thread at the caller's turn: whoever asks for many at once waits for the own ones."""
+    of: Sides = request.app.state.sides
+    async with of.turns.turn(caller):
+        return await run_in_threadpool(answer)
 
 
 @router.get(
     "/ticks", summary="Ticks of a symbol, from both sides of the tidemark", response_model=None, responses=RESPONSES
 )
-def ticks(
+async def ticks(
     request: Request, caller: CallerOf, *, source: Name, symbol: Name, from_: From, to: To,
     limit: Limit = DEFAULT_ROWS, after: After = None, attributes: bool = False, form: Wanted = None,
 ) -> Response:  # fmt: skip
@@ -73,7 +69,8 @@ def ticks(
         parameters.name(source, "source"), parameters.name(symbol, "symbol"), from_at, to_at, limit, place, attributes
     )
     page = _Page(request, caller, negotiated(request, ROWS), from_at, to_at)
-    return page.of_rows(of_ticks, asked, {"source_system": source, "symbol": symbol}, asked.check)
+    names = {"source_system": source, "symbol": symbol}
+    return await at_turn(request, caller, lambda: page.of_rows(of_ticks, asked, names, asked.check))
 
 
 @router.get(
@@ -82,7 +79,7 @@ def ticks(
     response_model=None,
     responses=RESPONSES,
 )
-def events(
+async def events(
     request: Request, caller: CallerOf, *, source: Name, from_: From, to: To, publisher: Name | None = None,
     series: Name | None = None, limit: Limit = DEFAULT_ROWS, after: After = None, attributes: bool = False,
     form: Wanted = None,
@@ -98,13 +95,13 @@ def events(
         source, checked["publisher"], checked["series"], from_at, to_at, limit, place, attributes
     )
     page = _Page(request, caller, negotiated(request, ROWS), from_at, to_at)
-    return page.of_rows(of_events, asked, {"source_system": source})
+    return await at_turn(request, caller, lambda: page.of_rows(of_events, asked, {"source_system": source}))
 
 
 @router.get(
     "/bars", summary="Bars of a symbol, from both sides of the tidemark", response_model=None, responses=RESPONSES
 )
-def bars(
+async def bars(
     request: Request, caller: CallerOf, *, source: Name, symbol: Name, interval: Literal["1m", "5m", "1h", "1d"],
     from_: From, to: To, form: Wanted = None,
 ) -> Response:  # fmt: skip
@@ -115,7 +112,7 @@ def bars(
     from_at, to_at = parameters.half_open(from_, to, MOST_DAYS[interval])
     asked = of_bars.Bars(parameters.name(source, "source"), parameters.name(symbol, "symbol"), interval, from_at, to_at)
     page = _Page(request, caller, negotiated(request, ROWS), from_at, to_at)
-    return page.of_bars(asked)
+    return await at_turn(request, caller, lambda: page.of_bars(asked))
 
 
 class _Page:
@@ -151,12 +148,12 @@ class _Page:
             return self._sent(spool, None)
 
     def _asked(self, question: Any) -> Any:
-        role, of = self._caller.name, sides(self._request)
+        role, of = self._caller.name, self._request.app.state.sides
         try:
             if isinstance(question, of_bars.Bars):
                 return of_bars.answer(of, role, question)
             return rule.answer(of, role, question)
-        except rule.SideAway as error:
+        except SideAway as error:
             raise away(of, role, question, error, self._range) from None
         except rule.ReadAgain as error:
             raise busy(str(error), missing_days=missing(*self._range)) from None
@@ -164,10 +161,8 @@ class _Page:
             raise gone(error.days) from None
         except of_bars.TooManyTicks as error:
             raise Problem(413, "the query takes too much", f"{error}: ask for a shorter range") from None
-        except psycopg.errors.InvalidParameterValue:
-            raise no_role() from None
-        except psycopg.Error as error:
-            raise problem_of(error, "realtime") from None
+        except SideRefused as error:
+            raise error.problem from None
 
     def _note(self, rows: int) -> None:
         note_rows(self._request, rows)
@@ -203,4 +198,4 @@ class _closed_on_error:  # noqa: N801 (used as a function)
 def bars_of(request: Request, caller: Caller, asked: of_bars.Bars) -> list[dict[str, Any]]:
     """Bars by the rule, for other routes: each once, by their beginning. Problem as `/v1/bars` has it."""
     batches = _Page(request, caller, JSON, asked.from_at, asked.to_at)._asked(asked)
-    return [row for batch in batches for row in batch.to_pylist()]
+    return [row for batch in batches for row in rows_of(batch)]

@@ -71,8 +71,16 @@ class Rows:
         if self.check:
             self.check(warehouse)
         with closing(kept(held)) as ours, closing(warehouse.batches(self.warehouse)) as theirs:
-            page = _Page(first(union(ours, theirs, self.order), self.limit + 1), self)
-            self.write(iter(page))
+            return self._written(union(ours, theirs, self.order))
+
+    def alone(self, held: Spool) -> Key | None:
+        """The same of realtime's rows."""
+        with closing(kept(held)) as ours:
+            return self._written(ours)
+
+    def _written(self, rows: Batches) -> Key | None:
+        page = _Page(first(rows, self.limit + 1), self)
+        self.write(iter(page))
         return page.last if page.is_full else None
 
     def release(self, held: Spool) -> None:

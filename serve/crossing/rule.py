@@ -9,20 +9,20 @@
    standby, a restored backup), and both are read again, a few times.
 5. Bars of a minute that both sides hold are computed of the union's ticks: bars.py.
 
-Where a side does not answer, nothing is answered.
+Where a side does not answer, nothing is answered. A warehouse that does, and has nothing that a load or a build makes,
+while nothing has left realtime, has no row of any range: then realtime's are all of them.
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol, TypeVar
 
-import psycopg
 from psycopg.sql import SQL, Literal
 
-from serve.crossing.sides import Sides, Snapshot
+from serve.crossing.sides import SideAway, Sides, Snapshot
 from tidemark.connections import Database
 from tidemark.errors import TidemarkError
 
@@ -45,6 +45,9 @@ class Question(Protocol[Held, Answer_co]):
     def join(self, held: Held, warehouse: Snapshot) -> Answer_co:
         """The answer, of that and of what the warehouse has; ReadAgain where the two do not fit each other."""
 
+    def alone(self, held: Held) -> Answer_co:
+        """The answer of that alone, where the warehouse never had anything; NotLoaded where none can be made of it."""
+
     def release(self, held: Held) -> None:
         """Let go of what was held."""
 
@@ -64,30 +67,8 @@ class ReadAgain(TidemarkError):
     retriable = True
 
 
-class SideAway(TidemarkError):
-    """A database does not answer, or does not have what is asked of it."""
-
-    retriable = True
-
-    def __init__(self, database: Database, received: str) -> None:
-        super().__init__(f"expected the database {database} to answer, received {received}")
-        self.database = database
-
-
-# Not built yet, or being built anew: nothing says what a table that is not there would have.
-AWAY = (
-    psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName,
-    psycopg.errors.UndefinedFunction,
-)  # fmt: skip
-# It answers: not now, or not that much.
-ANSWERING = (
-    psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable, psycopg.errors.TooManyConnections,
-    psycopg.errors.ConfigurationLimitExceeded, psycopg.errors.OutOfMemory,
-)  # fmt: skip
-
-
 def answer(sides: Sides, role: str, question: Question[Held, Answer_co]) -> Answer_co:
-    """Ask both sides by the rule, as a role. SideAway; ReadAgain when no try fitted; psycopg.Error of a refusal."""
+    """Ask both sides by the rule, as a role. SideAway, SideRefused; ReadAgain when no try fitted."""
     refusal = ReadAgain("never asked")
     for pause in PAUSES:
         time.sleep(pause)
@@ -99,21 +80,20 @@ def answer(sides: Sides, role: str, question: Question[Held, Answer_co]) -> Answ
                 return question.join(held, warehouse)
         except ReadAgain as error:
             refusal = error
+        except SideAway as error:
+            if left or not sides.has_nothing(error, role):
+                raise
+            return question.alone(held)
         finally:
             question.release(held)
     raise refusal
 
 
-@contextmanager
-def reading(sides: Sides, database: Database, role: str, question: Question[Any, Any]) -> Iterator[Snapshot]:
-    """A snapshot of what the question reads of a database. SideAway where there is none."""
-    try:
-        with sides.snapshot(database, role, (ACCOUNT[database], *question.relations[database])) as snapshot:
-            yield snapshot
-    except ANSWERING:
-        raise
-    except AWAY as error:
-        raise SideAway(database, str(error)) from None
+def reading(
+    sides: Sides, database: Database, role: str, question: Question[Any, Any]
+) -> AbstractContextManager[Snapshot]:
+    """A snapshot of what the question reads of a database. SideAway where there is none, SideRefused."""
+    return sides.snapshot(database, role, (ACCOUNT[database], *question.relations[database]))
 
 
 def have_left(realtime: Snapshot, topics: Sequence[str]) -> list[Left]:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.sql import SQL, Composable, Identifier
 
-from serve.databases import ROLE, WAIT_SECONDS, address_of
+from serve.databases import ABSENT, ANYTHING, BEGIN, LOCK, ROLE, WAIT_SECONDS, Turns, address_of, no_role, problem_of
+from serve.problems import Problem
 from tidemark.connections import Database
+from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
 
 if TYPE_CHECKING:
@@ -105,10 +107,9 @@ def begin(connection: Connection, role: str, relations: Sequence[str]) -> Snapsh
     Else a table that is swapped by a rebuild, or a day that is dropped, between the snapshot and the statement that
     reads it would be seen as it is then, through a snapshot of before: empty.
     """
-    connection.execute(SQL("begin isolation level repeatable read read only"))
-    connection.execute(SQL("set local role {}").format(Identifier(role)))
     names = SQL(", ").join(Identifier(*relation.split(".")) for relation in relations)
-    connection.execute(SQL("lock table {} in access share mode").format(names))
+    lock = SQL("; {}").format(LOCK.format(names)) if relations else SQL("")
+    connection.execute(SQL("{}{}").format(BEGIN.format(Identifier(role)), lock))
     return Snapshot(connection)
 
 
@@ -117,20 +118,66 @@ def connect(settings: Settings, database: Database, login: str = ROLE) -> Connec
     return Connection(address_of(settings, database, login))
 
 
+class SideAway(TidemarkError):
+    """A database does not answer, or does not have what is asked of it."""
+
+    retriable = True
+
+    def __init__(self, database: Database, received: str, *, is_absent: bool = False) -> None:
+        super().__init__(f"expected the database {database} to answer, received {received}")
+        self.database, self.received = database, received
+        self.is_absent = is_absent  # it answers: what is asked of it is not there
+
+
+class SideRefused(TidemarkError):
+    """A database answers, and refuses what is asked of it: `error` has its SQLSTATE."""
+
+    def __init__(self, database: Database, error: psycopg.Error) -> None:
+        super().__init__(f"expected the database {database} to answer, received {error}")
+        self.database, self.error = database, error
+
+    @property
+    def problem(self) -> Problem:
+        """What the caller is told."""
+        if isinstance(self.error, psycopg.errors.InvalidParameterValue):
+            return no_role()
+        return problem_of(self.error, self.database)
+
+
+# Not built yet, or being built anew: nothing says what a table that is not there would have.
+_AWAY = (
+    psycopg.OperationalError, psycopg.InterfaceError, *ABSENT,
+)  # fmt: skip
+# It answers: not now, or not that much.
+_ANSWERING = (
+    psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable, psycopg.errors.TooManyConnections,
+    psycopg.errors.ConfigurationLimitExceeded, psycopg.errors.OutOfMemory,
+)  # fmt: skip
+
+
+@contextmanager
+def _named(database: Database) -> Iterator[None]:
+    """Whatever a database says, with its name."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if isinstance(error, _AWAY) and not isinstance(error, _ANSWERING):
+            raise SideAway(database, str(error), is_absent=isinstance(error, ABSENT)) from None
+        raise SideRefused(database, error) from None
+
+
 class Sides:
     """Few connections to each database, kept while they work."""
 
     def __init__(self, settings: Settings, most: int) -> None:
-        self._settings = settings
+        self._settings, self.turns = settings, Turns(most)
         self._idle: dict[str, list[Connection]] = defaultdict(list)
         self._places = {database: threading.Semaphore(most) for database in ("realtime", "warehouse")}
 
     @contextmanager
     def snapshot(self, database: Database, role: str, relations: Sequence[str]) -> Iterator[Snapshot]:
-        """One snapshot, which ends with the block. psycopg.OperationalError where no connection is free in time."""
-        if not self._places[database].acquire(timeout=WAIT_SECONDS):
-            raise psycopg.errors.TooManyConnections(f"every connection to {database} is taken")
-        try:
+        """One snapshot, which ends with the block. SideAway, SideRefused; so where no connection is free in time."""
+        with _named(database), self._place(database):
             connection, snapshot = self._begin(database, role, relations)
             try:
                 yield snapshot
@@ -139,6 +186,21 @@ class Sides:
                 connection.close()
                 raise
             self._idle[database].append(connection)
+
+    def has_nothing(self, error: SideAway, role: str) -> bool:
+        """Whether what is not there is the warehouse's, which answers and has nothing: nothing was ever loaded."""
+        if error.database != "warehouse" or not error.is_absent:
+            return False
+        with self.snapshot("warehouse", role, ()) as warehouse:
+            [(has_anything,)] = warehouse.rows(ANYTHING)
+        return not has_anything
+
+    @contextmanager
+    def _place(self, database: Database) -> Iterator[None]:
+        if not self._places[database].acquire(timeout=WAIT_SECONDS):
+            raise psycopg.errors.TooManyConnections(f"every connection to {database} is taken")
+        try:
+            yield
         finally:
             self._places[database].release()
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from psycopg.sql import SQL, Literal
 
 from serve.crossing.bars import SESSION_MOST, STEPS, Bars
-from serve.crossing.sides import Sides
+from serve.crossing.sides import SideAway, Sides
 from serve.udf.symbols import Instrument
 
 INTERVALS = {"1": "1m", "5": "5m", "60": "1h", "1D": "1d", "D": "1d"}
@@ -30,12 +30,17 @@ _OF_REALTIME = SQL(
 
 
 def newest_before(sides: Sides, role: str, source: str, symbol: str, at: datetime) -> datetime | None:
-    """The last minute with a trade before a moment, on either side; None where there is none. psycopg.Error."""
+    """The last minute with a trade before a moment, on either side; None where there is none. SideAway, SideRefused."""
     values = (Literal(source), Literal(symbol), Literal(at))
     with sides.snapshot("realtime", role, ("live.ticks",)) as realtime:
         [(live,)] = realtime.rows(_OF_REALTIME.format(*values))
-    with sides.snapshot("warehouse", role, ("marts.fct_bars_1m",)) as warehouse:
-        [(kept,)] = warehouse.rows(_OF_WAREHOUSE.format(*values))
+    try:
+        with sides.snapshot("warehouse", role, ("marts.fct_bars_1m",)) as warehouse:
+            [(kept,)] = warehouse.rows(_OF_WAREHOUSE.format(*values))
+    except SideAway as error:
+        if not sides.has_nothing(error, role):
+            raise
+        kept = None
     return max(filter(None, (live, kept)), default=None)
 
 

@@ -5,17 +5,15 @@ from datetime import UTC, datetime, timedelta
 from math import floor, log10
 from typing import Annotated, Any
 
-import psycopg
 from fastapi import APIRouter, Query, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from serve import parameters
 from serve.callers import CallerOf, note_rows
-from serve.crossing import rule
 from serve.crossing.bars import Bars
-from serve.crossing.router import MOST_DAYS, bars_of, sides
-from serve.databases import Databases, problem_of
+from serve.crossing.router import MOST_DAYS, at_turn, bars_of
+from serve.crossing.sides import SideAway, SideRefused
+from serve.databases import Databases
 from serve.problems import bad_request, down
 from serve.udf import history as of_history
 from serve.udf.answers import UdfRoute
@@ -105,11 +103,11 @@ async def history(
 
     def before(at: datetime) -> datetime | None:
         try:
-            return of_history.newest_before(sides(request), caller.name, found.source, found.symbol, at)
-        except rule.AWAY as error:
-            raise down("databases", " ".join(str(error).split())) from None
-        except psycopg.Error as error:
-            raise problem_of(error, "warehouse") from None
+            return of_history.newest_before(request.app.state.sides, caller.name, found.source, found.symbol, at)
+        except SideAway as error:
+            raise down(error.database, error.received) from None
+        except SideRefused as error:
+            raise error.problem from None
 
     def read() -> dict[str, Any]:
         rows = of_history.last_bars(
@@ -121,7 +119,7 @@ async def history(
             answer["nextTime"] = int(newest.timestamp())
         return answer
 
-    return JSONResponse(await run_in_threadpool(read), headers={"Cache-Control": "private, no-cache"})
+    return JSONResponse(await at_turn(request, caller, read), headers={"Cache-Control": "private, no-cache"})
 
 
 def _asked(found: Instrument, interval: str, from_: int, to: int, countback: int | None) -> Bars:

@@ -1,5 +1,6 @@
 """The symbols that a caller may read, of both sides of the tidemark: `source:symbol`."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -8,7 +9,7 @@ from psycopg.sql import SQL
 
 from serve.callers import Caller
 from serve.databases import Databases
-from serve.problems import Problem
+from serve.problems import NotLoaded, Problem
 
 MOST_FOUND = 200
 # The venue's terms are the warehouse's; a symbol of which no day was promoted yet is in realtime alone.
@@ -77,20 +78,22 @@ async def one(databases: Databases, caller: Caller, ticker: str) -> Instrument:
             404, "unknown symbol", f"expected a symbol that is here, received {ticker[:200]}: /udf/search lists them"
         )
     if found[0].last_price is None:
-        async with databases.reading("warehouse", caller, ("marts", "fct_bars_1m")) as connection:
-            row = await (await connection.execute(_LAST, (source, symbol))).fetchone()
-        found[0].last_price = row[0] if row else None
+        with suppress(NotLoaded):
+            async with databases.reading("warehouse", caller, ("marts", "fct_bars_1m")) as connection:
+                row = await (await connection.execute(_LAST, (source, symbol))).fetchone()
+            found[0].last_price = row[0] if row else None
     return found[0]
 
 
 async def _found(databases: Databases, caller: Caller, asked: dict[str, Any]) -> list[Instrument]:
     found: dict[str, Instrument] = {}
-    async with databases.reading("warehouse", caller, *_RELATIONS) as connection:
-        for source, symbol, kind, currency, venue, zone, shift in await (
-            await connection.execute(_LISTED, asked)
-        ).fetchall():
-            one_of = Instrument(source, symbol, kind, currency, venue, zone or "UTC", timedelta(seconds=shift or 0))
-            found[one_of.ticker] = one_of
+    listed: list[Any] = []
+    with suppress(NotLoaded):
+        async with databases.reading("warehouse", caller, *_RELATIONS) as connection:
+            listed = await (await connection.execute(_LISTED, asked)).fetchall()
+    for source, symbol, kind, currency, venue, zone, shift in listed:
+        one_of = Instrument(source, symbol, kind, currency, venue, zone or "UTC", timedelta(seconds=shift or 0))
+        found[one_of.ticker] = one_of
     async with databases.reading("realtime", caller) as connection:
         for source, symbol, price in await (await connection.execute(_LIVE, asked)).fetchall():
             found.setdefault(f"{source}:{symbol}", Instrument(source, symbol)).last_price = price

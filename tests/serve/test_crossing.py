@@ -285,8 +285,8 @@ def test_the_bars_that_dbt_builds_when_all_has_left_are_the_same(watch: Watch, e
 
 def test_with_the_sides_own_bars_a_minute_that_both_hold_is_wrong(watch: Watch, expected: Any) -> None:
     for realtime, warehouse in PAIRS:
-        own = bars(FROM).across(watch.taken[realtime].own_bars)
-        assert shown(watch.taken[warehouse].warehouse.batches(own)) != expected
+        own = bars(FROM).united(watch.taken[realtime].own_bars, watch.taken[warehouse].warehouse)
+        assert shown(iter(own)) != expected
 
 
 def test_bars_are_read_again_where_the_warehouse_was_filled_meanwhile(watch: Watch, expected: Any) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import httpx
 import polars
+import psycopg
 import pyarrow.ipc
 import pytest
 from pydantic import SecretStr
+from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from flows import ledger
 from ingest.sources import realtime as source
@@ -18,8 +20,9 @@ from tests.conftest import Stack
 from tests.dbt_project.conftest import Databases, at, level, tick
 from tests.serve.conftest import Served, another
 from tests.serve.tcp_proxy import HoldingProxy, holding_proxy
-from tests.serve.test_crossing import FIRST, TOPIC, copied, empty, leave
+from tests.serve.test_crossing import FIRST, TOPIC, copied, empty, leave, lent
 from tidemark import dbt
+from tidemark.credentials import OWNER
 
 MODELS = (
     "+fct_bars_1m",
@@ -64,6 +67,7 @@ def promoted(stack: Stack, proxied: tuple[Served, HoldingProxy]) -> dict[str, li
     databases.promote("economic_event_numeric", numbers[:2], "events")
     sides = [level(n, "s1", place, 99.0 + n, "09 00:00:10", of=2) for n, place in enumerate([("bid", 1), ("ask", 1)])]
     databases.stream("order_book_l2", sides)
+    first_day = answers_of_the_first_day(served, stack)
     promotion = copied(settings, FIRST)
     source.load_day(settings, TOPIC, promotion.lake_path)
     dbt.run(settings, ["run", "--select", *MODELS])
@@ -75,7 +79,27 @@ def promoted(stack: Stack, proxied: tuple[Served, HoldingProxy]) -> dict[str, li
         assert proxy.was_asked.wait(30)
         leave(settings, promotion)
         proxy.release()
-        return {"meanwhile": asked.result().json(), "after": served.get(f"/v1/ticks?{OF}").json()}
+        after = served.get(f"/v1/ticks?{OF}").json()
+        return {"meanwhile": asked.result().json(), "after": after, "first day": first_day}
+
+
+def answers_of_the_first_day(served: Served, stack: Stack) -> list[httpx.Response]:
+    """Of a warehouse in which there is nothing, and of one that was loaded and not built."""
+    paths = [f"/v1/ticks?{OF}", f"/v1/bars?{OF}&interval=1m", f"/v1/bars?{OF}&interval=1h", "/v1/series/fred:GDP"]
+    history = {"symbol": "venue:A/B", "resolution": "1", "from": "1723075200", "to": "1723248000"}
+    paths += ["/udf/search?query=A/B", str(httpx.URL("/udf/history", params=history))]
+    with lent(stack, "warehouse", OWNER) as connection:
+        connection.execute("create database first_day")
+        try:
+            port = stack.settings.postgres_port
+            url = SecretStr(f"postgresql://tidemark@127.0.0.1:{port}/first_day")
+            with another(served, warehouse_url=url) as early:
+                answers = [early.get(path) for path in paths]
+                with psycopg.connect(stack.dsn("warehouse", OWNER), dbname="first_day") as loaded:
+                    loaded.execute("create schema ingestion create table ingestion.ecb__rates (rate text)")
+                return [*answers, early.get(paths[0])]
+        finally:
+            connection.execute("drop database first_day with (force)")
 
 
 def offsets(rows: list[dict[str, Any]]) -> Counter[int]:
@@ -113,6 +137,42 @@ def test_bars_of_both_sides_are_one_series(promoted: Any, proxied: tuple[Served,
     assert [bar["trade_count"] for bar in hours] == [bar["trade_count"] for bar in days] == [301, 200]
     assert (minutes[0]["open"], minutes[5]["close"], hours[0]["low"]) == (100, 1, 1)
     assert all(bar["is_final"] for bar in minutes)
+
+
+def test_on_the_first_day_all_is_in_realtime_or_it_is_said_what_to_run(promoted: dict[str, list[Any]]) -> None:
+    ticks, bars, hours, series, found, history, not_built = promoted["first day"]
+    assert ticks.json() == promoted["after"]
+    assert [bar["trade_count"] for bar in bars.json()] == [60, 60, 60, 60, 60, 1, 60, 60, 60, 20]
+    assert all(bar["is_final"] for bar in bars.json())
+    assert [one["ticker"] for one in found.json()] == ["venue:A/B"]
+    assert history.json()["c"] == [bar["close"] for bar in bars.json()]
+    for answer in (hours, series):
+        assert (answer.status_code, answer.json()["title"]) == (404, "no data was loaded yet"), answer.text
+        assert "tidemark flow run ingest" in answer.json()["detail"]
+    assert (not_built.status_code, not_built.json()["title"]) == (503, "not built yet"), not_built.text
+
+
+def test_a_callers_ranges_wait_for_its_own_and_a_refusal_names_its_database(
+    promoted: Any, served: Served, stack: Stack
+) -> None:
+    waiting = "select count(1) from pg_locks where not granted and relation = 'marts.fct_market_ticks'::regclass"
+    with (
+        another(served, api_connections=4) as server,
+        lent(stack, "warehouse", OWNER) as watching,
+        lent(stack, "warehouse", "transformer") as building,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        building.execute("begin; lock table marts.fct_market_ticks in access exclusive mode")
+        ranges = [threads.submit(server.get, f"/v1/ticks?{OF}") for _ in range(8)]
+        for attempt in Retrying(stop=stop_after_delay(10), wait=wait_fixed(0.02)):
+            with attempt:
+                assert watching.execute(waiting).fetchone() == (2,)
+        others = server.get("/v1/events?source=fred&series=GDP&from=2024-08-01&to=2024-09-01", "operator1")
+        assert (others.status_code, watching.execute(waiting).fetchone()) == (200, (2,)), others.text
+        refused = ranges[0].result()
+        building.execute("rollback")
+        assert (refused.status_code, "expected warehouse to answer now" in refused.text) == (503, True), refused.text
+        assert {one.result().status_code for one in ranges} == {200, 503}
 
 
 def test_events_of_both_sides_are_there_once(promoted: Any, proxied: tuple[Served, Any]) -> None:

@@ -78,6 +78,7 @@ def prepare(settings: Settings) -> Launch:
     environ = {
         **server_environment(),
         **_environment(settings),
+        "MALLOC_ARENA_MAX": "2",  # an answer has a thread, and glibc gives each thread memory of its own
         "TIDEMARK_HOME": str(settings.home.resolve()),
         _CONFIGURATION: _configuration(settings),
     }
