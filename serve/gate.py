@@ -3,6 +3,8 @@
 import logging
 import re
 import time
+from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -12,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.callers import Callers
 from serve.counts import Counts
-from serve.problems import Problem
+from serve.problems import Problem, shown
 from tidemark.access import key_file
 from tidemark.output import visible
 
@@ -29,8 +31,10 @@ _KEY_ANYWHERE = re.compile(rf"({key_file.PREFIX}[0-9a-f]{{8}}_)[^&/,\s]+")  # of
 class Gate:
     """Takes the key out of the request, so that nothing behind it can log it; logs one line a request."""
 
-    def __init__(self, app: ASGIApp, callers: Callers, counts: Counts) -> None:
+    def __init__(self, app: ASGIApp, callers: Callers, counts: Counts, hosts: Sequence[str]) -> None:
+        """`hosts` are the names that it is called by, beside `localhost` and addresses."""
         self._app, self._callers, self._counts = app, callers, counts
+        self._hosts = [name.lower() for name in hosts]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -51,12 +55,27 @@ class Gate:
             await send(message)
 
         try:
-            if refusal := _refusal(scope):
+            if refusal := self._misdirected(scope) or _refusal(scope):
                 await refusal.response(Request(scope))(scope, receive, counting)
             else:
                 await self._app(scope, receive, counting)
         finally:
             self._note(scope, method, called, time.perf_counter() - began)
+
+    def _misdirected(self, scope: Scope) -> Problem | None:
+        """Refuses another site's name that leads here (DNS rebinding): its pages would be taken for ours.
+
+        An address is no such name, and what is no browser may send none.
+        """
+        host = Headers(scope=scope).get("host", "")
+        name = _without_port(host).rstrip(".").lower()
+        if not name or name == "localhost" or name.endswith(".localhost") or name in self._hosts or _is_address(name):
+            return None
+        named = ", ".join(("localhost", "an address", *self._hosts))
+        return Problem(
+            421, "another host", f"expected a Host of {named}, received {shown(visible(host))}: TIDEMARK_API_HOSTS names "
+            "what else it is called by",
+        )  # fmt: skip
 
     def _note(self, scope: Scope, method: str, called: dict[str, Any], seconds: float) -> None:
         self._counts.note(scope, called, seconds)
@@ -71,6 +90,18 @@ class Gate:
             method, path, f"?{query}" if query else "", called["status"],
             caller.name if caller else "-", called["rows"], called["bytes"], seconds * 1000,
         )  # fmt: skip
+
+
+def _without_port(host: str) -> str:
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _refusal(scope: Scope) -> Problem | None:

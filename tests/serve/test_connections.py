@@ -57,7 +57,7 @@ def connected(served: Served, receive_bytes: int = 0) -> socket.socket:
 
 def request(served: Served, path: str) -> bytes:
     """A whole request."""
-    return f"GET {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {served.keys['analyst1']}\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {served.keys['analyst1']}\r\n\r\n".encode()
 
 
 def ends(client: socket.socket) -> bool:
