@@ -16,7 +16,7 @@ SOURCES_FILE = Path(__file__).with_name("sources.yml")
 API_KEY = "0123456789abcdef0123456789abcdef"  # FRED's form of a key; the replay takes any
 USER_AGENT = "Tidemark demo demo@example.org"
 STOP_SECONDS = 30
-PACED_SECONDS = 30  # of the last trades: so that candles are seen to move, while the batch lane works anyway
+PACED_SECONDS = 20  # of the last trades: so that candles are seen to move, while the batch lane works anyway
 SOURCES, STREAM = "replay-sources", "replay-stream"  # by these names a demo that was killed is found again
 
 
