@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote_plus
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +24,11 @@ METHODS = ("GET", "HEAD", "OPTIONS")
 KEY_PARAMETER = "apikey"
 COOKIE = "tidemark_key"  # of the page /live; for reading alone, and where no key is sent otherwise
 WRITTEN = ("/live/session", "/live/session/end")  # what takes POST: a cookie is set, and nothing else
+# Of every answer that has none of its own: what holds a stranger's words is never taken for a page.
+GUARDED = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
 MOST_LOGGED = 500  # characters of a query
 _KEY_ANYWHERE = re.compile(rf"({key_file.PREFIX}[0-9a-f]{{8}}_)[^&/,\s]+")  # of whoever took another name for it
 
@@ -50,6 +55,9 @@ class Gate:
         async def counting(message: Message) -> None:
             if message["type"] == "http.response.start":
                 called["status"] = message["status"]
+                answered = MutableHeaders(raw=message["headers"])
+                for name, value in GUARDED.items():
+                    answered.setdefault(name, value)
             else:
                 called["bytes"] += len(message.get("body", b""))
             await send(message)
@@ -71,11 +79,9 @@ class Gate:
         name = _without_port(host).rstrip(".").lower()
         if not name or name == "localhost" or name.endswith(".localhost") or name in self._hosts or _is_address(name):
             return None
-        named = ", ".join(("localhost", "an address", *self._hosts))
-        return Problem(
-            421, "another host", f"expected a Host of {named}, received {shown(visible(host))}: TIDEMARK_API_HOSTS names "
-            "what else it is called by",
-        )  # fmt: skip
+        named, received = ", ".join(("localhost", "an address", *self._hosts)), shown(visible(host))
+        todo = "TIDEMARK_API_HOSTS names what else it is called by"
+        return Problem(421, "another host", f"expected a Host of {named}, received {received}: {todo}")
 
     def _note(self, scope: Scope, method: str, called: dict[str, Any], seconds: float) -> None:
         self._counts.note(scope, called, seconds)
