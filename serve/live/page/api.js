@@ -31,8 +31,16 @@ export const leave = () => fetch('/live/session/end', { method: 'POST' })
 
 export const $ = id => document.getElementById(id)
 
+// As `visible` of tidemark/output.py: what is not seen, or makes a word read backwards, is shown as an escape.
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g
+const MOST = 120 // characters of a stranger's text
+const escaped = one => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`
+const short = text => text.length > MOST ? `${text.slice(0, MOST)}…` : text
+export const shown = text => short(String(text ?? '').replace(HIDDEN, escaped))
+
 export function el(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties)
+  if (properties.textContent) made.textContent = shown(properties.textContent)
   made.append(...children.map(child => child ?? ''))
   return made
 }
@@ -45,7 +53,7 @@ export function table(heads, rows) {
   ))
 }
 
-export const trouble = text => { $('trouble').textContent = text }
+export const trouble = text => { $('trouble').textContent = shown(text) }
 
 export const nothing = text => el('p', { className: 'none', textContent: text })
 

@@ -18,6 +18,7 @@ const parts = ticker => [ticker.slice(0, ticker.indexOf(':')), ticker.slice(tick
 const later = act => { clearTimeout(waiting); waiting = setTimeout(act, AGAIN) }
 
 async function begin() {
+  state('', 'connecting')
   try {
     const me = await get('/v1/me')
     $('who').textContent = me.name

@@ -1,5 +1,5 @@
 // What the warehouse says: coverage, a series with its vintages, and the runs that built it.
-import { $, asked, color, el, fill, get, moment, nothing, number, table, themed } from '/live/api.js'
+import { $, asked, color, el, fill, get, moment, nothing, number, shown, table, themed } from '/live/api.js'
 
 const DAYS = 14
 const VINTAGES = 12
@@ -24,7 +24,7 @@ export function coverage() {
         return map.set(name, [...(map.get(name) ?? []), row])
       }, new Map())
     const told = el('div', { role: 'status' })
-    const lines = [...instruments].sort().map(([name, own]) => el('tr', {}, el('th', { textContent: name }),
+    const lines = [...instruments].sort().map(([name, own]) => el('tr', {}, el('th', { textContent: name, title: shown(name) }),
       ...days.map(day => el('td', {}, cell(own.find(row => row.traded_date === day), told)))))
     const heads = el('tr', {}, el('th', { textContent: 'instrument' }),
       ...days.map(day => el('th', { textContent: day.slice(5) })))
@@ -109,18 +109,17 @@ function draw(lines) {
 
 themed(() => { if (chart) fill($('fanned'), fan) })
 
-const RUN = 'invocation_id,command,outcome,failed_names,failed_count,skipped_count,started_at,finished_at'
 const sought = () => location.hash.startsWith('#run-') ? location.hash.slice(5) : ''
 
 export function runs() {
   return fill($('built'), async () => {
     const rows = await get('/v1/marts/fct_dbt_runs', {
-      select: RUN, target: 'eq.warehouse', order: 'started_at.desc', limit: 8,
+      target: 'eq.warehouse', order: 'started_at.desc', limit: 8,
     })
     if (!rows.length) return nothing('dbt has not run yet: the first load or promotion runs it.')
     const run = sought()
     if (run && !rows.some(row => row.invocation_id === run)) {
-      rows.push(...await get('/v1/marts/fct_dbt_runs', { select: RUN, invocation_id: `eq.${run}` }))
+      rows.push(...await get('/v1/marts/fct_dbt_runs', { invocation_id: `eq.${run}` }))
     }
     const made = table(['began', 'ended', 'what', 'outcome', 'failed', 'skipped', 'run'].map(text => ({ text })),
       rows.map(row => [
