@@ -16,6 +16,7 @@ SOURCES_FILE = Path(__file__).with_name("sources.yml")
 API_KEY = "0123456789abcdef0123456789abcdef"  # FRED's form of a key; the replay takes any
 USER_AGENT = "Tidemark demo demo@example.org"
 STOP_SECONDS = 30
+PACED_SECONDS = 20  # of the last trades: so that candles are seen to move, while the batch lane works anyway
 SOURCES, STREAM = "replay-sources", "replay-stream"  # by these names a demo that was killed is found again
 
 
@@ -38,7 +39,7 @@ def sources(settings: Settings, folder: Path) -> Iterator[dict[str, str]]:
     """The servers of one session, in a process of their own; source name to base URL."""
     with (settings.home / "logs" / "sources.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "loopback", str(folder)],
+            [sys.executable, "-m", "loopback", str(folder), str(PACED_SECONDS)],
             stdout=subprocess.PIPE, stderr=log, env=environment(settings), cwd=PROJECT, start_new_session=True,
         )  # fmt: skip
     with _ended(settings, SOURCES, process):

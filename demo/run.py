@@ -64,6 +64,9 @@ def run(settings: Settings, show: Show, say: Callable[[str], None]) -> Report:
             _build_empty(settings)
         for shows, line in report.pages(settings):
             say(f"{shows}: {line.removeprefix('# ')}")
+        say(
+            f"candles move there, as the last {processes.PACED_SECONDS} s of trades come at the pace of their recording"
+        )
         seen = _both_lanes(replaying, urls, session, clock)
     _promote(settings, clock)
     _verify_and_describe(settings, clock)

@@ -117,7 +117,8 @@ class Watch:
         self._asked_for_next = True
 
     def until_through(self) -> Seen:
-        """The last look, when all is through."""
+        """The last look, when all is through; nobody waits for the pace of trades."""
+        httpx.post(f"{self._urls['binance']}/_replay/next", timeout=30).raise_for_status()
         self._wait(self._through)
         return self.seen
 

@@ -26,19 +26,24 @@ def refuse(code: int, message: str) -> web.Response:
 class BinanceServer(SourceServer):
     """Replays a folder's Binance sessions: trades at once, the book's updates at its reader's pace.
 
+    The trades of the last `paced_seconds` come at the pace of the recording, until `next` hurries them.
+
     Each subscription starts the stream from the recording's beginning; after its end the socket stays open and quiet.
     """
 
     name: ClassVar[str] = "binance"
 
-    def __init__(self, recordings: Path) -> None:
+    def __init__(self, recordings: Path, paced_seconds: float = 0.0) -> None:
         super().__init__(recordings)
-        self.replay = Replay(read_feed(recordings))
+        self.replay = Replay(read_feed(recordings), paced_seconds=paced_seconds)
 
     @property
     def exhausted(self) -> bool:
         """Whether every stream that somebody subscribed to went out whole."""
         return self.replay.exhausted
+
+    def next(self) -> None:
+        self.replay.hurried.set()
 
     def status(self) -> dict[str, object]:
         recorded = {name: len(self.replay.feed.streams[name]) for name in self.replay.sent}

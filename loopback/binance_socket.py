@@ -11,7 +11,7 @@ from operator import attrgetter
 from aiohttp import WSMessage, WSMsgType, web
 
 from loopback.binance_feed import Message
-from loopback.binance_replay import Accident, Replay
+from loopback.binance_replay import Accident, Pace, Replay
 
 METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS")
 PING_SECONDS = 20.0  # the vendor's, and a pong is due within PONG_SECONDS
@@ -121,7 +121,7 @@ class Conversation:
         task.add_done_callback(self.tasks.discard)
 
     async def _replay(self, streams: list[str]) -> None:
-        """Every message in the order of its receipt, in bursts.
+        """Every message in the order of its receipt, in bursts, and the last ones at the recording's pace.
 
         ccxt keeps a burst that comes while nobody awaits, and hands it out with the stream's next message: so the last
         one of a stream comes alone, after the reader took the rest.
@@ -130,10 +130,12 @@ class Conversation:
         sent: Counter[str] = Counter()
         self.replay.sent.update(dict.fromkeys(streams, 0))
         messages = merge(*map(feed.__getitem__, streams), key=attrgetter("received_ns"))
+        pace = Pace(self.replay, max(feed[name][-1].received_ns for name in streams))
         for number, message in enumerate(messages, start=1):
             name = message.stream
             if name not in self.subscribed:
                 continue
+            await pace.wait(message.received_ns)
             sent[name] += 1
             if sent[name] == len(feed[name]):
                 await self._rounds(ROUNDS_TO_CATCH_UP)

@@ -27,9 +27,10 @@ class Servers:
     ecb: EcbServer
 
     @classmethod
-    def of(cls, recordings: Path) -> "Servers":
-        """Read the folder's recordings, listen nowhere yet."""
-        return cls(BinanceServer(recordings), EdgarServer(recordings), FredServer(recordings), EcbServer(recordings))
+    def of(cls, recordings: Path, paced_seconds: float = 0.0) -> "Servers":
+        """Read the folder's recordings, listen nowhere yet. `paced_seconds` as BinanceServer has it."""
+        binance = BinanceServer(recordings, paced_seconds)
+        return cls(binance, EdgarServer(recordings), FredServer(recordings), EcbServer(recordings))
 
     def all(self) -> tuple[SourceServer, ...]:
         return (self.binance, self.edgar, self.fred, self.ecb)
@@ -54,9 +55,9 @@ async def _serve(servers: Servers, started: "Future[asyncio.AbstractEventLoop]",
 
 
 @contextmanager
-def serving(recordings: Path) -> Iterator[Servers]:
+def serving(recordings: Path, paced_seconds: float = 0.0) -> Iterator[Servers]:
     """All servers of one folder, in a background thread, until the block ends."""
-    servers = Servers.of(recordings)
+    servers = Servers.of(recordings, paced_seconds)
     started: Future[asyncio.AbstractEventLoop] = Future()
     stop = asyncio.Event()
     thread = Thread(target=lambda: asyncio.run(_serve(servers, started, stop)), name="sources", daemon=True)
@@ -69,14 +70,14 @@ def serving(recordings: Path) -> Iterator[Servers]:
         thread.join(timeout=30)
 
 
-def serve_until_terminated(recordings: Path) -> None:
+def serve_until_terminated(recordings: Path, paced_seconds: float = 0.0) -> None:
     """All servers in this process, until SIGTERM; prints one JSON line (source name to base URL) once they listen."""
 
     async def main() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        servers = Servers.of(recordings)
+        servers = Servers.of(recordings, paced_seconds)
         started: Future[asyncio.AbstractEventLoop] = Future()
         started.add_done_callback(lambda _: print(json.dumps(servers.urls()), flush=True))
         await _serve(servers, started, stop)

@@ -50,7 +50,7 @@ class SourceServer:
         raise NotImplementedError
 
     def next(self) -> None:
-        """Go on to the source's next recording; a source that has one alone stays where it is."""
+        """Go on to the source's next recording, or the rest of one; a source without any stays where it is."""
 
     async def listen(self) -> web.AppRunner:
         """Serve on 127.0.0.1 and a free port, set `url`; the caller cleans the runner up."""

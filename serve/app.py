@@ -31,7 +31,7 @@ ROUTERS = (
     "serve.relations_routes", "serve.crossing.router", "serve.latest", "serve.stream.router",
     "serve.udf.router", "serve.openbb.router", "serve.live.router", "serve.me", "serve.docs", "serve.status_routes",
 )  # fmt: skip
-EXPOSED = ("Content-Range", "ETag", "Link", "Retry-After", "Tidemark-Pages")
+EXPOSED = ("Content-Range", "ETag", "Link", "Retry-After", "Tidemark-Pages", "Tidemark-Run")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -74,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     for name in ROUTERS:
         app.include_router(importlib.import_module(name).router)
     _say_problems(app)
-    app.add_middleware(Gate, callers=app.state.callers, counts=app.state.counts)
+    app.add_middleware(Gate, callers=app.state.callers, counts=app.state.counts, hosts=settings.api_hosts)
     if settings.api_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.api_origins), allow_methods=list(METHODS),

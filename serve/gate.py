@@ -3,16 +3,18 @@
 import logging
 import re
 import time
+from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote_plus
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.callers import Callers
 from serve.counts import Counts
-from serve.problems import Problem
+from serve.problems import Problem, shown
 from tidemark.access import key_file
 from tidemark.output import visible
 
@@ -22,6 +24,11 @@ METHODS = ("GET", "HEAD", "OPTIONS")
 KEY_PARAMETER = "apikey"
 COOKIE = "tidemark_key"  # of the page /live; for reading alone, and where no key is sent otherwise
 WRITTEN = ("/live/session", "/live/session/end")  # what takes POST: a cookie is set, and nothing else
+# Of every answer that has none of its own: what holds a stranger's words is never taken for a page.
+GUARDED = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
 MOST_LOGGED = 500  # characters of a query
 _KEY_ANYWHERE = re.compile(rf"({key_file.PREFIX}[0-9a-f]{{8}}_)[^&/,\s]+")  # of whoever took another name for it
 
@@ -29,8 +36,10 @@ _KEY_ANYWHERE = re.compile(rf"({key_file.PREFIX}[0-9a-f]{{8}}_)[^&/,\s]+")  # of
 class Gate:
     """Takes the key out of the request, so that nothing behind it can log it; logs one line a request."""
 
-    def __init__(self, app: ASGIApp, callers: Callers, counts: Counts) -> None:
+    def __init__(self, app: ASGIApp, callers: Callers, counts: Counts, hosts: Sequence[str]) -> None:
+        """`hosts` are the names that it is called by, beside `localhost` and addresses."""
         self._app, self._callers, self._counts = app, callers, counts
+        self._hosts = [name.lower() for name in hosts]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -46,17 +55,33 @@ class Gate:
         async def counting(message: Message) -> None:
             if message["type"] == "http.response.start":
                 called["status"] = message["status"]
+                answered = MutableHeaders(raw=message["headers"])
+                for name, value in GUARDED.items():
+                    answered.setdefault(name, value)
             else:
                 called["bytes"] += len(message.get("body", b""))
             await send(message)
 
         try:
-            if refusal := _refusal(scope):
+            if refusal := self._misdirected(scope) or _refusal(scope):
                 await refusal.response(Request(scope))(scope, receive, counting)
             else:
                 await self._app(scope, receive, counting)
         finally:
             self._note(scope, method, called, time.perf_counter() - began)
+
+    def _misdirected(self, scope: Scope) -> Problem | None:
+        """Refuses another site's name that leads here (DNS rebinding): its pages would be taken for ours.
+
+        An address is no such name, and what is no browser may send none.
+        """
+        host = Headers(scope=scope).get("host", "")
+        name = _without_port(host).rstrip(".").lower()
+        if not name or name == "localhost" or name.endswith(".localhost") or name in self._hosts or _is_address(name):
+            return None
+        named, received = ", ".join(("localhost", "an address", *self._hosts)), shown(visible(host))
+        todo = "TIDEMARK_API_HOSTS names what else it is called by"
+        return Problem(421, "another host", f"expected a Host of {named}, received {received}: {todo}")
 
     def _note(self, scope: Scope, method: str, called: dict[str, Any], seconds: float) -> None:
         self._counts.note(scope, called, seconds)
@@ -71,6 +96,18 @@ class Gate:
             method, path, f"?{query}" if query else "", called["status"],
             caller.name if caller else "-", called["rows"], called["bytes"], seconds * 1000,
         )  # fmt: skip
+
+
+def _without_port(host: str) -> str:
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _refusal(scope: Scope) -> Problem | None:

@@ -125,6 +125,7 @@ class _Answer:
     rows: int = 0
     next_page: str | None = None
     etag: str | None = None
+    run: str | None = None  # of dbt, that the rows of a mart are of
     outputs: tuple[Output, ...] = ()
     key: tuple[str, ...] = ()
 
@@ -158,13 +159,17 @@ class _Answer:
         return True
 
     async def _publication(self, connection: AsyncConnection[Any], relation: Relation) -> str | None:
-        """The tag of an answer that is as it is until dbt builds the mart again; None where nothing says when."""
+        """The tag of an answer that is as it is until dbt builds the mart again; None where nothing says when.
+
+        It notes the run.
+        """
         if self.schema != "marts" or not await _one(connection, _MAY_SEE_PUBLICATION):
             return None
         oid = int(relation.version.partition(":")[0])
         run = await _one(connection, Statement(_PUBLICATION.sql, (oid, oid, oid, relation.name)))
         if run is None:
             return None
+        self.run = run.partition(":")[0]
         parts = (
             run,
             relation.version,
@@ -210,6 +215,8 @@ class _Answer:
         }
         if self.etag is not None:
             headers["ETag"] = self.etag
+        if self.run is not None:
+            headers["Tidemark-Run"] = self.run
         if self.next_page is not None:
             headers["Link"] = f'<{self.next_page}>; rel="next"'
         return headers

@@ -101,6 +101,11 @@ class Settings(BaseSettings):
     api_origins: tuple[str, ...] = Field(
         (), description="Origins whose pages may call the read API (CORS), as a JSON list of `https://host`"
     )
+    api_hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+$")], ...] = Field(
+        (),
+        description="Names by which the read API and its pages are called through a server before them, as a JSON list "
+        "of `host`; `localhost` and addresses always may be",
+    )
     api_connections: Annotated[int, Field(ge=1, le=100)] = Field(
         4, description="Most connections of the read API to each database; 16 times as many requests may wait for one"
     )

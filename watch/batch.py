@@ -230,5 +230,5 @@ def dbt_runs(settings: Settings) -> Iterator[Observation]:
             f"expected every model and test to be built, {', '.join(failed)} failed" if failed
             else f"{len(nodes)} nodes were built",
             _time(run["metadata"]["generated_at"].replace("Z", "+00:00")),
-            "tidemark logs dbt" if failed else "", {"nodes": len(nodes), "failed": len(failed)},
+            f"tidemark logs dbt-{target}" if failed else "", {"nodes": len(nodes), "failed": len(failed)},
         )  # fmt: skip

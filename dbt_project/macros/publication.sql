@@ -15,13 +15,15 @@
 
 {% macro note_end(results) -%}
     {%- if is_noted() -%}
-        {%- set ran = results | rejectattr("node.resource_type", "in", ["operation", "exposure"])
-            | map(attribute="status") | map("string") | list -%}
-        {%- set failed = ran
-            | select("in", ["error", "fail", "runtime error", "partial success"]) | list -%}
+        {%- set all = results | rejectattr("node.resource_type", "in", ["operation", "exposure"]) | list -%}
+        {%- set ran = all | map(attribute="status") | map("string") | list -%}
+        {%- set failed = all
+            | selectattr("status", "in", ["error", "fail", "runtime error", "partial success"])
+            | map(attribute="node.name") | list -%}
     update ops.dbt_run set
         finished_at = clock_timestamp(),
         failed_nodes = {{ failed | length }},
+        failed_names = '{{ failed | join(", ") | replace("'", "''") }}',
         node_count = {{ ran | length }},
         warned_nodes = {{ ran | select("equalto", "warn") | list | length }},
         skipped_nodes = {{ ran | select("equalto", "skipped") | list | length }}

@@ -2,8 +2,10 @@
 
 import time
 from collections import deque
+from pathlib import Path
 from typing import Any
 
+from tidemark.connections import DATABASES
 from tidemark.errors import ConfigurationError
 from tidemark.output import visible
 from tidemark.settings import Settings
@@ -15,15 +17,23 @@ ENDS = "it ends: "  # what a process logs before the reason of its end
 
 def list_logs(settings: Settings) -> list[dict[str, Any]]:
     """Each log and its size in bytes."""
-    return [{"log": path.stem, "bytes": path.stat().st_size} for path in sorted((settings.home / "logs").glob("*.log"))]
+    return [{"log": name, "bytes": path.stat().st_size} for name, path in sorted(_logs(settings).items())]
+
+
+def _logs(settings: Settings) -> dict[str, Path]:
+    """Name to file; dbt keeps one for each target beside its artifacts."""
+    of_dbt = {f"dbt-{target}": settings.home / "dbt" / target / "logs" / "dbt.log" for target in DATABASES}
+    found = {path.stem: path for path in (settings.home / "logs").glob("*.log")}
+    return found | {name: path for name, path in of_dbt.items() if path.exists()}
 
 
 def print_log(settings: Settings, name: str, lines: int, follow: bool) -> None:
     """Print the last lines; with `follow`, go on until Ctrl-C, also when the file rotates."""
-    path = settings.home / "logs" / f"{name}.log"
-    if not path.exists():
-        there = ", ".join(row["log"] for row in list_logs(settings)) or "none"
-        raise ConfigurationError(f"expected a log of {path.parent} ({there}), received {name!r}")
+    logs = _logs(settings)
+    path = logs.get(name)
+    if path is None:
+        there = ", ".join(sorted(logs)) or "none"
+        raise ConfigurationError(f"expected a log of {settings.home} ({there}), received {name!r}")
     log = path.open(errors="replace")
     print(*(visible(line, lines=True) for line in deque(log, lines)), sep="", end="")
     while follow:

@@ -83,5 +83,5 @@ def test_a_run_that_failed_says_so_and_a_mart_that_it_left_is_of_the_run_before(
     with pytest.raises(DbtError, match="1 of .* nodes failed: fct_fx_rates"):
         dbt.run(warehouse.stack.settings, RATES)
     assert [row[0] for row in warehouse.query("warehouse", PUBLISHED)] == [first]
-    failed = "select failed_nodes from ops.dbt_run order by started_at"
-    assert warehouse.query("warehouse", failed, "catalog_reader") == [(0,), (1,)]
+    failed = "select failed_nodes, failed_names from ops.dbt_run order by started_at"
+    assert warehouse.query("warehouse", failed, "catalog_reader") == [(0, ""), (1, "fct_fx_rates")]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from loopback.binance import BinanceServer
-from loopback.serving import Servers
+from loopback.serving import Servers, serving
 from loopback.session import Level, Session
 from loopback.source_server import Fault
 
@@ -107,6 +108,30 @@ def test_ccxt_gets_every_generated_trade_on_its_day(generated_sources: Servers, 
 
 def test_ccxt_gets_a_book_for_every_generated_update(generated_sources: Servers, generated: Session) -> None:
     assert check_books(generated_sources, generated) >= generated.book_updates["BTC/USDT"] - 2
+
+
+async def trades_of(url: str, name: str, at_ns: int, expected: int) -> tuple[list[int], float]:
+    """The numbers of all trades, hurried once one is there that was received at `at_ns`; the seconds until then."""
+    numbers: list[int] = []
+    began, hurried_at = time.monotonic(), 0.0
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/ws/{name}") as socket:
+        async with asyncio.timeout(30):
+            while len(numbers) < expected:
+                trade = json.loads((await socket.receive()).data)
+                numbers.append(trade["t"])
+                if not hurried_at and trade["T"] * 1_000_000 >= at_ns:
+                    hurried_at = time.monotonic()
+                    (await session.post(f"{url}/_replay/next")).raise_for_status()
+    return numbers, hurried_at - began
+
+
+def test_the_last_trades_come_as_they_came_until_the_replay_is_hurried(generated: Session) -> None:
+    with serving(generated.folder, 60.0) as servers:
+        trades = servers.binance.replay.feed.streams["btcusdt@trade"]
+        at = trades[-1].received_ns - 59_000_000_000
+        numbers, seconds = asyncio.run(trades_of(servers.binance.url, "btcusdt@trade", at, len(trades)))
+    assert 1 <= seconds < 20
+    assert numbers == [json.loads(trade.data)["t"] for trade in trades]
 
 
 @pytest.mark.recordings

@@ -15,8 +15,10 @@ from tidemark import dbt
 
 TOPIC = "market_tick"
 EVIL = "<script>alert(1)</script>/USD"
+LONG = "LONG/B"  # a minute each of eight hours of the day that left, and one of today
 MODELS = (
     "+fct_bars_1m", "+fct_promotions", "+dim_instruments", "+dim_venues", "+rpt_coverage", "+fct_economic_observations",
+    "+fct_dbt_runs",
 )  # fmt: skip
 
 
@@ -77,9 +79,11 @@ class Market:
         dbt.run(self.stack.settings, ["run"], "realtime")
         day = self.today - timedelta(days=1)
         old = [row for n in range(20) for row in self.rows(3, day + timedelta(hours=23, minutes=40 + n), 90 + n)]
-        self.commit([*old, *self.rows(3, day + timedelta(hours=23, minutes=50), 5, EVIL)])
+        long = [self.rows(1, day + timedelta(hours=12, minutes=n), n, LONG)[0] for n in range(480)]
+        self.commit([*old, *long, *self.rows(3, day + timedelta(hours=23, minutes=50), 5, EVIL)])
         self._promote(day)
         fresh = [row for n in range(10) for row in self.rows(3, self.today + timedelta(minutes=n), 110 + n)]
+        fresh += self.rows(1, self.today + timedelta(minutes=9), 480, LONG)
         self.commit([*fresh, *self.rows(3, self.today + timedelta(minutes=1), 7, EVIL)])
 
     def _promote(self, day: datetime) -> None:

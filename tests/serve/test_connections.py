@@ -29,7 +29,7 @@ def strict(served: Served) -> Iterator[Served]:
     """A server that has little patience."""
     with another(
         served, api_slow_seconds=0.5, api_clients=CLIENTS, api_bytes=3_000_000, api_statement_seconds=1.0,
-        api_connections=1, api_origins=("https://board.example.org",),
+        api_connections=1, api_origins=("https://board.example.org",), api_hosts=("data.example.org",),
     ) as made:  # fmt: skip
         yield made
 
@@ -57,7 +57,7 @@ def connected(served: Served, receive_bytes: int = 0) -> socket.socket:
 
 def request(served: Served, path: str) -> bytes:
     """A whole request."""
-    return f"GET {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {served.keys['analyst1']}\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {served.keys['analyst1']}\r\n\r\n".encode()
 
 
 def ends(client: socket.socket) -> bool:
@@ -120,6 +120,34 @@ def test_a_head_that_is_too_long_is_refused(strict: Served) -> None:
         with contextlib.suppress(ConnectionResetError):
             assert client.recv(12) == b"HTTP/1.1 431"
     assert strict.get("/v1/me").status_code == 200
+
+
+def test_a_request_by_another_sites_name_is_refused(strict: Served) -> None:
+    ours = ("", "localhost", "tidemark.localhost:80", "127.0.0.1", "[::1]:80", "10.1.2.3:80", "Data.Example.org.:443")
+    for path in ("/", "/live", "/v1/me"):
+        for host in ours:
+            assert strict.get(path, headers={"Host": host}).status_code == 200, host
+        for host in ("evil.example.org", "127.0.0.1.evil.example.org:80", "localhost.evil", "data.example.org.evil"):
+            answer = strict.get(path, headers={"Host": host})
+            assert (answer.status_code, answer.headers["Content-Type"]) == (421, "application/problem+json"), host
+            assert host in answer.json()["detail"]
+
+
+def test_no_answer_is_taken_for_a_page_that_is_none(strict: Served) -> None:
+    for path in (
+        "/",
+        "/live",
+        "/live/live.js",
+        "/docs",
+        "/openapi.json",
+        "/v1/me",
+        "/v1/live/newest?format=csv",
+        "/no",
+    ):
+        headers = strict.get(path).headers
+        assert headers["X-Content-Type-Options"] == "nosniff", path
+        assert "default-src" in headers["Content-Security-Policy"], path
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"], path
 
 
 def test_pages_of_the_named_origins_alone_may_call(strict: Served, served: Served) -> None:

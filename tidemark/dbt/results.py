@@ -75,13 +75,14 @@ def keep(settings: Settings, folder: Path, target: Database) -> None:
 def _keep_run(warehouse: psycopg.Connection[Any], target: Database, run: Json, results: list[Json]) -> None:
     """Of the warehouse dbt notes a run itself, as it goes on; of the streaming database it cannot."""
     said, states = run["metadata"], [str(one["status"]) for one in results]
+    failed = [one["unique_id"].split(".")[2] for one in results if one["status"] in FAILED]
     warehouse.execute(
         "insert into ops.dbt_run (invocation_id, target, command, version, started_at, finished_at, failed_nodes, "
-        "node_count, warned_nodes, skipped_nodes) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
+        "failed_names, node_count, warned_nodes, skipped_nodes) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
         "on conflict do nothing",
         [
             said["invocation_id"], target, run["args"]["which"], version_of_project(), said["invocation_started_at"],
-            said["generated_at"], sum(state in FAILED for state in states), len(states), states.count("warn"),
+            said["generated_at"], len(failed), ", ".join(failed), len(states), states.count("warn"),
             states.count("skipped"),
         ],
     )  # fmt: skip

@@ -4,27 +4,43 @@ export class Refused extends Error {
   constructor(status, detail) { super(detail); this.status = status }
 }
 
-export async function get(path, parameters = {}) {
-  const query = new URLSearchParams(parameters).toString()
-  const answer = await fetch(query ? `${path}?${query}` : path, { headers: { Accept: 'application/json' } })
-  const body = await answer.json()
+// What was answered, and of which run of dbt it is, where that is known. Whoever asks without a key is told by `keyless`.
+export async function ask(path, options) {
+  let answer, body
+  try {
+    answer = await fetch(path, options)
+    body = await answer.json()
+  } catch {
+    throw new Refused(answer?.status ?? 0, 'The read API does not answer; this page asks again by itself.')
+  }
+  if (answer.status === 401) dispatchEvent(new Event('keyless'))
   if (!answer.ok) throw new Refused(answer.status, body.detail || answer.statusText)
-  return body
+  return { body, run: answer.headers.get('Tidemark-Run') }
 }
 
-export async function enter(key) {
-  const answer = await fetch('/live/session', { method: 'POST', headers: { 'X-API-Key': key } })
-  const body = await answer.json()
-  if (!answer.ok) throw new Refused(answer.status, body.detail)
-  return body
+export function asked(path, parameters = {}) {
+  const query = new URLSearchParams(parameters).toString()
+  return ask(query ? `${path}?${query}` : path, { headers: { Accept: 'application/json' } })
 }
+
+export const get = async (path, parameters) => (await asked(path, parameters)).body
+
+export const enter = key => ask('/live/session', { method: 'POST', headers: { 'X-API-Key': key } })
 
 export const leave = () => fetch('/live/session/end', { method: 'POST' })
 
 export const $ = id => document.getElementById(id)
 
+// As `visible` of tidemark/output.py: what is not seen, or makes a word read backwards, is shown as an escape.
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g
+const MOST = 120 // characters of a stranger's text
+const escaped = one => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`
+const short = text => text.length > MOST ? `${text.slice(0, MOST)}…` : text
+export const shown = text => short(String(text ?? '').replace(HIDDEN, escaped))
+
 export function el(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties)
+  if (properties.textContent) made.textContent = shown(properties.textContent)
   made.append(...children.map(child => child ?? ''))
   return made
 }
@@ -36,6 +52,8 @@ export function table(heads, rows) {
     el('tbody', {}, ...rows.map(row => el('tr', {}, ...row.map(one => cell('td', one))))),
   ))
 }
+
+export const trouble = text => { $('trouble').textContent = shown(text) }
 
 export const nothing = text => el('p', { className: 'none', textContent: text })
 
@@ -49,12 +67,17 @@ export const number = value => value == null ? ''
 export const themed = change =>
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => requestAnimationFrame(change))
 
+const UNBUILT = 'It is not built yet, or your key may not read it: the first load or promotion builds it, '
+  + '`tidemark access audit` on the host says who may read what.'
+
 // What a panel shows where it is refused: the reason, and the other panels go on.
 export async function fill(place, make) {
   try {
     place.replaceChildren(await make())
+    delete place.dataset.refused
   } catch (error) {
     if (!(error instanceof Refused)) throw error
-    place.replaceChildren(nothing(error.status === 404 ? 'Nothing here that your key may read.' : error.message))
+    place.dataset.refused = error.status
+    place.replaceChildren(nothing(error.status === 404 ? UNBUILT : error.message))
   }
 }

@@ -1,12 +1,14 @@
 // Candles of a symbol: bars of the API, which cross the tidemark by its rule, and then what the stream says.
-import { $, color, get, number, themed } from '/live/api.js'
+import { $, Refused, color, get, number, themed, trouble } from '/live/api.js'
 import { Marks } from '/live/marks.js'
 
 const STEPS = { '1m': 60, '5m': 300, '1h': 3600, '1d': 86400 }
 const RESOLUTIONS = { '1m': '1', '5m': '5', '1h': '60', '1d': '1D' }
 const COUNT = 300
 const [LEAST, MOST] = [40, 120] // of them in sight at first
+const EARLIER = 20 // fewer of them than that left of what is in sight: those before them are read
 const AGAIN = 2000 // ms between two readings of bars that the stream does not have
+const LATER = 10000 // and after one that was refused
 
 const seconds = text => Math.floor(Date.parse(text) / 1000)
 const iso = time => new Date(time * 1000).toISOString()
@@ -26,6 +28,9 @@ export class Candles {
     this.marks = new Marks()
     this.series.attachPrimitive(this.marks)
     this.bars = []
+    this.chart.timeScale().subscribeVisibleLogicalRangeChange(range => {
+      if (range && range.from < EARLIER) this.earlier()
+    })
     this.paint()
     themed(() => this.paint())
   }
@@ -46,32 +51,57 @@ export class Candles {
   }
 
   async show(source, symbol, interval) {
-    Object.assign(this, { source, symbol, interval })
-    const asked = this.asked = {}
-    this.isReady = false
-    const [bars, tidemark] = await Promise.all([this.read(), this.readTidemark()])
+    Object.assign(this, { source, symbol, interval, asked: {}, isReady: false, isPlaced: false })
+    await this.load()
+  }
+
+  async load() {
+    const { asked } = this
+    const [bars, tidemark] = await Promise.all([this.readLast(), this.readTidemark()])
     if (asked !== this.asked) return // another symbol was chosen meanwhile
-    this.bars = bars
-    this.tidemark = tidemark
-    this.isReady = true
+    Object.assign(this, { bars, tidemark, isReady: true, isWhole: false })
     const precision = digits(bars)
     this.series.applyOptions({ priceFormat: { type: 'price', precision, minMove: 10 ** -precision } })
     this.draw()
+    if (this.isPlaced) return
+    this.isPlaced = true
     const shown = Math.max(LEAST, Math.min(bars.length, MOST))
     this.chart.timeScale().setVisibleLogicalRange({ from: bars.length - shown, to: bars.length + 4 })
   }
 
-  // The last bars that there are, however long ago.
-  async read() {
+  readLast() { return this.readBefore(4102444800) }
+
+  // The last bars that there are before a moment, however long ago.
+  async readBefore(end) {
     const { source, symbol, interval } = this
     const newest = await get('/udf/history', {
-      symbol: `${source}:${symbol}`, resolution: RESOLUTIONS[interval], from: 1, to: 4102444800, countback: 1,
+      symbol: `${source}:${symbol}`, resolution: RESOLUTIONS[interval], from: 1, to: end, countback: 1,
     })
     if (newest.s !== 'ok') return []
     const step = STEPS[interval]
-    const to = newest.t[0] + 2 * step
+    const to = Math.min(newest.t[0] + 2 * step, end)
     const bars = await get('/v1/bars', { source, symbol, interval, from: iso(to - COUNT * step), to: iso(to) })
     return bars.map(candle)
+  }
+
+  // The bars left of those that are here, until there are none; asked for once, however often the sight moves.
+  async earlier() {
+    const { asked, bars: [first] } = this
+    if (!this.isReady || this.isWhole || !first || this.reading === asked) return
+    this.reading = asked
+    try {
+      const bars = await this.readBefore(first.time)
+      if (asked !== this.asked || first.time !== this.bars[0]?.time) return
+      this.isWhole = !bars.length
+      this.bars = [...bars, ...this.bars]
+      trouble('')
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error
+      return void trouble(error.message) // the next move asks again
+    } finally {
+      if (this.reading === asked) this.reading = null
+    }
+    this.draw()
   }
 
   async readTidemark() {
@@ -81,9 +111,15 @@ export class Candles {
     return left ? seconds(`${left.received_date}T00:00:00Z`) + 86400 : null
   }
 
+  // Whether a day has left the streaming database since.
+  async hasMoved() {
+    const { asked } = this
+    return this.isReady && await this.readTidemark() !== this.tidemark && asked === this.asked
+  }
+
   draw() {
     this.series.setData(this.bars)
-    this.marks.show(this.bars, this.tidemark)
+    this.marks.show(this.bars, this.tidemark, this.isWhole)
     this.tell()
   }
 
@@ -92,6 +128,8 @@ export class Candles {
     $('last').value = last ? number(last.close) : ''
     $('hint').textContent = last ? '' : 'No trade of this symbol is here.'
     $('chart').dataset.bars = this.bars.length
+    $('chart').dataset.whole = this.isWhole
+    $('chart').dataset.first = this.bars.length ? iso(this.bars[0].time) : ''
     $('chart').dataset.close = last ? last.close : ''
     $('chart').dataset.symbol = this.symbol
     $('chart').dataset.tidemark = this.tidemark == null ? '' : iso(this.tidemark)
@@ -104,7 +142,7 @@ export class Candles {
     else return this.again()
     if (at < 0 || at === this.bars.length - 1) {
       this.series.update(bar)
-      this.marks.show(this.bars, this.tidemark)
+      this.marks.show(this.bars, this.tidemark, this.isWhole)
       this.tell()
     } else this.draw()
   }
@@ -126,13 +164,26 @@ export class Candles {
     else this.again()
   }
 
-  again() {
-    this.timer ??= setTimeout(async () => {
-      const asked = this.asked
-      try {
-        const bars = await this.read()
-        if (asked === this.asked) { this.bars = bars; this.draw() }
-      } finally { this.timer = null }
-    }, AGAIN)
+  // Read the last bars anew, and forget the earlier ones where they may be others now.
+  again(isAll = false) {
+    this.isReady &&= !isAll
+    this.timer ??= setTimeout(() => this.reread(), AGAIN)
+  }
+
+  async reread() {
+    const { asked } = this
+    this.timer = null
+    try {
+      if (!this.isReady) return await this.load()
+      const bars = await this.readLast()
+      if (asked !== this.asked) return
+      this.bars = [...this.bars.filter(bar => bar.time < bars[0]?.time), ...bars]
+      this.draw()
+      trouble('')
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error
+      trouble(error.message)
+      this.timer ??= setTimeout(() => this.reread(), LATER)
+    }
   }
 }

@@ -1,5 +1,5 @@
 // The page: a key once, then the room; one stream for all that is live in it.
-import { $, Refused, el, enter, get, leave } from '/live/api.js'
+import { $, Refused, el, enter, get, leave, trouble } from '/live/api.js'
 import { Candles } from '/live/chart.js'
 import * as panels from '/live/panels.js'
 import * as warehouse from '/live/warehouse.js'
@@ -7,46 +7,43 @@ import * as warehouse from '/live/warehouse.js'
 const INTERVALS = ['1m', '5m', '1h', '1d']
 const BOOK_MS = 2000
 const AGAIN = 10000 // ms
+const MINUTE = 60000 // ms
+const ENDED = 'The key that was here has ended or was revoked: another one opens this page again.'
 const chosen = { ticker: localStorage.getItem('ticker') ?? '', interval: localStorage.getItem('interval') ?? '1m' }
-let candles, stream, timer
+let candles, stream, timer, minute, waiting, listed
 
 const state = (is, text) => { $('state').dataset.is = is; $('state').textContent = text }
 const parts = ticker => [ticker.slice(0, ticker.indexOf(':')), ticker.slice(ticker.indexOf(':') + 1)]
 
+const later = act => { clearTimeout(waiting); waiting = setTimeout(act, AGAIN) }
+
 async function begin() {
+  state('', 'connecting')
   try {
     const me = await get('/v1/me')
     $('who').textContent = me.name
     $('door').hidden = true
     $('room').hidden = $('leave').hidden = false
-  } catch (error) {
-    if (!(error instanceof Refused)) throw error
-    if (error.status !== 401) $('refused').textContent = error.message
-    $('door').hidden = false
-    $('key').focus()
-    return
-  }
-  await openOnce()
-}
-
-// Before the first build there is nothing to choose of; it comes by itself.
-async function openOnce() {
-  try {
     await open()
   } catch (error) {
     if (!(error instanceof Refused)) throw error
-    state('away', 'trying again')
-    $('trouble').textContent = error.status === 404
-      ? 'No mart of trades that your key may read is built yet: the first load or promotion builds them.' : error.message
-    setTimeout(openOnce, AGAIN)
+    if (error.status === 401) return // `keyless` asks for one
+    $('room').hidden = false
+    wait(error.status === 404
+      ? 'No mart of trades that your key may read is built yet: the first load or promotion builds them.' : error.message)
   }
+}
+
+// What is not here yet comes by itself, and so does what is away.
+function wait(text) {
+  state('away', 'trying again')
+  trouble(text)
+  later(begin)
 }
 
 async function open() {
   candles ??= new Candles($('chart'))
-  const found = await get('/udf/search', { query: '', limit: 200 })
-  $('symbol').replaceChildren(...found.map(one => el('option', { value: one.ticker, textContent: one.ticker })))
-  if (found.some(one => one.ticker === chosen.ticker)) $('symbol').value = chosen.ticker
+  await list()
   $('intervals').replaceChildren(...INTERVALS.map(name => {
     const made = el('button', { type: 'button', textContent: name })
     made.addEventListener('click', () => { chosen.interval = name; show() })
@@ -56,7 +53,36 @@ async function open() {
   warehouse.coverage()
   warehouse.series()
   warehouse.runs()
+  clearInterval(minute)
+  minute = setInterval(() => document.hidden || refresh(), MINUTE)
   await show()
+}
+
+async function list() {
+  const found = await get('/udf/search', { query: '', limit: 200 })
+  const names = JSON.stringify(found.map(one => one.ticker))
+  if (names === listed) return
+  listed = names
+  const ticker = $('symbol').value || chosen.ticker
+  $('symbol').replaceChildren(...found.map(one => el('option', { value: one.ticker, textContent: one.ticker })))
+  if (found.some(one => one.ticker === ticker)) $('symbol').value = ticker
+}
+
+// What no event tells: new symbols, a day that has left, runs, and panels that were refused.
+async function refresh() {
+  try {
+    await list()
+    if (await candles.hasMoved()) {
+      candles.again(true)
+      warehouse.coverage()
+    }
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error
+    trouble(error.message)
+  }
+  if ($('coverage').dataset.refused) warehouse.coverage()
+  if ($('fanned').dataset.refused) warehouse.series()
+  warehouse.runs()
 }
 
 async function show() {
@@ -64,10 +90,11 @@ async function show() {
   localStorage.setItem('ticker', chosen.ticker)
   localStorage.setItem('interval', chosen.interval)
   for (const one of $('intervals').children) one.setAttribute('aria-pressed', one.textContent === chosen.interval)
-  stream?.close()
-  clearInterval(timer)
-  $('trouble').textContent = ''
-  if (!chosen.ticker) return void state('away', 'no symbol is here yet')
+  close()
+  trouble('')
+  if (!chosen.ticker) {
+    return wait('No trade is here yet, or none that your key may read: `tidemark stream run` brings the first.')
+  }
   const [source, symbol] = parts(chosen.ticker)
   listen(source, symbol) // before the bars are read, so that nothing falls between
   panels.book(source, symbol)
@@ -76,27 +103,48 @@ async function show() {
     await candles.show(source, symbol, chosen.interval)
   } catch (error) {
     if (!(error instanceof Refused)) throw error
-    $('trouble').textContent = error.message
+    trouble(error.message)
+    candles.again()
   }
+}
+
+function close() {
+  stream?.close()
+  clearInterval(timer)
+  clearTimeout(waiting)
 }
 
 function listen(source, symbol) {
   state('', 'connecting')
-  stream = new EventSource('/v1/stream?' + new URLSearchParams([
+  const own = stream = new EventSource('/v1/stream?' + new URLSearchParams([
     ['channels', 'ticks,bars,events'], ['symbol', symbol], ['source', source],
   ]))
   const on = (name, act) => stream.addEventListener(name, ({ data }) => act(JSON.parse(data)))
-  on('begun', () => state('live', 'live'))
+  let end = ''
+  on('begun', () => { end = ''; state('live', 'live') })
   on('tick', tick => candles.tick(tick))
   on('bar', bar => candles.bar(bar))
-  on('changed', () => candles.again())
+  on('changed', () => candles.again(true))
   on('event', row => panels.event(row))
-  on('gap', () => { candles.again(); panels.events() })
+  on('gap', () => { candles.again(true); panels.events() })
   on('away', () => state('away', 'the database does not answer'))
-  on('back', () => state('live', 'live'))
-  stream.addEventListener('error', () => state('away', 'the stream is away: trying again'))
+  on('back', () => { state('live', 'live'); panels.events() })
+  on('end', ({ reason }) => { end = `: ${reason}` })
+  own.addEventListener('error', () => {
+    state('away', end ? `the stream has ended${end}` : 'the stream is away: trying again')
+    if (own === stream && own.readyState === EventSource.CLOSED) later(begin) // refused: it asks no more by itself
+  })
 }
 
+addEventListener('keyless', () => {
+  close()
+  clearInterval(minute)
+  $('refused').textContent = $('room').hidden ? '' : ENDED
+  $('room').hidden = $('leave').hidden = true
+  $('who').textContent = ''
+  $('door').hidden = false
+  $('key').focus()
+})
 $('door').addEventListener('submit', async event => {
   event.preventDefault()
   $('refused').textContent = ''
@@ -109,6 +157,6 @@ $('door').addEventListener('submit', async event => {
     $('refused').textContent = error.message
   }
 })
-$('leave').addEventListener('click', async () => { stream?.close(); await leave(); location.reload() })
+$('leave').addEventListener('click', async () => { close(); await leave(); location.reload() })
 $('symbol').addEventListener('change', show)
 begin()

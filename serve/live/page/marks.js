@@ -2,25 +2,25 @@
 import { color } from '/live/api.js'
 
 export class Marks {
-  constructor() { this.bars = []; this.tidemark = null }
+  constructor() { this.bars = []; this.tidemark = null; this.isWhole = false }
 
   attached({ chart, requestUpdate }) { this.chart = chart; this.update = requestUpdate }
   detached() { this.chart = null }
   updateAllViews() {}
   paneViews() { return [{ zOrder: () => 'bottom', renderer: () => ({ draw: target => this.draw(target) }) }] }
 
-  show(bars, tidemark) {
-    this.bars = bars
-    this.tidemark = tidemark
+  show(bars, tidemark, isWhole) {
+    Object.assign(this, { bars, tidemark, isWhole })
     this.update?.()
   }
 
   x(index) { return this.chart.timeScale().logicalToCoordinate(index) }
 
-  // The place between the last bar before the tidemark and the first after it.
+  // The place between the last bar before the tidemark and the first after it; none while earlier bars may lie between.
   line() {
     if (this.tidemark == null || !this.bars.length) return null
     const first = this.bars.findIndex(bar => bar.time >= this.tidemark)
+    if (first === 0 && !this.isWhole) return null
     return first < 0 ? this.bars.length : first
   }
 

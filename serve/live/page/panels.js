@@ -9,7 +9,7 @@ export function book(source, symbol) {
       select: 'side,level,price,size,book_at,received_at', source_system: `eq.${source}`, symbol: `eq.${symbol}`,
       order: 'level', limit: 40,
     })
-    if (!rows.length) return nothing('No whole order book of this symbol is here.')
+    if (!rows.length) return nothing('No whole order book of this symbol is here: `order_book` of its source in stream_shim/sources.yml asks for one.')
     const levels = {}
     for (const row of rows) (levels[row.level] ??= {})[row.side] = row
     const lines = Object.values(levels).map(({ bid = {}, ask = {} }) => [
@@ -33,7 +33,7 @@ function line(row) {
 
 const draw = () => shown.length
   ? table([{ text: 'arrived' }, { text: 'series' }, { text: 'value' }], shown.map(line))
-  : nothing('No event of the last days is here.')
+  : nothing('No event of the last days is here: `tidemark sources list` on the host says what the sources of events do.')
 
 export function events() {
   return fill($('events'), async () => {

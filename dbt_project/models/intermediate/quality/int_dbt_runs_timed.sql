@@ -18,6 +18,7 @@ final as (
             when failed_count > 0 then 'failed'
             else 'succeeded'
         end as outcome,
+        failed_names,
         node_count,
         failed_count,
         warned_count,

@@ -15,6 +15,7 @@ final as (
         command,
         version,
         outcome,
+        failed_names,
         node_count,
         failed_count,
         warned_count,

@@ -14,6 +14,7 @@ final as (
         target,
         command,
         version,
+        nullif(failed_names, '') as failed_names,
         node_count,
         failed_nodes as failed_count,
         warned_nodes as warned_count,
