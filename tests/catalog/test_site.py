@@ -1,6 +1,7 @@
 """The catalog as a folder of static pages: from files alone, and with databases that hold what strangers wrote."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -66,9 +67,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def from_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site for which no server ran."""
+def from_files(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site for which no server is asked; what dbt parsed for another state folder spares it to parse it again."""
     home = tmp_path_factory.mktemp("home")
+    if (parsed := stack.settings.home / "dbt" / "declared").exists():
+        shutil.copytree(parsed, home / "dbt" / "declared")
     return build(Settings(home=home, postgres_port=9), asked=False).parent
 
 
@@ -147,13 +150,14 @@ def test_a_table_says_who_answers_for_it_and_whether_it_is_about_persons(from_fi
     assert "PIINot about persons." in text
 
 
-def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(from_files: Path, tmp_path: Path) -> None:
+    settings = Settings(home=from_files.parent, postgres_port=9)
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="expected to write the site there, received Not a directory"):
-        build(Settings(home=tmp_path / "home"), tmp_path / "file" / "site", asked=False)
+        build(settings, tmp_path / "file" / "site", asked=False)
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ConfigurationError, match=r"expected a folder, received a link to .*nowhere"):
-        build(Settings(home=tmp_path / "home"), tmp_path / "link", asked=False)
+        build(settings, tmp_path / "link", asked=False)
 
 
 @pytest.fixture
