@@ -85,7 +85,9 @@ def prefect(settings: Settings, path: str) -> list[dict[str, Any]]:
 def call(settings: Settings, path: str, **body: Any) -> httpx.Response:
     """Prefect's answer; a busy one asks its callers to come again, as its own client does."""
     user, _, password = local_prefect_auth_string(settings).partition(":")
-    return httpx.post(f"{prefect_url(settings)}/{path}", json=body, auth=(user, password)).raise_for_status()
+    return httpx.post(
+        f"{prefect_url(settings)}/{path}", json=body, auth=(user, password), timeout=60
+    ).raise_for_status()
 
 
 def failed(settings: Settings, work: str, said: str) -> str:

@@ -125,7 +125,7 @@ def test_an_unchanged_feed_is_asked_for_conditionally_and_not_parsed(wire: Wire,
         with Cursor.open(wire.settings, entry) as cursor:
             validators = cursor.conditions("")
         url = entry.url
-        again = httpx.get(url, headers={"User-Agent": CALLER, **validators})
+        again = httpx.get(url, headers={"User-Agent": CALLER, **validators}, timeout=60)
     assert set(validators) == {"If-None-Match", "If-Modified-Since"}
     assert again.status_code == 304
 

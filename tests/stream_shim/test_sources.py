@@ -159,4 +159,4 @@ def test_a_connector_that_died_during_a_broken_edit_comes_back_when_the_file_is_
         until(lambda: "connector edgar ended with 2" in log(lane), "its end by the broken file", 60)
         sources_file.write_text(right)
         asked = servers.edgar.requests
-        until(lambda: servers.edgar.requests > asked, "a poll of another process", 30)  # without the edit in 60 s
+        until(lambda: servers.edgar.requests > asked, "a poll of another process", 50)  # without the edit in 60 s

@@ -97,8 +97,8 @@ def test_a_source_that_asks_to_be_left_alone_is(kind: str, wire: Wire) -> None:
         with wire.connected(entry_of(wire.settings, json.dumps(entry))) as publisher:
             (wait, *_) = server.waits(1)
             began = time.monotonic()
-        assert time.monotonic() - began < 5  # a wait ends where the lane does
-    assert ASKED_SECONDS <= wait < ASKED_SECONDS + 5
+        assert time.monotonic() - began < 20  # a wait ends where the lane does
+    assert ASKED_SECONDS <= wait < ASKED_SECONDS + 25
     assert publisher.source_errors >= 1
 
 
@@ -130,7 +130,7 @@ def test_after_a_session_that_worked_the_shortest_wait_comes_again(wire: Wire) -
             until(lambda: publisher.source_errors == 3, "the end of the session")
             asked = len(server.asked_at)
             (*_, wait) = server.waits(asked)
-    assert wait < 1.5  # as after the first failure; after the third it would be 2.5 and more
+    assert wait < 2.4  # as after the first failure, 1 at most; after the third it would be 2.5 and more
 
 
 def test_a_source_that_answers_every_second_time_is_asked_again_after_the_shortest_wait(wire: Wire) -> None:
@@ -142,7 +142,7 @@ def test_a_source_that_answers_every_second_time_is_asked_again_after_the_shorte
             waits = server.waits(8)
     assert publisher.source_errors >= 4
     assert publisher.answered_at > 0
-    assert max(waits) < 1.5
+    assert max(waits) < 2.4  # by then they would be 2.5 and more
 
 
 def test_a_source_one_of_whose_requests_always_fails_is_left_alone_for_longer_each_time(wire: Wire) -> None:

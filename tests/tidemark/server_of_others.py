@@ -116,7 +116,7 @@ def server_of_others(administrator: str, password: str) -> Iterator[ServerOfOthe
 
 
 def _opened(address: str) -> psycopg.Connection:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         try:
             return psycopg.connect(address)
