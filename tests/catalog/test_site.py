@@ -1,7 +1,6 @@
 """The catalog as a folder of static pages: from files alone, and with databases that hold what strangers wrote."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -15,7 +14,7 @@ from catalog.check import run as run_contracts
 from catalog.lineage import lineage
 from catalog.site.build import build
 from tests.catalog.conftest import Rows
-from tests.conftest import Stack
+from tests.conftest import Stack, take_over_parsed
 from tidemark.categories import CATEGORIES
 from tidemark.credentials import ROLES, credential
 from tidemark.errors import ConfigurationError
@@ -68,10 +67,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def from_files(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site for which no server is asked; what dbt parsed for another state folder spares it to parse it again."""
+    """A site for which no server is asked."""
     home = tmp_path_factory.mktemp("home")
-    if (parsed := stack.settings.home / "dbt" / "declared").exists():
-        shutil.copytree(parsed, home / "dbt" / "declared")
+    take_over_parsed(stack, home)
     return build(Settings(home=home, postgres_port=9), asked=False).parent
 
 

@@ -16,7 +16,7 @@ from catalog.check import AS_IN_LAKE
 from catalog.kept import failures
 from flows import checks, promote
 from ingest import pipeline
-from tests.conftest import Stack, empty_realtime, empty_warehouse
+from tests.conftest import Stack, empty_realtime, empty_warehouse, take_over_parsed
 from tests.dbt_project.conftest import Databases, at, level, tick
 from tests.ingest.conftest import KEY
 from tests.ingest.loopback import Query, Reply, serving, zipped
@@ -70,6 +70,7 @@ def whole(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Databases:
     empty_warehouse(stack)
     home = tmp_path_factory.mktemp("checks") / "home"
     shutil.copytree(stack.settings.home / "credentials", home / "credentials")
+    take_over_parsed(stack, home)
     (home / "mark").write_text("replay")
     first, second = "2024-01-02,1.10,N/A,0.8,\n", "2024-01-03,1.2,7,0.8,\n2024-01-02,1.11,N/A,0.8,\n"
     rates = [f"Date,USD,JPY,GBP,\n{days}" for days in (first, second)]
