@@ -73,8 +73,15 @@ def from_files(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(Settings(home=home, postgres_port=9), asked=False).parent
 
 
-def test_without_a_server_it_opens_on_the_overview_with_its_picture_and_shows_both_databases(from_files: Path) -> None:
-    pages = read(from_files)
+@pytest.fixture(scope="module")
+def pages(from_files: Path) -> dict[str, Page]:
+    """The site's own pages."""
+    return read(from_files)
+
+
+def test_without_a_server_it_opens_on_the_overview_with_its_picture_and_shows_both_databases(
+    from_files: Path, pages: dict[str, Page]
+) -> None:
     first = pages["index.html"]
     assert ("img", {"src": "architecture.svg", "alt": "How data flow through Tidemark"}) in first.tags
     found = lineage(Settings(home=from_files.parent, postgres_port=9), asked=False)
@@ -90,8 +97,7 @@ def test_without_a_server_it_opens_on_the_overview_with_its_picture_and_shows_bo
     assert "](data:image/svg+xml;base64," in dbt and "INLINE DATA" not in dbt
 
 
-def test_a_column_of_a_mart_leads_back_to_the_topics_field_and_that_to_the_mart(from_files: Path) -> None:
-    pages = read(from_files)
+def test_a_column_of_a_mart_leads_back_to_the_topics_field_and_that_to_the_mart(pages: dict[str, Page]) -> None:
     assert "../topic/market_tick.html#price" in pages[TICKS].links
     assert "../table/warehouse.ingestion.realtime__market_tick.html#price" in pages[TICKS].links
     assert f"../{TICKS}#price" in pages["topic/market_tick.html"].links
@@ -108,8 +114,9 @@ def _dead(pages: dict[str, Page], folder: Path) -> Iterator[str]:
                 yield f"{name}: {link}"
 
 
-def test_every_link_leads_to_a_page_of_the_folder_and_nothing_is_loaded_from_elsewhere(from_files: Path) -> None:
-    pages = read(from_files)
+def test_every_link_leads_to_a_page_of_the_folder_and_nothing_is_loaded_from_elsewhere(
+    from_files: Path, pages: dict[str, Page]
+) -> None:
     assert list(_dead(pages, from_files)) == []
     assert not [tag for page in pages.values() for tag, _ in page.tags if tag in ("script", "iframe", "object")]
     assert "@import" not in (style := (from_files / "style.css").read_text()) and "url(" not in style
