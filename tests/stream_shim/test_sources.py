@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from loopback.serving import Servers, serving
-from loopback.session import open_session
+from loopback.session import Session
 from stream_shim.commands.sources_file import remove_source
 from tests.stream_shim.conftest import Lane, until
 from tidemark.settings import Settings
@@ -26,8 +26,8 @@ unit: {unit}
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
-    with serving(open_session(None, tmp_path / "session").folder) as servers:
+def servers(generated: Session) -> Iterator[Servers]:
+    with serving(generated.folder) as servers:
         yield servers
 
 

@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from loopback.serving import serving
-from loopback.session import open_session
+from loopback.session import Session
 from tests.conftest import Stack
 from tests.stream_shim.conftest import until
 from tests.stream_shim.connecting import Wire, entry_of
@@ -111,9 +110,9 @@ def test_a_date_is_obeyed_by_the_clock_of_who_gives_it(wire: Wire) -> None:
         assert server.waits(1)[0] >= ASKED_SECONDS
 
 
-def test_a_socket_that_is_refused_is_asked_for_when_it_says(wire: Wire, tmp_path: Path) -> None:
+def test_a_socket_that_is_refused_is_asked_for_when_it_says(wire: Wire, generated: Session) -> None:
     server = Limited()
-    with serving(open_session(None, tmp_path / "session").folder) as servers, server.serving() as port:
+    with serving(generated.folder) as servers, server.serving() as port:
         urls = {"public": f"{servers.binance.url}/api/v3", "ws.spot": f"ws://127.0.0.1:{port}/ws"}
         body = {**exchange(port), "urls": urls}
         with wire.connected(entry_of(wire.settings, json.dumps({"limited_socket": body}))):
