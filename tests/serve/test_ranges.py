@@ -72,7 +72,7 @@ def promoted(stack: Stack, proxied: tuple[Served, HoldingProxy]) -> dict[str, li
     proxy.hold()
     with ThreadPoolExecutor() as aside:
         asked = aside.submit(served.get, f"/v1/ticks?{OF}")
-        assert proxy.was_asked.wait(30)
+        assert proxy.was_asked.wait(60)
         leave(settings, promotion)
         proxy.release()
         return {"meanwhile": asked.result().json(), "after": served.get(f"/v1/ticks?{OF}").json()}
