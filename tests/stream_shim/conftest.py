@@ -28,11 +28,15 @@ MOST_SECONDS = 120.0  # a machine that is busy otherwise is no failure, and a li
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = MOST_SECONDS) -> Any:
-    """Wait until `condition` gives something true, and return it; fail, saying `what` was expected, when time is up."""
-    deadline, pause = time.monotonic() + seconds, threading.Event()
+    """Wait until `condition` gives something true, and return it; fail, saying `what` was expected, when time is up.
+
+    It asks less often as it waits: to ask takes time of the processors that what is awaited needs, a login most of all.
+    """
+    deadline, never, pause = time.monotonic() + seconds, threading.Event(), 0.03
     while not (found := condition()):
         assert time.monotonic() < deadline, f"expected {what} within {seconds} s"
-        pause.wait(0.05)
+        never.wait(pause)
+        pause = min(pause * 1.15, 0.15)
     return found
 
 
