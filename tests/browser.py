@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tidemark.settings import PROJECT
 
@@ -15,6 +15,7 @@ FLAGS = [
 ]  # fmt: skip
 SCREENSHOTS = PROJECT / ".screenshots"
 PHONE, DESK = 390, 1280
+expect.set_options(timeout=60_000)  # playwright waits 5 s, which a busy machine takes for a page
 
 
 @contextmanager

@@ -16,7 +16,7 @@ class DoubleProcess:
 
     def __init__(self, port: str) -> None:
         root = f"http://127.0.0.1:{port}"
-        self._http = httpx.Client(base_url=root, headers={"Authorization": f"Bearer {TOKEN}"})
+        self._http = httpx.Client(base_url=root, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60)
         self.url = f"{root}/api"
         self.environ = {"TIDEMARK_OPENMETADATA_URL": self.url, "TIDEMARK_OPENMETADATA_TOKEN": TOKEN}
 

@@ -14,7 +14,7 @@ from catalog.check import run as run_contracts
 from catalog.lineage import lineage
 from catalog.site.build import build
 from tests.catalog.conftest import Rows
-from tests.conftest import Stack
+from tests.conftest import Stack, take_over_parsed
 from tidemark.categories import CATEGORIES
 from tidemark.credentials import ROLES, credential
 from tidemark.errors import ConfigurationError
@@ -66,14 +66,22 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def from_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site for which no server ran."""
+def from_files(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site for which no server is asked."""
     home = tmp_path_factory.mktemp("home")
+    take_over_parsed(stack, home)
     return build(Settings(home=home, postgres_port=9), asked=False).parent
 
 
-def test_without_a_server_it_opens_on_the_overview_with_its_picture_and_shows_both_databases(from_files: Path) -> None:
-    pages = read(from_files)
+@pytest.fixture(scope="module")
+def pages(from_files: Path) -> dict[str, Page]:
+    """The site's own pages."""
+    return read(from_files)
+
+
+def test_without_a_server_it_opens_on_the_overview_with_its_picture_and_shows_both_databases(
+    from_files: Path, pages: dict[str, Page]
+) -> None:
     first = pages["index.html"]
     assert ("img", {"src": "architecture.svg", "alt": "How data flow through Tidemark"}) in first.tags
     found = lineage(Settings(home=from_files.parent, postgres_port=9), asked=False)
@@ -89,8 +97,7 @@ def test_without_a_server_it_opens_on_the_overview_with_its_picture_and_shows_bo
     assert "](data:image/svg+xml;base64," in dbt and "INLINE DATA" not in dbt
 
 
-def test_a_column_of_a_mart_leads_back_to_the_topics_field_and_that_to_the_mart(from_files: Path) -> None:
-    pages = read(from_files)
+def test_a_column_of_a_mart_leads_back_to_the_topics_field_and_that_to_the_mart(pages: dict[str, Page]) -> None:
     assert "../topic/market_tick.html#price" in pages[TICKS].links
     assert "../table/warehouse.ingestion.realtime__market_tick.html#price" in pages[TICKS].links
     assert f"../{TICKS}#price" in pages["topic/market_tick.html"].links
@@ -107,8 +114,9 @@ def _dead(pages: dict[str, Page], folder: Path) -> Iterator[str]:
                 yield f"{name}: {link}"
 
 
-def test_every_link_leads_to_a_page_of_the_folder_and_nothing_is_loaded_from_elsewhere(from_files: Path) -> None:
-    pages = read(from_files)
+def test_every_link_leads_to_a_page_of_the_folder_and_nothing_is_loaded_from_elsewhere(
+    from_files: Path, pages: dict[str, Page]
+) -> None:
     assert list(_dead(pages, from_files)) == []
     assert not [tag for page in pages.values() for tag, _ in page.tags if tag in ("script", "iframe", "object")]
     assert "@import" not in (style := (from_files / "style.css").read_text()) and "url(" not in style
@@ -147,13 +155,14 @@ def test_a_table_says_who_answers_for_it_and_whether_it_is_about_persons(from_fi
     assert "PIINot about persons." in text
 
 
-def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(from_files: Path, tmp_path: Path) -> None:
+    settings = Settings(home=from_files.parent, postgres_port=9)
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="expected to write the site there, received Not a directory"):
-        build(Settings(home=tmp_path / "home"), tmp_path / "file" / "site", asked=False)
+        build(settings, tmp_path / "file" / "site", asked=False)
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ConfigurationError, match=r"expected a folder, received a link to .*nowhere"):
-        build(Settings(home=tmp_path / "home"), tmp_path / "link", asked=False)
+        build(settings, tmp_path / "link", asked=False)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_a_history_given_whole_again_adds_only_what_changed(warehouse: Databases
         ("ecb:BGN:2024-06-26:1", "soon")
     ]
     # The loads alone give the same history.
-    dbt.run(warehouse.stack.settings, ["run", "--full-refresh"])
+    warehouse.build(*EVENTS, full_refresh=True)
     assert warehouse.query("warehouse", found) == incremental
 
 
@@ -120,7 +120,7 @@ def test_events_whose_id_is_blank_are_two_and_an_event_keeps_the_words_of_its_ti
         ("fred:GDP:2024-07-01:2024-10-30:1", "Gross Domestic Product", False, False),
         ("fred:GDP:2024-07-01:2024-12-19:1", "Output", False, True),
     ]
-    dbt.run(warehouse.stack.settings, ["run", "--full-refresh"])
+    warehouse.build(*EVENTS, full_refresh=True)
     assert warehouse.query("warehouse", found) == incremental
 
 
@@ -171,7 +171,7 @@ def test_a_rate_that_a_later_history_lacks_is_withdrawn_and_may_come_back(wareho
         ],
     ]  # fmt: skip
     # The loads alone give the same history.
-    dbt.run(warehouse.stack.settings, ["run", "--full-refresh"])
+    warehouse.build(*EVENTS, full_refresh=True)
     assert [warehouse.query("warehouse", events.format(kind)) for kind in ("numeric", "text")] == history
 
 

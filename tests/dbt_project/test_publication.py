@@ -71,7 +71,7 @@ def test_whoever_reads_sees_a_mart_before_or_after_a_run_and_never_between(wareh
             while not wait([run], timeout=0.02).done:
                 assert reader.execute(counted).fetchall() == whole
                 asked += 1
-    assert asked > 10
+    assert asked > 3
     assert [count for count, _ in whole] == [2, 3, 3]  # the vintages were not built since
 
 

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,7 +16,7 @@ from catalog.check import AS_IN_LAKE
 from catalog.kept import failures
 from flows import checks, promote
 from ingest import pipeline
-from tests.conftest import Stack
+from tests.conftest import Stack, empty_realtime, empty_warehouse, take_over_parsed
 from tests.dbt_project.conftest import Databases, at, level, tick
 from tests.ingest.conftest import KEY
 from tests.ingest.loopback import Query, Reply, serving, zipped
@@ -64,16 +63,19 @@ def of_fred(path: str, query: Query) -> Reply:
     return Reply(json.dumps({"seriess": [{"id": series, "title": f"The {series}", "units": "Percent"}]}).encode())
 
 
-@pytest.fixture
-def whole(clean_realtime: Stack, clean_warehouse: Stack, tmp_path: Path) -> Databases:
+@pytest.fixture(scope="module")
+def whole(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Databases:
     """Batch sources loaded, a day promoted, of the next day the ticks copied and loaded, and all of it built."""
-    home = tmp_path / "home"
-    shutil.copytree(clean_warehouse.settings.home / "credentials", home / "credentials")
+    empty_realtime(stack)
+    empty_warehouse(stack)
+    home = tmp_path_factory.mktemp("checks") / "home"
+    shutil.copytree(stack.settings.home / "credentials", home / "credentials")
+    take_over_parsed(stack, home)
     (home / "mark").write_text("replay")
     first, second = "2024-01-02,1.10,N/A,0.8,\n", "2024-01-03,1.2,7,0.8,\n2024-01-02,1.11,N/A,0.8,\n"
     rates = [f"Date,USD,JPY,GBP,\n{days}" for days in (first, second)]
     with serving(lambda path, query: zipped(rates[len(ecb.asked) - 1])) as ecb, serving(of_fred) as fred:
-        settings = clean_warehouse.with_settings(
+        settings = stack.with_settings(
             home=home, ecb_url=ecb.url, fred_url=fred.url, fred_api_key=SecretStr(KEY), retry_seconds=(0.01,)
         )
         databases = Databases(Stack(settings))
@@ -211,6 +213,34 @@ def compared(databases: Databases) -> tuple[int, dict[str, dict[str, Any]], list
     return done.returncode, {result["table"]: result for result in failed}, found
 
 
+def test_a_lake_file_that_was_changed_or_is_gone_is_named_and_a_name_that_no_table_has_is_refused(
+    whole: Databases,
+) -> None:
+    lake = whole.stack.settings.home / "lake"
+    kept = shutil.copytree(lake, lake.with_name("kept"))
+    [changed] = (lake / "realtime" / "order_book_l2").glob("*.csv.gz")
+    changed.write_bytes(gzip.compress(gzip.decompress(changed.read_bytes()).replace(b'"98"', b'"97"')))
+    gone, broken = sorted((lake / "ecb" / "reference_rates").glob("*.gz"))
+    gone.unlink()
+    broken.write_bytes(broken.read_bytes()[:-9])
+    results_of_dbt = dbt.artifacts(whole.stack.settings) / "run_results.json"
+    before = results_of_dbt.read_bytes()
+    todo = [one for one in checks.comparisons(whole.stack.settings) if one.name.startswith("ingestion.")]
+    assert results_of_dbt.read_bytes() == before  # whose test results the catalog publishes
+    levels, rates = failures(checks.run(whole.stack.settings, todo))
+    assert [json.loads(row)["difference"] for row in levels.sample] == [
+        "the lake's file is not what was verified", "changed"
+    ]  # fmt: skip
+    shown = {row["file_name"].rpartition("/")[2]: row["difference"] for row in map(json.loads, rates.sample)}
+    assert shown == {gone.name: "the lake's file is gone", broken.name: "unreadable"}
+    with pytest.raises(ConfigurationError, match=r"expected a table of .*marts.fct_bars_1m.*, received 'marts.bars'"):
+        checks.verify(whole.stack.settings, ["marts.bars"], deep=True, quiet=True)
+    # The next test begins with what is whole, and what is not checked yet.
+    shutil.copytree(kept, lake, dirs_exist_ok=True)
+    with psycopg.connect(whole.stack.dsn("warehouse")) as connection:
+        connection.execute("delete from quality.results")
+
+
 def test_what_is_whole_passes_and_each_broken_table_is_named_with_its_rows(whole: Databases) -> None:
     code, failed, found = compared(whole)
     assert (code, failed) == (0, {})
@@ -230,26 +260,3 @@ def test_what_is_whole_passes_and_each_broken_table_is_named_with_its_rows(whole
     assert code == 1
     rows = {name: [re.sub(r"20(?!24)\d\d-[\dT:.+-]+", "NOW", row) for row in said(r)] for name, r in failed.items()}
     assert {name: (result["failing_rows"], rows[name]) for name, result in failed.items()} == FOUND
-
-
-def test_a_lake_file_that_was_changed_or_is_gone_is_named_and_a_name_that_no_table_has_is_refused(
-    whole: Databases,
-) -> None:
-    lake = whole.stack.settings.home / "lake"
-    [changed] = (lake / "realtime" / "order_book_l2").glob("*.csv.gz")
-    changed.write_bytes(gzip.compress(gzip.decompress(changed.read_bytes()).replace(b'"98"', b'"97"')))
-    gone, broken = sorted((lake / "ecb" / "reference_rates").glob("*.gz"))
-    gone.unlink()
-    broken.write_bytes(broken.read_bytes()[:-9])
-    results_of_dbt = dbt.artifacts(whole.stack.settings) / "run_results.json"
-    before = results_of_dbt.read_bytes()
-    todo = [one for one in checks.comparisons(whole.stack.settings) if one.name.startswith("ingestion.")]
-    assert results_of_dbt.read_bytes() == before  # whose test results the catalog publishes
-    levels, rates = failures(checks.run(whole.stack.settings, todo))
-    assert [json.loads(row)["difference"] for row in levels.sample] == [
-        "the lake's file is not what was verified", "changed"
-    ]  # fmt: skip
-    shown = {row["file_name"].rpartition("/")[2]: row["difference"] for row in map(json.loads, rates.sample)}
-    assert shown == {gone.name: "the lake's file is gone", broken.name: "unreadable"}
-    with pytest.raises(ConfigurationError, match=r"expected a table of .*marts.fct_bars_1m.*, received 'marts.bars'"):
-        checks.verify(whole.stack.settings, ["marts.bars"], deep=True, quiet=True)

@@ -85,7 +85,9 @@ def prefect(settings: Settings, path: str) -> list[dict[str, Any]]:
 def call(settings: Settings, path: str, **body: Any) -> httpx.Response:
     """Prefect's answer; a busy one asks its callers to come again, as its own client does."""
     user, _, password = local_prefect_auth_string(settings).partition(":")
-    return httpx.post(f"{prefect_url(settings)}/{path}", json=body, auth=(user, password)).raise_for_status()
+    return httpx.post(
+        f"{prefect_url(settings)}/{path}", json=body, auth=(user, password), timeout=60
+    ).raise_for_status()
 
 
 def failed(settings: Settings, work: str, said: str) -> str:
@@ -232,7 +234,7 @@ def test_of_a_server_that_others_use_too_only_our_runs_are_crashed(stack: Any) -
     def states() -> dict[str, str]:
         return {run["id"]: run["state"]["name"] for run in prefect(settings, "flow_runs")}
 
-    until(lambda: states()[ours] == "Crashed", "ours to be Crashed", 60)
+    until(lambda: states()[ours] == "Crashed", "ours to be Crashed")
     assert states()[theirs] == "Running"
     with prefect_session(settings):
         automations.apply(stack.settings)

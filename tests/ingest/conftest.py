@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from tests.conftest import Stack
+from tests.conftest import Stack, take_over_parsed
 from tidemark.settings import Settings
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -23,6 +23,7 @@ def settings(clean_warehouse: Stack, tmp_path: Path) -> Settings:
     home = tmp_path / "höme (a+b@c) [x] #1?"  # whatever a path may hold; of % dlt makes a format
     home.mkdir()
     shutil.copytree(clean_warehouse.settings.home / "credentials", home / "credentials")
+    take_over_parsed(clean_warehouse, home)
     nobody = "http://127.0.0.1:9"
     return clean_warehouse.with_settings(
         home=home, ecb_url=nobody, fred_url=nobody, fred_api_key=SecretStr(KEY), retry_seconds=(0.01, 0.01)

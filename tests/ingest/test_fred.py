@@ -126,7 +126,9 @@ def test_more_vintages_than_one_request_may_reach_over_come_whole(
     file.write_text("DFF: {}\nGDP: {since: 2024-11-01}\n")
     with serving_recordings(tmp_path / "recordings") as servers:
         key = {"api_key": KEY, "file_type": "json", "realtime_start": FIRST, "realtime_end": LAST}
-        refused = httpx.get(f"{servers.fred.url}/fred/series/observations", params={"series_id": "DFF", **key})
+        refused = httpx.get(
+            f"{servers.fred.url}/fred/series/observations", params={"series_id": "DFF", **key}, timeout=60
+        )
         assert (refused.status_code, "There are 4500 vintage dates" in refused.text) == (400, True)
         settings = settings.model_copy(update={"fred_url": servers.fred.url, "fred_series_file": file})
         run(settings, "fred")

@@ -144,10 +144,12 @@ def test_a_first_run_where_s3_cannot_be_used_says_why_and_makes_nothing(
         monkeypatch.setenv(name, value)
     url = "s3://not-there/lake" if case == "no bucket" else f"s3://{bucket_of(on_s3)}/{case}"
     if case == "a wrong key":
-        httpx.post(f"{s3.url}/moto-api/reset-auth", content="0").raise_for_status()  # from now on it asks who calls
+        httpx.post(
+            f"{s3.url}/moto-api/reset-auth", content="0", timeout=60
+        ).raise_for_status()  # from now on it asks who calls
     with serving(lambda path, query: zipped(HISTORY)) as source, pytest.raises(TidemarkError, match=said) as raised:
         run(on_s3.model_copy(update={"ecb_url": source.url, "lake_url": url}), "ecb")
-    httpx.post(f"{s3.url}/moto-api/reset-auth", content="inf").raise_for_status()
+    httpx.post(f"{s3.url}/moto-api/reset-auth", content="inf", timeout=60).raise_for_status()
     assert SECRET not in str(raised.value)
     assert "\n" not in str(raised.value)
     assert source.asked == []

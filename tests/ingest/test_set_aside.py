@@ -65,7 +65,7 @@ def test_a_header_cell_that_no_table_can_have_sets_its_file_aside_and_the_others
 def test_a_mended_file_loads_with_the_later_arrival_and_reaches_every_mart(
     aside: Path, settings: Settings, warehouse: Query
 ) -> None:
-    build = ["run", "--select", "@source:ecb"]
+    build = ["--no-write-json", "run", "--select", "@source:ecb"]
     dbt.run(settings, build)
     events = "select series_id, reference_date::text, value from marts.fct_numeric_events order by 1, 2"
     assert warehouse(events) == [("USD", "2024-01-03", 1.2)]

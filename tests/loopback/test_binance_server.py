@@ -162,7 +162,7 @@ def test_ccxt_gets_a_book_for_every_recorded_update(recorded_sources: Servers, r
 def test_rest_refuses_what_binance_refuses(
     generated_sources: Servers, path: str, status: int, code: int | None
 ) -> None:
-    response = httpx.get(generated_sources.binance.url + path)
+    response = httpx.get(generated_sources.binance.url + path, timeout=60)
     assert response.status_code == status
     if code is not None:
         assert response.json()["code"] == code
@@ -226,12 +226,12 @@ def test_a_fault_is_an_error_of_the_client_until_it_is_over(generated_sources: S
     except httpx.HTTPError as error:
         assert fault in {Fault.CLOSE, Fault.SLOW}, error
     server.fault = None
-    assert httpx.get(f"{server.url}/api/v3/ping").json() == {}
+    assert httpx.get(f"{server.url}/api/v3/ping", timeout=60).json() == {}
 
 
 def test_the_replay_says_what_it_sent_and_takes_faults_over_http(generated_sources: Servers) -> None:
     url = generated_sources.binance.url
-    assert httpx.post(f"{url}/_replay/fault?kind=unavailable").json()["fault"] == "unavailable"
-    assert httpx.get(f"{url}/api/v3/ping").status_code == 503
-    status = httpx.post(f"{url}/_replay/fault").json()
+    assert httpx.post(f"{url}/_replay/fault?kind=unavailable", timeout=60).json()["fault"] == "unavailable"
+    assert httpx.get(f"{url}/api/v3/ping", timeout=60).status_code == 503
+    status = httpx.post(f"{url}/_replay/fault", timeout=60).json()
     assert status == {"exhausted": False, "sent": {}, "recorded": {}, "requests": 1, "fault": None}

@@ -23,7 +23,7 @@ BROWSE = "/cgi-bin/browse-edgar"
 
 
 def poll(server: EdgarServer, **query: str | int) -> httpx.Response:
-    return httpx.get(server.url + BROWSE, params=FEED | query, headers=CALLER)
+    return httpx.get(server.url + BROWSE, params=FEED | query, headers=CALLER, timeout=60)
 
 
 def new_entries(server: EdgarServer, polls: int) -> tuple[list[int], list[str], set[tuple[str, str]]]:
@@ -72,20 +72,20 @@ def test_edgar_answers_304_to_who_has_the_page(generated_sources: Servers) -> No
         ("If-None-Match", seen.headers["ETag"]),
         ("If-Modified-Since", seen.headers["Last-Modified"]),
     ):
-        again = httpx.get(server.url + BROWSE, params=FEED, headers=CALLER | {header: value})
+        again = httpx.get(server.url + BROWSE, params=FEED, headers=CALLER | {header: value}, timeout=60)
         assert (again.status_code, again.content) == (304, b"")
 
 
 @pytest.mark.parametrize("caller", [{}, {"User-Agent": "python"}])
 def test_edgar_refuses_who_does_not_say_who_calls(generated_sources: Servers, caller: dict[str, str]) -> None:
-    response = httpx.get(generated_sources.edgar.url + BROWSE, params=FEED, headers=caller)
+    response = httpx.get(generated_sources.edgar.url + BROWSE, params=FEED, headers=caller, timeout=60)
     assert response.status_code == 403
     assert "Threshold" in response.text
     assert generated_sources.edgar.polls_served == 0
 
 
 def observations(server: FredServer, series: str, **query: str) -> httpx.Response:
-    return httpx.get(f"{server.url}/fred/series/observations", params={"series_id": series, **KEY, **query})
+    return httpx.get(f"{server.url}/fred/series/observations", params={"series_id": series, **KEY, **query}, timeout=60)
 
 
 def check_fred(servers: Servers, session: Session, recording: int) -> None:
@@ -99,7 +99,7 @@ def check_fred(servers: Servers, session: Session, recording: int) -> None:
 def test_fred_serves_the_first_recording_until_told_to_go_on(generated_sources: Servers, generated: Session) -> None:
     check_fred(generated_sources, generated, 0)
     assert not generated_sources.fred.exhausted
-    httpx.post(f"{generated_sources.fred.url}/_replay/next").raise_for_status()
+    httpx.post(f"{generated_sources.fred.url}/_replay/next", timeout=60).raise_for_status()
     check_fred(generated_sources, generated, 1)
     assert generated_sources.fred.exhausted
 
@@ -136,7 +136,7 @@ def test_fred_pages_and_sorts_what_it_has(generated_sources: Servers) -> None:
     ],
 )
 def test_fred_refuses_with_its_own_error(generated_sources: Servers, query: dict[str, str], message: str) -> None:
-    response = httpx.get(f"{generated_sources.fred.url}/fred/series/observations", params=query)
+    response = httpx.get(f"{generated_sources.fred.url}/fred/series/observations", params=query, timeout=60)
     assert response.status_code == 400
     assert response.json()["error_code"] == 400
     assert message in response.json()["error_message"]
@@ -144,17 +144,17 @@ def test_fred_refuses_with_its_own_error(generated_sources: Servers, query: dict
 
 def test_an_unknown_path_is_404_everywhere(generated_sources: Servers) -> None:
     for server in generated_sources.all():
-        assert httpx.get(f"{server.url}/nothing", headers=CALLER).status_code == 404
+        assert httpx.get(f"{server.url}/nothing", headers=CALLER, timeout=60).status_code == 404
 
 
 def check_ecb(servers: Servers, session: Session) -> None:
     url = f"{servers.ecb.url}/stats/eurofxref/eurofxref-hist.zip"
-    response = httpx.get(url)
+    response = httpx.get(url, timeout=60)
     with ZipFile(BytesIO(response.content)) as packed:
         lines = packed.read("eurofxref-hist.csv").decode().splitlines()
     assert len(lines) == len(session.ecb_rows)
     assert lines[0].split(",")[:-1] == session.ecb_rows[0]
-    assert httpx.get(url, headers={"If-None-Match": response.headers["ETag"]}).status_code == 304
+    assert httpx.get(url, headers={"If-None-Match": response.headers["ETag"]}, timeout=60).status_code == 304
 
 
 def test_the_ecb_serves_the_generated_history(generated_sources: Servers, generated: Session) -> None:
@@ -166,4 +166,4 @@ def test_the_ecb_serves_the_recorded_files(recorded_sources: Servers, recorded: 
     check_ecb(recorded_sources, recorded)
     assert len(recorded.ecb_rows) == 7_127
     for path in ("/stats/eurofxref/eurofxref-daily.xml", "/rss/press.html"):
-        assert httpx.get(recorded_sources.ecb.url + path).status_code == 200
+        assert httpx.get(recorded_sources.ecb.url + path, timeout=60).status_code == 200

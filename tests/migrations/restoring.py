@@ -29,7 +29,7 @@ def restore(stack: Stack, version: int) -> None:
     ensure_credentials(settings, [ADMINISTRATOR])
     password = credential(settings, ADMINISTRATOR)
     process.spawn(settings.home, postgres.NAME, postgres.prepare(settings), postgres.ports(settings))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not postgres.ready(settings):
         assert time.monotonic() < deadline
     address = {

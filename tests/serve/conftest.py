@@ -109,13 +109,13 @@ def another(served: Served, **changes: Any) -> Iterator[Served]:
     )  # fmt: skip
     try:
         waiting = Retrying(
-            retry=retry_if_exception_type(httpx.TransportError), stop=stop_after_delay(30), wait=wait_fixed(0.05)
+            retry=retry_if_exception_type(httpx.TransportError), stop=stop_after_delay(120), wait=wait_fixed(0.05)
         )
         waiting(httpx.get, f"http://127.0.0.1:{settings.api_port}/healthz")
         yield Served(settings, served.keys, process.pid)
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def environ_of(served: Served) -> dict[str, str]:

@@ -71,19 +71,19 @@ def test_the_page_shows_curl_pandas_and_polars() -> None:
 
 
 def test_the_docs_page_has_everything_of_this_server_alone(served: Served) -> None:
-    page = httpx.get(f"{served.url}/docs")
+    page = httpx.get(f"{served.url}/docs", timeout=60)
     named = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert len(named) >= 3
     for path in named:
         if not path.startswith("data:"):
             assert path.startswith("/")
-            file = httpx.get(f"{served.url}{path}")
+            file = httpx.get(f"{served.url}{path}", timeout=60)
             assert (file.status_code, len(file.content) > 50) == (200, True), path
     assert "default-src 'self'" in page.headers["Content-Security-Policy"]
 
 
 def test_openapi_names_every_route_with_its_key_refusals_and_examples(served: Served) -> None:
-    said = httpx.get(f"{served.url}/openapi.json").json()
+    said = httpx.get(f"{served.url}/openapi.json", timeout=60).json()
     assert {"/v1/me", "/v1/live", "/v1/live/{name}", "/v1/marts", "/v1/marts/{name}"} <= said["paths"].keys()
     assert said["security"]
     for path in said["paths"].values():

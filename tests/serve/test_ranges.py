@@ -60,7 +60,7 @@ def promoted(stack: Stack, proxied: tuple[Served, HoldingProxy]) -> dict[str, li
     """What ticks and bars were answered while the first day left: the second read was held until it had."""
     (served, proxy), settings, databases = proxied, stack.settings, Databases(stack)
     empty(stack)
-    dbt.run(settings, ["run"], "realtime")
+    dbt.run(settings, ["--no-write-json", "run"], "realtime")
     databases.stream(TOPIC, TICKS + STAY)
     numbers = [event(n, float(n), f"08 1{n}:00:00", realtime_start=f"2024-08-0{n + 1}") for n in range(3)]
     databases.stream("economic_event_numeric", numbers)
@@ -70,13 +70,13 @@ def promoted(stack: Stack, proxied: tuple[Served, HoldingProxy]) -> dict[str, li
     first_day = answers_of_the_first_day(served, stack)
     promotion = copied(settings, FIRST)
     source.load_day(settings, TOPIC, promotion.lake_path)
-    dbt.run(settings, ["run", "--select", *MODELS])
+    dbt.run(settings, ["--no-write-json", "run", "--select", *MODELS])
     ledger.verify(settings, promotion)
     assert served.get(f"/v1/ticks?{OF}").status_code == 200  # connections are open
     proxy.hold()
     with ThreadPoolExecutor() as aside:
         asked = aside.submit(served.get, f"/v1/ticks?{OF}")
-        assert proxy.was_asked.wait(30)
+        assert proxy.was_asked.wait(60)
         leave(settings, promotion)
         proxy.release()
         after = served.get(f"/v1/ticks?{OF}").json()

@@ -199,6 +199,6 @@ def test_an_answer_that_is_known_is_not_sent_again(stack: Stack, served: Served)
 
 def test_a_head_has_the_headers_alone(served: Served) -> None:
     headers = {"X-API-Key": served.keys["analyst1"]}
-    answer = httpx.head(f"{served.url}/v1/marts/things?limit=2", headers=headers)
+    answer = httpx.head(f"{served.url}/v1/marts/things?limit=2", headers=headers, timeout=60)
     assert (answer.status_code, answer.content, answer.headers["Content-Range"]) == (200, b"", "0-1/*")
     assert int(answer.headers["content-length"]) > 100

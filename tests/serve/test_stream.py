@@ -53,7 +53,7 @@ class Stream:
 def listening(served: Served, person: str = "analyst1", last: str = "", **query: Any) -> Iterator[Stream]:
     """A stream that has begun."""
     headers = {"X-API-Key": served.keys[person]} | ({"Last-Event-ID": last} if last else {})
-    with httpx.stream("GET", f"{served.url}/v1/stream", params=query, headers=headers, timeout=20) as answer:
+    with httpx.stream("GET", f"{served.url}/v1/stream", params=query, headers=headers, timeout=60) as answer:
         assert answer.status_code == 200, answer.read()
         stream = Stream(answer)
         assert stream.event()[0] == "begun"
@@ -158,9 +158,9 @@ def test_what_is_no_question_is_refused(served: Served, market: Market, query: s
 
 def test_who_may_not_read_live_hears_nothing(served: Served, market: Market) -> None:
     with_scope = key_file.make(served.settings, "analyst1", 3_600, scope=("marts",), rate=100)[1]
-    answer = httpx.get(f"{served.url}/v1/stream?channels=ticks&symbol=A", headers={"X-API-Key": with_scope})
+    answer = httpx.get(f"{served.url}/v1/stream?channels=ticks&symbol=A", headers={"X-API-Key": with_scope}, timeout=60)
     assert answer.status_code == 404
-    assert httpx.get(f"{served.url}/v1/stream?channels=ticks&symbol=A").status_code == 401
+    assert httpx.get(f"{served.url}/v1/stream?channels=ticks&symbol=A", timeout=60).status_code == 401
 
 
 def test_with_the_last_listener_the_asking_ends(served: Served, market: Market) -> None:

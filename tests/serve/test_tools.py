@@ -37,7 +37,10 @@ def test_udf_says_what_it_can_and_finds_symbols(served: Served, market: Market) 
     assert one["pricescale"] == 10_000
     assert set(one["supported_resolutions"]) == set(config["supported_resolutions"])
     assert udf(served, "symbols", symbol=f"venue:{EVIL}")["name"] == EVIL
-    assert int(httpx.get(f"{served.url}/udf/time", params={"apikey": served.keys["analyst1"]}).text) > 1_700_000_000
+    assert (
+        int(httpx.get(f"{served.url}/udf/time", params={"apikey": served.keys["analyst1"]}, timeout=60).text)
+        > 1_700_000_000
+    )
 
 
 def test_udf_has_the_bars_of_both_sides_each_once(served: Served, market: Market) -> None:
@@ -125,7 +128,7 @@ def test_openbb_is_told_of_widgets_and_each_answers(served: Served, market: Mark
 
 def test_openbb_may_send_the_key_as_a_parameter_and_sees_what_it_may(served: Served, market: Market) -> None:
     url = f"{served.url}/widgets.json"
-    assert httpx.get(url).status_code == 401
+    assert httpx.get(url, timeout=60).status_code == 401
     own = httpx.get(url, params={"apikey": served.keys["outsider1"]}, timeout=30)
     assert own.status_code == 200
     assert not [name for name in own.json() if name.startswith("mart_")]
@@ -153,7 +156,7 @@ def test_a_key_in_the_cookie_reads_and_does_no_more(served: Served, market: Mark
 
 
 def test_the_page_is_strict_and_its_charts_are_the_published_ones(served: Served) -> None:
-    page = httpx.get(f"{served.url}/live")
+    page = httpx.get(f"{served.url}/live", timeout=60)
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
@@ -162,5 +165,5 @@ def test_the_page_is_strict_and_its_charts_are_the_published_ones(served: Served
     assert hashlib.sha256(charts).hexdigest() == "e21cc5caa0226ef30bd8549c50b9ef926615f2a4ee6b4e486353477a55f598cf"
     assert b"Lightweight Charts\xe2\x84\xa2 v5.2.1" in charts[:200]
     for name in FILES:
-        assert httpx.get(f"{served.url}/live/{name}").status_code == 200, name
-    assert httpx.get(f"{served.url}/live/..%2Fgate.py").status_code == 404
+        assert httpx.get(f"{served.url}/live/{name}", timeout=60).status_code == 200, name
+    assert httpx.get(f"{served.url}/live/..%2Fgate.py", timeout=60).status_code == 404

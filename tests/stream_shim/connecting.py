@@ -91,6 +91,6 @@ class Wire:
         finally:
             if thread.is_alive():
                 loops[0].call_soon_threadsafe(stop.set)
-            thread.join(timeout=20)
+            thread.join(timeout=60)
             publisher.close()
         assert not failures, failures

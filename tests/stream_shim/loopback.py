@@ -37,9 +37,9 @@ def in_thread(serve: Callable[[], AbstractAsyncContextManager[int]]) -> Iterator
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
-    assert began.wait(20)
+    assert began.wait(60)
     try:
         yield ports[0]
     finally:
         loops[0].call_soon_threadsafe(stop.set)
-        thread.join(timeout=20)
+        thread.join(timeout=60)

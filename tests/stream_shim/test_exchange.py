@@ -12,7 +12,7 @@ import pytest
 from loopback.binance_feed import book_after
 from loopback.binance_replay import Accident
 from loopback.serving import Servers, serving
-from loopback.session import Session, open_session
+from loopback.session import Session
 from loopback.source_server import Fault
 from stream_shim.connectors.entries import SourceEntry
 from stream_shim.running import runner
@@ -30,8 +30,8 @@ def wire(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
-    return open_session(None, tmp_path_factory.mktemp("generated"))
+def session(generated: Session) -> Session:
+    return generated
 
 
 def binance(wire: Wire, servers: Servers, name: str, **changes: object) -> SourceEntry:

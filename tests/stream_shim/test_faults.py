@@ -88,7 +88,7 @@ def test_kill_9_of_the_broker_and_restart(lane: Lane, schedule: random.Random) -
         lane.until_consumed(moment, 120)
         broker = server(lane, "kafka")
         broker.kill()
-        broker.wait(30)
+        broker.wait(60)
         local.up(lane.settings)
         load(lane, 1_000, first=100_000)
         until(lambda: lane.consumed() == 101_000, "everything consumed", 180)

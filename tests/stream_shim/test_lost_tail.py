@@ -38,7 +38,7 @@ def kill_and_cut(lane: Lane, offset: int) -> None:
     broker = find(lane.settings.home, "kafka")
     assert broker is not None
     broker.kill()
-    broker.wait(30)
+    broker.wait(60)
     (log,) = (lane.settings.home / "kafka" / "data" / "market_tick-0").glob("*.log")
     cut(log, offset)
 
@@ -122,7 +122,7 @@ def test_a_processor_that_has_read_a_log_to_its_end_goes_on_after_the_broker_was
         broker = find(own_lane.settings.home, "kafka")
         assert broker is not None
         broker.kill()
-        broker.wait(30)
+        broker.wait(60)
         local.up(own_lane.settings)
         produce(own_lane, 2000, 50)
         until(lambda: own_lane.consumed() == 100, "100 offsets consumed", 120)

@@ -48,7 +48,7 @@ def test_the_oldest_day_and_what_a_day_takes_are_measured(old_day: Lane) -> None
     assert 0 < disk.days_left < disk.free_bytes / 500_000  # as 5,000 ticks take more than 500 kB
     measurements = Measurements(lane.settings)
     measurements.look()
-    until(lambda: measurements.last.oldest_day_age_days == 5, "the first measurement", 20)
+    until(lambda: measurements.last.oldest_day_age_days == 5, "the first measurement")
 
 
 def test_a_day_is_past_its_time_once_promotion_had_a_day_for_it_and_never_in_a_replay(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from loopback.binance_replay import Accident
 from loopback.serving import serving
-from loopback.session import Session, open_session
+from loopback.session import Session
 from stream_shim.buffer.health import Health
 from stream_shim.commands.preview import preview
 from stream_shim.connectors.entries import SourceEntry
@@ -31,8 +31,8 @@ def wire(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
-    return open_session(None, tmp_path_factory.mktemp("generated"))
+def session(generated: Session) -> Session:
+    return generated
 
 
 def okx(wire: Wire, port: int, name: str, **changes: object) -> SourceEntry:

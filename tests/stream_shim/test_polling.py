@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from loopback.serving import Servers, serving
-from loopback.session import Session, open_session
+from loopback.session import Session
 from loopback.source_server import Fault
 from stream_shim.connectors.cursor import Cursor
 from stream_shim.connectors.entries import FeedSource, PollSource
@@ -45,8 +45,8 @@ def wire(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
-    return open_session(None, tmp_path_factory.mktemp("generated"))
+def session(generated: Session) -> Session:
+    return generated
 
 
 def edgar_entry(wire: Wire, servers: Servers, name: str) -> FeedSource:
@@ -110,9 +110,11 @@ def test_entries_of_a_feed_are_sent_once_though_the_connector_restarts(wire: Wir
 
 
 @pytest.mark.recordings
-def test_the_three_recorded_polls_of_edgar_bring_ten_new_entries_then_none(wire: Wire, recordings: Path) -> None:
+def test_the_three_recorded_polls_of_edgar_bring_ten_new_entries_then_none(
+    wire: Wire, recordings: Path, recorded: Session
+) -> None:
     with serving(recordings) as servers:
-        check_edgar(wire, servers, open_session(recordings, Path("unused")), "edgar_recorded")
+        check_edgar(wire, servers, recorded, "edgar_recorded")
     sent = wire.raw("economic_event_text")
     assert len(sent) == 100 + 10
 
@@ -125,7 +127,7 @@ def test_an_unchanged_feed_is_asked_for_conditionally_and_not_parsed(wire: Wire,
         with Cursor.open(wire.settings, entry) as cursor:
             validators = cursor.conditions("")
         url = entry.url
-        again = httpx.get(url, headers={"User-Agent": CALLER, **validators})
+        again = httpx.get(url, headers={"User-Agent": CALLER, **validators}, timeout=60)
     assert set(validators) == {"If-None-Match", "If-Modified-Since"}
     assert again.status_code == 304
 
@@ -174,9 +176,11 @@ def test_of_a_second_poll_only_what_is_new_or_revised_is_sent(wire: Wire, sessio
 
 
 @pytest.mark.recordings
-def test_of_the_second_recording_of_fred_only_what_is_new_or_revised_is_sent(wire: Wire, recordings: Path) -> None:
+def test_of_the_second_recording_of_fred_only_what_is_new_or_revised_is_sent(
+    wire: Wire, recordings: Path, recorded: Session
+) -> None:
     with serving(recordings) as servers:
-        check_fred(wire, servers, open_session(recordings, Path("unused")), "fred_recorded")
+        check_fred(wire, servers, recorded, "fred_recorded")
 
 
 def test_a_source_that_fails_in_any_way_is_counted_and_polled_again(

@@ -148,7 +148,7 @@ def test_a_processor_that_loses_the_right_to_read_ends_and_says_so(lane: Lane, i
         may = None if instead is None else right("stream_writer", instead, "market_tick")
         with rights_changed(lane, without=right("stream_writer", "READ", "market_tick"), instead=may):
             until(lambda: _ended(lane, process), "the processor to end", 120)
-            said, _ = process.communicate(timeout=20)
+            said, _ = process.communicate(timeout=60)
     assert process.returncode == 1, said
     assert sentence("stream_writer", "READ", "market_tick") in said
     assert lane.count("market_tick") < lane.end_offset("market_tick")

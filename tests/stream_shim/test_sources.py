@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from loopback.serving import Servers, serving
-from loopback.session import open_session
+from loopback.session import Session
 from stream_shim.commands.sources_file import remove_source
 from tests.stream_shim.conftest import Lane, until
 from tidemark.settings import Settings
@@ -26,8 +26,8 @@ unit: {unit}
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
-    with serving(open_session(None, tmp_path / "session").folder) as servers:
+def servers(generated: Session) -> Iterator[Servers]:
+    with serving(generated.folder) as servers:
         yield servers
 
 
@@ -159,4 +159,4 @@ def test_a_connector_that_died_during_a_broken_edit_comes_back_when_the_file_is_
         until(lambda: "connector edgar ended with 2" in log(lane), "its end by the broken file", 60)
         sources_file.write_text(right)
         asked = servers.edgar.requests
-        until(lambda: servers.edgar.requests > asked, "a poll of another process", 30)  # without the edit in 60 s
+        until(lambda: servers.edgar.requests > asked, "a poll of another process", 50)  # without the edit in 60 s

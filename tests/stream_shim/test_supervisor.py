@@ -146,7 +146,7 @@ def test_no_process_outlives_a_supervisor_that_is_killed(lane: Lane, tmp_path: P
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) >= 2
         process.kill()
-        until(lambda: not any(map(is_running, children)), "the end of every child", 20)
+        until(lambda: not any(map(is_running, children)), "the end of every child")
 
 
 def _reported(settings: Settings, supervisor: int, kind: str, name: str) -> psutil.Process | None:

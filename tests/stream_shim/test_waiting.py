@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from loopback.serving import serving
-from loopback.session import open_session
+from loopback.session import Session
 from tests.conftest import Stack
 from tests.stream_shim.conftest import until
 from tests.stream_shim.connecting import Wire, entry_of
@@ -97,8 +96,8 @@ def test_a_source_that_asks_to_be_left_alone_is(kind: str, wire: Wire) -> None:
         with wire.connected(entry_of(wire.settings, json.dumps(entry))) as publisher:
             (wait, *_) = server.waits(1)
             began = time.monotonic()
-        assert time.monotonic() - began < 5  # a wait ends where the lane does
-    assert ASKED_SECONDS <= wait < ASKED_SECONDS + 5
+        assert time.monotonic() - began < 20  # a wait ends where the lane does
+    assert ASKED_SECONDS <= wait < ASKED_SECONDS + 25
     assert publisher.source_errors >= 1
 
 
@@ -111,9 +110,9 @@ def test_a_date_is_obeyed_by_the_clock_of_who_gives_it(wire: Wire) -> None:
         assert server.waits(1)[0] >= ASKED_SECONDS
 
 
-def test_a_socket_that_is_refused_is_asked_for_when_it_says(wire: Wire, tmp_path: Path) -> None:
+def test_a_socket_that_is_refused_is_asked_for_when_it_says(wire: Wire, generated: Session) -> None:
     server = Limited()
-    with serving(open_session(None, tmp_path / "session").folder) as servers, server.serving() as port:
+    with serving(generated.folder) as servers, server.serving() as port:
         urls = {"public": f"{servers.binance.url}/api/v3", "ws.spot": f"ws://127.0.0.1:{port}/ws"}
         body = {**exchange(port), "urls": urls}
         with wire.connected(entry_of(wire.settings, json.dumps({"limited_socket": body}))):
@@ -130,7 +129,7 @@ def test_after_a_session_that_worked_the_shortest_wait_comes_again(wire: Wire) -
             until(lambda: publisher.source_errors == 3, "the end of the session")
             asked = len(server.asked_at)
             (*_, wait) = server.waits(asked)
-    assert wait < 1.5  # as after the first failure; after the third it would be 2.5 and more
+    assert wait < 2.4  # as after the first failure, 1 at most; after the third it would be 2.5 and more
 
 
 def test_a_source_that_answers_every_second_time_is_asked_again_after_the_shortest_wait(wire: Wire) -> None:
@@ -142,7 +141,7 @@ def test_a_source_that_answers_every_second_time_is_asked_again_after_the_shorte
             waits = server.waits(8)
     assert publisher.source_errors >= 4
     assert publisher.answered_at > 0
-    assert max(waits) < 1.5
+    assert max(waits) < 2.4  # by then they would be 2.5 and more
 
 
 def test_a_source_one_of_whose_requests_always_fails_is_left_alone_for_longer_each_time(wire: Wire) -> None:

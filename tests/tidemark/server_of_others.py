@@ -112,11 +112,11 @@ def server_of_others(administrator: str, password: str) -> Iterator[ServerOfOthe
             running = process.find(home, postgres.NAME)
             assert running is not None
             running.send_signal(postgres.STOP_SIGNAL)
-            running.wait(30)
+            running.wait(60)
 
 
 def _opened(address: str) -> psycopg.Connection:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         try:
             return psycopg.connect(address)

@@ -219,7 +219,7 @@ def foreign(stack: Stack) -> Iterator[Foreign]:
         secret = credential(settings, ADMINISTRATOR)
         process.spawn(home, postgres.NAME, postgres.prepare(settings), postgres.ports(settings))
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 180
             while not postgres.ready(settings):
                 assert time.monotonic() < deadline
             address = f"127.0.0.1:{settings.postgres_port}"

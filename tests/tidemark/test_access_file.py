@@ -330,7 +330,7 @@ def test_the_guard_notes_when_it_saw_each_role_last_and_not_at_every_look(mine: 
 
     assert seen() is None
     with psycopg.connect(entering(mine, "warehouse", "newcomer")):
-        until(lambda: seen() is not None, "the guard to see the session", 30)
+        until(lambda: seen() is not None, "the guard to see the session")
     journal, before = Journal(mine.settings), threading.active_count()
     try:
         with psycopg.connect(mine.dsn("realtime")) as owner:

@@ -80,7 +80,7 @@ def test_up_after_postgres_was_killed_beside_a_session_that_does_not_see_it(stac
         assert server is not None
         session.suspend()  # it has the shared memory, and sees nothing
         server.kill()
-        server.wait(10)
+        server.wait(60)
         local.up(stack.settings)
         assert not session.is_running()
         connection.close()

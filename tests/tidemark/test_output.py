@@ -126,7 +126,7 @@ def on_a_terminal(program: str, columns: int) -> str:
         pass
     finally:
         os.close(leader)
-    assert process.wait(20) == 0, said
+    assert process.wait(60) == 0, said
     return re.sub(r"\x1b\[[0-9;]*m|\r", "", said.decode())
 
 

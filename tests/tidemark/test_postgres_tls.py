@@ -66,7 +66,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             yield Stack(settings)
         finally:
             running.send_signal(postgres.STOP_SIGNAL)
-            running.wait(30)
+            running.wait(60)
 
 
 @pytest.fixture(scope="module")

@@ -74,10 +74,10 @@ def test_outside_of_the_api_only_the_ui_and_the_description_of_the_api_are_open(
     root = prefect_url(stack.settings).removesuffix("/api")
     for path in OPEN_OUTSIDE_OF_THE_API:
         assert httpx.get(root + path, follow_redirects=True, timeout=60).status_code == 200
-    hidden = httpx.get(f"{root}/ui-settings").json()
+    hidden = httpx.get(f"{root}/ui-settings", timeout=60).json()
     assert (hidden["api_url"], hidden["auth"]) == ("/api", "BASIC")
     for path in ("/api/docs", "/api/openapi.json", "/api/redoc", "/api/health/", "/api/x/health", "/api//health"):
-        assert httpx.get(root + path).status_code == 401, path
+        assert httpx.get(root + path, timeout=60).status_code == 401, path
 
 
 @pytest.mark.parametrize("path", SOCKETS)
@@ -107,7 +107,7 @@ def test_the_listed_web_sockets_are_all_that_the_server_has() -> None:
 def test_who_brings_no_string_cannot_change_what_a_deployment_runs(stack: Stack, auth: httpx.BasicAuth) -> None:
     deploy(stack.settings)
     url = prefect_url(stack.settings)
-    with httpx.Client(base_url=url, trust_env=False) as client:
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         named = "/deployments/name/check/check-daily"
         assert client.get(named).status_code == 401
         found = client.get(named, auth=auth).raise_for_status().json()
@@ -126,9 +126,11 @@ def test_who_brings_no_string_cannot_change_what_a_deployment_runs(stack: Stack,
 def test_a_page_of_another_origin_gets_no_leave_to_call(stack: Stack) -> None:
     asked = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "authorization"}
     for origin in ("http://evil.example", "null", "http://127.0.0.1:1"):
-        answer = httpx.options(f"{prefect_url(stack.settings)}/flows/filter", headers={"Origin": origin, **asked})
+        answer = httpx.options(
+            f"{prefect_url(stack.settings)}/flows/filter", headers={"Origin": origin, **asked}, timeout=60
+        )
         assert "access-control-allow-origin" not in answer.headers
-        answer = httpx.get(f"{prefect_url(stack.settings)}/health", headers={"Origin": origin})
+        answer = httpx.get(f"{prefect_url(stack.settings)}/health", headers={"Origin": origin}, timeout=60)
         assert "access-control-allow-origin" not in answer.headers
 
 
@@ -169,7 +171,7 @@ def test_a_server_that_an_older_version_left_open_is_ended_by_up_and_asks_afterw
     )
     assert local.up(mine.settings) == ["Prefect let in whoever called: it was ended and started anew"]
     assert not psutil.pid_exists(old.pid) or psutil.Process(old.pid).status() == psutil.STATUS_ZOMBIE
-    assert httpx.post(f"{prefect_url(mine.settings)}/flows/filter", json={}).status_code == 401
+    assert httpx.post(f"{prefect_url(mine.settings)}/flows/filter", json={}, timeout=60).status_code == 401
     deploy(mine.settings)
 
     (mine.settings.home / "credentials" / PREFECT).write_text("another")

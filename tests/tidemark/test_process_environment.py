@@ -100,7 +100,7 @@ def running(stack: Stack, *arguments: str, **environ: str) -> Iterator[psutil.Pr
         yield psutil.Process(command.pid)
     finally:
         command.send_signal(signal.SIGTERM)
-        command.wait(30)
+        command.wait(60)
 
 
 def held(process: psutil.Process) -> str:

@@ -89,8 +89,8 @@ def answers(settings: Settings) -> Iterator[Observation]:
 def test_a_look_that_fails_or_hangs_is_unknown_and_hides_no_other() -> None:
     looks = [Look(name, "kind", name, ask) for name, ask in (("f", fails), ("h", hangs), ("a", answers))]
     began = time.monotonic()
-    found = observe(Settings(), looks, seconds=0.5)
-    assert time.monotonic() - began < 5  # whatever hangs
+    found = observe(Settings(), looks, seconds=2)
+    assert time.monotonic() - began < 25  # whatever hangs
     assert [(one.state, one.name) for one in found] == [
         ("failing", "ill"), ("unknown", "f"), ("unknown", "h"), ("ok", "before"), ("ok", "well"),
     ]  # fmt: skip

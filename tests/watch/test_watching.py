@@ -149,6 +149,7 @@ def test_a_look_that_hangs_keeps_one_thread_and_what_it_saw_is_unknown_until_it_
     may_answer.clear()
     for now in range(2, 60):
         rounds.turn(float(now))
+    until(lambda: len(asked) > 1, "the second look to have begun")
     assert len(asked) == 2
     assert len([one for one in threading.enumerate() if one.name == "look slow"]) == 1
     found = {one.name: one for one in rounds.seen()}

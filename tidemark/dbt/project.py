@@ -100,19 +100,29 @@ def environment_of_no_server() -> dict[str, str]:
 
 
 def dbt_environment(settings: Settings, target: Database = "warehouse") -> dict[str, str]:
-    """What dbt needs to run by hand, from any folder: the variables of profiles.yml, and dbt's own folders.
+    """What dbt needs to run from any folder: the variables of profiles.yml, and what its project asks for.
 
-    Those are apart from `artifacts`, so that a run by hand spoils none of ours, nor the results that are published.
     `target`: whose server says what libpq is to ask for beside it (require_auth, target_session_attrs, ..).
     Both databases are entered as the transformer. It holds a password: never log it.
     """
-    by_hand = settings.home.resolve() / "dbt" / "by_hand"
     return {
         **_project_environment(),
-        "DBT_ARTIFACTS": str(by_hand),  # dbt_project.yml adds the target
-        "DBT_LOG_PATH": str(by_hand / "logs"),
-        "DBT_DEFER_STATE": str(artifacts(settings)),
         **_libpq_environment(settings, target),
         **_server_environment(settings, "warehouse", "DBT_"),
         **_server_environment(settings, "realtime", "DBT_REALTIME_"),
+    }
+
+
+def environment_by_hand(settings: Settings) -> dict[str, str]:
+    """What dbt needs to run by hand on the warehouse: `dbt_environment`, and dbt's own folders.
+
+    Those are apart from `artifacts`, so that a run by hand spoils none of ours, nor the results that are published. Our
+    own runs have none of them: dbt would read the manifest that it may defer to, and parse anew in each state folder.
+    """
+    by_hand = settings.home.resolve() / "dbt" / "by_hand"
+    return {
+        **dbt_environment(settings),
+        "DBT_ARTIFACTS": str(by_hand),  # dbt_project.yml adds the target
+        "DBT_LOG_PATH": str(by_hand / "logs"),
+        "DBT_DEFER_STATE": str(artifacts(settings)),
     }

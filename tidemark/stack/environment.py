@@ -52,11 +52,11 @@ def _unset_of_libpq(variables: Mapping[str, str]) -> str:
 
 def shell(settings: Settings) -> str:
     """`export` lines for a POSIX shell; never a TIDEMARK_* name, so that evaluating them changes no setting."""
-    from tidemark.dbt import dbt_environment
+    from tidemark.dbt import environment_by_hand
     from tidemark.stack.postgres import programs
 
     front = ":".join((str(Path(sys.executable).parent), str(programs())))
-    of_dbt = dbt_environment(settings)
+    of_dbt = environment_by_hand(settings)
     schema = of_dbt.pop("DBT_DEV_SCHEMA")
     variables = {
         **postgres_variables(settings, "bi_reader"),
