@@ -186,7 +186,7 @@ def watch(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wa
             "insert into marts.fct_market_ticks (market_tick_key, instrument_key, source_table, source_system, symbol, "
             "trade_id, load_id, price, size, record_number, is_resent, traded_at, loaded_at, built_at) values "
             "('batch:1', 'venue:A/B', 'batch', 'venue', 'A/B', 't200', 'b', 111, 5, 1, false, %(at)s, now(), now()), "
-            "('batch:2', 'venue:A/BATCH', 'batch', 'venue', 'A/BATCH', 't1', 'b', 1, 1, 2, false, %(at)s, now(), now())",
+            "('batch:2', 'venue:A/LAKE', 'batch', 'venue', 'A/LAKE', 't1', 'b', 1, 1, 2, false, %(at)s, now(), now())",
             {"at": OF_BATCH["timestamp"]},
         )
     databases.stream(TOPIC, LATER)
@@ -314,7 +314,7 @@ def test_a_bar_of_batch_ticks_alone_is_final_whenever_it_is_asked_as_in_the_mart
     nothing = HeldBars("-infinity", (None,) * len(ARRAYS))
     finals = [
         [row["is_final"] for batch in one.united(nothing, watch.taken[-1].warehouse) for row in batch.to_pylist()]
-        for one in (replace(bars(interval=interval), symbol="A/BATCH"), bars(interval=interval))
+        for one in (replace(bars(interval=interval), symbol="A/LAKE"), bars(interval=interval))
     ]
     assert (finals[0], set(finals[1])) == ([True], {False})
 
