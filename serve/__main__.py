@@ -26,7 +26,7 @@ def run(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     _allow_files(settings.api_clients + SPARE_FILES)
     app = create_app(settings)
-    gc.freeze()  # what is here stays: to look through it for what nobody holds takes 45 ms, of whatever answer it befalls
+    gc.freeze()  # what is here stays: the collector takes 45 ms to look through it, of whatever answer it befalls
     uvicorn.run(
         app,
         host="127.0.0.1",
