@@ -3,7 +3,8 @@
 One Postgres, one server of the API as the stack starts it, one client on the same machine. The warehouse has the ticks
 of the afternoon before midnight, `realtime` those of the morning after it: one symbol with all that Arrow is asked for,
 and others whose bars and prices are asked. `last` is offered, not asked in turn: a request is due at its time, whether
-or not those before it are answered, and its latency is counted from then. The limit of ticks is what psycopg takes to
+or not those before it are answered, and its latency is counted from then. `stream` is 50 listeners of one symbol whose
+ticks are committed one by one: from the commit until each has the tick. The limit of ticks is what psycopg takes to
 COPY the same columns of the same rows, as text, from one database and then from the other.
 """
 
@@ -21,9 +22,10 @@ import httpx
 import psycopg
 from psycopg.sql import SQL, Literal
 
+from bench import stream_bench
 from bench.report import Measure
 from bench.stack import NOWHERE, BenchmarkFailed, new_home
-from realtime import partitions, tables
+from realtime import partitions, positions, tables
 from realtime.rows import note_feeds
 from tidemark import dbt
 from tidemark.access import key_file
@@ -111,6 +113,7 @@ def measure(ticks: int, rate: int, seconds: int, queries: int, rounds: int) -> l
         before = api.resident_mb()
         both = [(read_arrow(api, ticks), copy_out(api.settings, ticks)) for _ in range(rounds)]
         after = api.resident_mb()
+        streamed = listen(api)
     ours, limit = ([ticks / taken for taken in side] for side in zip(*both, strict=True))
     ratios = [mine / most for mine, most in zip(ours, limit, strict=True)]
     return [
@@ -124,6 +127,7 @@ def measure(ticks: int, rate: int, seconds: int, queries: int, rounds: int) -> l
         Measure("api_arrow_to_copy_ratio", ratios, goal=OF_COPY),
         Measure("api_resident_mb", [before], goal=BEFORE_MB, lower_is_better=True),
         Measure("api_resident_after_arrow_mb", [after], goal=AFTER_MB, lower_is_better=True),
+        *streamed,
     ]
 
 
@@ -166,6 +170,15 @@ def _statements(insert: LiteralString, ticks: int, names: list[str], *, of_secon
         )  # fmt: skip
         yield SQL(insert).format(table=tables.of_topic(TOPIC), source=Literal(SOURCE), made=made)
         first += count * len(symbols)
+
+
+def listen(api: Api) -> list[Measure]:
+    """Ticks of today, committed one by one, at all who listen to the stream."""
+    with psycopg.connect(dsn(api.settings, "realtime"), autocommit=True) as connection:
+        partitions.ensure(connection, [(TOPIC, datetime.now(UTC).date())])
+        # Behind every offset that the filled ticks have.
+        positions.read_position(connection, TOPIC, 0, positions.LogState(topic_id="bench", start=10**9, end=10**9))
+        return stream_bench.measure(api.url, api.key, connection)
 
 
 def _percentile(times: list[float], percent: int) -> float:

@@ -80,10 +80,12 @@ def of_bars(bars: Iterable[Row], tidemark_at: datetime | None) -> list[Event]:
     ]
 
 
-def gap(channels: Sequence[str], places: Places, since: datetime, until: datetime, reason: str) -> Event:
-    """What was not sent, and from when on: it has to be asked for."""
+def gap(
+    channels: Sequence[str], places: Places, since: datetime, until: datetime, *, reason: str, records: int | None
+) -> Event:
+    """What was not sent, and from when on: it has to be asked for. `records` of the log, whosever they are."""
     todo = "ask /v1/ticks, /v1/bars or /v1/events"
-    data = {"channels": channels, "since": since, "until": until, "reason": reason, "todo": todo}
+    data = {"channels": channels, "since": since, "until": until, "records": records, "reason": reason, "todo": todo}
     return Event(tuple(channels), said("gap", data, places.id))
 
 

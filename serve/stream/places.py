@@ -1,8 +1,8 @@
 """Up to where the logs were seen: the `id` of an event, by which a listener goes on where it was."""
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from serve.problems import Problem, bad_request
@@ -34,6 +34,11 @@ class Stretch:
     log_epoch: int
     first: int
     end: int
+
+    def pieces(self, size: int) -> "Iterator[Stretch]":
+        """The same in stretches of at most so many offsets."""
+        for first in range(self.first, self.end, size):
+            yield replace(self, first=first, end=min(first + size, self.end))
 
 
 @dataclass

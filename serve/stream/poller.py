@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
 from serve.databases import Databases
@@ -22,7 +22,9 @@ BAR_PAUSE = 0.5  # a bar that moves is sent so often at most
 AWAY_PAUSE = 1.0  # while the database does not answer
 OPEN_PAUSE = 5.0  # minutes that are not final are looked at again
 MOST_OPEN = 1_000
-MOST_BEHIND = 100_000  # offsets of a partition that are read at once; what is beyond is a gap
+MOST_BEHIND = 100_000  # offsets of a partition that are read of a way; what is beyond is a gap
+PIECE = 1_000  # offsets that are read and built at once: others have their turn between two
+MOST_MISSED = 20_000  # events that are sent to one who comes back; what is beyond is a gap
 LONG = timedelta(seconds=10)  # between two looks: a day may have been dropped meanwhile
 
 
@@ -38,11 +40,11 @@ class Way:
         """Whether a day may have been dropped meanwhile."""
         return self.newest.seen_at - self.seen.seen_at > LONG
 
-    def skip(self, log_of: Log, reason: str) -> Event:
-        """Leave the rest of a log out, and say so."""
+    def skip(self, log_of: Log, reason: str, records: int | None = None) -> Event:
+        """Leave the rest of a log out, and say so, and of how many records; None: of another life, nobody knows."""
         self.at.of[log_of] = self.newest.of[log_of]
         channels = [channel for channel, topics in CHANNELS.items() if log_of[0] in topics]
-        return events.gap(channels, self.at, self.seen.seen_at, self.newest.seen_at, reason)
+        return events.gap(channels, self.at, self.seen.seen_at, self.newest.seen_at, reason=reason, records=records)
 
 
 class Poller:
@@ -54,13 +56,17 @@ class Poller:
         self.places: Places | None = None
         self._task: asyncio.Task[None] | None = None
         self._begins = asyncio.Lock()
+        self._looking = asyncio.Lock()
         self._moved: set[Minute] = set()  # minutes whose bars are to be sent
         self._open: dict[Minute, None] = {}  # minutes that were sent and are not final
         self._bars_at = self._opened_at = 0.0
 
     async def join(self, listener: Listener) -> Places:
-        """Let somebody listen; what comes after these places is sent to it."""
-        async with self._begins:
+        """Let somebody listen; what comes after these places is sent to it.
+
+        Between two looks: one that has begun asks for the symbols of those who listened then.
+        """
+        async with self._begins, self._looking:
             if self._task is None or self._task.done():
                 self.places = await self._positions(listener)
                 self._task = asyncio.create_task(self._run())
@@ -79,10 +85,12 @@ class Poller:
             self._open.clear()
 
     async def since(self, listener: Listener, seen: Places, until: Places) -> list[Event]:
-        """What a listener missed between two places, read as itself."""
+        """What a listener missed between two places, read as itself: MOST_MISSED events, and of the rest a gap."""
         channels, symbols = sorted(listener.wanted.channels), sorted(listener.wanted.symbols)
-        found = await self._between(listener, Way(seen, until), channels, symbols)
-        return [event for event in found if event.is_for(listener.wanted)]
+        found: list[Event] = []
+        async for piece in self._between(listener, Way(seen, until), channels, symbols, MOST_MISSED):
+            found += [event for event in piece if event.is_for(listener.wanted)]
+        return found
 
     async def _run(self) -> None:
         try:
@@ -91,7 +99,8 @@ class Poller:
                 await asyncio.sleep(pause)
                 began = time.monotonic()
                 try:
-                    await self._look()
+                    async with self._looking:
+                        await self._look()
                 except Problem as problem:
                     await self._wait_out(problem)
                 # While the processor catches up, what it wrote since the last vacuum is looked through: half the time.
@@ -143,30 +152,41 @@ class Poller:
             readers = self.listeners.of(*channels)
             if readers:
                 symbols = self.listeners.symbols(*channels)
-                self.listeners.send(await self._between(readers[0], way, channels, symbols))
+                async for piece in self._between(readers[0], way, channels, symbols):
+                    self.listeners.send(piece)
+                    self.places = Places(seen.seen_at, dict(way.at.of))  # where the database goes away before the end
         self.places = newest
         await self._send_bars()
 
     async def _between(
-        self, reader: Listener, way: Way, channels: Sequence[str], symbols: Sequence[str]
-    ) -> list[Event]:
-        """The events of the channels on the way, what nothing can say of as a gap; `way.at` moves with them."""
+        self, reader: Listener, way: Way, channels: Sequence[str], symbols: Sequence[str], most: int | None = None
+    ) -> AsyncIterator[list[Event]]:
+        """The events of the channels on the way, piece by piece, `most` of them or all; what is not read as a gap.
+
+        `way.at` moves with them.
+        """
         topics = {topic for channel in channels for topic in CHANNELS[channel]}
         stretches, anew = way.seen.behind(way.newest, topics)
         if not stretches and not anew:
-            return []
-        found: list[Event] = []
+            return
+        sent = 0
         async with self._databases.reading("realtime", reader.caller) as connection:
             gone = way.is_long and await arrivals.may_have_left(connection, list(topics), way.seen.seen_at)
             for one in stretches:
                 if gone or one.end - one.first > MOST_BEHIND:
                     reason = "a day has left meanwhile" if gone else f"more than {MOST_BEHIND} records behind"
-                    found.append(way.skip((one.topic, one.partition), reason))
+                    yield [way.skip((one.topic, one.partition), reason, one.end - one.first)]
                     continue
-                rows = await arrivals.rows(connection, one, symbols)
-                self._moved |= events.minutes_of(rows) if one.topic == MARKET else set()
-                found += events.of_rows(rows, one, way.at)
-        return found + [way.skip(log_of, "another life of the log has begun") for log_of in anew]
+                for piece in one.pieces(PIECE):
+                    if most is not None and sent >= most:
+                        reason = f"more than {most} events behind"
+                        yield [way.skip((one.topic, one.partition), reason, one.end - piece.first)]
+                        break
+                    rows = await arrivals.rows(connection, piece, symbols)
+                    self._moved |= events.minutes_of(rows) if one.topic == MARKET else set()
+                    sent += len(rows)
+                    yield events.of_rows(rows, piece, way.at)
+        yield [way.skip(log_of, "another life of the log has begun") for log_of in anew]
 
     async def _send_bars(self) -> None:
         """Bars that moved, and now and then those that may have become final."""

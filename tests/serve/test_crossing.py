@@ -19,7 +19,7 @@ from ingest.sources import realtime as source
 from realtime import copy_out
 from realtime.trim import TableBusy, trim
 from serve.crossing import rule, sides, ticks
-from serve.crossing.bars import RELATIONS, Bars, HeldBars
+from serve.crossing.bars import ARRAYS, RELATIONS, Bars, HeldBars
 from serve.crossing.rows import Rows, keep, kept
 from serve.crossing.sides import Snapshot
 from serve.crossing.union import first, union
@@ -185,8 +185,9 @@ def watch(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wa
         connection.execute(
             "insert into marts.fct_market_ticks (market_tick_key, instrument_key, source_table, source_system, symbol, "
             "trade_id, load_id, price, size, record_number, is_resent, traded_at, loaded_at, built_at) values "
-            "('batch:1', 'venue:A/B', 'batch', 'venue', 'A/B', 't200', 'b', 111, 5, 1, false, %s, now(), now())",
-            (OF_BATCH["timestamp"],),
+            "('batch:1', 'venue:A/B', 'batch', 'venue', 'A/B', 't200', 'b', 111, 5, 1, false, %(at)s, now(), now()), "
+            "('batch:2', 'venue:A/LAKE', 'batch', 'venue', 'A/LAKE', 't1', 'b', 1, 1, 2, false, %(at)s, now(), now())",
+            {"at": OF_BATCH["timestamp"]},
         )
     databases.stream(TOPIC, LATER)
     made = Watch(settings, tmp_path_factory.mktemp("spools"))
@@ -306,6 +307,16 @@ def test_longer_bars_are_the_same_in_every_pair(watch: Watch, expected: Any, int
     assert all(answer == answers[0] for answer in answers)
     assert sum(bar[-2] for bar in answers[0]) == sum(bar[-2] for bar in expected)
     assert (answers[0][0][0], answers[0][-1][3]) == (expected[0][0], expected[-1][3])
+
+
+@pytest.mark.parametrize("interval", ["1m", "1h"])
+def test_a_bar_of_batch_ticks_alone_is_final_whenever_it_is_asked_as_in_the_mart(watch: Watch, interval: str) -> None:
+    nothing = HeldBars("-infinity", (None,) * len(ARRAYS))
+    finals = [
+        [row["is_final"] for batch in one.united(nothing, watch.taken[-1].warehouse) for row in batch.to_pylist()]
+        for one in (replace(bars(interval=interval), symbol="A/LAKE"), bars(interval=interval))
+    ]
+    assert (finals[0], set(finals[1])) == ([True], {False})
 
 
 @pytest.mark.parametrize("size", [1, 7, 50])

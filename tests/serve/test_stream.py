@@ -14,6 +14,7 @@ import pytest
 from serve.stream.events import Wanted
 from serve.stream.listeners import MOST_WAITING, Listener
 from serve.stream.places import of_id
+from serve.stream.poller import MOST_MISSED
 from tests.serve.conftest import Served
 from tests.serve.market import EVIL, Market
 from tidemark.access import key_file
@@ -116,6 +117,31 @@ def test_what_may_have_left_since_is_a_gap(served: Served, market: Market) -> No
     with listening(served, channels="ticks", last=places.id, **A) as again:
         name, gap = again.event()
         assert (name, gap["reason"]) == ("gap", "a day has left meanwhile")
+
+
+def test_who_is_far_behind_is_sent_the_first_of_it_and_told_of_how_many_records_the_rest_is(
+    served: Served, market: Market
+) -> None:
+    far = {"channels": "ticks", "symbol": "FAR/BEHIND"}
+    with listening(served, **far) as stream:
+        seen = stream.id
+    first, end = market.offset, market.offset + MOST_MISSED + 500
+    with psycopg.connect(market.stack.dsn("realtime", "stream_writer")) as connection:
+        connection.execute(
+            "insert into realtime.market_tick (source_system, symbol, timestamp, price, size, attributes, log_epoch, "
+            "kafka_partition, kafka_offset, received_at) select 'venue', 'FAR/BEHIND', %s, 1, 1, '{}', 1, 0, n, %s "
+            "from generate_series(%s::bigint, %s::bigint - 1) as n",
+            (market.today, market.today, first, end),
+        )
+    market.offset = end
+    market.commit([])
+    with listening(served, last=seen, **far) as again:
+        assert offsets(again.events(MOST_MISSED)) == list(range(first, first + MOST_MISSED))
+        name, gap = again.event()
+        assert (name, gap["records"], gap["reason"]) == ("gap", 500, f"more than {MOST_MISSED} events behind")
+        assert "/v1/ticks" in gap["todo"]
+        market.commit(market.rows(1, market.today + timedelta(minutes=1), symbol="FAR/BEHIND"))
+        assert offsets(again.events(1)) == [end]
 
 
 @pytest.mark.parametrize(
