@@ -15,7 +15,8 @@
 
 {% macro note_end(results) -%}
     {%- if is_noted() -%}
-        {%- set all = results | rejectattr("node.resource_type", "in", ["operation", "exposure"]) | list -%}
+        {%- set all = results
+            | rejectattr("node.resource_type", "in", ["operation", "exposure"]) | list -%}
         {%- set ran = all | map(attribute="status") | map("string") | list -%}
         {%- set failed = all
             | selectattr("status", "in", ["error", "fail", "runtime error", "partial success"])

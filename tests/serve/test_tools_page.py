@@ -111,7 +111,10 @@ def scroll_back(page: Page) -> None:
 
 def test_earlier_candles_are_read_once_as_one_scrolls_back_until_there_are_none(page: Page, market: Market) -> None:
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if "/v1/bars?" in request.url else None)
+    page.on(
+        "request",
+        lambda request: asked.append(request.url) if "/bars?source=venue&symbol=LONG" in request.url else None,
+    )
     choose(page, LONG)
     chart = page.locator("#chart")
     day = market.today - timedelta(days=1)

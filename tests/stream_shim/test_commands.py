@@ -1,11 +1,14 @@
 """The lane's commands: what cannot be done is a sentence, and an exit code."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
+from stream_shim.running.logs import list_logs, print_log
 from tests.stream_shim.conftest import Lane
+from tidemark.settings import Settings
 
 NOWHERE = "127.0.0.1:1"
 
@@ -29,3 +32,13 @@ def test_with_kafka_down_every_command_that_needs_it_names_the_broker_and_what_s
         assert "`tidemark up` starts" in done.stderr
     log = lane.settings.home / "logs" / "processor-realtime.log"
     assert f"it ends: expected Kafka at {NOWHERE} to answer" in log.read_text()
+
+
+def test_what_dbt_logs_is_among_the_logs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "dbt" / "warehouse" / "logs" / "dbt.log"
+    path.parent.mkdir(parents=True)
+    path.write_text("built\n")
+    settings = Settings(home=tmp_path)
+    assert list_logs(settings) == [{"log": "dbt-warehouse", "bytes": 6}]
+    print_log(settings, "dbt-warehouse", 1, follow=False)
+    assert capsys.readouterr().out == "built\n"

@@ -33,10 +33,10 @@ export const $ = id => document.getElementById(id)
 
 // As `visible` of tidemark/output.py: what is not seen, or makes a word read backwards, is shown as an escape.
 const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g
-const MOST = 120 // characters of a stranger's text
+const MOST = 200 // characters of a name or a value
 const escaped = one => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`
-const short = text => text.length > MOST ? `${text.slice(0, MOST)}…` : text
-export const shown = text => short(String(text ?? '').replace(HIDDEN, escaped))
+export const shown = text => String(text ?? '').replace(HIDDEN, escaped)
+export const short = text => text.length > MOST ? `${text.slice(0, MOST)}…` : text
 
 export function el(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties)
@@ -46,7 +46,7 @@ export function el(tag, properties = {}, ...children) {
 }
 
 export function table(heads, rows) {
-  const cell = (tag, { text, is }) => el(tag, { className: is || '', textContent: text ?? '' })
+  const cell = (tag, { text, is }) => el(tag, { className: is || '', textContent: short(String(text ?? '')) })
   return el('div', { className: 'wide' }, el('table', {},
     el('thead', {}, el('tr', {}, ...heads.map(head => cell('th', head)))),
     el('tbody', {}, ...rows.map(row => el('tr', {}, ...row.map(one => cell('td', one))))),

@@ -1,5 +1,5 @@
 // The page: a key once, then the room; one stream for all that is live in it.
-import { $, Refused, el, enter, get, leave, trouble } from '/live/api.js'
+import { $, Refused, el, enter, get, leave, short, trouble } from '/live/api.js'
 import { Candles } from '/live/chart.js'
 import * as panels from '/live/panels.js'
 import * as warehouse from '/live/warehouse.js'
@@ -64,7 +64,7 @@ async function list() {
   if (names === listed) return
   listed = names
   const ticker = $('symbol').value || chosen.ticker
-  $('symbol').replaceChildren(...found.map(one => el('option', { value: one.ticker, textContent: one.ticker })))
+  $('symbol').replaceChildren(...found.map(one => el('option', { value: one.ticker, textContent: short(one.ticker) })))
   if (found.some(one => one.ticker === ticker)) $('symbol').value = ticker
 }
 

@@ -1,5 +1,5 @@
 // What the warehouse says: coverage, a series with its vintages, and the runs that built it.
-import { $, asked, color, el, fill, get, moment, nothing, number, shown, table, themed } from '/live/api.js'
+import { $, asked, color, el, fill, get, moment, nothing, number, short, shown, table, themed } from '/live/api.js'
 
 const DAYS = 14
 const VINTAGES = 12
@@ -24,7 +24,7 @@ export function coverage() {
         return map.set(name, [...(map.get(name) ?? []), row])
       }, new Map())
     const told = el('div', { role: 'status' })
-    const lines = [...instruments].sort().map(([name, own]) => el('tr', {}, el('th', { textContent: name, title: shown(name) }),
+    const lines = [...instruments].sort().map(([name, own]) => el('tr', {}, el('th', { textContent: short(name), title: shown(name) }),
       ...days.map(day => el('td', {}, cell(own.find(row => row.traded_date === day), told)))))
     const heads = el('tr', {}, el('th', { textContent: 'instrument' }),
       ...days.map(day => el('th', { textContent: day.slice(5) })))
@@ -58,7 +58,7 @@ export function series() {
   return fill($('fanned'), async () => {
     const found = await get('/v1/marts/dim_economic_series', { select: 'series_key', order: 'series_key', limit: 1000 })
     const shown = $('series').value
-    $('series').replaceChildren(...found.map(({ series_key: key }) => el('option', { value: key, textContent: key })))
+    $('series').replaceChildren(...found.map(({ series_key: key }) => el('option', { value: key, textContent: short(key) })))
     if (found.some(({ series_key: key }) => key === shown)) $('series').value = shown
     $('series').onchange = () => fill($('fanned'), fan)
     return fan()
