@@ -15,6 +15,7 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 MOST_MS = 60_000
+expect.set_options(timeout=MOST_MS)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def page(browser: Browser, served: Served, market: Market) -> Iterator[Page]:
     page.goto(f"{served.url}/live")
     page.fill("#key", served.keys["analyst1"])
     page.click("#door button")
-    expect(page.locator("#state")).to_have_text("live", timeout=MOST_MS)
+    expect(page.locator("#state")).to_have_text("live")
     yield page
     context.close()
     assert wrong == []
@@ -44,8 +45,8 @@ def page(browser: Browser, served: Served, market: Market) -> Iterator[Page]:
 
 def choose(page: Page, symbol: str) -> None:
     page.select_option("#symbol", f"venue:{symbol}")
-    expect(page.locator("#state")).to_have_text("live", timeout=MOST_MS)
-    expect(page.locator("#chart")).to_have_attribute("data-symbol", symbol, timeout=MOST_MS)
+    expect(page.locator("#state")).to_have_text("live")
+    expect(page.locator("#chart")).to_have_attribute("data-symbol", symbol)
 
 
 def test_candles_of_both_sides_are_drawn_and_move_with_a_tick(page: Page, market: Market, tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_candles_of_both_sides_are_drawn_and_move_with_a_tick(page: Page, market
     assert page.locator("#chart canvas").count() > 0
     before = page.locator("#chart").screenshot()
     market.commit(market.rows(1, market.today + timedelta(minutes=40), 321))
-    expect(chart).to_have_attribute("data-close", "321", timeout=MOST_MS)
+    expect(chart).to_have_attribute("data-close", "321")
     expect(page.locator("#last")).to_have_text("321")
     assert int(chart.get_attribute("data-bars") or 0) == bars + 1
     assert page.locator("#chart").screenshot() != before
