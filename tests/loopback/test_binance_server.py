@@ -50,7 +50,7 @@ async def every_trade(url: str, markets: list[str], expected: int) -> list[dict[
         while len(trades) < expected:
             await asyncio.sleep(0.01)
 
-    async with client(url) as exchange, asyncio.timeout(60):
+    async with client(url) as exchange, asyncio.timeout(180):
         watching = [asyncio.create_task(watch(exchange, market)) for market in markets]
         await until_all()
         for task in watching:
@@ -66,7 +66,7 @@ def exact(side: Any) -> list[Level]:
 async def every_book(url: str, market: str, last_number: int) -> list[tuple[int, int | None, list[Level], list[Level]]]:
     """(number, time, bids, asks) of each book until the one with `last_number`."""
     books: list[tuple[int, int | None, list[Level], list[Level]]] = []
-    async with client(url) as exchange, asyncio.timeout(60):
+    async with client(url) as exchange, asyncio.timeout(180):
         while not books or books[-1][0] < last_number:
             book = await exchange.watch_order_book(market)
             books.append((book["nonce"], book["timestamp"], exact(book["bids"]), exact(book["asks"])))

@@ -18,6 +18,7 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 MOST_MS = 60_000
+expect.set_options(timeout=MOST_MS)
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +53,14 @@ def enter(page: Page, key: str) -> None:
 def page(door: Page, served: Served) -> Page:
     """The page with a key."""
     enter(door, served.keys["analyst1"])
-    expect(door.locator("#state")).to_have_text("live", timeout=MOST_MS)
+    expect(door.locator("#state")).to_have_text("live")
     return door
 
 
 def choose(page: Page, symbol: str) -> None:
     page.select_option("#symbol", f"venue:{symbol}")
-    expect(page.locator("#state")).to_have_text("live", timeout=MOST_MS)
-    expect(page.locator("#chart")).to_have_attribute("data-symbol", symbol, timeout=MOST_MS)
+    expect(page.locator("#state")).to_have_text("live")
+    expect(page.locator("#chart")).to_have_attribute("data-symbol", symbol)
 
 
 def test_candles_of_both_sides_are_drawn_and_move_with_a_tick(page: Page, market: Market, tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_candles_of_both_sides_are_drawn_and_move_with_a_tick(page: Page, market
     assert page.locator("#chart canvas").count() > 0
     before = page.locator("#chart").screenshot()
     market.commit(market.rows(1, market.today + timedelta(minutes=40), 321))
-    expect(chart).to_have_attribute("data-close", "321", timeout=MOST_MS)
+    expect(chart).to_have_attribute("data-close", "321")
     expect(page.locator("#last")).to_have_text("321")
     assert int(chart.get_attribute("data-bars") or 0) == bars + 1
     assert page.locator("#chart").screenshot() != before
@@ -119,14 +120,14 @@ def test_earlier_candles_are_read_once_as_one_scrolls_back_until_there_are_none(
     chart = page.locator("#chart")
     day = market.today - timedelta(days=1)
     for first in ("14:11", "12:00"):  # of 300 minutes before those of the first sight, and of the rest
-        expect(chart).to_have_attribute("data-first", f"{day:%Y-%m-%d}T{first}:00.000Z", timeout=MOST_MS)
+        expect(chart).to_have_attribute("data-first", f"{day:%Y-%m-%d}T{first}:00.000Z")
         scroll_back(page)
-    expect(chart).to_have_attribute("data-whole", "true", timeout=MOST_MS)
+    expect(chart).to_have_attribute("data-whole", "true")
     expect(chart).to_have_attribute("data-bars", "481")
     assert len(asked) == len(set(asked)) == 3
     scroll_back(page)
     market.commit(market.rows(1, market.today + timedelta(minutes=41), 9, LONG))
-    expect(chart).to_have_attribute("data-bars", "482", timeout=MOST_MS)  # the earlier ones stay, and nothing is asked
+    expect(chart).to_have_attribute("data-bars", "482")  # the earlier ones stay, and nothing is asked
     assert len(asked) == 3
 
 
@@ -137,11 +138,11 @@ def test_before_the_first_build_the_page_says_what_to_do_and_then_opens_by_itsel
         warehouse.execute("alter schema marts rename to not_yet")
         try:
             enter(door, served.keys["analyst1"])
-            expect(door.locator("#trouble")).to_contain_text("the first load or promotion builds them", timeout=MOST_MS)
+            expect(door.locator("#trouble")).to_contain_text("the first load or promotion builds them")
         finally:
             warehouse.execute("alter schema not_yet rename to marts")
     door.clock.fast_forward(11_000)
-    expect(door.locator("#state")).to_have_text("live", timeout=MOST_MS)
+    expect(door.locator("#state")).to_have_text("live")
     expect(door.locator("#trouble")).to_have_text("")
     expect(door.locator("#book")).to_contain_text("No whole order book of this symbol is here: `order_book`")
 
@@ -149,8 +150,8 @@ def test_before_the_first_build_the_page_says_what_to_do_and_then_opens_by_itsel
 def test_a_key_that_is_revoked_while_the_page_is_open_is_asked_again(door: Page, people: Settings) -> None:
     key_id, key = key_file.make(people, "analyst1", 3_600)
     enter(door, key)
-    expect(door.locator("#state")).to_have_text("live", timeout=MOST_MS)
+    expect(door.locator("#state")).to_have_text("live")
     key_file.revoke(people, key_id)
     door.clock.fast_forward(3_000)
-    expect(door.locator("#refused")).to_contain_text("has ended or was revoked", timeout=MOST_MS)
+    expect(door.locator("#refused")).to_contain_text("has ended or was revoked")
     expect(door.locator("#room")).to_be_hidden()

@@ -87,15 +87,16 @@ def test_a_command_without_a_right_ends_with_the_sentence_about_it(
     assert sentence(*missing) in done.stderr
 
 
-def test_a_topic_that_may_not_be_made_is_said(lane: Lane) -> None:
+def test_a_topic_that_may_not_be_made_is_said(lane: Lane, tmp_path: Path) -> None:
+    (tmp_path / "sources.yml").write_text(FEED)
     with closing(admin(lane.settings, KAFKA_ADMINISTRATOR)) as client:
         client.delete_topics(["order_book_l2"])
         until(lambda: "order_book_l2" not in client.list_topics(), "the topic to be gone")
     with rights_changed(lane, without=right("stream_manager", "CREATE", "order_book_l2")):
         done = lane.stack.run("stream", "run")
     assert sentence("stream_manager", "CREATE", "order_book_l2") in done.stderr
-    for part in (("processor",), ("connector", "binance")):
-        missing = lane.stack.run("stream", *part)
+    for part in (("processor",), ("connector", "feed")):
+        missing = lane.stack.run("stream", *part, TIDEMARK_SOURCES_FILE=str(tmp_path / "sources.yml"))
         assert "expected the topics order_book_l2 in Kafka, found none: `tidemark stream run` makes them" in (
             missing.stderr
         )

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -398,9 +399,15 @@ def test_a_server_of_others_is_asked_whether_it_answers(stack: Stack, tmp_path: 
         "TIDEMARK_KAFKA_BOOTSTRAP": nobody,
         "TIDEMARK_PREFECT_URL": f"http://127.0.0.1:{stack.settings.prefect_port}/api",
     }
-    for string, said in ((local_prefect_auth_string(stack.settings), ""), ("a:b", "expected the Prefect server at")):
-        done = mine.run("status", "--json", TIDEMARK_PREFECT_AUTH_STRING=string, **of_others)
-        found = {server["name"]: server for server in json.loads(done.stdout)}
+    strings = {local_prefect_auth_string(stack.settings): "", "a:b": "expected the Prefect server at"}
+    with ThreadPoolExecutor() as together:  # each waits for a Kafka that is none
+        shown = together.submit(mine.run, "status", **of_others)
+        asked = [
+            (together.submit(mine.run, "status", "--json", TIDEMARK_PREFECT_AUTH_STRING=string, **of_others), said)
+            for string, said in strings.items()
+        ]
+    for done, said in asked:
+        found = {server["name"]: server for server in json.loads(done.result().stdout)}
         assert [server["state"] for server in found.values()] == [
             "external",
             "external",
@@ -412,4 +419,4 @@ def test_a_server_of_others_is_asked_whether_it_answers(stack: Stack, tmp_path: 
         assert found["postgres"]["silence"] == ""
         assert nobody in found["kafka"]["silence"]
         assert found["prefect"]["silence"][: len(said) or None] == said
-    assert "external, does not answer" in mine.run("status", **of_others).stdout
+    assert "external, does not answer" in shown.result().stdout
