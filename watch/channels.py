@@ -130,8 +130,10 @@ def mail_of(settings: Settings) -> Mail:
         raise ConfigurationError(f"{expected}, received another scheme, or no host")
     user, asked = unquote(parts.username or ""), parse_qs(parts.query).get("from", [""])[0]
     sender = asked or (user if "@" in user else f"tidemark@{parts.hostname}")
-    port = port or SMTP_PORTS[parts.scheme]
-    return Mail(parts.scheme, parts.hostname, port, user, unquote(parts.password or ""), sender)
+    port, password = port or SMTP_PORTS[parts.scheme], unquote(parts.password or "")
+    if not f"{user}{password}{sender}".isascii():
+        raise ConfigurationError(f"{expected}, received a user, password or sender with letters beyond ASCII")
+    return Mail(parts.scheme, parts.hostname, port, user, password, sender)
 
 
 def to_mail(settings: Settings, payload: Payload) -> None:
