@@ -57,7 +57,7 @@ def read(path: Path) -> Contract:
 def _document(path: Path) -> tuple[str, dict[str, Any]]:
     """Of one file the database/schema/table that it is of by its place, and what it says."""
     database, schema, table = path.parent.parent.name, path.parent.name, path.stem
-    document: dict[str, Any] = yaml.safe_load(path.read_text())
+    document: dict[str, Any] = yaml.load(path.read_text(), yaml.CSafeLoader)
     expected = f"{database}/{database}/{schema}/{table}"
     if document.get("dataset") != expected:
         raise ConfigurationError(

@@ -7,7 +7,6 @@ decoded here in steps. Nothing else is offered, and an answer in another encodin
 import asyncio
 import codecs
 import email.utils
-import html
 import ipaddress
 import logging
 import os
@@ -84,6 +83,8 @@ class Answer:
             text = re.sub(r"<[^>]*>", " ", title[1] or title[2] or "")
         else:
             text = re.sub(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", " ", start, flags=re.IGNORECASE | re.DOTALL)
+        import html
+
         words = " ".join(html.unescape(text).split())[:TITLE_CHARACTERS]
         return f"an HTML page, {words!r}" if words else "an HTML page without a title"
 

@@ -74,7 +74,7 @@ def librdkafka(settings: Settings, role: str) -> dict[str, str]:
 
 def admin(settings: Settings, role: str, **options: Any) -> "KafkaAdminClient":
     """An admin client of one role, to be closed."""
-    from kafka import KafkaAdminClient
+    from kafka.admin import KafkaAdminClient
 
     return KafkaAdminClient(**kafka_client(settings, role), client_id=f"tidemark-{role}", **options)
 

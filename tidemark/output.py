@@ -8,29 +8,28 @@ import json
 import logging
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
-
-import click
+from typing import Any, TypeVar
 
 PIPED_WIDTH = 200  # a file has no edge
 MOST_WIDTH = 100_000  # of a table in a file that one long name makes wider
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d(:?\d\d)?)")
 _NO_STYLES: Mapping[Any, str] = {}
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 # C0 and C1 controls, marks and overrides of writing direction, separators of lines, halves of surrogate pairs.
-_CONTROLS = (
-    (0x00, 0x1F), (0x7F, 0x9F), (0x061C, 0x061C), (0x200E, 0x200F), (0x2028, 0x202E), (0x2066, 0x2069),
-    (0xD800, 0xDFFF), (0xFEFF, 0xFEFF),
-)  # fmt: skip
-_CODES = [code for first, last in _CONTROLS for code in range(first, last + 1)]
-_VISIBLE = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CODES}
-_VISIBLE |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
-_VISIBLE_LINES = {code: shown for code, shown in _VISIBLE.items() if chr(code) not in "\n\t"}
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def json_option(command: Command) -> Command:
+    """The option --json of a command, which takes it as `as_json`."""
+    import click  # here, as what prints nothing needs it not
+
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
 
 
 def utc(at: float | datetime) -> str:
@@ -50,7 +49,12 @@ def visible(text: str, lines: bool = False) -> str:
 
     With `lines`, line ends and tabs stay too: for text that is meant to have more than one line.
     """
-    return text.translate(_VISIBLE_LINES if lines else _VISIBLE)
+    return _CONTROL.sub(lambda found: found[0] if lines and found[0] in "\n\t" else _escaped(found[0]), text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
 class VisibleFormatter(logging.Formatter):
@@ -67,6 +71,8 @@ class VisibleFormatter(logging.Formatter):
 
 def show(title: str, rows: Sequence[dict[str, Any]], as_json: bool, empty: str) -> None:
     """The rows as one JSON list, or as a table; `empty` instead of a table without rows."""
+    import click
+
     if as_json:
         click.echo(json.dumps(rows))
     else:
@@ -88,6 +94,8 @@ def print_table(
     `styles`: how a value looks, as rich names it. `grouped`: what rows have alike in their first column is said once.
     """
     if not rows:
+        import click
+
         click.echo(empty)
         return
     from rich.console import Console

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -234,6 +233,8 @@ def _words_at(info: Any, body: Any, steps: Sequence[Step]) -> list[str]:
 
 
 def _choice(word: str, words: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
     near = get_close_matches(word, words, n=1, cutoff=0.5)
     return f"one of {', '.join(words)}" + (f" (did you mean `{near[0]}`?)" if near else "")
 

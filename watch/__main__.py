@@ -1,16 +1,31 @@
 """The watcher's process, until SIGTERM. `tidemark up` starts it."""
 
+import importlib.util
 import logging
 import signal
 import sys
 import threading
 
+log = logging.getLogger("tidemark.watch")
+
+# httpx's command line, HTTP/2, and codecs of Kafka's records, of which it reads none.
+UNUSED = ("httpx._main", "h2", "cramjam", "crc32c", "lz4", "zstandard")
+
+
+def leave_out() -> None:
+    """Keep out what libraries bring and nothing here uses: 15 MB of a process that runs for ever."""
+    for name in UNUSED:
+        sys.modules[name] = None  # type: ignore[assignment]
+    # The package itself imports its consumer and its producer: what asks of Kafka is the administrator's client alone.
+    spec = importlib.util.find_spec("kafka")
+    assert spec is not None
+    sys.modules["kafka"] = importlib.util.module_from_spec(spec)
+
 
 def main() -> int:
-    """Watch until a signal; 1 where a thread of it ended, which only a fault of the watcher itself does."""
-    # httpx's command line, for which rich and pygments come, and HTTP/2: 8 MB of a process that runs for ever.
-    for name in ("httpx._main", "h2"):
-        sys.modules[name] = None  # type: ignore[assignment]
+    """Watch until a signal; 1 where another watches, or a thread of it ended, which only a fault of its own does."""
+    leave_out()
+    from tidemark.lock_file import try_lock
     from tidemark.output import VisibleFormatter
     from tidemark.process_environment import forget_libpq
     from tidemark.settings import load
@@ -24,7 +39,16 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     forget_libpq()
-    Watcher(load()).run(stop)
+    settings = load()
+    try:
+        _, is_ours = try_lock(settings.home / "run" / "watcher.lock")
+    except OSError as error:  # a disk that takes nothing is to be watched, too
+        log.error("expected to make %s, received %s: it looks all the same", error.filename, error.strerror)
+        is_ours = True
+    if not is_ours:
+        log.error("expected to watch %s alone, another watcher runs there: `tidemark up` ends it", settings.home)
+        return 1
+    Watcher(settings).run(stop)
     return 0
 
 

@@ -8,6 +8,7 @@ import logging
 import sqlite3
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -88,6 +89,8 @@ class Alerts:
         self._alerts = {alert.id: alert for alert in (Alert(**json.loads(said)) for (said,) in rows)}
         self._unwritten: set[str] = set()
         self._holds: dict[str, float] = {}  # by cause, since when it is seen to hold
+        self._named: dict[str, str] = {}  # by cause that holds or is open, its condition
+        self._counts = Counter[str]()  # of these, by condition
         for alert in self.open():  # what is open still is said to a channel that was not there before, too
             alert.channels = list(dict.fromkeys([*alert.channels, *self._channels]))
         self._alerts = {alert.id: alert for alert in self._alerts.values() if self._is_wanted(alert)}
@@ -102,7 +105,11 @@ class Alerts:
     def decide(self, seen: Sequence[Observation], now: float, is_whole: bool) -> None:
         """Raise what holds for long enough, and end what holds no more. `is_whole`: everything was looked at by now."""
         holding = {cause: (condition, ones) for cause, condition, ones in self._holding(seen)}
-        self._holds = {cause: self._holds.get(cause, now) for cause in holding}
+        self._named = {alert.cause: alert.condition for alert in self.open()}
+        self._named |= {cause: name for cause, (name, _) in holding.items()}
+        self._counts = Counter(self._named.values())
+        # Not later than now, as it would be after a clock was set back.
+        self._holds = {cause: min(self._holds.get(cause, now), now) for cause in holding}
         # Once what it follows from is over, it has its own time to be over too.
         self._holds |= {cause: now for cause, (name, _) in holding.items() if self._follows(name, cause)}
         states = {one.title: one.state for one in seen}
@@ -133,12 +140,10 @@ class Alerts:
 
     def _follows(self, name: str, cause: str) -> bool:
         """Whether another cause holds, or is open as it cannot be seen, of which this one comes."""
-        others = {*self._holds, *(alert.cause for alert in self.open())} - {cause}
-        known = {*others, *map(self._name_of, others)}
-        return any(other in known for other in self._conditions[name].unless)
-
-    def _name_of(self, cause: str) -> str:
-        return next((name for name in self._conditions if cause == name or cause.startswith(f"{name}: ")), cause)
+        return any(
+            (other in self._named and other != cause) or self._counts[other] > (other == name)
+            for other in self._conditions[name].unless
+        )
 
     def _raise(self, cause: str, name: str, ones: list[Observation], now: float) -> None:
         condition, one = self._conditions[name], ones[0]
@@ -158,6 +163,14 @@ class Alerts:
         log.warning("%s: %s: %s", word, alert.cause, visible(alert.text))
         self._unwritten.add(alert.id)
         self.changed.set()
+
+    def keep_in(self, connection: sqlite3.Connection) -> None:
+        """Another place for what is known here, from now on."""
+        with self._lock:
+            connection.executescript(TABLE)
+            self._connection = connection
+            self._unwritten = {*self._alerts}
+            self._write()
 
     # --- delivery
 

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from tidemark.http import NoAnswer, ask_now
@@ -10,7 +11,7 @@ from watch.channels import NotTaken, emit
 
 log = logging.getLogger("tidemark.watch")
 
-BEAT_SECONDS = 60.0
+BEAT_SECONDS, TURN_SECONDS = 60.0, 1.0
 EVENT, RESOURCE = "tidemark.watcher.beat", "tidemark.watcher"
 
 
@@ -23,11 +24,17 @@ class Beats(threading.Thread):
         self._stop_asked, self._said = threading.Event(), set[str]()
 
     def run(self) -> None:
+        to_prefect = to_host = time.monotonic()
         while not self._stop_asked.is_set():
-            self._note("Prefect", self._to_prefect)
-            if self._settings.heartbeat_url is not None and self._sees():
+            now = time.monotonic()
+            if now >= to_prefect:
+                to_prefect = now + self._seconds
+                self._note("Prefect", self._to_prefect)
+            # As soon as everything is seen: who watches the host waits for it, and may be about to call somebody.
+            if self._settings.heartbeat_url is not None and now >= to_host and self._sees():
+                to_host = now + self._seconds
                 self._note("TIDEMARK_HEARTBEAT_URL", self._to_host)
-            self._stop_asked.wait(self._seconds)
+            self._stop_asked.wait(min(self._seconds, TURN_SECONDS))
 
     def _note(self, whom: str, beat: Callable[[], None]) -> None:
         """Say once that somebody takes none, and once that it does again."""

@@ -1,6 +1,5 @@
 """The channels by which an alert leaves: the webhook, mail, and events of Prefect, which its UI shows."""
 
-import smtplib
 import ssl
 import uuid
 from base64 import b64encode
@@ -10,7 +9,7 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from http import HTTPStatus
 from json import dumps
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tidemark.connections import prefect_url
@@ -19,6 +18,9 @@ from tidemark.http import NoAnswer, ask_now, on_loopback
 from tidemark.output import visible
 from tidemark.settings import Settings
 from tidemark.stack import prefect
+
+if TYPE_CHECKING:
+    import smtplib
 
 SECONDS = 10
 SMTP_PORTS = {"smtp": 587, "smtps": 465}
@@ -128,8 +130,10 @@ def mail_of(settings: Settings) -> Mail:
         raise ConfigurationError(f"{expected}, received another scheme, or no host")
     user, asked = unquote(parts.username or ""), parse_qs(parts.query).get("from", [""])[0]
     sender = asked or (user if "@" in user else f"tidemark@{parts.hostname}")
-    port = port or SMTP_PORTS[parts.scheme]
-    return Mail(parts.scheme, parts.hostname, port, user, unquote(parts.password or ""), sender)
+    port, password = port or SMTP_PORTS[parts.scheme], unquote(parts.password or "")
+    if not f"{user}{password}{sender}".isascii():
+        raise ConfigurationError(f"{expected}, received a user, password or sender with letters beyond ASCII")
+    return Mail(parts.scheme, parts.hostname, port, user, password, sender)
 
 
 def to_mail(settings: Settings, payload: Payload) -> None:
@@ -140,7 +144,7 @@ def to_mail(settings: Settings, payload: Payload) -> None:
             if mail.user:
                 server.login(mail.user, mail.password)
             refused = server.send_message(message(settings, mail, payload))
-    except (OSError, smtplib.SMTPException) as error:
+    except OSError as error:  # of smtplib too
         said = " ".join(str(error).split())
         for secret in filter(None, (mail.password, mail.user)):
             said = said.replace(secret, "***")
@@ -149,7 +153,9 @@ def to_mail(settings: Settings, payload: Payload) -> None:
         raise NotTaken(f"expected {mail.host}:{mail.port} to take a mail for all, it refused {', '.join(refused)}")
 
 
-def _smtp(mail: Mail) -> smtplib.SMTP:
+def _smtp(mail: Mail) -> "smtplib.SMTP":
+    import smtplib
+
     context = ssl.create_default_context()
     if mail.scheme == "smtps":
         return smtplib.SMTP_SSL(mail.host, mail.port, timeout=SECONDS, context=context)

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Mapping
 
 from tidemark.errors import StackError, TidemarkError
@@ -41,10 +42,11 @@ class Delivery(threading.Thread):
             alert, word = found
             try:
                 self._send(self._settings, alert.payload(word))
-            except TidemarkError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it ends neither the watcher nor this channel
                 self._failures += 1
                 if self._failures in (1, 2, 3) or self._failures % 60 == 0:  # it may be down for days
-                    log.error("%s; tried again for the channel %s (%d)", error, self._channel, self._failures)
+                    said = error if isinstance(error, TidemarkError) else _fault(error)
+                    log.error("%s; tried again for the channel %s (%d)", said, self._channel, self._failures)
                 return self._retry[min(self._failures, len(self._retry)) - 1]
             self._failures = 0
             self._alerts.taken(alert, word, self._channel, time.time())
@@ -54,6 +56,13 @@ class Delivery(threading.Thread):
         """Take up no more; what waits is in the history, and taken by the next watcher."""
         self._stop_asked.set()
         self.news.set()
+
+
+def _fault(error: Exception) -> str:
+    """An error that no channel may raise: where it came from; its words may hold a secret."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{place.filename}, line {place.lineno}"
+    return f"expected an alert to be taken or refused, received {type(error).__name__} at {where}: a fault of Tidemark"
 
 
 class Deliveries:

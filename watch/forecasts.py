@@ -88,7 +88,7 @@ class Forecasts:
 
     def turn(self, settings: Settings, seen: Sequence[Observation], now: float) -> dict[str, list[dict[str, Any]]]:
         """The forecasts by name, as status.json has them; `now` is seconds since 1970."""
-        if now < self._next_at:
+        if self._next_at - EVERY_SECONDS <= now < self._next_at:  # or a clock was set back
             return self._rows
         self._next_at = now + EVERY_SECONDS
         self._rates.look(settings, now)

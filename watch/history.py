@@ -1,18 +1,21 @@
 """What was seen, kept outside both databases: `<home>/watch/history.sqlite`, written by the watcher alone.
 
 A change of a state is a row, so that a state lasts until the next one. While nobody looked everything is `unknown`:
-that is a change too, at the moment until which the last look counted. Numbers are kept by the minute for two days, and
-by the hour for as long as changes. Moments are seconds since 1970, by the watcher's clock.
+that is a change too, at the moment until which the last look counted. Numbers are kept by the minute for two days.
+Moments are seconds since 1970, by the watcher's clock.
 """
 
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from tidemark.settings import Settings
 from watch.observation import Observation, State
+
+log = logging.getLogger("tidemark.watch")
 
 CHANGE_DAYS, MINUTE_DAYS = 100, 2
 DAY_SECONDS, HOUR_SECONDS, MINUTE_SECONDS = 86_400, 3600, 60
@@ -30,17 +33,7 @@ create index if not exists change_at on change (at);
 create table if not exists number_by_minute (
     minute integer not null, series text not null, value real not null, primary key (series, minute)
 ) without rowid;
-create table if not exists number_by_hour (
-    hour integer not null, series text not null, least real not null, mean real not null, most real not null,
-    count integer not null, primary key (series, hour)
-) without rowid;
-"""
-
-_OF_AN_HOUR = """
-insert into number_by_hour (hour, series, least, mean, most, count) values (?, ?, ?, ?, ?, 1)
-on conflict (series, hour) do update set
-    least = min(least, excluded.least), most = max(most, excluded.most),
-    mean = (mean * count + excluded.mean) / (count + 1), count = count + 1
+drop table if exists number_by_hour;
 """
 
 _WATCHED = "insert into watched values (1, ?, ?) on conflict do update set until_at = excluded.until_at"
@@ -82,37 +75,65 @@ def path(settings: Settings) -> Path:
     return settings.home / "watch" / "history.sqlite"
 
 
+def connect(settings: Settings) -> sqlite3.Connection:
+    """A connection of who writes, for any thread that has its lock. A file that is none any more is set aside.
+
+    sqlite3.OperationalError or OSError where it cannot be written now.
+    """
+    file = path(settings)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.chmod(0o700)
+    try:
+        return _opened(file)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        aside = file.with_name(f"{file.name}.broken")
+        log.error("expected a history in %s, received %s: it is now %s, another begins", file, error, aside.name)
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                file.with_name(file.name + suffix).replace(f"{aside}{suffix}")
+        return _opened(file)
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, timeout=10, isolation_level=None, check_same_thread=False)
+    try:
+        # A commit waits for no disk: what a crash of the machine takes is the last seconds.
+        connection.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + TABLES)
+        ((said,),) = connection.execute("pragma quick_check(1)").fetchall()
+        if said != "ok":
+            raise sqlite3.DatabaseError(said)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 class History:
     """The watcher's side. Used by one thread."""
 
-    def __init__(self, settings: Settings, valid_seconds: float) -> None:
-        file, self._valid = path(settings), valid_seconds
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.parent.chmod(0o700)
-        # A commit waits for no disk: what a crash of the machine takes is the last seconds.
-        self.connection = sqlite3.connect(file, timeout=10, isolation_level=None, check_same_thread=False)
-        self.connection.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + TABLES)
-        self._states: dict[Thing, tuple[str, float]] = {}
+    def __init__(self, connection: sqlite3.Connection, valid_seconds: float) -> None:
+        self.connection, self._valid = connection, valid_seconds
+        self.connection.executescript(TABLES)
+        rows = self.connection.execute(_LAST, (2**62,))
+        self._states: dict[Thing, tuple[str, float]] = {Thing(*row[:3]): (row[3], row[4]) for row in rows}
         self._minutes: dict[str, int] = {}
         self._pruned_at = 0.0
-        self.forget()
-
-    def forget(self) -> None:
-        """Take the states as the file has them, as at the start: a write that failed is none."""
-        rows = self.connection.execute(_LAST, (2**62,))
-        self._states = {Thing(*row[:3]): (row[3], row[4]) for row in rows}
-        self._minutes = {}
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction."""
-        self.connection.execute("begin immediate")
+        """One transaction. One that fails changed nothing, here neither: what it was to keep is new the next time."""
+        before = dict(self._states), dict(self._minutes)
         try:
+            self.connection.execute("begin immediate")
             yield self.connection
+            self.connection.execute("commit")
         except BaseException:
-            self.connection.execute("rollback")
+            self._states, self._minutes = before
+            if self.connection.in_transaction:
+                self.connection.execute("rollback")
             raise
-        self.connection.execute("commit")
 
     def note(self, seen: Iterable[Observation], now: float, is_whole: bool = True) -> bool:
         """Keep what changed, of everything that is looked at now; whether there was a gap, in which nobody looked.
@@ -153,8 +174,8 @@ class History:
         return self._states.get(Thing.of(one), (None, None))[1]
 
     def note_numbers(self, values: Mapping[str, float], now: float) -> None:
-        """Keep the first value of each series of a minute, and what it adds to its hour."""
-        minute, hour = int(now // MINUTE_SECONDS) * MINUTE_SECONDS, int(now // HOUR_SECONDS) * HOUR_SECONDS
+        """Keep the first value of each series of a minute."""
+        minute = int(now // MINUTE_SECONDS) * MINUTE_SECONDS
         new = {series: value for series, value in values.items() if self._minutes.get(series) != minute}
         if not new:
             return
@@ -162,7 +183,6 @@ class History:
             for series, value in new.items():
                 self._minutes[series] = minute
                 connection.execute("insert or ignore into number_by_minute values (?, ?, ?)", (minute, series, value))
-                connection.execute(_OF_AN_HOUR, (hour, series, value, value, value))
 
     def _prune(self, now: float) -> None:
         """Forget what is too old; the last change of each thing stays, as it says how that thing still is."""
@@ -171,7 +191,6 @@ class History:
             connection.execute(_FORGET, {"oldest": oldest})
             connection.execute("delete from change where state = 'gone' and at < ?", (oldest,))
             connection.execute("delete from number_by_minute where minute < ?", (now - MINUTE_DAYS * DAY_SECONDS,))
-            connection.execute("delete from number_by_hour where hour < ?", (oldest,))
 
     def close(self) -> None:
         """Nothing is noted after it."""
@@ -235,14 +254,4 @@ def numbers(connection: sqlite3.Connection, since: float) -> dict[str, list[tupl
         "select series, minute, value from number_by_minute where minute >= ? order by series, minute", (since,)
     ):
         found.setdefault(series, []).append((minute, value))
-    return found
-
-
-def hours(connection: sqlite3.Connection, since: float) -> dict[str, list[tuple[int, float, float, float]]]:
-    """Each series by the hour since a moment: the hour, and the least, mean and most of its minutes."""
-    found: dict[str, list[tuple[int, float, float, float]]] = {}
-    for series, *row in connection.execute(
-        "select series, hour, least, mean, most from number_by_hour where hour >= ? order by series, hour", (since,)
-    ):
-        found.setdefault(series, []).append(tuple(row))
     return found

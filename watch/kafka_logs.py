@@ -89,8 +89,8 @@ def _sample(settings: Settings, destinations: Mapping[str, DestinationEntry]) ->
 
 def _ask_logs(settings: Settings, topics: list[str]) -> Logs:
     """What Kafka says of the logs of those topics that it has; StackError where it does not answer."""
-    from kafka import TopicPartition
     from kafka.admin import OffsetSpec
+    from kafka.structs import TopicPartition
 
     _require_listener(settings)
     with reachable_kafka(settings, ROLE), closing(admin(settings, ROLE, bootstrap_timeout_ms=5000)) as client:
@@ -200,7 +200,7 @@ def _too_old(
     report = fresh_reports(settings, "processor").get(name, {})
     if time.time() - max(report.get("started_at", 0.0), report.get("committed_at", 0.0)) <= limit:
         return []
-    from kafka import TopicPartition
+    from kafka.structs import TopicPartition
 
     wanted = {TopicPartition(topic, partition): int((time.time() - limit) * 1000) for partition in waiting}
     with reachable_kafka(settings, ROLE), closing(admin(settings, ROLE, bootstrap_timeout_ms=5000)) as client:

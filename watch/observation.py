@@ -1,10 +1,12 @@
 """What was seen of one thing at one moment, and how one is made: a look that fails is an observation too."""
 
+import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from tidemark.output import visible
 from tidemark.refusals import of_a_file
 from tidemark.settings import Settings
 
@@ -12,6 +14,7 @@ from tidemark.settings import Settings
 State = Literal["failing", "unknown", "warning", "waiting", "ok"]
 WORST_FIRST: tuple[State, ...] = ("failing", "unknown", "warning", "waiting", "ok")
 RUNBOOK = "docs/runbook"
+_HALF = re.compile("[\ud800-\udfff]")
 Number = float | int | str | None
 
 
@@ -63,11 +66,22 @@ class Look:
         seen: list[Observation] = []
         try:
             for one in self.ask(settings):
-                seen.append(one)  # one by one: what was seen before a look fails stays
+                seen.append(encodable(one))  # one by one: what was seen before a look fails stays
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is what was seen, and hides no other look
             said = (of_a_file(failure) if isinstance(failure, OSError) else None) or failure
-            seen.append(self.unknown(one_line(said) or type(failure).__name__))
+            seen.append(encodable(self.unknown(one_line(said) or type(failure).__name__)))
         return seen
+
+
+def encodable(one: Observation) -> Observation:
+    """The same, halves of surrogate pairs shown as escapes: words of others may hold some, and no file takes them."""
+    texts = (one.identity, one.sentence, one.mend, *(each for each in one.numbers.values() if isinstance(each, str)))
+    if not any(map(_HALF.search, texts)):
+        return one
+    numbers = {name: visible(each) if isinstance(each, str) else each for name, each in one.numbers.items()}
+    return replace(
+        one, identity=visible(one.identity), sentence=visible(one.sentence), mend=visible(one.mend), numbers=numbers
+    )
 
 
 def one_line(failure: BaseException) -> str:

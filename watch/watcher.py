@@ -21,7 +21,8 @@ from watch.conditions import read_conditions
 from watch.delivery import Deliveries
 from watch.forecasts import Forecasts
 from watch.history import History
-from watch.observation import Look
+from watch.lane import UNWRITTEN
+from watch.observation import RUNBOOK, Look, Observation, State
 from watch.observations import looks
 from watch.rounds import Rounds
 from watch.status_file import VALID_SECONDS, Row, Seen, content
@@ -29,6 +30,7 @@ from watch.status_file import VALID_SECONDS, Row, Seen, content
 log = logging.getLogger("tidemark.watch")
 
 TURN_SECONDS = 0.5
+KEEP_AGAIN_SECONDS = 60.0  # until a history that could not be written is tried again
 SAY_SECONDS = (2.0, 5.0)  # at most every so often, at least every so often
 # What of the observations' numbers is kept by the minute: by name of the condition.
 KEPT_NUMBERS = {
@@ -49,17 +51,38 @@ class Watcher:
         sends: Mapping[str, Send] | None = None,
     ) -> None:
         self._settings, self._configuration = settings, watcher.configuration(settings)
-        self._history = History(settings, VALID_SECONDS)
+        # Why the history is not kept, when it was last begun, and whether that is in its file.
+        self._refused, self._tried_at, self._is_kept = "", 0.0, True
         found = channels(settings) if sends is None else sends
-        # Connections of their own: a transaction of one is none of another's.
-        self._alerts = alerts.Alerts(_connect(settings), read_conditions(), list(found))
-        self._forecasts = Forecasts(_connect(settings))
+        self._alerts = alerts.Alerts(self._connect(), read_conditions(), list(found))
+        self._begin_history()
         self._deliveries = Deliveries(settings, self._alerts, found)
         self._rounds = Rounds(settings, looks() if seen_by is None else seen_by)
         self._file = StateFile(watcher.status_path(settings.home), log)
-        self._sees_all, self._said_at, self._refused = False, 0.0, ""
+        self._sees_all, self._said_at = False, 0.0
         self._rows: dict[str, list[Row]] = {}
         self._beats = Beats(settings, lambda: self._sees_all)
+
+    def _connect(self) -> sqlite3.Connection:
+        """A connection to the history's file, or to memory where that cannot be written: alerts go out all the same."""
+        try:
+            return history.connect(self._settings)
+        except (sqlite3.Error, OSError) as error:
+            self._refuse(error)
+            self._is_kept = False
+            return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+
+    def _begin_history(self) -> None:
+        """From now on in the file, if that can be. A connection each: a transaction of one is none of another's."""
+        self._tried_at, self._is_kept, self._refused = time.monotonic(), True, ""
+        self._history = History(self._connect(), VALID_SECONDS)
+        self._forecasts = Forecasts(self._connect())
+
+    def _refuse(self, error: Exception) -> None:
+        said = f"expected to keep the history in {history.path(self._settings)}, received {error}"
+        if self._refused != said:
+            log.error("%s; tried again each minute", said)
+        self._refused = said
 
     def run(self, stop: threading.Event) -> None:
         """Look until `stop`. What was decided and not delivered then is the next watcher's."""
@@ -86,22 +109,35 @@ class Watcher:
 
     def _say(self, found: list[Seen], now: float) -> None:
         looked_at = [one for one in found if one.observed_at is not None]
-        try:
-            self._history.note(looked_at, now, self._rounds.is_whole)
-            self._history.note_numbers(numbers_of(looked_at), now)
-            self._rows = self._forecasts.turn(self._settings, looked_at, now)
-            self._refused = ""
-        except sqlite3.Error as error:  # a full disk: what is seen is said all the same, and alerts go out
-            self._history.forget()
-            if self._refused != str(error):
-                log.error("expected to keep the history in %s, received %s", history.path(self._settings), error)
-            self._refused = str(error)
+        self._keep(looked_at, now)
+        found.append(mine := self._own(now))
+        looked_at.append(mine)
         self._alerts.decide(looked_at, now, self._rounds.is_whole)
         if self._alerts.changed.is_set():
             self._alerts.changed.clear()
             self._deliveries.tell()
         self._sees_all = self._rounds.is_whole and not any(one.state == "unknown" for one in found)
         self._file.write(self._content([replace(one, state_since=self._since(one)) for one in found], now))
+
+    def _keep(self, looked_at: list[Seen], now: float) -> None:
+        if self._refused and time.monotonic() - self._tried_at > KEEP_AGAIN_SECONDS:
+            self._history.close()
+            self._begin_history()
+            self._alerts.keep_in(self._connect())
+        try:
+            self._history.note([*looked_at, self._own(now)], now, self._rounds.is_whole)
+            self._history.note_numbers(numbers_of(looked_at), now)
+            self._rows = self._forecasts.turn(self._settings, looked_at, now)
+            self._refused = "" if self._is_kept else self._refused
+        except sqlite3.Error as error:  # a full disk: what is seen is said all the same, and alerts go out
+            self._refuse(error)
+
+    def _own(self, now: float) -> Seen:
+        """What it knows of itself."""
+        state: State = "failing" if self._refused else "ok"
+        said, mend = self._refused or "the history is kept", f"{RUNBOOK}/state-not-written.md" * bool(self._refused)
+        one = Observation(UNWRITTEN, "history", "watcher", state, said, mend=mend)
+        return Seen.of(one, datetime.fromtimestamp(now, UTC))
 
     def _since(self, one: Seen) -> datetime | None:
         since = self._history.since(one)
@@ -113,11 +149,6 @@ class Watcher:
             configuration=self._configuration, marts=fresh.rows_of_marts(found),
             alerts=[alert.row() for alert in self._alerts.open()], forecasts=self._rows,
         )  # fmt: skip
-
-
-def _connect(settings: Settings) -> sqlite3.Connection:
-    """Another connection to the history, for any thread that has its lock."""
-    return sqlite3.connect(history.path(settings), timeout=10, isolation_level=None, check_same_thread=False)
 
 
 def numbers_of(seen: Sequence[Seen]) -> dict[str, float]:

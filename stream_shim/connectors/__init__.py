@@ -9,11 +9,10 @@ import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from stream_shim.buffer.publisher import Publisher
 from stream_shim.connectors.entries import Source
 from stream_shim.connectors.refusals import texts
 from tidemark import typed_yaml
@@ -22,7 +21,10 @@ from tidemark.secrets import VARIABLE, fill
 from tidemark.settings import Settings
 from tidemark.yaml_text import content
 
-Connector = Callable[[Any, Publisher, Settings, asyncio.Event], Coroutine[Any, Any, None]]
+if TYPE_CHECKING:  # who reads the entries alone needs no client of Kafka
+    from stream_shim.buffer.publisher import Publisher
+
+Connector = Callable[[Any, "Publisher", Settings, asyncio.Event], Coroutine[Any, Any, None]]
 
 
 def module_of(source: Source) -> Any:

@@ -1,11 +1,15 @@
 """The kinds of destination, each a module; what they have in common is processor/destination.py."""
 
+from typing import TYPE_CHECKING
+
 from stream_shim.destinations.entries import ROLL_SECONDS, DestinationEntry
-from stream_shim.processor.destination import Destination
 from tidemark.settings import Settings
 
+if TYPE_CHECKING:  # who reads the entries alone needs no processor
+    from stream_shim.processor.destination import Destination
 
-def open_destination(settings: Settings, name: str, entry: DestinationEntry) -> Destination:
+
+def open_destination(settings: Settings, name: str, entry: DestinationEntry) -> "Destination":
     """The destination of one entry of destinations.yml."""
     if entry.kind == "postgres":
         from stream_shim.destinations.postgres import PostgresDestination

@@ -268,7 +268,9 @@ def test_servers_named_by_variables_are_set_up_to_the_views_of_live_and_a_repeat
         assert (
             "external" in done.stdout and done.stdout.count("running") == 3
         )  # the guard, which has no server of others
-        falls_short = "sees and ends sessions of bi_reader alone: `grant pg_signal_backend, pg_read_all_stats to guard`"
+        falls_short = (
+            "ends sessions of api_reader, bi_reader alone: `grant pg_signal_backend, pg_read_all_stats to guard`"
+        )
         assert (falls_short in done.stdout) == (administrator == "plain")
         assert url.split(":")[2].split("@")[0] not in done.stdout  # the administrator's password
         before = [_dump(foreign.superuser, database) for database in DATABASES], _roles(foreign.superuser)

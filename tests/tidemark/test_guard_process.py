@@ -141,9 +141,27 @@ def test_of_what_a_reader_wrote_a_little_is_kept_on_one_line(stack: Stack) -> No
     assert kept.startswith("put back: x=\\ny")
 
 
+def test_what_is_lacking_of_any_person_is_said_with_the_name(stack: Stack) -> None:
+    with (
+        psycopg.connect(stack.dsn("realtime"), autocommit=True) as owner,
+        connect(stack.settings, "realtime", "guard", autocommit=True) as connection,
+    ):
+        assert shortfalls(connection) == []
+        owner.execute("create role carla login in role tidemark_access")
+        try:
+            found = shortfalls(connection)
+        finally:
+            owner.execute("drop role carla")
+        assert [sentence.partition(":")[0] for sentence in found] == [
+            "it cannot put back what carla may change of their roles",
+            "temporary files of carla are not limited",
+            "carla may fill the server's log",
+        ]
+
+
 def test_what_refuses_people_is_said_where_it_is_missing_and_put_back_by_up(stack: Stack) -> None:
     function = "select prosrc from pg_proc where proname = 'refuse_people'"
-    names = {"people may lock pg_settings", "people may hold up what changes a database"}
+    names = {"may lock pg_settings", "people may hold up what changes a database"}
 
     def said() -> set[str]:
         with connect(stack.settings, "realtime", "guard") as connection:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
 
 from tests.conftest import Stack, new_home, new_settings
 from tests.serving import in_a_thread
@@ -25,8 +26,9 @@ from tidemark.access.access_file import read_access
 from tidemark.access.passwords import set_password
 from tidemark.connections import dsn
 from tidemark.credentials import ensure_credentials
-from tidemark.errors import ConfigurationError
+from tidemark.errors import ConfigurationError, StackError
 from tidemark.stack import checks, postgres, postgres_tls, process
+from watch import credentials
 
 ELSEWHERE = "127.0.0.2"  # an address of the loopback that is not the one whose callers need no TLS
 
@@ -140,6 +142,20 @@ def test_a_server_of_other_settings_or_of_an_old_certificate_is_to_be_started_an
         assert postgres.outdated(tls.settings, running) == "ran with another certificate"
     finally:
         tls.settings.postgres_tls.write_bytes(before)
+
+
+def test_a_certificate_that_is_about_to_end_is_seen_in_its_file_and_as_the_server_shows_it(tls: Stack) -> None:
+    shown, path = f"127.0.0.1:{tls.settings.postgres_port}", str(tls.settings.postgres_tls)
+    found = {one.identity: one for one in credentials.look(tls.settings)}
+    assert {identity: one.state for identity, one in found.items()} == {"all": "ok", path: "warning", shown: "warning"}
+    assert found[shown].mend == f"renew {path}, then `tidemark up` (docs/runbook/credential-ends.md)"
+    for mode, said in (("require", {shown: "warning"}), ("disable", {})):
+        url = SecretStr(f"postgresql://anna@{shown}?sslmode={mode}")
+        of_others = tls.with_settings(postgres_tls=None, realtime_url=url, warehouse_url=url)
+        assert {one.identity: one.state for one in credentials.of_postgres(of_others)} == said
+    gone = SecretStr("postgresql://anna@127.0.0.1:9")
+    with pytest.raises(StackError, match="expected Postgres to show its certificate, received"):
+        list(credentials.of_postgres(tls.with_settings(postgres_tls=None, realtime_url=gone, warehouse_url=gone)))
 
 
 def test_what_does_not_fit_is_refused_before_anything_starts(tls: Stack, tmp_path: Path) -> None:

@@ -135,6 +135,18 @@ def test_what_cannot_be_seen_for_long_is_one_alert_that_names_it(tmp_path: Path)
     assert [word for word, _ in words(alerts)] == ["raised", "resolved"]
 
 
+def test_a_clock_that_is_set_back_puts_off_no_alert_and_a_thousand_causes_are_decided_within_a_turn(
+    tmp_path: Path,
+) -> None:
+    alerts = opened(tmp_path)
+    many = [seen(name, identity=f"venue {number}") for number in range(500) for name in ("silent source", "lag")]
+    began = time.thread_time()
+    for now in (NOW, NOW - 3600, NOW - 3600 + 61):
+        alerts.decide([seen("server does not run"), *many], now, True)
+    assert time.thread_time() - began < 3.0
+    assert len(alerts.open()) == 1001
+
+
 def test_a_restart_repeats_no_alert_and_loses_none(tmp_path: Path) -> None:
     first = opened(tmp_path, ("webhook", "mail"))
     first.decide([seen("silent source")], NOW - 1, True)
@@ -282,6 +294,7 @@ def test_mail_is_handed_over_by_tls_where_it_is_offered_and_to_nobody_who_cannot
     [
         (f"http://anna:{QUOTED}@host", "a@b.c", "another scheme"),
         (f"smtp://anna:{QUOTED}@host:1x", "a@b.c", "no URL"),
+        ("smtp://anna:w%C3%B6rd@host", "a@b.c", "letters beyond ASCII"),
         (f"smtp://anna:{QUOTED}@host", None, "TIDEMARK_ALERT_MAIL_TO: expected both"),
         (None, "a@b.c", "TIDEMARK_SMTP_URL: expected both"),
     ],

@@ -4,8 +4,9 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from tidemark.settings import Settings
 from tidemark.stack import watcher
 from tidemark.state_file import StateFile
 from watch import lane
+from watch.alerts import kept
+from watch.channels import Payload
 from watch.forecasts import Expected, Forecasts, Rates, expected
-from watch.history import DAY_SECONDS, History, Thing, hours, numbers, reading, spans
+from watch.history import DAY_SECONDS, History, Thing, connect, numbers, path, reading, spans
 from watch.observation import Look, Observation, State
 from watch.page import timeline
 from watch.rounds import Rounds
 from watch.status_file import VALID_SECONDS, Seen, content, read_status
-from watch.watcher import Watcher
+from watch.watcher import KEEP_AGAIN_SECONDS, Watcher
 
 NOON = 1_700_000_000 // DAY_SECONDS * DAY_SECONDS + DAY_SECONDS / 2
 ONE = Thing("lag", "destination", "realtime market_tick")
@@ -77,12 +80,12 @@ def test_a_file_that_says_nothing_is_unknown(text: str, tmp_path: Path) -> None:
 
 def test_a_state_lasts_until_it_changes_and_while_nobody_looked_it_is_unknown(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    history = History(settings, 30)
+    history = History(connect(settings), 30)
     moments: list[tuple[float, State]] = [(0, "ok"), (20, "ok"), (40, "failing"), (60, "ok")]
     for after, state in moments:
         assert not history.note([seen(state)], NOON + after)
     history.close()
-    again = History(settings, 30)  # another watcher, an hour later
+    again = History(connect(settings), 30)  # another watcher, an hour later
     assert again.note([seen("ok")], NOON + 3600)
     again.note([seen("ok")], NOON + 3620)
     again.note([], NOON + 3640)  # it is looked at no more
@@ -102,7 +105,7 @@ def test_a_state_lasts_until_it_changes_and_while_nobody_looked_it_is_unknown(tm
 
 def test_a_watcher_that_died_leaves_the_time_since_then_unknown_before_another_begins(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    History(settings, 30).note([seen("ok")], NOON)
+    History(connect(settings), 30).note([seen("ok")], NOON)
     with reading(settings) as connection:
         assert connection is not None
         found = spans(connection, NOON, NOON + 1000)[ONE]
@@ -110,7 +113,7 @@ def test_a_watcher_that_died_leaves_the_time_since_then_unknown_before_another_b
 
 
 def test_history_is_kept_for_its_time_and_what_still_holds_stays(tmp_path: Path) -> None:
-    settings, history = Settings(home=tmp_path), History(Settings(home=tmp_path), 1e9)
+    settings, history = Settings(home=tmp_path), History(connect(Settings(home=tmp_path)), 1e9)
     other = Thing("lag", "destination", "other")
     for day in (0, 1, 2, 50):
         states: list[State] = ["ok", "failing"]
@@ -125,7 +128,6 @@ def test_history_is_kept_for_its_time_and_what_still_holds_stays(tmp_path: Path)
             ("other", 0), ("realtime market_tick", 2),
         ]  # fmt: skip
         assert numbers(connection, 0) == {}
-        assert [row[1:] for row in hours(connection, 0)["lag"]] == [(50.0, 50.0, 50.0)]
 
 
 # --- looks
@@ -179,21 +181,79 @@ def test_what_a_broken_part_no_longer_says_is_unknown_and_what_is_gone_is_forgot
     ]
 
 
-def test_a_disk_that_takes_no_history_stops_neither_the_file_nor_an_alert(tmp_path: Path) -> None:
-    taken: list[str] = []
-    looks = [Look("disk ends", "disk", "home", lambda of: [seen("failing", Thing("disk ends", "disk", "home"))])]
-    mine = Watcher(Settings(home=tmp_path), looks, {"test": lambda of, payload: taken.append(payload["cause"])})
-    mine._history.connection.execute("pragma query_only = on")
-    stop = threading.Event()
-    running = threading.Thread(target=mine.run, args=(stop,))
-    running.start()
-    try:
-        until(lambda: taken, "the alert")
-        until(lambda: read_status(mine._settings).alerts, "the alert in the file")
-    finally:
-        stop.set()
-        running.join()
-    assert taken == ["disk ends: home"]
+def turned(watching: Watcher, clock: Iterator[float]) -> Sequence[Seen]:
+    """What it says after one more turn, 10 seconds later."""
+    watching.turn(next(clock))
+    return read_status(watching._settings).observations
+
+
+def query_only(watching: Watcher) -> None:
+    watching._history.connection.execute("pragma query_only = on")
+
+
+def overwritten(watching: Watcher) -> None:
+    """As by a disk that fails, while it is open."""
+    for file in path(watching._settings).parent.iterdir():
+        file.write_bytes(b"\xff" * file.stat().st_size)
+
+
+def nothing(watching: Watcher) -> None:
+    return
+
+
+def no_database(file: Path) -> None:
+    file.write_bytes(b"no database " * 1000)
+
+
+@pytest.mark.parametrize(
+    ("before", "meanwhile", "is_kept"),
+    [
+        pytest.param(Path.touch, query_only, False, id="it takes no writes"),
+        pytest.param(Path.touch, overwritten, False, id="it is overwritten"),
+        pytest.param(Path.mkdir, nothing, False, id="it is a folder"),
+        pytest.param(no_database, nothing, True, id="it is no database"),
+    ],
+)
+def test_a_history_that_is_broken_or_takes_nothing_stops_neither_the_file_nor_an_alert(
+    before: Callable[[Path], object], meanwhile: Callable[[Watcher], None], is_kept: bool, tmp_path: Path
+) -> None:
+    settings, taken = Settings(home=tmp_path), list[str]()
+    path(settings).parent.mkdir()
+    before(path(settings))
+    half, half_shown = "a symbol of others: \ud800", "a symbol of others: \\ud800"  # which no database takes
+    looks = [
+        Look("disk ends", "disk", "home", lambda of: [Observation("disk ends", "disk", "home", "failing", half)]),
+    ]
+
+    def refusing(of: Settings, payload: Payload) -> None:
+        raise ValueError("a fault of the channel")
+
+    mine = Watcher(settings, looks, {"other": refusing, "test": lambda of, payload: taken.append(payload["cause"])})
+    meanwhile(mine)
+    clock = count(time.monotonic(), 10.0)
+    until(lambda: turned(mine, clock) and "disk ends: home" in taken, "the alert")
+    found = {one.title: one for one in read_status(settings).observations}
+    assert [row["text"] for row in read_status(settings).alerts if row["condition"] == "disk ends"] == [half_shown]
+    assert found["disk ends: home"].sentence == half_shown
+    assert found["state not written: watcher"].state == ("ok" if is_kept else "failing")
+    assert path(settings).with_name("history.sqlite.broken").exists() == is_kept
+    assert ("state not written: watcher" in taken) != is_kept
+
+
+def test_a_history_that_could_not_be_written_is_kept_once_it_can(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    path(settings).mkdir(parents=True)
+    looks = [Look("disk ends", "disk", "home", lambda of: [Observation("disk ends", "disk", "home", "failing", "why")])]
+    mine, clock = Watcher(settings, looks, {}), count(time.monotonic(), 10.0)
+    until(lambda: turned(mine, clock) and read_status(settings).alerts, "the alert")
+    path(settings).rmdir()
+    assert turned(mine, clock)[-1].state == "failing"
+    mine._tried_at -= KEEP_AGAIN_SECONDS
+    turned(mine, clock)
+    assert read_status(settings).observations[-1].state == "ok"
+    with reading(settings) as connection:
+        assert connection is not None
+        assert {alert.condition for alert in kept(connection, 10)} == {"disk ends", "state not written"}
 
 
 # --- forecasts
@@ -226,7 +286,7 @@ def test_lag_is_forecast_from_what_arrives_and_is_taken_and_compared_with_what_c
         "arrives_per_second": 1000.0, "takes_per_second": 3000.0, "drained_in_seconds": None})]  # fmt: skip
 
     settings = Settings(home=tmp_path)
-    forecasts = Forecasts(History(settings, 30).connection)
+    forecasts = Forecasts(History(connect(settings), 30).connection)
     now = time.time()
     for minute in range(7):  # it grows by 10 a minute, which nothing foretells
         rows = forecasts.turn(settings, [seen("ok", numbers={"records": minute * 10})], now + 60 * minute)

@@ -92,7 +92,7 @@ def _models() -> Iterator[tuple[str, dict[str, Any]]]:
 
     for schema in SCHEMAS:
         for path in sorted((DBT_PROJECT / "models" / schema).rglob("_*__*.yml")):
-            for model in (yaml.safe_load(path.read_text()) or {}).get("models", []):
+            for model in (yaml.load(path.read_text(), yaml.CSafeLoader) or {}).get("models", []):
                 yield schema, model
 
 

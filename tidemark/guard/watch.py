@@ -31,6 +31,7 @@ FORGET_SECONDS = 60.0  # a part that tries again after so long is held up anew
 CALM_SECONDS = 0.2  # between two looks at who waits
 HURRIED_SECONDS = 0.05  # the same while a part is held up
 LOOK_SECONDS = 1.0  # between two looks at all sessions of people
+ASK_SECONDS = 60.0  # between two questions whether anything falls short, where nothing does
 RECONNECT_SECONDS = 1.0
 MEGABYTE = 1_000_000
 OPTIONS = "-c statement_timeout=5s -c lock_timeout=5s"
@@ -180,13 +181,15 @@ class Watch(threading.Thread):
                 self._stop_asked.wait(RECONNECT_SECONDS)
 
     def _watch(self, connection: Connection[Any]) -> None:
-        looked_at = 0.0
+        looked_at, asked_at = 0.0, time.monotonic()
         while not self._stop_asked.is_set():
             self._end_blockers(connection)
             if time.monotonic() - looked_at >= LOOK_SECONDS:
                 looked_at = time.monotonic()
                 self._end_excess(connection)
-                if self.shortfalls:  # `up` mends some, after it started the guard
+                # `up` mends some, after it started the guard; and people come who were not there before.
+                if self.shortfalls or looked_at >= asked_at + ASK_SECONDS:
+                    asked_at = looked_at
                     self.shortfalls = shortfalls(connection)
             self.seen_at = time.monotonic()
             self._stop_asked.wait(HURRIED_SECONDS if self._held_up else CALM_SECONDS)

@@ -123,7 +123,9 @@ def _well(count: int) -> str:
 def _condition(one: Seen, home: Path) -> Condition:
     is_well = one.state in ("ok", "waiting")
     sentence = public(one.sentence, home)
-    if one.kind == "guard" or (is_well and _FOR_OPERATORS.search(sentence)):  # it names who reads, and what
+    # What the guard did, and may not do, names who reads, and what.
+    names_people = one.kind == "guard" or (one.identity, one.state) == ("guard", "warning")
+    if names_people or (is_well and _FOR_OPERATORS.search(sentence)):
         sentence = ""
     title = one.name if one.kind in _UNNAMED or one.identity in one.name else one.title
     since = one.state_since if is_well else one.since or one.state_since

@@ -8,7 +8,7 @@ from typing import Any
 
 from tidemark.settings import Settings
 from tidemark.stack import watcher
-from watch.history import History
+from watch.history import History, connect
 from watch.observation import Observation, State
 from watch.status_file import VALID_SECONDS, Seen, content
 
@@ -70,7 +70,7 @@ def write(settings: Settings, found: Iterable[Observation], now: datetime | None
 
 def live_for_90_days(settings: Settings, now: datetime) -> None:
     """Looked at by day alone, as a machine that sleeps, so that each day has two states at least; with faults."""
-    history, today = History(settings, VALID_SECONDS), now.timestamp()
+    history, today = History(connect(settings), VALID_SECONDS), now.timestamp()
     well = everything()
     for day in range(89, 0, -1):
         begin = (today // 86_400 - day) * 86_400 + 8 * 3600

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tidemark.settings import Settings
-from watch.history import History
+from watch.history import History, connect
 from watch.page import view
 
 PLAN = ("maintenance", "plan")
@@ -39,7 +39,7 @@ def test_an_incident_is_begun_told_on_and_resolved_without_any_server(run: Any, 
 
 
 def test_maintenance_is_planned_listed_and_cancelled_beside_a_watcher_that_writes(run: Any, settings: Settings) -> None:
-    history = History(settings, 30.0)
+    history = History(connect(settings), 30.0)
     planned = run("maintenance", "plan", "2099-08-08T18:00", "2099-08-08T21:00+02:00", "More memory", "--json")
     row = json.loads(planned.stdout)
     assert (row["begins_at"], row["ends_at"]) == ("2099-08-08T18:00:00Z", "2099-08-08T19:00:00Z")

@@ -148,6 +148,7 @@ def test_no_value_of_a_row_and_no_address_or_path_is_on_the_page(settings: Setti
 def test_names_of_people_roles_and_keys_are_not_on_the_page(settings: Settings) -> None:
     of_people: list[Observation] = [
         see("guard: ended a session", "guard", "slow query, analyst7", "warning", said="guard: analyst7: select 1"),
+        see("the guard does not run", "server", "guard", "warning", said="temporary files of analyst7 are not limited"),
         see("credential ends", "api key", "analyst7", "warning", said="it ends at 2026-08-08"),
     ]
     write(settings, [*everything(), *of_people])
