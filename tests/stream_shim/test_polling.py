@@ -84,14 +84,18 @@ def fred_entry(wire: Wire, servers: Servers, name: str, **changes: object) -> Po
 
 
 def edgar_polls(wire: Wire, servers: Servers, session: Session, name: str) -> None:
-    """Every poll, the connector started anew for each: a poll that was asked for is not yet sent."""
+    """Every poll, the connector started anew for each.
+
+    A poll that was asked for is not yet sent, and one connector may have sent the next poll's entries too.
+    """
     known: set[tuple[str, str]] = set()
+    before = 0  # sent by the connectors that ended
     for served, poll in enumerate(servers.edgar.polls, 1):
-        fresh = session.entries_of(poll.pages[0]) - known
+        known |= session.entries_of(poll.pages[0])
         with wire.connected(edgar_entry(wire, servers, name)) as publisher:
             until(lambda: servers.edgar.polls_served >= served, "a poll")  # noqa: B023 - awaited at once
-            until(lambda: sum(publisher.sent.values()) >= len(fresh), "its entries")  # noqa: B023
-        known |= fresh
+            until(lambda: before + publisher.sent.total() >= len(known), "its entries")  # noqa: B023
+        before += publisher.sent.total()
 
 
 def check_edgar(wire: Wire, servers: Servers, session: Session, name: str) -> None:
