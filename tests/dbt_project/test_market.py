@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.dbt_project.conftest import Databases, at, level, tick
+from tests.dbt_project.conftest import QUIET, Databases, at, level, tick
 from tidemark import dbt
 from tidemark.dbt import DbtError
 
@@ -262,7 +262,7 @@ def test_a_batch_source_of_ticks_that_loads_late_is_seen_and_its_repeats_are_mar
 
     def build() -> None:
         selected = ["--select", "+fct_bars_1m", "+dim_instruments"]
-        dbt.run(warehouse.stack.settings, ["--no-write-json", "run", *selected, *there])
+        dbt.run(warehouse.stack.settings, [*QUIET, "run", *selected, *there])
 
     def load(load: str, *trades: tuple[str | None, str, str]) -> None:
         rows = [{"id": name, "price": price, "at": f"2024-08-{time}Z"} for name, price, time in trades]
@@ -292,7 +292,7 @@ def test_a_batch_source_of_ticks_that_loads_late_is_seen_and_its_repeats_are_mar
     assert warehouse.query("warehouse", "select instrument_key from marts.dim_instruments") == [("venue:A/B",)]
     dbt.run(
         warehouse.stack.settings,
-        ["--no-write-json", "run", "--full-refresh", "--select", "+fct_bars_1m", "+dim_instruments", *there],
+        [*QUIET, "run", "--full-refresh", "--select", "+fct_bars_1m", "+dim_instruments", *there],
     )
     again = warehouse.query("warehouse", "select market_tick_key, is_resent from marts.fct_market_ticks order by 1")
     assert again == rows

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.dbt_project.conftest import Databases, at, level, tick
+from tests.dbt_project.conftest import QUIET, Databases, at, level, tick
 from tidemark import dbt
 from tidemark.dbt import DbtError
 
@@ -37,7 +37,7 @@ def contents(databases: Databases) -> dict[str, list[tuple[Any, ...]]]:
 
 def build(databases: Databases, *more: str) -> None:
     marts = [f"+{mart}" for mart in MARTS]
-    dbt.run(databases.stack.settings, ["--no-write-json", "run", "--select", *marts, *more])
+    dbt.run(databases.stack.settings, [*QUIET, "run", "--select", *marts, *more])
 
 
 def test_a_full_refresh_equals_what_was_built_load_after_load(warehouse: Databases) -> None:

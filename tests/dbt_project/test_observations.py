@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.dbt_project.conftest import Databases, at
+from tests.dbt_project.conftest import QUIET, Databases, at
 from tidemark import dbt
 from tidemark.dbt import DbtError
 
@@ -27,7 +27,7 @@ def contents(databases: Databases) -> dict[str, list[tuple[Any, ...]]]:
 
 def build(databases: Databases, *more: str) -> None:
     marts = [f"+{mart}" for mart in (*MARTS, "fct_fx_crosses")]
-    dbt.run(databases.stack.settings, ["--no-write-json", "run", "--select", *marts, *more])
+    dbt.run(databases.stack.settings, [*QUIET, "run", "--select", *marts, *more])
 
 
 def vintage(day: str, start: str, end: str, value: str | None, series: str = "GDP") -> dict[str, Any]:

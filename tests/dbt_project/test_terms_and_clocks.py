@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from tests.dbt_project.conftest import Databases, tick
+from tests.dbt_project.conftest import QUIET, Databases, tick
 from tests.dbt_project.test_observations import streamed, vintage
 from tidemark import dbt
 
@@ -78,7 +78,7 @@ def test_what_another_build_wrote_meanwhile_is_derived_by_the_next(warehouse: Da
         "event_key || %s, 'observation_key', observation_key || %s, 'built_at', now()))).* "
         "from marts.fct_economic_events as events where event_key like '%%:1'"
     )
-    derive = ["--no-write-json", "run", "--select", "fct_economic_observations"]
+    derive = [*QUIET, "run", "--select", "fct_economic_observations"]
     with psycopg.connect(warehouse.stack.dsn("warehouse", "transformer")) as before:
         before.execute(written, ("a", "a"))
     with psycopg.connect(warehouse.stack.dsn("warehouse", "transformer")) as other:

@@ -4,6 +4,7 @@ import pytest
 
 from ingest.pipeline import rebuild, run
 from tests.conftest import Stack
+from tests.dbt_project.conftest import QUIET
 from tests.ingest.conftest import Query
 from tests.ingest.loopback import serving, zipped
 from tests.ingest.test_fred import api
@@ -53,7 +54,7 @@ def test_the_models_take_no_row_of_a_rebuilt_table_for_a_revision(settings: Sett
     with serving(lambda path, query: zipped(f"Date,USD,\n2024-01-02,{rates[len(source.asked) - 1]},\n")) as source:
         for _ in rates:
             run(settings.model_copy(update={"ecb_url": source.url}), "ecb")
-    build = ["--no-write-json", "run", "--select", "+int_reference_rates_changed"]
+    build = [*QUIET, "run", "--select", "+int_reference_rates_changed"]
     found = "select event_key, loaded_at from intermediate.int_reference_rates_changed order by 1"
     dbt.run(settings, build)
     before = warehouse(found)

@@ -11,6 +11,7 @@ from ingest import extract, pipeline, plain_dlt, set_aside, sources, tables
 from ingest.pipeline import rebuild, run
 from ingest.set_aside import NotLoaded
 from tests.conftest import Stack
+from tests.dbt_project.conftest import QUIET
 from tests.ingest.conftest import Query
 from tests.ingest.loopback import Reply, serving, zipped
 from tests.ingest.test_commands import tidemark
@@ -65,7 +66,7 @@ def test_a_header_cell_that_no_table_can_have_sets_its_file_aside_and_the_others
 def test_a_mended_file_loads_with_the_later_arrival_and_reaches_every_mart(
     aside: Path, settings: Settings, warehouse: Query
 ) -> None:
-    build = ["--no-write-json", "run", "--select", "@source:ecb"]
+    build = [*QUIET, "run", "--select", "@source:ecb"]
     dbt.run(settings, build)
     events = "select series_id, reference_date::text, value from marts.fct_numeric_events order by 1, 2"
     assert warehouse(events) == [("USD", "2024-01-03", 1.2)]

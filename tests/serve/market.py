@@ -10,7 +10,7 @@ from ingest.sources import realtime as source
 from realtime import copy_out
 from realtime.trim import trim
 from tests.conftest import Stack, empty_realtime, empty_warehouse
-from tests.dbt_project.conftest import Databases, level, tick
+from tests.dbt_project.conftest import QUIET, Databases, level, tick
 from tidemark import dbt
 
 TOPIC = "market_tick"
@@ -76,7 +76,7 @@ class Market:
         """A day of ticks that leaves, and some of today and of a symbol that is markup."""
         empty_realtime(self.stack)
         empty_warehouse(self.stack)
-        dbt.run(self.stack.settings, ["--no-write-json", "run"], "realtime")
+        dbt.run(self.stack.settings, [*QUIET, "run"], "realtime")
         day = self.today - timedelta(days=1)
         old = [row for n in range(20) for row in self.rows(3, day + timedelta(hours=23, minutes=40 + n), 90 + n)]
         long = [self.rows(1, day + timedelta(hours=12, minutes=n), n, LONG)[0] for n in range(480)]
@@ -90,7 +90,7 @@ class Market:
         settings, date = self.stack.settings, day.date()
         promotion = promote._copy(settings, TOPIC, date, copy_out.day_slices(settings, TOPIC, date))
         source.load_day(settings, TOPIC, promotion.lake_path)
-        dbt.run(settings, ["--no-write-json", "run", "--select", *MODELS])
+        dbt.run(settings, [*QUIET, "run", "--select", *MODELS])
         ledger.verify(settings, promotion)
         trim(settings, TOPIC, date, promotion.promotion_id, promotion.slices)
 

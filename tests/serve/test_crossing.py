@@ -25,7 +25,7 @@ from serve.crossing.sides import Snapshot
 from serve.crossing.union import first, union
 from serve.spool import Spool, Spools
 from tests.conftest import Stack, empty_realtime
-from tests.dbt_project.conftest import Databases, at, tick
+from tests.dbt_project.conftest import QUIET, Databases, at, tick
 from tidemark import dbt
 from tidemark.credentials import OWNER
 from tidemark.settings import Settings
@@ -145,7 +145,7 @@ def steps(settings: Settings) -> Iterator[Callable[[], Any]]:
     yield lambda: None
     yield lambda: promotions.extend(copied(settings, day) for day in (FIRST, SECOND))
     yield lambda: [source.load_day(settings, TOPIC, one.lake_path) for one in promotions]
-    yield lambda: dbt.run(settings, ["--no-write-json", "run", "--select", *MODELS])
+    yield lambda: dbt.run(settings, [*QUIET, "run", "--select", *MODELS])
     yield lambda: list(map(partial(ledger.verify, settings), promotions))
     yield lambda: leave(settings, promotions[0])
     yield lambda: leave(settings, promotions[1])
@@ -174,11 +174,11 @@ def watch(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wa
     """A day, and one that is opened again, promoted together and watched at every boundary."""
     settings, databases = stack.settings, Databases(stack)
     empty(stack)
-    dbt.run(settings, ["--no-write-json", "run"], "realtime")
+    dbt.run(settings, [*QUIET, "run"], "realtime")
     databases.stream(TOPIC, [*OF_THE_FIRST, *twins()])
     before = copied(settings, FIRST)
     source.load_day(settings, TOPIC, before.lake_path)
-    dbt.run(settings, ["--no-write-json", "run", "--select", *MODELS])
+    dbt.run(settings, [*QUIET, "run", "--select", *MODELS])
     ledger.verify(settings, before)
     leave(settings, before)
     with psycopg.connect(stack.dsn("warehouse", "transformer")) as connection:

@@ -118,7 +118,7 @@ def test_a_gap_in_one_book_of_okx_costs_no_trade_and_the_book_begins_anew(wire: 
     with in_thread(venue.serve) as port:
         entry = okx(wire, port, "okx_gap", trades=["BTC/USDT", "ETH-USDT"], order_book=book, sequential_trade_ids=True)
         with wire.connected(entry) as publisher:
-            until(lambda: venue.snapshots == 2, "the book asked for again")
+            until(lambda: venue.snapshots >= 2, "the book asked for again")
             until(lambda: venue.sent > 700 and publisher.sent["market_tick"] >= 2 * venue.sent, "every trade")
             until(lambda: _last_size(wire) == 100 + venue.sent, "the last book")
         assert publisher.gaps == {"BTC/USDT": 1}
@@ -155,7 +155,7 @@ def test_a_message_that_ccxt_itself_fails_on_is_counted_and_its_connection_made_
             wire, port, "okx_odd", trades=["BTC/USDT"], order_book={"symbols": ["BTC-USDT"], "every_seconds": 0}
         )
         with wire.connected(entry) as publisher:
-            until(lambda: venue.connections == 2, "the next connection")
+            until(lambda: venue.connections >= 2, "the next connection")
             until(lambda: venue.sent > 300 and _last_size(wire) == 100 + venue.sent, "the last book")
             until(lambda: ids_of(wire, "BTC/USDT")[str(venue.sent)], "the last trade")
     assert publisher.client_errors == {"ccxt failed on a message with ValueError": 1}
