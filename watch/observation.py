@@ -38,11 +38,16 @@ class Observation:
     @property
     def title(self) -> str:
         """How people name it."""
-        return self.name if self.identity in self.name else f"{self.name}: {self.identity}"
+        return titled(self.name, self.identity)
 
     def row(self) -> dict[str, Any]:
         """The observation as JSON has it."""
         return asdict(self) | {"since": None if self.since is None else self.since.isoformat(timespec="seconds")}
+
+
+def titled(name: str, identity: str) -> str:
+    """A condition with what it is of, unless that is a word of it: `the guard does not run`, `lag: realtime`."""
+    return name if f" {identity} " in f" {name} " else f"{name}: {identity}"
 
 
 @dataclass(frozen=True)

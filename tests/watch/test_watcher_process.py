@@ -224,7 +224,7 @@ def test_a_server_that_is_gone_fails_what_it_hides_is_unknown_and_one_alert_come
     before = len(outside.posts)
     with plant(watched):
         until(lambda: states(settings).get(title) == "failing", f"{title} to fail", 60)
-        assert part in shown(settings)
+        until(lambda: part in shown(settings), "the page to say it", 20)
         until(lambda: ("raised", title) in outside.words(), "the alert", 120)
         until(lambda: not hidden or states(settings).get(hidden) == "unknown", f"{hidden} to be unknown", 400)
         assert title in watched.run("alerts").stdout

@@ -127,7 +127,7 @@ def _condition(one: Seen, home: Path) -> Condition:
     names_people = one.kind == "guard" or (one.identity, one.state) == ("guard", "warning")
     if names_people or (is_well and _FOR_OPERATORS.search(sentence)):
         sentence = ""
-    title = one.name if one.kind in _UNNAMED or one.identity in one.name else one.title
+    title = one.name if one.kind in _UNNAMED else one.title
     since = one.state_since if is_well else one.since or one.state_since
     return Condition(visible(title), one.state, sentence, "" if is_well else meaning(one.name, one.state), since)
 

@@ -13,6 +13,7 @@ from tidemark.settings import Settings
 from watch import announcements, history
 from watch.alerts import kept
 from watch.history import DAY_SECONDS, Span, Thing
+from watch.observation import titled
 from watch.page import plots, timeline
 from watch.page.parts import GROUPS, MARTS, Part, meaning, part_of, parts, public
 from watch.status_file import Status, read_status
@@ -134,7 +135,8 @@ def _alerts(connection: sqlite3.Connection) -> Sequence[AlertShown]:
 
 
 def _titled(condition: str, group: str, name: str) -> str:
-    return visible(f"{group}: {condition}" if name in condition else f"{group}: {name}: {condition}")
+    is_named = titled(condition, name) == condition
+    return visible(f"{group}: {condition}" if is_named else f"{group}: {name}: {condition}")
 
 
 def page(
@@ -223,7 +225,7 @@ def _plots(past: Past, now: float) -> list[Plot]:
     found = []
     for thing in sorted(past.spans):
         key, title = _DRAWN.get(thing.name, ("", ""))
-        name = thing.name if thing.identity in thing.name else f"{thing.name}: {thing.identity}"
+        name = titled(thing.name, thing.identity)
         title = title.format(visible(thing.identity))
         values = past.numbers.get(f"{name} {key}", ()) if key else ()
         if values and (picture := plots.line(title, values, now - DAY_SECONDS, now)):
