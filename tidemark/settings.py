@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     api_clients: Annotated[int, Field(ge=1, le=10_000)] = Field(
         500, description="Most open connections of clients to the read API"
     )
-    api_statement_seconds: Annotated[float, Field(gt=0, le=3_600)] = Field(
+    api_statement_seconds: Annotated[float, Field(ge=0.001, le=3_600)] = Field(
         30, description="Most seconds of one query of the read API"
     )
     api_slow_seconds: Annotated[float, Field(gt=0, le=3_600)] = Field(

@@ -385,6 +385,8 @@ def test_the_guard_notes_when_it_saw_each_role_last_and_not_at_every_look(mine: 
         ("5min", "-5min", r"services.powerbi.statement: expected a duration"),
         ("5min", "300", r"services.powerbi.statement: expected a duration .* with its unit"),
         ("5min", "1000000d", r"services.powerbi.statement: expected a duration"),
+        ("5min", "25d", r"services.powerbi.statement: expected a duration from 0.001s to 24d"),
+        ("5min", "0.0004s", r"services.powerbi.statement: expected a duration from 0.001s to 24d"),  # 0 would be none
         ("connections", "conections", r"unknown key `conections`.*did you mean `connections`"),
         ("teams:", "roles: {}\nteams:", r"line 1, roles: unknown key `roles`, expected one of teams"),
         ("  bi_reader: {team: readers}\n", "", ""),

@@ -22,6 +22,7 @@ SCHEMAS: Mapping[str, Database] = {"live": "realtime", "marts": "warehouse", "op
 
 MARKER = "tidemark_access"  # every role that comes from the file is a member of it, and no other
 MOST_NAME_BYTES = 63  # Postgres cuts what is longer off
+SHORTEST_LIMIT_SECONDS, LONGEST_LIMIT_SECONDS = 0.001, 24 * 86_400
 _NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 _RESERVED = {*ALL, OWNER, LOCAL_ADMINISTRATOR, MARKER, "public", "none", "postgres"} - {*PEOPLE}
 _DURATIONS = {
@@ -85,7 +86,7 @@ class LimitKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             if value is None:
                 continue
             try:
-                found[_DURATIONS.get(name, name)] = seconds_of(str(value)) if name in _DURATIONS else value
+                found[_DURATIONS.get(name, name)] = _limit_seconds(str(value)) if name in _DURATIONS else value
             except ConfigurationError as error:
                 raise WrongValue(str(error), name) from None
         return found
@@ -123,6 +124,15 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     teams = ", ".join(self.teams) or "none"
                     said = f"expected one of the teams of this file ({teams}), received {member.team!r}"
                     raise WrongValue(said, kind, name, "team")
+
+
+def _limit_seconds(text: str) -> float:
+    """As Postgres takes it: a whole number of milliseconds of 32 bits, where 0 would be no limit."""
+    seconds = seconds_of(text)
+    if not SHORTEST_LIMIT_SECONDS <= seconds <= LONGEST_LIMIT_SECONDS:
+        said = f"expected a duration from 0.001s to 24d, as Postgres takes limits, received {text!r}"
+        raise ConfigurationError(said)
+    return seconds
 
 
 def _check_name(kind: str, name: str) -> None:

@@ -255,12 +255,13 @@ def keeper(home: Path) -> int | None:
 
 @contextlib.contextmanager
 def exclusive(home: Path) -> Iterator[None]:
-    """One `up` or `down` of a state folder at a time; StackError where another runs."""
+    """One `up`, `down` or `access apply` of a state folder at a time; StackError where another runs."""
     with (home / "run" / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StackError(
-                f"expected to be the only `tidemark up` or `down` of {home}, another one runs: wait until it is done"
+                f"expected to be the only `tidemark up`, `down` or `access apply` of {home}, another one runs: "
+                "wait until it is done"
             ) from None
         yield
