@@ -17,9 +17,10 @@ from psycopg.rows import dict_row
 from catalog.contracts import Contract, failing_rows_query, find
 from catalog.freshness import Silence, unasked
 from catalog.kept import ROLE, failures, keep
-from tidemark.connections import DATABASES, Database, connect, home_kind
+from tidemark.connections import DATABASES, Database, connect
 from tidemark.errors import StackError
 from tidemark.failing_rows import failing_rows
+from tidemark.home_kind import home_kind
 from tidemark.output import utc
 from tidemark.quality_results import CheckResult, Outcome, Severity
 from tidemark.settings import Settings

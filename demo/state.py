@@ -5,9 +5,10 @@ import signal
 from collections.abc import Iterator
 
 from demo.processes import SOURCES, STREAM
-from tidemark.connections import DATABASES, connect, home_kind
+from tidemark.connections import DATABASES, connect
 from tidemark.credentials import OWNER
 from tidemark.errors import ConfigurationError
+from tidemark.home_kind import home_kind
 from tidemark.settings import Settings
 
 # What `tidemark up` makes beside checks.FOLDERS, and what everything else makes but the mark: all that is deleted.

@@ -10,7 +10,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from flows.errors import NotClosed
 from realtime import positions
-from tidemark.connections import connect, home_kind
+from tidemark.connections import connect
+from tidemark.home_kind import home_kind
 from tidemark.kafka import ANSWER_MS, kafka_client, lacking_on_topics, reachable_kafka, refused
 from tidemark.kafka import admin as kafka_admin
 from tidemark.output import utc

@@ -14,7 +14,7 @@ from flows.automations import TAG
 from flows.prefect_session import prefect_session
 from flows.running import Flow
 from tidemark import typed_yaml
-from tidemark.connections import home_kind, refuse_a_replay
+from tidemark.home_kind import home_kind, refuse_a_replay
 from tidemark.settings import Settings
 
 SCHEDULES = Path(__file__).parent / "schedules.yml"

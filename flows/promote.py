@@ -23,10 +23,11 @@ from realtime.slices import Slice
 from realtime.trim import DayChanged, trim
 from tidemark import turns
 from tidemark.categories import CATEGORIES
-from tidemark.connections import connect, home_kind
+from tidemark.connections import connect
 from tidemark.dbt import DbtError
 from tidemark.dbt.tables import holdings
 from tidemark.errors import ConfigurationError, TidemarkError
+from tidemark.home_kind import home_kind
 from tidemark.settings import Settings
 
 REJECTED = "rpt_rejected_rows"  # what cannot be a row of its mart

@@ -11,8 +11,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from tidemark import secrets
 from tidemark.bounded import BeyondBounds
-from tidemark.connections import refuse_a_replay
 from tidemark.errors import SourceError
+from tidemark.home_kind import refuse_a_replay
 from tidemark.http import Answer, NoAnswer, ask_now, on_loopback, retry_after
 from tidemark.settings import Settings
 

@@ -12,7 +12,6 @@ from tidemark.credentials import ADMINISTRATOR, LOCAL_ADMINISTRATOR, OWNER, PREF
 from tidemark.errors import ConfigurationError, StackError
 from tidemark.refusals import what_to_do
 from tidemark.settings import Settings
-from tidemark.state_file import read_text
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -304,20 +303,3 @@ def prefect_auth_string(settings: Settings) -> str | None:
         return local_prefect_auth_string(settings)
     named = settings.prefect_auth_string
     return None if named is None else named.get_secret_value()
-
-
-HomeKind = Literal["live", "replay"]
-
-
-def home_kind(settings: Settings) -> HomeKind:
-    """Whether the state folder holds live topics (the broker's clock counts) or a replay (the event's own does)."""
-    return "replay" if (read_text(settings.home / "mark") or "").strip() == "replay" else "live"
-
-
-def refuse_a_replay(settings: Settings) -> None:
-    """StackError where the state folder is a demo's: what a live source sent to it would be lost."""
-    if home_kind(settings) == "replay":
-        raise StackError(
-            f"expected a state folder for live sources, {settings.home} is a demo's replay, which the next demo makes "
-            "anew: set TIDEMARK_HOME to another folder, and run `tidemark up`"
-        )

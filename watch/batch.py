@@ -8,9 +8,10 @@ from typing import Any, cast
 from flows.automations import TAG
 from flows.deployments import Schedule, registered
 from flows.running import FLOWS
-from tidemark.connections import DATABASES, home_kind, prefect_url
+from tidemark.connections import DATABASES, prefect_url
 from tidemark.dbt.project import artifacts
 from tidemark.dbt.results import FAILED
+from tidemark.home_kind import home_kind
 from tidemark.output import utc
 from tidemark.settings import Settings
 from tidemark.stack import prefect

@@ -16,7 +16,6 @@ from tidemark.connections import (
     DATABASES,
     Database,
     connect_once,
-    home_kind,
     is_full,
     is_local,
     is_wrong_password,
@@ -25,6 +24,7 @@ from tidemark.connections import (
 from tidemark.credentials import PARTS, BadCredential
 from tidemark.disk import bytes_a_day
 from tidemark.errors import StackError
+from tidemark.home_kind import home_kind
 from tidemark.migrations.runner import pending
 from tidemark.open_transactions import HANGS_SECONDS, Held
 from tidemark.output import utc

@@ -8,7 +8,7 @@ import psycopg
 from psycopg.sql import SQL
 
 from flows.running import FLOWS
-from tidemark.connections import home_kind
+from tidemark.home_kind import home_kind
 from tidemark.output import utc
 from tidemark.settings import Settings
 from watch.databases import enter

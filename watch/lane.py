@@ -18,8 +18,8 @@ from stream_shim.reports import Found, find_reports
 from stream_shim.running import causes as rules
 from stream_shim.running import states
 from stream_shim.running.logs import last_reason
-from tidemark.connections import home_kind
 from tidemark.errors import ConfigurationError
+from tidemark.home_kind import home_kind
 from tidemark.lock_file import is_held
 from tidemark.settings import Settings
 from watch.kafka_logs import ENDED

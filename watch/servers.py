@@ -8,10 +8,11 @@ from pathlib import Path
 import psutil
 
 from stream_shim.running.causes import causes_of_disk
-from tidemark.connections import home_kind, kafka_bootstrap
+from tidemark.connections import kafka_bootstrap
 from tidemark.credentials import FOLDER, mend_of
 from tidemark.disk import file_systems
 from tidemark.errors import TidemarkError
+from tidemark.home_kind import home_kind
 from tidemark.settings import Settings
 from tidemark.stack import checks, guard, local, process, watcher
 from watch.observation import RUNBOOK, Observation, State, moment

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from tidemark.connections import home_kind
 from tidemark.errors import StackError
+from tidemark.home_kind import home_kind
 from tidemark.settings import Settings
 from tidemark.stack import watcher
 from tidemark.state_file import StateFile

@@ -26,12 +26,9 @@ from flows.closing import LogEnd, await_consumer, log_ends
 from flows.errors import NotClosed
 from tidemark import turns
 from tidemark.categories import CATEGORIES
-from tidemark.connections import (
-    DATABASES,
-    home_kind,
-    kafka_bootstrap,
-)
+from tidemark.connections import DATABASES, kafka_bootstrap
 from tidemark.errors import ConfigurationError, StackError, TidemarkError
+from tidemark.home_kind import home_kind
 from tidemark.lake import lake_url
 from tidemark.process_environment import OF_S3
 from tidemark.secrets import VARIABLE

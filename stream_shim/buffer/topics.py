@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from stream_shim.buffer.entries import TopicEntry
-from tidemark import connections
 from tidemark.access.kafka_rights import GROUP_PREFIX
 from tidemark.errors import ConfigurationError, StackError
+from tidemark.home_kind import home_kind
 from tidemark.kafka import UNKNOWN_TOPIC, admin, lacking_on_topics, refused
 from tidemark.settings import Settings
 
@@ -21,7 +21,7 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 def topic_configuration(settings: Settings, entry: TopicEntry) -> dict[str, str]:
     """Whose clock stamps arrival, and how long records stay: a live topic's broker, a replay's event and for ever."""
-    live = connections.home_kind(settings) == "live"
+    live = home_kind(settings) == "live"
     retention_ms = (settings.keep_days + 1 + entry.grace_days) * DAY_MS if live else -1
     return {
         "message.timestamp.type": "LogAppendTime" if live else "CreateTime",

@@ -17,8 +17,8 @@ from stream_shim.connectors import connector_of
 from stream_shim.connectors.entries import SourceEntry
 from stream_shim.processor.mapping import build_mapper
 from stream_shim.processor.records import Record
-from tidemark import connections
 from tidemark.errors import SourceError
+from tidemark.home_kind import home_kind
 from tidemark.lake import encoded_lake_url
 from tidemark.secrets import hide
 from tidemark.settings import Settings
@@ -33,7 +33,7 @@ class FirstRecords:
         self.rejects: list[dict[str, Any]] = []
         self.refused = 0
         self._wanted, self._stop = wanted, stop
-        self._is_live = connections.home_kind(settings) == "live"
+        self._is_live = home_kind(settings) == "live"
         self._mappers = {
             topic: build_mapper(topic, entry.mapping) for topic, entry in read_topics(settings.topics_file).items()
         }

@@ -7,8 +7,8 @@ from stream_shim.buffer.topics import topic_ids
 from stream_shim.processor.assignor import EachTopicShared
 from stream_shim.processor.records import CREATE_TIME, LOG_APPEND_TIME, Chunk, use_chunks
 from tidemark.access.kafka_rights import GROUP_PREFIX
-from tidemark.connections import HomeKind
 from tidemark.errors import StackError
+from tidemark.home_kind import HomeKind
 from tidemark.kafka import kafka_client
 from tidemark.settings import Settings
 

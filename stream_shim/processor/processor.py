@@ -34,8 +34,8 @@ from stream_shim.processor.placing import (
 from stream_shim.processor.progress import ENDED_SECONDS, SHOWN_SECONDS, OpenTransactions, Progress
 from stream_shim.processor.records import Chunk
 from stream_shim.processor.segments import Log, Segment, segments_of
-from tidemark import connections
 from tidemark.errors import StackError
+from tidemark.home_kind import home_kind
 from tidemark.kafka import ANSWER_MS
 from tidemark.settings import Settings
 
@@ -57,7 +57,7 @@ class Processor(ConsumerRebalanceListener):  # type: ignore[misc]
         """`mappers`: the mapping of each topic that the destination wants."""
         self.name = name
         self._counts = Counts(name)
-        self._settings, self._home_kind = settings, connections.home_kind(settings)
+        self._settings, self._home_kind = settings, home_kind(settings)
         self._destination = destination
         self._consumer = open_consumer(settings, name)
         self._mappers = mappers

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from tidemark.connections import home_kind
 from tidemark.disk import FileSystem
+from tidemark.home_kind import home_kind
 from tidemark.settings import Settings
 from tidemark.stack.checks import NEEDED_BYTES
 

@@ -22,8 +22,8 @@ from stream_shim.running.ending import CONNECTOR_SECONDS, PROCESSOR_SECONDS, sto
 from stream_shim.running.log_file import start_log
 from stream_shim.running.logs import ENDS
 from stream_shim.running.starting import apply_schemas_in_time
-from tidemark import connections
 from tidemark.errors import ConfigurationError, SourceError, TidemarkError
+from tidemark.home_kind import refuse_a_replay
 from tidemark.kafka import reachable_kafka
 from tidemark.settings import Settings
 from tidemark.state_file import StateFile
@@ -101,7 +101,7 @@ def _claim_connector(settings: Settings, name: str) -> IO[str] | None:
 def refuse_live_sources_in_a_replay(settings: Settings) -> None:
     """A replay's state folder has its sources in itself."""
     if not settings.sources_file.resolve().is_relative_to(settings.home.resolve()):
-        connections.refuse_a_replay(settings)
+        refuse_a_replay(settings)
 
 
 async def _connect_until_signal(source: SourceEntry, publisher: "Publisher", settings: Settings) -> None:

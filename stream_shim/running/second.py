@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from stream_shim.destinations.entries import DestinationEntry
 from stream_shim.reports import fresh_reports
-from tidemark.connections import home_kind
+from tidemark.home_kind import home_kind
 from tidemark.settings import Settings
 
 log = logging.getLogger("tidemark.stream")

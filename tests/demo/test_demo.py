@@ -13,7 +13,8 @@ import psycopg
 import pytest
 
 from loopback.session import Level, Session
-from tidemark.connections import dsn, home_kind
+from tidemark.connections import dsn
+from tidemark.home_kind import home_kind
 from tidemark.settings import PROJECT, Settings
 
 PROMOTED, KEPT = date(2024, 8, 8), date(2024, 8, 9)

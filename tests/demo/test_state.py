@@ -15,8 +15,8 @@ from demo.processes import SOURCES, environment, sources
 from demo.state import renew
 from loopback.session import Session
 from tests.conftest import Stack, new_settings
-from tidemark.connections import home_kind
 from tidemark.errors import ConfigurationError, StackError
+from tidemark.home_kind import home_kind
 from tidemark.settings import PROJECT
 from tidemark.stack import local, process
 from tidemark.stack.checks import make_home

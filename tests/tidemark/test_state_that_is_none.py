@@ -12,9 +12,9 @@ from stream_shim.claims import claim_lane, signed_by
 from stream_shim.reports import find_reports
 from tests.conftest import Stack, new_settings
 from tidemark.access import key_file
-from tidemark.connections import home_kind
 from tidemark.credentials import credential, ensure_credentials
 from tidemark.dbt import results
+from tidemark.home_kind import home_kind
 from tidemark.refusals import is_foreseen, sentence_of
 from tidemark.service.install import install
 from tidemark.settings import Settings
