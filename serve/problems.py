@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from tidemark.errors import TidemarkError
 
 MEDIA_TYPE = "application/problem+json"
+LOADS = "tidemark flow run ingest --param source=ecb"
 MOST_CHARACTERS = 300  # of what a caller sent, said again
 
 
@@ -56,8 +57,8 @@ class NotLoaded(Problem):
         super().__init__(
             404,
             "no data was loaded yet",
-            "expected marts in the warehouse, found none, and nothing that they could be built of: `tidemark flow run "
-            "ingest` loads and builds, `tidemark promote` brings what `realtime` has of earlier days",
+            "expected marts in the warehouse, found none, and nothing that they could be built of: "
+            f"`{LOADS}` loads and builds, `tidemark promote` brings what `realtime` has of earlier days",
         )
 
 

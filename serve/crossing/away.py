@@ -8,9 +8,10 @@ from psycopg.sql import SQL, Literal
 
 from serve.crossing.rule import Question, have_left, reading
 from serve.crossing.sides import SideAway, SideRefused, Sides
-from serve.problems import Problem
+from serve.problems import LOADS, Problem
 
 _DAY = timedelta(days=1)
+_MAKES = {"realtime": "`tidemark up`", "warehouse": f"`{LOADS}`"}
 _NEWEST = "select max(received_date) from marts.fct_promotions where is_verified and topic = any({})"
 
 
@@ -24,7 +25,7 @@ def away(sides: Sides, role: str, question: Question[Any, Any], error: SideAway,
         span = _of_the_side(sides, role, question, error, asked)
     days = missing(*span)
     if error.is_absent:
-        title, todo = "not built yet", "Run `tidemark flow run ingest`: it builds what is not there"
+        title, todo = "not built yet", f"Run {_MAKES[error.database]}: it makes what is not there"
     else:
         title, todo = "a database does not answer", "Try again; `tidemark status` says why"
     return Problem(

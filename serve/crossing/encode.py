@@ -82,7 +82,7 @@ def rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
 
 @cache
 def _row(names: tuple[str, ...]) -> type[msgspec.Struct]:
-    return msgspec.defstruct("Row", names, gc=False)  # it holds texts and numbers, and no other
+    return msgspec.defstruct("Row", names, gc=False)  # no value of it can hold the row, so no cycle
 
 
 def _raw(column: pa.Array) -> list[msgspec.Raw | None]:

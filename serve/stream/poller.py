@@ -201,9 +201,13 @@ class Poller:
             return
         self._bars_at, moved = now, sorted(self._moved)
         self._moved.clear()
-        async with self._databases.reading("realtime", readers[0].caller) as connection:
-            bars = await arrivals.bars(connection, moved)
-            self.listeners.send(events.of_bars(bars, await arrivals.tidemark(connection)))
+        try:
+            async with self._databases.reading("realtime", readers[0].caller) as connection:
+                bars = await arrivals.bars(connection, moved)
+                self.listeners.send(events.of_bars(bars, await arrivals.tidemark(connection)))
+        except BaseException:
+            self._moved.update(moved)  # they are asked for again once the database is back
+            raise
         final = {(row["source_system"], row["symbol"], row["bar_start_at"]) for row in bars if row["is_final"]}
         self._keep_open(moved, final)
 

@@ -39,7 +39,7 @@ def test_it_answers_within_200_ms_and_has_at_most_200_kb(served: Served) -> None
         took.append(time.perf_counter() - began)
     print(f"{size:,} bytes, median {statistics.median(took) * 1000:.1f} ms, most {max(took) * 1000:.1f} ms")
     assert size <= 200_000
-    assert min(took) <= 0.2  # what else the machine does is not the page's
+    assert statistics.median(took) <= 0.2
 
 
 def test_ready_means_that_both_databases_answer_and_the_watcher_looks(served: Served) -> None:

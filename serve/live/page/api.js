@@ -31,7 +31,7 @@ export const leave = () => fetch('/live/session/end', { method: 'POST' })
 
 export const $ = id => document.getElementById(id)
 
-// As `visible` of tidemark/output.py: what is not seen, or makes a word read backwards, is shown as an escape.
+// What is not seen, or makes a word read backwards, is shown as an escape.
 const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g
 const MOST = 200 // characters of a name or a value
 const escaped = one => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`

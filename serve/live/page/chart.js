@@ -51,7 +51,7 @@ export class Candles {
   }
 
   async show(source, symbol, interval) {
-    Object.assign(this, { source, symbol, interval, asked: {}, isReady: false, isPlaced: false })
+    Object.assign(this, { source, symbol, interval, asked: {}, isReady: false, isPlaced: false, earlierFrom: 0 })
     await this.load()
   }
 
@@ -87,7 +87,7 @@ export class Candles {
   // The bars left of those that are here, until there are none; asked for once, however often the sight moves.
   async earlier() {
     const { asked, bars: [first] } = this
-    if (!this.isReady || this.isWhole || !first || this.reading === asked) return
+    if (!this.isReady || this.isWhole || !first || this.reading === asked || Date.now() < this.earlierFrom) return
     this.reading = asked
     try {
       const bars = await this.readBefore(first.time)
@@ -97,7 +97,8 @@ export class Candles {
       trouble('')
     } catch (error) {
       if (!(error instanceof Refused)) throw error
-      return void trouble(error.message) // the next move asks again
+      this.earlierFrom = Date.now() + LATER // a move after that asks again
+      return void trouble(error.message)
     } finally {
       if (this.reading === asked) this.reading = null
     }
