@@ -47,8 +47,8 @@ def arrow_of(rows: Spool, outputs: Sequence[Output], count: int) -> Spool:
     stream = rows.another()
     try:
         with pa.ipc.new_stream(Sink(stream), schema) as writer:
-            for batch in _batches(rows, {field.name: field.type for field in schema}) if count else ():
-                writer.write_batch(batch)
+            for batch in _batches(rows, {field.name: _read_as(field.type) for field in schema}) if count else ():
+                writer.write_batch(batch.cast(schema))
     except pa.ArrowInvalid as error:
         stream.close()
         said = str(error).splitlines()[0]
@@ -89,6 +89,11 @@ def _decimal(before: int, behind: int) -> pa.DataType:
     if before + behind <= 38:
         return pa.decimal128(38, behind)
     return pa.decimal256(76, behind) if before + behind <= 76 else pa.string()
+
+
+def _read_as(kind: pa.DataType) -> pa.DataType:
+    """Arrow's reader of CSV makes no decimal of more than 38 digits."""
+    return pa.string() if pa.types.is_decimal256(kind) else kind
 
 
 def _batches(rows: Spool, types: dict[str, pa.DataType], names: list[str] | None = None) -> Iterable[pa.RecordBatch]:

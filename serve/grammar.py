@@ -168,7 +168,7 @@ def _filter(column: str, text: str, is_nested: bool) -> Condition:
 def _members(column: str, text: str) -> Iterator[str]:
     if not (text.startswith("(") and text.endswith(")")):
         raise bad_request("not a query", f"{column}=in.(value,value,..)", text)
-    return map(_unquoted, _split(text[1:-1])) if text != "()" else iter(())
+    return map(_unquoted, _split(text[1:-1], ",")) if text != "()" else iter(())
 
 
 def _select(text: str) -> tuple[Selected, ...]:
@@ -225,15 +225,17 @@ def _unquoted(text: str) -> str:
     return text
 
 
-def _split(text: str) -> Sequence[str]:
-    """At the commas that stand in no parentheses and no quotes."""
+def _split(text: str, before_quotes: str = ",(.:") -> Sequence[str]:
+    """At the commas that stand in no parentheses and no quotes; one that begins no name and no value is a character."""
     parts, depth, quoted, escaped, begin = [], 0, False, False, 0
+    last = ","
     for at, character in enumerate(text):
+        before, last = last, last if character == " " else character
         if escaped:
             escaped = False
         elif quoted:
             escaped, quoted = character == "\\", character != '"'
-        elif character == '"':
+        elif character == '"' and before in before_quotes:
             quoted = True
         elif character in "()":
             depth += 1 if character == "(" else -1

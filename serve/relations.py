@@ -1,7 +1,7 @@
 """What there is to read: tables and views of a schema, as the database's own catalogue has them now."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,13 +131,16 @@ class Relations:
         self, databases: Databases, caller: Caller, schema: str, name: str
     ) -> AsyncIterator[tuple[AsyncConnection[Any], Relation]]:
         """A snapshot in which one relation is read; Problem 404 of a name that the caller may not read, as of none."""
-        try:
-            async with databases.reading(SCHEMAS[schema], caller, (schema, name)) as connection:
-                yield connection, await self._find(connection, schema, name)
-        except NotLoaded:
-            raise
-        except Problem as problem:
-            raise nothing_of(schema) if problem.status == 404 else problem from None
+        async with AsyncExitStack() as opened:
+            try:
+                snapshot = databases.reading(SCHEMAS[schema], caller, (schema, name))
+                connection = await opened.enter_async_context(snapshot)
+                relation = await self._find(connection, schema, name)
+            except NotLoaded:
+                raise
+            except Problem as problem:
+                raise nothing_of(schema) if problem.status == 404 else problem from None
+            yield connection, relation
 
     async def _find(self, connection: AsyncConnection[Any], schema: str, name: str) -> Relation:
         """A relation that the session's role may read; Problem 404 of every other name, whether it is there or not."""

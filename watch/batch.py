@@ -177,7 +177,7 @@ def _latest(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _last_run(work: str, run: dict[str, Any] | None) -> Observation:
     if run is None:
-        return Observation(RUN_FAILED, "flow", work, "ok", "it has not run yet")
+        return Observation(RUN_FAILED, "flow", work, "waiting", "it has not run yet")
     said, at = f"its last run, {run['name']}, ended as {run['state_name']}", _time(run["end_time"])
     if run["state_type"] == "COMPLETED":
         return Observation(RUN_FAILED, "flow", work, "ok", said, at)
@@ -210,7 +210,7 @@ def successes(settings: Settings) -> Iterator[Observation]:
             late = late and home_kind(settings) == "live"
             said = f"its last results are of {utc(last)}" if last else "it has no result yet"
             yield Observation(
-                NO_SUCCESS, "flow", flow, "warning" if late else "ok",
+                NO_SUCCESS, "flow", flow, "warning" if late else "ok" if last else "waiting",
                 f"expected results within {SUCCESS}, {said}" if late else said, last,
                 f"tidemark {flow}" if late else "",
             )  # fmt: skip
@@ -222,7 +222,7 @@ def dbt_runs(settings: Settings) -> Iterator[Observation]:
         path = artifacts(settings, target) / "run_results.json"
         run = read_whole(path)
         if run is None:
-            yield Observation("dbt failed", "models", target, "ok", "dbt has not run yet")
+            yield Observation("dbt failed", "models", target, "waiting", "dbt has not run yet")
             continue
         failed = [result["unique_id"].split(".")[2] for result in run["results"] if result["status"] in FAILED]
         nodes = [result for result in run["results"] if not result["unique_id"].startswith(("operation.", "exposure."))]

@@ -250,7 +250,7 @@ def checks(settings: Settings) -> Iterator[Observation]:
     named = "; ".join(dict.fromkeys(f"{one.table.name.partition('.')[2]}: {one.test}" for one in failed))
     last = max((one.at for one in found), default=None)
     yield Observation(
-        "check failed", "contracts", "quality", "failing" if failed else "ok",
+        "check failed", "contracts", "quality", "failing" if failed else "ok" if found else "waiting",
         f"expected no check to fail, {named} did" if failed
         else f"{len(found)} checks, the last at {utc(last)}" if last else "nothing was checked yet",
         min((one.at for one in failed), default=None), "tidemark check" if failed else "",

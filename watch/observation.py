@@ -10,7 +10,7 @@ from tidemark.output import visible
 from tidemark.refusals import of_a_file
 from tidemark.settings import Settings
 
-# `waiting` is for something that a person may give, or not: nothing is wrong.
+# `waiting` is for what has not been yet, or what a person may give, or not: nothing is wrong, and nothing was seen.
 State = Literal["failing", "unknown", "warning", "waiting", "ok"]
 WORST_FIRST: tuple[State, ...] = ("failing", "unknown", "warning", "waiting", "ok")
 RUNBOOK = "docs/runbook"

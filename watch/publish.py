@@ -3,6 +3,7 @@
 import logging
 import threading
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from tidemark import lake
@@ -26,7 +27,7 @@ class Place:
     """Where the page is written. ConfigurationError where the URL is none that can be written to."""
 
     def __init__(self, settings: Settings, url: str) -> None:
-        import fsspec
+        import fsspec.implementations.local
 
         self._url = lake.without_login(url)
         self._is_s3 = url.startswith("s3://")
@@ -36,6 +37,7 @@ class Place:
         except (ValueError, ImportError) as error:
             said = f"expected a URL that fsspec knows, such as s3://bucket/status, received {self._url}: {error}"
             raise ConfigurationError(said) from None
+        self._is_local = isinstance(self._system, fsspec.implementations.local.LocalFileSystem)
         self._root = str(root).rstrip("/")
 
     def write(self, written: dict[str, File]) -> None:
@@ -51,9 +53,15 @@ class Place:
         if self._is_s3:  # whole at once, and shown by a browser as what it is
             self._system.pipe_file(path, file.content, ContentType=file.media_type, CacheControl="no-cache")
             return
-        self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
+        folder = path.rpartition("/")[0]
+        is_new = not self._system.exists(folder)
+        self._system.makedirs(folder, exist_ok=True)
         with self._system.transaction, self._system.open(path, "wb") as opened:  # beside its place until it is whole
             opened.write(file.content)
+        if self._is_local:  # a web server, which is another user, reads it
+            Path(path).chmod(0o644)
+            if is_new:
+                Path(folder).chmod(0o755)
 
 
 def publish(settings: Settings, place: Place, seconds: float = EVERY_SECONDS) -> dict[str, Any]:

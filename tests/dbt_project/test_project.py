@@ -83,7 +83,7 @@ def test_what_a_team_reads_it_reads_after_a_rebuild_and_after_each_run(warehouse
                 analyst.execute("select count(*) from marts.fct_economic_observations")
                 analyst.execute("select count(*) from asof.fct_economic_observations('2024-11-03'::date)")
     finally:
-        access.apply_access(warehouse.stack.settings)
+        access.apply_access(warehouse.stack.settings, another_file=True)
 
 
 def test_a_failed_run_names_what_failed_and_a_selection_of_nothing_fails(warehouse: Databases) -> None:

@@ -202,3 +202,31 @@ def test_a_head_has_the_headers_alone(served: Served) -> None:
     answer = httpx.head(f"{served.url}/v1/marts/things?limit=2", headers=headers, timeout=60)
     assert (answer.status_code, answer.content, answer.headers["Content-Range"]) == (200, b"", "0-1/*")
     assert int(answer.headers["content-length"]) > 100
+
+
+def test_a_quote_within_a_value_is_a_character_as_postgrest_reads_it(served: Served) -> None:
+    things = "/v1/marts/things?select=symbol&order=thing_key&limit=3000"
+    symbols = {"BTC/USD", "ETH/USD", 'A"B,(C)'}
+    for asked, expected in (
+        ('symbol=in.(A"B,BTC/USD)', {"BTC/USD"}),
+        ('symbol=not.in.(6" pipe,8" pipe)', symbols),
+        ('or=(symbol.eq.6" pipe,symbol.eq.ETH/USD)', {"ETH/USD"}),
+        ('or=(symbol.in.(6" pipe,8" pipe,BTC/USD),symbol.eq."A\\"B,(C)")', {"BTC/USD", 'A"B,(C)'}),
+        ('symbol=in.("A\\"B,(C)", "x")', {'A"B,(C)'}),
+    ):
+        answer = served.get(f"{things}&{asked}")
+        assert (answer.status_code, {row["symbol"] for row in answer.json()}) == (200, expected), asked
+
+
+def test_numbers_of_many_digits_are_decimals_of_arrow_too(stack: Stack, served: Served) -> None:
+    texts = ["0.0000000000000000000000000000000000000001", "-12345678901234567890123456789012345.5"]
+    with psycopg.connect(stack.dsn("warehouse", "transformer"), autocommit=True) as connection:
+        connection.execute(
+            "create table marts.deep as select unnest(%s::numeric[]) as n union all select null", [texts]
+        )
+        try:
+            table = pa.ipc.open_stream(served.get("/v1/marts/deep?order=n.desc&format=arrow").content).read_all()
+        finally:
+            connection.execute("drop table marts.deep")
+    assert table.schema.field("n").type == pa.decimal256(76, 40)
+    assert [None if n is None else f"{n:f}".rstrip("0") for n in table["n"].to_pylist()] == [None, *texts]

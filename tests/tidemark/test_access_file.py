@@ -57,7 +57,7 @@ def mine(stack: Stack, tmp_path: Path) -> Iterator[Stack]:
         access.apply_access(found.settings)
         yield found
     finally:
-        access.apply_access(stack.settings)
+        access.apply_access(stack.settings, another_file=True)
         key_file.path_of(stack.settings).unlink(missing_ok=True)
 
 

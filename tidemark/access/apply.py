@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import DuplicateDatabase, InternalError_, LockNotAvailable, UniqueViolation
 from psycopg.sql import SQL, Identifier, Literal
 
-from tidemark.access import bring, people
+from tidemark.access import bring, last_applied, people
 from tidemark.access.access_file import MARKER, Access, read_access
 from tidemark.access.bring import Row
 from tidemark.connections import (
@@ -98,6 +98,7 @@ def apply(
     """
     ensure_credentials(settings)
     access = read_access(settings.access_file)
+    last_applied.refuse_another(settings, access)
     servers = {database: Server.of(settings, database) for database in DATABASES}
     migrated: dict[Database, list[Migration]] = {}
     with _turns(servers, make=True):
@@ -112,12 +113,15 @@ def apply(
         return Applied(migrated, _bring(settings, access, servers))
 
 
-def apply_access(settings: Settings) -> list[Row]:
+def apply_access(settings: Settings, another_file: bool = False) -> list[Row]:
     """Bring the roles and rights of people to the access file, and nothing else; what was changed.
 
-    ConfigurationError where the file is wrong, StackError where a server does not answer, or `up` has set up none.
+    ConfigurationError where the file is wrong, or is another than the last one and lacks somebody, unless it is to be
+    another; StackError where a server does not answer, or `up` has set up none.
     """
     access = read_access(settings.access_file)
+    if not another_file:
+        last_applied.refuse_another(settings, access)
     revoked = bring.revoke_keys(settings, access)  # first: a key opens while a database is down, so it ends then too
     servers = {database: Server.of(settings, database) for database in DATABASES}
     with _turns(servers, make=False):
@@ -151,6 +155,7 @@ def _bring(settings: Settings, access: Access, servers: Mapping[Database, Server
                 with _refusals(servers[database], database):
                     _patiently(lambda: changed.extend(step(connection, access, database)))  # noqa: B023
         changed = [row for row in changed if row["database"] in news]
+    last_applied.note(settings, access)
     return changed + bring.revoke_keys(settings, access)
 
 

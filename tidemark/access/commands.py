@@ -54,7 +54,8 @@ def plan(as_json: bool) -> None:
 
 @access.command()
 @json_option
-def apply(as_json: bool) -> None:
+@click.option("--another-file", is_flag=True, help="Also where another file was applied last, and named more people.")
+def apply(as_json: bool, another_file: bool) -> None:
     """Bring roles, rights and limits in both databases to the access file; a second time nothing is changed.
 
     Of a person or service that is not in the file any more, sessions end, keys open nothing, and the role is dropped.
@@ -63,7 +64,7 @@ def apply(as_json: bool) -> None:
     from tidemark.stack import local
 
     settings, file = _read()
-    rows = [dict(row) for row in apply_access(settings)]
+    rows = [dict(row) for row in apply_access(settings, another_file)]
     show("Changed", rows, as_json, f"nothing to change: the databases are as {file.path} says")
     for sentence in local.renew_guard(settings):
         click.echo(sentence, err=True)

@@ -13,6 +13,7 @@ import psutil
 from tidemark.access import kafka as kafka_access
 from tidemark.access.access_file import read_access
 from tidemark.access.apply import Fill, apply
+from tidemark.access.last_applied import refuse_another
 from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
 from tidemark.errors import StackError
 from tidemark.kafka import security
@@ -99,7 +100,7 @@ def up(
         wanted = [server for server in SERVERS if server not in LATER and server.wanted(settings)]
         if wanted:
             checks.require_space(settings.home)
-        read_access(settings.access_file)  # what is refused ends nothing
+        refuse_another(settings, read_access(settings.access_file))  # what is refused ends nothing
         postgres_tls.check(settings)
         require_ports(settings)
         ensure_credentials(settings)
