@@ -100,7 +100,8 @@ def _batches(rows: Spool, types: dict[str, pa.DataType], names: list[str] | None
     return csv.open_csv(  # type: ignore[no-any-return]
         pa.PythonFile(_Kept(rows), mode="r"),
         read_options=csv.ReadOptions(use_threads=False, block_size=BLOCK),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
+        # An empty line is a row: of one column that has no value.
+        parse_options=csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         convert_options=csv.ConvertOptions(
             column_types=types,
             include_columns=names,

@@ -32,10 +32,13 @@ BEGIN = SQL("begin isolation level repeatable read read only; set local role {}"
 RelationName = tuple[str, str]  # of a relation: its schema and its own
 LOCK = SQL("lock table {} in access share mode")
 # Whether there is anything that a load or a build makes; whoever asks sees the names of all.
+# Or has had something: what says that a load or a build was there has taken room, and every role may ask how much.
 ANYTHING = SQL(
     "select exists (select from pg_catalog.pg_class as relations "
     "inner join pg_catalog.pg_namespace as schemas on schemas.oid = relations.relnamespace "
-    "where schemas.nspname in ('ingestion', 'marts') and relations.relkind in ('r', 'p', 'v', 'm', 'f'))"
+    "where schemas.nspname in ('ingestion', 'marts') and relations.relkind in ('r', 'p', 'v', 'm', 'f') "
+    "or schemas.nspname = 'ops' and relations.relname in ('load', 'promotion', 'published_mart') "
+    "and pg_catalog.pg_relation_size(relations.oid) > 0)"
 )
 ABSENT = (errors.UndefinedTable, errors.InvalidSchemaName, errors.UndefinedFunction)
 

@@ -49,7 +49,8 @@ class Gate:
         called: dict[str, Any] = {"status": 0, "bytes": 0, "rows": 0, "caller": None}
         began = time.perf_counter()
         method = scope["method"]
-        scope = {**scope, "tidemark.called": called, "method": "GET" if method == "HEAD" else method}
+        scope = {**scope, "tidemark.called": called, "tidemark.method": method}
+        scope["method"] = "GET" if method == "HEAD" else method
         _take_key(scope)
 
         async def counting(message: Message) -> None:

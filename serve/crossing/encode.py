@@ -63,6 +63,8 @@ def _write_json(spool: Spool, batches: Batches, *, is_array: bool) -> int:
     """One object a line; as an array, a comma before each line but the first."""
     encoder, rows = msgspec.json.Encoder(), 0
     for batch in batches:
+        if not batch.num_rows:
+            continue
         if is_array:
             spool.write(b",\n" if rows else b"[")
             spool.write(b",\n".join(map(encoder.encode, _objects(batch))))

@@ -9,8 +9,8 @@
    standby, a restored backup), and both are read again, a few times.
 5. Bars of a minute that both sides hold are computed of the union's ticks: bars.py.
 
-Where a side does not answer, nothing is answered. A warehouse that does, and has nothing that a load or a build makes,
-while nothing has left realtime, has no row of any range: then realtime's are all of them.
+Where a side does not answer, nothing is answered. A warehouse that does, and never had anything that a load or a build
+makes, while nothing has left realtime, has no row of any range: then realtime's are all of them.
 """
 
 import time

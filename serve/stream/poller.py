@@ -33,7 +33,7 @@ class Way:
 
     def __init__(self, seen: Places, newest: Places) -> None:
         self.seen, self.newest = seen, newest
-        self.at = Places(newest.seen_at, dict(seen.of))
+        self.at = Places(seen.seen_at, dict(seen.of))  # whoever is cut off on the way has seen nothing since
 
     @property
     def is_long(self) -> bool:

@@ -24,6 +24,9 @@ RETRY_MS = 2_000  # after which a browser calls again
 MOST_LISTENERS, MOST_OF_A_KEY = 256, 64
 MOST_NAMES = 100  # of one parameter
 
+MEDIA_TYPE = "text/event-stream"
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
 Names = Annotated[list[str] | None, Query(max_length=MOST_NAMES)]
 _DESCRIPTION = """\
 `text/event-stream`: `tick` and `event` as rows of `live` have them, in the order of the log; `bar` whenever it moved;
@@ -51,6 +54,8 @@ async def stream(
     for channel in sorted(wanted.channels):
         async with request.app.state.databases.reading("realtime", caller) as connection:
             await arrivals.check_readable(connection, channel)
+    if request.scope["tidemark.method"] == "HEAD":
+        return Response(headers=HEADERS, media_type=MEDIA_TYPE)
     listener = Listener(caller, wanted)
     try:
         begun = await poller.join(listener)
@@ -61,8 +66,7 @@ async def stream(
     # Whoever is cut off before anything else has missed what it had missed before.
     head = said("begun", {"channels": sorted(wanted.channels)}, (seen or begun).id)
     first = f"retry: {RETRY_MS}\n".encode() + head + b"".join(event.data for event in missed)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_sent(request, poller, listener, first), headers=headers, media_type="text/event-stream")
+    return StreamingResponse(_sent(request, poller, listener, first), headers=HEADERS, media_type=MEDIA_TYPE)
 
 
 async def _sent(request: Request, poller: Poller, listener: Listener, first: bytes) -> AsyncIterator[bytes]:

@@ -84,7 +84,7 @@ def promoted(stack: Stack, proxied: tuple[Served, HoldingProxy]) -> dict[str, li
 
 
 def answers_of_the_first_day(served: Served, stack: Stack) -> list[httpx.Response]:
-    """Of a warehouse in which there is nothing, and of one that was loaded and not built."""
+    """Of a warehouse in which there was nothing, of one that was loaded and not built, of one that was emptied."""
     paths = [f"/v1/ticks?{OF}", f"/v1/bars?{OF}&interval=1m", f"/v1/bars?{OF}&interval=1h", "/v1/series/fred:GDP"]
     history = {"symbol": "venue:A/B", "resolution": "1", "from": "1723075200", "to": "1723248000"}
     paths += ["/udf/search?query=A/B", str(httpx.URL("/udf/history", params=history))]
@@ -93,8 +93,13 @@ def answers_of_the_first_day(served: Served, stack: Stack) -> list[httpx.Respons
             connection.execute("alter schema marts rename to marts_away")
             not_built = served.get(paths[0])
             connection.execute("alter schema ingestion rename to ingestion_away")
-            return [*map(served.get, paths), not_built]
+            connection.execute("insert into ops.load values ('f', 'source', 'table', '1', 1)")
+            emptied = served.get(paths[0])
+            connection.execute("delete from ops.load where file_name = 'f'")
+            connection.execute("alter schema ops rename to ops_away")
+            return [*map(served.get, paths), not_built, emptied]
         finally:
+            connection.execute("alter schema ops_away rename to ops")
             connection.execute("alter schema marts_away rename to marts")
             connection.execute("alter schema ingestion_away rename to ingestion")
 
@@ -139,7 +144,7 @@ def test_bars_of_both_sides_are_one_series(promoted: Any, proxied: tuple[Served,
 
 
 def test_on_the_first_day_all_is_in_realtime_or_it_is_said_what_to_run(promoted: dict[str, list[Any]]) -> None:
-    ticks, bars, hours, series, found, history, not_built = promoted["first day"]
+    ticks, bars, hours, series, found, history, not_built, emptied = promoted["first day"]
     assert ticks.json() == promoted["after"]
     assert [bar["trade_count"] for bar in bars.json()] == [60, 60, 60, 60, 60, 1, 60, 60, 60, 20]
     assert all(bar["is_final"] for bar in bars.json())
@@ -148,7 +153,8 @@ def test_on_the_first_day_all_is_in_realtime_or_it_is_said_what_to_run(promoted:
     for answer in (hours, series):
         assert (answer.status_code, answer.json()["title"]) == (404, "no data was loaded yet"), answer.text
         assert "tidemark flow run ingest --param source=ecb" in answer.json()["detail"]
-    assert (not_built.status_code, not_built.json()["title"]) == (503, "not built yet"), not_built.text
+    for answer in (not_built, emptied):
+        assert (answer.status_code, answer.json()["title"]) == (503, "not built yet"), answer.text
 
 
 def test_a_callers_ranges_wait_for_its_own_and_a_refusal_names_its_database(

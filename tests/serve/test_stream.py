@@ -103,8 +103,15 @@ def test_who_comes_back_is_sent_what_he_missed(served: Served, market: Market) -
     market.commit(market.rows(2, minute))
     with listening(served, channels="ticks", last=seen, **A) as again:
         assert offsets(again.events(4)) == list(range(first + 1, first + 5))
+        assert of_id(again.id).seen_at == of_id(seen).seen_at  # of what was dropped meanwhile nothing was seen yet
         market.commit(market.rows(1, minute))
         assert offsets(again.events(1)) == [first + 5]
+
+
+def test_who_asks_for_the_head_alone_gets_no_stream(served: Served, market: Market) -> None:
+    query = {"channels": "ticks"} | A
+    answer = httpx.head(f"{served.url}/v1/stream", params=query, headers={"X-API-Key": served.keys["analyst1"]})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
 
 
 def test_what_may_have_left_since_is_a_gap(served: Served, market: Market) -> None:
