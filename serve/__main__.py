@@ -7,6 +7,7 @@ import sys
 
 from serve.app import create_app
 from serve.protocol import patient
+from tidemark.left_out import leave_out
 from tidemark.output import VisibleFormatter
 from tidemark.settings import Settings, load
 
@@ -20,12 +21,13 @@ def run(settings: Settings) -> None:
 
     # pyarrow imports both where they are installed, the first as soon as a time becomes an object: 67 MB and 1.4 s of
     # the first answer; and 12 MB.
-    sys.meta_path[:0] = [_Without("pandas"), _Without("numpy")]
+    leave_out("pandas", "numpy")
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     _allow_files(settings.api_clients + SPARE_FILES)
     app = create_app(settings)
+    gc.collect()  # or the garbage of the start would stay, too
     gc.freeze()  # what is here stays: the collector takes 45 ms to look through it, of whatever answer it befalls
     uvicorn.run(
         app,
@@ -39,18 +41,6 @@ def run(settings: Settings) -> None:
         timeout_graceful_shutdown=END_SECONDS,
         backlog=1024,
     )
-
-
-class _Without:
-    """Finds no module of a name, whether it is installed or not."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """As `sys.meta_path` asks."""
-        if name == self._name:
-            raise ModuleNotFoundError(f"expected nothing here to need {name}, it was asked for", name=name)
 
 
 def _allow_files(needed: int) -> None:

@@ -6,25 +6,27 @@ import signal
 import sys
 import threading
 
+from tidemark.errors import StackError
+from tidemark.left_out import leave_out
+
 log = logging.getLogger("tidemark.watch")
 
-# httpx's command line, HTTP/2, and codecs of Kafka's records, of which it reads none.
+# httpx's command line, HTTP/2, and codecs of Kafka's records, of which it reads none: with Kafka's clients 15 MB.
 UNUSED = ("httpx._main", "h2", "cramjam", "crc32c", "lz4", "zstandard")
 
 
-def leave_out() -> None:
-    """Keep out what libraries bring and nothing here uses: 15 MB of a process that runs for ever."""
-    for name in UNUSED:
-        sys.modules[name] = None  # type: ignore[assignment]
-    # The package itself imports its consumer and its producer: what asks of Kafka is the administrator's client alone.
+def leave_out_kafka_clients() -> None:
+    """The package itself imports its consumer and its producer: what asks of Kafka is the administrator's client."""
     spec = importlib.util.find_spec("kafka")
-    assert spec is not None
+    if spec is None:
+        raise StackError("expected the package kafka-python to be installed, found none: `make setup` installs it")
     sys.modules["kafka"] = importlib.util.module_from_spec(spec)
 
 
 def main() -> int:
     """Watch until a signal; 1 where another watches, or a thread of it ended, which only a fault of its own does."""
-    leave_out()
+    leave_out(*UNUSED)
+    leave_out_kafka_clients()
     from tidemark.lock_file import try_lock
     from tidemark.output import VisibleFormatter
     from tidemark.process_environment import forget_libpq

@@ -79,21 +79,19 @@ class Alerts:
     What the disk does not take now is written with the next decision: a full disk stops no alert.
     """
 
-    def __init__(self, connection: sqlite3.Connection, conditions: Mapping[str, Condition], channels: Sequence[str]):
-        self._connection, self._conditions, self._channels = connection, conditions, list(channels)
+    def __init__(
+        self, connection: sqlite3.Connection | None, conditions: Mapping[str, Condition], channels: Sequence[str]
+    ) -> None:
+        self._conditions, self._channels = conditions, list(channels)
         self._lock, self.changed = threading.Lock(), threading.Event()
-        connection.executescript(TABLE)
-        rows = connection.execute(
-            "select said from alert where resolved_at is null or raised_at > ? order by raised_at", (_oldest(),)
-        )
-        self._alerts = {alert.id: alert for alert in (Alert(**json.loads(said)) for (said,) in rows)}
+        self._connection: sqlite3.Connection | None = None
+        self._alerts: dict[str, Alert] = {}
         self._unwritten: set[str] = set()
+        self._refused = ""  # what the disk said last, until it takes something
         self._holds: dict[str, float] = {}  # by cause, since when it is seen to hold
         self._named: dict[str, str] = {}  # by cause that holds or is open, its condition
         self._counts = Counter[str]()  # of these, by condition
-        for alert in self.open():  # what is open still is said to a channel that was not there before, too
-            alert.channels = list(dict.fromkeys([*alert.channels, *self._channels]))
-        self._alerts = {alert.id: alert for alert in self._alerts.values() if self._is_wanted(alert)}
+        self.keep_in(connection)
 
     def _is_wanted(self, alert: Alert) -> bool:
         return alert.resolved_at is None or any(self._lacks(alert, channel) for channel in self._channels)
@@ -164,13 +162,45 @@ class Alerts:
         self._unwritten.add(alert.id)
         self.changed.set()
 
-    def keep_in(self, connection: sqlite3.Connection) -> None:
-        """Another place for what is known here, from now on."""
+    def keep_in(self, connection: sqlite3.Connection | None) -> None:
+        """Another file for what is known here, from now on; None where there is none: all of it waits for one.
+
+        Of what the file has, too, this is known from then on. sqlite3.Error where it cannot be read: nothing changed.
+        """
         with self._lock:
-            connection.executescript(TABLE)
+            found: list[Alert] = []
+            if connection is not None:
+                connection.executescript(TABLE)
+                found = _alerts_of(
+                    connection.execute(
+                        "select said from alert where resolved_at is null or raised_at > ?", (_oldest(),)
+                    )
+                )
             self._connection = connection
+            self._unite(found)
             self._unwritten = {*self._alerts}
             self._write()
+
+    def _unite(self, found: Sequence[Alert]) -> None:
+        """What is known here is newer than what a file has of it.
+
+        Who began without the file raised what is open there anew: the first of its cause becomes that one, in its
+        place, as it may be on its way to a channel just now.
+        """
+        there, again = {alert.id for alert in found}, dict[str, Alert]()
+        for alert in self._alerts.values():
+            if alert.id not in there:
+                again.setdefault(alert.cause, alert)
+        united = {alert.id: alert for alert in found if self._is_wanted(alert)} | self._alerts
+        for alert in found:
+            if alert.resolved_at is None and alert.id not in self._alerts and alert.cause in again:
+                repeated = united[alert.id] = united.pop(again.pop(alert.cause).id)
+                repeated.id, repeated.since, repeated.raised_at = alert.id, alert.since, alert.raised_at
+                repeated.took["raised"] = alert.took["raised"] | repeated.took["raised"]
+                repeated.channels = alert.channels
+        self._alerts = {alert.id: alert for alert in sorted(united.values(), key=lambda one: one.raised_at)}
+        for alert in self.open():  # what is open still is said to a channel that was not there before, too
+            alert.channels = list(dict.fromkeys([*alert.channels, *self._channels]))
 
     # --- delivery
 
@@ -195,6 +225,8 @@ class Alerts:
             self._write()
 
     def _write(self) -> None:
+        if self._connection is None:
+            return
         try:
             self._connection.execute("begin immediate")
             for id_ in self._unwritten:
@@ -207,10 +239,13 @@ class Alerts:
             self._connection.execute("delete from alert where raised_at < ? and resolved_at is not null", (_oldest(),))
             self._connection.execute("commit")
         except sqlite3.Error as error:  # a full disk: the alert goes out all the same
-            log.error("expected to keep the alerts in the history, received %s; tried again with the next", error)
+            if self._refused != str(error):
+                log.error("expected to keep the alerts in the history, received %s; tried again with the next", error)
+            self._refused = str(error)
             if self._connection.in_transaction:
                 self._connection.execute("rollback")
             return
+        self._refused = ""
         self._unwritten.clear()
         self._alerts = {alert.id: alert for alert in self._alerts.values() if self._is_wanted(alert)}
 
@@ -233,9 +268,14 @@ def _said(ones: Sequence[Observation]) -> str:
 
 def kept(connection: sqlite3.Connection, limit: int) -> list[Alert]:
     """The open alerts, then so many of the last that are over, the latest first."""
-    rows: Iterable[tuple[str]] = connection.execute(
-        "select said from alert where resolved_at is null union all select * from (select said from alert "
-        "where resolved_at is not null order by resolved_at desc limit ?)",
-        (limit,),
+    return _alerts_of(
+        connection.execute(
+            "select said from alert where resolved_at is null union all select * from (select said from alert "
+            "where resolved_at is not null order by resolved_at desc limit ?)",
+            (limit,),
+        )
     )
+
+
+def _alerts_of(rows: Iterable[tuple[str]]) -> list[Alert]:
     return [Alert(**json.loads(said)) for (said,) in rows]

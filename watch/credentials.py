@@ -3,8 +3,9 @@
 import socket
 import ssl
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,7 @@ def look(settings: Settings) -> Iterator[Observation]:
                 yield ending("certificate", f"{path}#{number + 1}" if number else str(path), ends, f"renew {path}")
     if (settings.kafka_security_protocol or "").endswith("SSL"):
         host, _, port = kafka_bootstrap(settings).split(",")[0].strip().rpartition(":")
-        ends = end_of_server(host.strip("[]"), int(port), settings.kafka_ca_file)
-        yield ending("certificate", f"{host}:{port}", ends, "renew it there")
+        yield from _shown(host.strip("[]"), int(port), partial(end_of_server, ca_file=settings.kafka_ca_file))
     yield from of_postgres(settings)
 
 
@@ -44,30 +44,31 @@ def of_postgres(settings: Settings) -> Iterator[Observation]:
         if is_local(settings, database):
             if settings.postgres_tls is not None:
                 mend = f"renew {settings.postgres_tls}, then `tidemark up`"
-                ends = end_of_postgres("127.0.0.1", settings.postgres_port)
-                if ends is not None:
-                    yield ending("certificate", f"127.0.0.1:{settings.postgres_port}", ends, mend)
+                yield from _shown("127.0.0.1", settings.postgres_port, end_of_postgres, mend)
             continue
         server = postgres_server(settings, database)
         if server.parameters.get("sslmode") != "disable":
-            yield from _of_others(server.hosts)
+            for host, port in server.hosts:
+                if not host.startswith("/"):  # a socket of this machine, which has no TLS
+                    yield from _shown(host, int(port), end_of_postgres)
 
 
-def _of_others(hosts: list[tuple[str, str]]) -> Iterator[Observation]:
-    """Of several, which stand in for each other, one may be away."""
-    failures = list[OSError]()
-    for host, port in hosts:
-        if host.startswith("/"):  # a socket of this machine, which has no TLS
-            continue
-        try:
-            ends = end_of_postgres(host, int(port))
-        except OSError as error:
-            failures.append(error)
-            continue
+def _shown(
+    host: str, port: int, ask: Callable[[str, int], datetime | None], mend: str = "renew it there"
+) -> Iterator[Observation]:
+    """The certificate that a server shows, unknown where it does not answer: another may stand in for it, unseen."""
+    try:
+        ends = ask(host, port)
+    except (OSError, ValueError, StackError) as error:
+        said = str(error) if isinstance(error, StackError) else f"{_expected(host, port)}, received {error}"
+        yield Observation(ENDS, "certificate", f"{host}:{port}", "unknown", said)
+    else:
         if ends is not None:
-            yield ending("certificate", f"{host}:{port}", ends, "renew it there")
-    if len(failures) == len(hosts):
-        raise StackError(f"expected Postgres to show its certificate, received {failures[0]}")
+            yield ending("certificate", f"{host}:{port}", ends, mend)
+
+
+def _expected(host: str, port: int) -> str:
+    return f"expected {host}:{port} to show its certificate"
 
 
 def keys(settings: Settings) -> Iterator[Observation]:
@@ -106,15 +107,22 @@ def end_of_server(host: str, port: int, ca_file: Path | None) -> datetime:
 
 
 def end_of_postgres(host: str, port: int) -> datetime | None:
-    """When the certificate ends that a server of Postgres shows (UTC); None where it speaks no TLS."""
+    """When the certificate ends that a server of Postgres shows (UTC); None where it says that it speaks no TLS.
+
+    OSError where it does not answer, StackError where it answers as Postgres does not, or has no room.
+    """
     from cryptography.x509 import load_der_x509_certificate
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its date is read, and nothing is sent
     with socket.create_connection((host, port), ANSWER_SECONDS) as plain:
         plain.sendall(SSL_REQUEST)
-        if plain.recv(1) != b"S":
+        if (answer := plain.recv(1)) == b"N":
             return None
+        if answer != b"S":  # E: it has no room for another, or is no Postgres
+            raise StackError(f"expected S or N of {host}:{port}, asked for TLS, received {answer.decode('latin-1')!r}")
         with context.wrap_socket(plain) as tls:
             shown = tls.getpeercert(binary_form=True)
-    return None if shown is None else load_der_x509_certificate(shown).not_valid_after_utc
+    if shown is None:
+        raise StackError(f"{_expected(host, port)}, received none")
+    return load_der_x509_certificate(shown).not_valid_after_utc

@@ -7,8 +7,9 @@ Moments are seconds since 1970, by the watcher's clock.
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ log = logging.getLogger("tidemark.watch")
 
 CHANGE_DAYS, MINUTE_DAYS = 100, 2
 DAY_SECONDS, HOUR_SECONDS, MINUTE_SECONDS = 86_400, 3600, 60
+BROKEN_FILES = 3  # that are kept
 
 TABLES = """
 create table if not exists watched (only integer primary key check (only = 1), began_at real, until_at real not null);
@@ -33,6 +35,7 @@ create index if not exists change_at on change (at);
 create table if not exists number_by_minute (
     minute integer not null, series text not null, value real not null, primary key (series, minute)
 ) without rowid;
+-- Of checkouts between 0.1.0 and 0.2.0; the line goes with 0.3.0.
 drop table if exists number_by_hour;
 """
 
@@ -88,12 +91,25 @@ def connect(settings: Settings) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
-        aside = file.with_name(f"{file.name}.broken")
-        log.error("expected a history in %s, received %s: it is now %s, another begins", file, error, aside.name)
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                file.with_name(file.name + suffix).replace(f"{aside}{suffix}")
+        _set_aside(file, error)
         return _opened(file)
+
+
+def _set_aside(file: Path, error: sqlite3.DatabaseError) -> None:
+    """Under a name with the time (UTC). Of several the largest are kept, as they hold the most."""
+    aside = file.with_name(f"{file.name}.broken-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z")
+    log.error("expected a history in %s, received %s: it is now %s, another begins", file, error, aside.name)
+    _for_each_file(file, lambda path, suffix: path.replace(f"{aside}{suffix}"))
+    kept = sorted(file.parent.glob(f"{file.name}.broken-*Z"), key=lambda path: path.stat().st_size)
+    for smaller in kept[:-BROKEN_FILES]:
+        log.error("expected room for %d broken histories, removes the smallest, %s", BROKEN_FILES, smaller.name)
+        _for_each_file(smaller, lambda path, suffix: path.unlink())
+
+
+def _for_each_file(file: Path, move: Callable[[Path, str], object]) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            move(file.with_name(file.name + suffix), suffix)
 
 
 def _opened(file: Path) -> sqlite3.Connection:

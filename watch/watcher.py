@@ -51,11 +51,12 @@ class Watcher:
         sends: Mapping[str, Send] | None = None,
     ) -> None:
         self._settings, self._configuration = settings, watcher.configuration(settings)
-        # Why the history is not kept, when it was last begun, and whether that is in its file.
-        self._refused, self._tried_at, self._is_kept = "", 0.0, True
+        # Why the history is not kept, when it was last begun (monotonic clock), and whether that is in its file.
+        self._refused, self._tried_at, self._is_kept = "", 0.0, False
+        self._connections: list[sqlite3.Connection] = []
         found = channels(settings) if sends is None else sends
-        self._alerts = alerts.Alerts(self._connect(), read_conditions(), list(found))
-        self._begin_history()
+        self._alerts = alerts.Alerts(None, read_conditions(), list(found))
+        self._begin_history(time.monotonic())
         self._deliveries = Deliveries(settings, self._alerts, found)
         self._rounds = Rounds(settings, looks() if seen_by is None else seen_by)
         self._file = StateFile(watcher.status_path(settings.home), log)
@@ -63,22 +64,44 @@ class Watcher:
         self._rows: dict[str, list[Row]] = {}
         self._beats = Beats(settings, lambda: self._sees_all)
 
-    def _connect(self) -> sqlite3.Connection:
-        """A connection to the history's file, or to memory where that cannot be written: alerts go out all the same."""
+    def _begin_history(self, now: float) -> None:
+        """From now on in the file, all of it, or none of it where that cannot be; alerts go out all the same.
+
+        Without the file, history and forecasts go on in memory, and alerts wait to be written. `now`: monotonic clock.
+        """
+        self._tried_at, former, self._connections = now, self._connections, []
         try:
-            return history.connect(self._settings)
+            self._keep_in_file()
         except (sqlite3.Error, OSError) as error:
             self._refuse(error)
+            for each in self._connections:
+                each.close()
+            if former and not self._is_kept:  # it is in memory already
+                self._connections = former
+                return
             self._is_kept = False
-            return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            self._connections = [sqlite3.connect(":memory:", isolation_level=None)]
+            self._history = History(self._connections[0], VALID_SECONDS)
+            self._forecasts = Forecasts(self._connections[0])
+            self._alerts.keep_in(None)
+        else:
+            self._is_kept = True
+        for each in former:
+            each.close()
 
-    def _begin_history(self) -> None:
-        """From now on in the file, if that can be. A connection each: a transaction of one is none of another's."""
-        self._tried_at, self._is_kept, self._refused = time.monotonic(), True, ""
-        self._history = History(self._connect(), VALID_SECONDS)
-        self._forecasts = Forecasts(self._connect())
+    def _keep_in_file(self) -> None:
+        """sqlite3.Error or OSError where one cannot be; the alerts come last, as nothing after them can fail."""
+
+        def connected() -> sqlite3.Connection:  # each has its own: a transaction of one is none of another's
+            self._connections.append(connection := history.connect(self._settings))
+            return connection
+
+        kept, forecasts = History(connected(), VALID_SECONDS), Forecasts(connected())
+        self._alerts.keep_in(connected())
+        self._history, self._forecasts = kept, forecasts
 
     def _refuse(self, error: Exception) -> None:
+        """Say so once, until something was written."""
         said = f"expected to keep the history in {history.path(self._settings)}, received {error}"
         if self._refused != said:
             log.error("%s; tried again each minute", said)
@@ -105,6 +128,8 @@ class Watcher:
         if self._said_at and age < SAY_SECONDS[0 if news else 1]:
             return
         self._said_at = now
+        if self._refused and now - self._tried_at > KEEP_AGAIN_SECONDS:
+            self._begin_history(now)
         self._say(self._rounds.seen(), time.time())
 
     def _say(self, found: list[Seen], now: float) -> None:
@@ -120,15 +145,12 @@ class Watcher:
         self._file.write(self._content([replace(one, state_since=self._since(one)) for one in found], now))
 
     def _keep(self, looked_at: list[Seen], now: float) -> None:
-        if self._refused and time.monotonic() - self._tried_at > KEEP_AGAIN_SECONDS:
-            self._history.close()
-            self._begin_history()
-            self._alerts.keep_in(self._connect())
         try:
             self._history.note([*looked_at, self._own(now)], now, self._rounds.is_whole)
             self._history.note_numbers(numbers_of(looked_at), now)
             self._rows = self._forecasts.turn(self._settings, looked_at, now)
-            self._refused = "" if self._is_kept else self._refused
+            if self._is_kept:
+                self._refused = ""
         except sqlite3.Error as error:  # a full disk: what is seen is said all the same, and alerts go out
             self._refuse(error)
 

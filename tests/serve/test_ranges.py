@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -139,8 +140,9 @@ def test_bars_of_both_sides_are_one_series(promoted: Any, proxied: tuple[Served,
     assert [bar["trade_count"] for bar in hours] == [bar["trade_count"] for bar in days] == [301, 200]
     assert (minutes[0]["open"], minutes[5]["close"], hours[0]["low"]) == (100, 1, 1)
     assert all(bar["is_final"] for bar in minutes)
-    # As pyarrow would, where it is installed, as soon as a time becomes an object: 67 MB.
-    assert not [one.path for one in psutil.Process(proxied[0].pid).memory_maps() if "/pandas/" in one.path]
+    # As pyarrow would, where they are installed, pandas as soon as a time becomes an object: 67 MB, and 12 MB.
+    mapped = [Path(one.path).parts for one in psutil.Process(proxied[0].pid).memory_maps()]
+    assert not [parts for parts in mapped if {"pandas", "numpy"} & {*parts}]
 
 
 def test_on_the_first_day_all_is_in_realtime_or_it_is_said_what_to_run(promoted: dict[str, list[Any]]) -> None:

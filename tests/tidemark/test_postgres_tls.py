@@ -5,6 +5,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tidemark.access.access_file import read_access
 from tidemark.access.passwords import set_password
 from tidemark.connections import dsn
 from tidemark.credentials import ensure_credentials
-from tidemark.errors import ConfigurationError, StackError
+from tidemark.errors import ConfigurationError
 from tidemark.stack import checks, postgres, postgres_tls, process
 from watch import credentials
 
@@ -153,9 +154,35 @@ def test_a_certificate_that_is_about_to_end_is_seen_in_its_file_and_as_the_serve
         url = SecretStr(f"postgresql://anna@{shown}?sslmode={mode}")
         of_others = tls.with_settings(postgres_tls=None, realtime_url=url, warehouse_url=url)
         assert {one.identity: one.state for one in credentials.of_postgres(of_others)} == said
-    gone = SecretStr("postgresql://anna@127.0.0.1:9")
-    with pytest.raises(StackError, match="expected Postgres to show its certificate, received"):
-        list(credentials.of_postgres(tls.with_settings(postgres_tls=None, realtime_url=gone, warehouse_url=gone)))
+
+
+def test_a_server_that_answers_otherwise_than_postgres_or_is_away_is_unknown_and_hides_no_other(tls: Stack) -> None:
+    class Answering(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(64)
+            self.request.sendall(self.server.answer)  # type: ignore[attr-defined]
+
+    with ExitStack() as servers:
+        ports = list[int]()
+        for answer in (b"E", b"", b"N"):
+            server = servers.enter_context(in_a_thread(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answering)))
+            server.answer = answer  # type: ignore[attr-defined]
+            ports.append(server.server_address[1])
+        shown = tls.settings.postgres_port
+        hosts = ",".join(f"127.0.0.1:{port}" for port in (*ports, 9, shown))
+        url = SecretStr(f"postgresql://anna@%2Ftmp,{hosts}")
+        of_others = tls.with_settings(postgres_tls=None, realtime_url=url, warehouse_url=url)
+        found = {one.identity: (one.state, one.sentence) for one in credentials.of_postgres(of_others)}
+    assert found.pop(f"127.0.0.1:{shown}")[0] == "warning"
+    assert found == {
+        f"127.0.0.1:{ports[0]}": ("unknown", f"expected S or N of 127.0.0.1:{ports[0]}, asked for TLS, received 'E'"),
+        f"127.0.0.1:{ports[1]}": ("unknown", f"expected S or N of 127.0.0.1:{ports[1]}, asked for TLS, received ''"),
+        "127.0.0.1:9": (
+            "unknown", "expected 127.0.0.1:9 to show its certificate, received [Errno 111] Connection refused",
+        ),
+    }  # fmt: skip
+    down = tls.with_settings(postgres_port=9)
+    assert [one.state for one in credentials.of_postgres(down)] == ["unknown", "unknown"]
 
 
 def test_what_does_not_fit_is_refused_before_anything_starts(tls: Stack, tmp_path: Path) -> None:

@@ -172,6 +172,7 @@ def test_a_restart_repeats_no_alert_and_loses_none(tmp_path: Path) -> None:
 def test_a_history_that_takes_no_writes_stops_no_alert(tmp_path: Path) -> None:
     alerts = opened(tmp_path)
     with sqlite3.connect(tmp_path / "history.sqlite", isolation_level=None) as other:
+        assert alerts._connection is not None
         alerts._connection.execute("pragma busy_timeout = 0")
         other.execute("begin exclusive")
         alerts.decide([seen("disk ends")], NOW, True)
@@ -179,6 +180,28 @@ def test_a_history_that_takes_no_writes_stops_no_alert(tmp_path: Path) -> None:
         other.execute("rollback")
     alerts.decide([seen("disk ends")], NOW + 1, True)
     assert [alert.took["raised"].keys() for alert in opened(tmp_path).open()] == [{"webhook"}]
+
+
+def test_what_ends_and_what_is_raised_while_there_is_no_file_is_in_the_file_once(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    first.decide([seen("disk ends"), seen("lock is held")], NOW, True)
+    assert len(words(first)) == 2
+    first.keep_in(None)
+    first.decide([seen("lock is held")], NOW + 1, True)
+    assert words(first) == [("resolved", "disk ends: one")]
+    second = Alerts(None, CONDITIONS, ("webhook",))  # it cannot know what is open
+    second.decide([seen("lock is held")], NOW + 2, True)
+    assert words(second) == [("raised", "lock is held: one")]
+    for each in (first, second):
+        each.keep_in(sqlite3.connect(tmp_path / "history.sqlite", isolation_level=None))
+    assert [alert.raised_at for alert in second.open()] == [NOW]
+    third = opened(tmp_path)
+    third.decide([], NOW + 3, True)
+    assert words(third) == [("resolved", "lock is held: one")]
+    with sqlite3.connect(tmp_path / "history.sqlite") as connection:
+        assert [(one.cause, one.resolved_at) for one in kept(connection, 10)] == [
+            ("lock is held: one", NOW + 3), ("disk ends: one", NOW + 1),
+        ]  # fmt: skip
 
 
 @contextmanager

@@ -111,23 +111,27 @@ def found(settings: Settings, name: str) -> psutil.Process:
 
 
 def kill_watcher(settings: Settings) -> None:
-    running = found(settings, watcher.NAME)
-    running.kill()
-    running.wait()
+    """If it runs: the next `up` starts another."""
+    if (running := process.find(settings.home, watcher.NAME)) is not None:
+        running.kill()
+        running.wait()
 
 
-def test_a_killed_watcher_leaves_everything_unknown_and_up_starts_another_that_repeats_no_alert(
+def test_a_watcher_that_sees_everything_says_so_outside_takes_little_memory_and_lets_no_second_one_run(
     watched: Stack, outside: Outside
 ) -> None:
-    settings, password = watched.settings, watched.settings.home / "credentials" / "promoter"
+    settings = watched.settings
     until(outside.beats.is_set, "a sign of life, as everything is seen", 20)
     used = found(settings, watcher.NAME).memory_info().rss
     assert used < MOST_BYTES, used
     env = dict(watcher.prepare(settings).env)
     second = subprocess.run([sys.executable, "-m", "watch"], env=env, capture_output=True, text=True, check=False)
     assert (second.returncode, "another watcher runs there" in second.stdout) == (1, True)
-    seen = read_status(settings)
-    assert seen.observed_at is not None
+
+
+def test_a_killed_watcher_leaves_everything_unknown(watched: Stack) -> None:
+    settings = watched.settings
+    assert read_status(settings).observed_at is not None
     kill_watcher(settings)
     late = datetime.now(UTC) + timedelta(seconds=VALID_SECONDS + 1)
     assert {one.state for one in read_status(settings, late).observations} == {"unknown"}
@@ -135,6 +139,11 @@ def test_a_killed_watcher_leaves_everything_unknown_and_up_starts_another_that_r
     assert done.returncode == 1
     assert "the watcher does not run, so nobody knows how things are: `tidemark up` starts it" in done.stdout
     assert watched.run("alerts").returncode == 1
+
+
+def test_up_starts_another_watcher_that_repeats_no_alert(watched: Stack, outside: Outside) -> None:
+    settings, password = watched.settings, watched.settings.home / "credentials" / "promoter"
+    kill_watcher(settings)  # the next one looks at once
     password.chmod(0o644)
     try:
         local.up(settings)

@@ -23,7 +23,7 @@ from watch import lane
 from watch.alerts import kept
 from watch.channels import Payload
 from watch.forecasts import Expected, Forecasts, Rates, expected
-from watch.history import DAY_SECONDS, History, Thing, connect, numbers, path, reading, spans
+from watch.history import BROKEN_FILES, DAY_SECONDS, History, Thing, connect, numbers, path, reading, spans
 from watch.observation import Look, Observation, State
 from watch.page import timeline
 from watch.rounds import Rounds
@@ -182,7 +182,7 @@ def test_what_a_broken_part_no_longer_says_is_unknown_and_what_is_gone_is_forgot
 
 
 def turned(watching: Watcher, clock: Iterator[float]) -> Sequence[Seen]:
-    """What it says after one more turn, 10 seconds later."""
+    """What it says after one more turn."""
     watching.turn(next(clock))
     return read_status(watching._settings).observations
 
@@ -202,7 +202,10 @@ def nothing(watching: Watcher) -> None:
 
 
 def no_database(file: Path) -> None:
+    """And not the first one."""
     file.write_bytes(b"no database " * 1000)
+    for number in range(BROKEN_FILES):
+        file.with_name(f"{file.name}.broken-{number}Z").write_bytes(b"no database " * number)
 
 
 @pytest.mark.parametrize(
@@ -230,30 +233,52 @@ def test_a_history_that_is_broken_or_takes_nothing_stops_neither_the_file_nor_an
 
     mine = Watcher(settings, looks, {"other": refusing, "test": lambda of, payload: taken.append(payload["cause"])})
     meanwhile(mine)
-    clock = count(time.monotonic(), 10.0)
+    clock = count(time.monotonic(), 2.0)  # it does not come to try again
     until(lambda: turned(mine, clock) and "disk ends: home" in taken, "the alert")
     found = {one.title: one for one in read_status(settings).observations}
     assert [row["text"] for row in read_status(settings).alerts if row["condition"] == "disk ends"] == [half_shown]
     assert found["disk ends: home"].sentence == half_shown
     assert found["state not written: watcher"].state == ("ok" if is_kept else "failing")
-    assert path(settings).with_name("history.sqlite.broken").exists() == is_kept
+    assert len(list(path(settings).parent.glob("history.sqlite.broken-*Z"))) == (BROKEN_FILES if is_kept else 0)
     assert ("state not written: watcher" in taken) != is_kept
 
 
-def test_a_history_that_could_not_be_written_is_kept_once_it_can(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path)
+def test_a_history_that_could_not_be_opened_is_kept_once_it_can_and_no_alert_is_doubled_or_stays_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings, disk, told = Settings(home=tmp_path), list[State](["failing"]), list[tuple[str, str]]()
+    full = Thing("disk ends", "disk", "home")
+    look = Look(*full, lambda of: [seen(disk[0], full)], every_seconds=1)
+    raised, resolved = ("raised", "disk ends: home"), ("resolved", "disk ends: home")
+    folder, aside = path(settings).parent, tmp_path / "aside"
+
+    def begun() -> tuple[Watcher, Iterator[float]]:
+        tell = {"test": lambda of, one: told.append((one["state"], one["cause"]))}
+        return Watcher(settings, [look], tell), count(time.monotonic(), 10.0)
+
+    mine, clock = begun()
+    until(lambda: turned(mine, clock) and raised in told and not mine._alerts.next_for("test"), "the alert")
+    folder.rename(aside)
     path(settings).mkdir(parents=True)
-    looks = [Look("disk ends", "disk", "home", lambda of: [Observation("disk ends", "disk", "home", "failing", "why")])]
-    mine, clock = Watcher(settings, looks, {}), count(time.monotonic(), 10.0)
-    until(lambda: turned(mine, clock) and read_status(settings).alerts, "the alert")
+    other, clock = begun()  # which cannot know of it
+    until(lambda: turned(other, clock) and told.count(raised) == 2, "the alert again")
+    disk[0] = "ok"
+    until(lambda: turned(other, clock) and resolved in told, "the word that it is over")
+    for _ in range(3 * int(KEEP_AGAIN_SECONDS / 10)):
+        assert turned(other, clock)[-1].state == "failing"
+    assert len([one for one in caplog.messages if one.endswith("; tried again each minute")]) == 1
     path(settings).rmdir()
-    assert turned(mine, clock)[-1].state == "failing"
-    mine._tried_at -= KEEP_AGAIN_SECONDS
-    turned(mine, clock)
-    assert read_status(settings).observations[-1].state == "ok"
+    folder.rmdir()
+    aside.rename(folder)
+    until(lambda: turned(other, clock)[-1].state == "ok", "the history to be kept")
+    last, clock = begun()
+    until(lambda: turned(last, clock)[0].state == "ok" and turned(last, clock), "it to be looked at again")
+    assert (told.count(raised), told.count(resolved)) == (2, 1)
     with reading(settings) as connection:
         assert connection is not None
-        assert {alert.condition for alert in kept(connection, 10)} == {"disk ends", "state not written"}
+        assert sorted((one.condition, one.resolved_at is not None) for one in kept(connection, 10)) == [
+            ("disk ends", True), ("state not written", True),
+        ]  # fmt: skip
 
 
 # --- forecasts
