@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import msgspec
+
 from tidemark.output import iso, visible
 from watch.conditions import ANYTHING, Condition
 from watch.observation import RUNBOOK, Observation
@@ -278,4 +280,10 @@ def kept(connection: sqlite3.Connection, limit: int) -> list[Alert]:
 
 
 def _alerts_of(rows: Iterable[tuple[str]]) -> list[Alert]:
-    return [Alert(**json.loads(said)) for (said,) in rows]
+    found = []
+    for (said,) in rows:
+        try:
+            found.append(msgspec.convert(json.loads(said), Alert))
+        except (ValueError, TypeError) as error:
+            log.error("expected an alert in the history, received %s that says: %s; it is left out", said[:200], error)
+    return found

@@ -21,6 +21,7 @@ log = logging.getLogger("tidemark.watch")
 CHANGE_DAYS, MINUTE_DAYS = 100, 2
 DAY_SECONDS, HOUR_SECONDS, MINUTE_SECONDS = 86_400, 3600, 60
 BROKEN_FILES = 3  # that are kept
+MOST_BACK_SECONDS = DAY_SECONDS  # that a clock is set back by
 
 TABLES = """
 create table if not exists watched (only integer primary key check (only = 1), began_at real, until_at real not null);
@@ -114,6 +115,7 @@ def _for_each_file(file: Path, move: Callable[[Path, str], object]) -> None:
 
 def _opened(file: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(file, timeout=10, isolation_level=None, check_same_thread=False)
+    connection.text_factory = _text
     try:
         # A commit waits for no disk: what a crash of the machine takes is the last seconds.
         connection.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + TABLES)
@@ -126,14 +128,18 @@ def _opened(file: Path) -> sqlite3.Connection:
     return connection
 
 
+def _text(held: bytes) -> str:
+    """A flipped bit in a sentence ends nobody."""
+    return held.decode(errors="replace")
+
+
 class History:
     """The watcher's side. Used by one thread."""
 
     def __init__(self, connection: sqlite3.Connection, valid_seconds: float) -> None:
         self.connection, self._valid = connection, valid_seconds
         self.connection.executescript(TABLES)
-        rows = self.connection.execute(_LAST, (2**62,))
-        self._states: dict[Thing, tuple[str, float]] = {Thing(*row[:3]): (row[3], row[4]) for row in rows}
+        self._states = self._last()
         self._minutes: dict[str, int] = {}
         self._pruned_at = 0.0
 
@@ -175,11 +181,33 @@ class History:
         row = self.connection.execute("select until_at from watched").fetchone()
         if row is None or row[0] <= now <= row[0] + self._valid:
             return False
+        if row[0] > now:
+            self._turn_back(row[0], now)
         until = min(row[0] + self._valid, now)
         for thing, (state, _) in list(self._states.items()):
             if state not in ("unknown", "gone"):
                 self._change(thing, "unknown", "nobody looked", until)
         return True
+
+    def _turn_back(self, until: float, now: float) -> None:
+        """The clock was ahead and is set right: what is of a moment to come would be taken for the last word.
+
+        A clock that is far behind is more likely wrong itself, as after a start without a network: nothing is touched.
+        """
+        if until - now > MOST_BACK_SECONDS:
+            clocks = [f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}Z" for at in (until, now)]
+            raise sqlite3.OperationalError(
+                "a clock that says {1}, where the history was kept until {0}: set it, or move the file away".format(
+                    *clocks
+                )
+            )
+        gone = self.connection.execute("delete from change where at > ?", (now,)).rowcount
+        self.connection.execute("delete from number_by_minute where minute > ?", (now,))
+        self._states = self._last()
+        log.warning("the clock was set back by %.0f s: %d changes of moments to come are forgotten", until - now, gone)
+
+    def _last(self) -> dict[Thing, tuple[str, float]]:
+        return {Thing(*row[:3]): (row[3], row[4]) for row in self.connection.execute(_LAST, (2**62,))}
 
     def _change(self, thing: Thing, state: str, sentence: str, at: float) -> None:
         self.connection.execute("insert into change values (?, ?, ?, ?, ?, ?)", (at, *thing, state, sentence))

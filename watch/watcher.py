@@ -99,6 +99,7 @@ class Watcher:
         kept, forecasts = History(connected(), VALID_SECONDS), Forecasts(connected())
         self._alerts.keep_in(connected())
         self._history, self._forecasts = kept, forecasts
+        self._identity = history.path(self._settings).stat()
 
     def _refuse(self, error: Exception) -> None:
         """Say so once, until something was written."""
@@ -150,9 +151,15 @@ class Watcher:
             self._history.note_numbers(numbers_of(looked_at), now)
             self._rows = self._forecasts.turn(self._settings, looked_at, now)
             if self._is_kept:
+                self._require_file()
                 self._refused = ""
-        except sqlite3.Error as error:  # a full disk: what is seen is said all the same, and alerts go out
+        except (sqlite3.Error, OSError) as error:  # a full disk: what is seen is said all the same, and alerts go out
             self._refuse(error)
+
+    def _require_file(self) -> None:
+        """sqlite3.OperationalError or OSError where what is written is in no file that anybody finds again."""
+        if not os.path.samestat(history.path(self._settings).stat(), self._identity):
+            raise sqlite3.OperationalError("another file than the one that it writes")
 
     def _own(self, now: float) -> Seen:
         """What it knows of itself."""

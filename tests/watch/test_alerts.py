@@ -24,6 +24,7 @@ from watch.alerts import Alerts, kept
 from watch.channels import NotTaken, channels, to_mail, to_webhook
 from watch.conditions import ANYTHING, Condition, read_conditions
 from watch.delivery import Deliveries
+from watch.history import connect
 from watch.observation import Observation, State
 
 CONDITIONS = read_conditions()
@@ -340,3 +341,12 @@ def test_the_table_refuses_a_condition_that_waits_for_none() -> None:
         TidemarkError, match="expected a condition of this file, or one of one thing, received 'no such"
     ):
         typed_yaml.parse(wrong, "conditions.yml", Condition, _check)
+
+
+@pytest.mark.parametrize("said", ["no json", "[]", '{"id": 1}', b"\xff\xfe"])
+def test_a_row_that_is_no_alert_is_left_out_and_said(said: object, tmp_path: Path, caplog: Any) -> None:
+    connection = connect(Settings(home=tmp_path))
+    Alerts(connection, read_conditions(), ["test"])
+    connection.execute("insert into alert values ('1', 4e9, null, cast(? as text))", (said,))
+    assert Alerts(connection, read_conditions(), ["test"]).open() == []
+    assert "expected an alert in the history" in caplog.text

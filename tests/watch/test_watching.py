@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -112,6 +113,20 @@ def test_a_watcher_that_died_leaves_the_time_since_then_unknown_before_another_b
     assert [(one.state, one.end - NOON) for one in found] == [("ok", 30), ("unknown", 1000)]
 
 
+def test_a_clock_that_is_set_right_leaves_nothing_of_moments_to_come(tmp_path: Path) -> None:
+    settings, history = Settings(home=tmp_path), History(connect(Settings(home=tmp_path)), 30)
+    for after in (0, 20, 3620, 3640):  # an hour ahead meanwhile
+        history.note([seen("ok")], NOON + after)
+    for after in (50, 70):
+        history.note([seen("failing")], NOON + after)
+    with pytest.raises(sqlite3.OperationalError, match=r"a clock that says .* set it, or move the file away"):
+        history.note([seen("ok")], NOON - 2 * DAY_SECONDS)  # which is the one that is wrong
+    with reading(settings) as connection:
+        assert connection is not None
+        states = [(one.state, one.begin - NOON) for one in spans(connection, NOON, NOON + 7200)[ONE]]
+    assert states == [("ok", 0), ("failing", 50), ("unknown", 100)]
+
+
 def test_history_is_kept_for_its_time_and_what_still_holds_stays(tmp_path: Path) -> None:
     settings, history = Settings(home=tmp_path), History(connect(Settings(home=tmp_path)), 1e9)
     other = Thing("lag", "destination", "other")
@@ -208,12 +223,17 @@ def no_database(file: Path) -> None:
         file.with_name(f"{file.name}.broken-{number}Z").write_bytes(b"no database " * number)
 
 
+def removed(mine: Watcher) -> None:
+    path(mine._settings).unlink()
+
+
 @pytest.mark.parametrize(
     ("before", "meanwhile", "is_kept"),
     [
         pytest.param(Path.touch, query_only, False, id="it takes no writes"),
         pytest.param(Path.touch, overwritten, False, id="it is overwritten"),
         pytest.param(Path.mkdir, nothing, False, id="it is a folder"),
+        pytest.param(Path.touch, removed, False, id="it is removed"),
         pytest.param(no_database, nothing, True, id="it is no database"),
     ],
 )
