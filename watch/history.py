@@ -195,12 +195,9 @@ class History:
         A clock that is far behind is more likely wrong itself, as after a start without a network: nothing is touched.
         """
         if until - now > MOST_BACK_SECONDS:
-            clocks = [f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}Z" for at in (until, now)]
-            raise sqlite3.OperationalError(
-                "a clock that says {1}, where the history was kept until {0}: set it, or move the file away".format(
-                    *clocks
-                )
-            )
+            kept_until, clock = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}Z" for at in (until, now))
+            said = f"a clock that says {clock}, where the history was kept until {kept_until}"
+            raise sqlite3.OperationalError(f"{said}: set the clock, or move the file")
         gone = self.connection.execute("delete from change where at > ?", (now,)).rowcount
         self.connection.execute("delete from number_by_minute where minute > ?", (now,))
         self._states = self._last()

@@ -119,7 +119,7 @@ def test_a_clock_that_is_set_right_leaves_nothing_of_moments_to_come(tmp_path: P
         history.note([seen("ok")], NOON + after)
     for after in (50, 70):
         history.note([seen("failing")], NOON + after)
-    with pytest.raises(sqlite3.OperationalError, match=r"a clock that says .* set it, or move the file away"):
+    with pytest.raises(sqlite3.OperationalError, match=r"a clock that says .* set the clock, or move the file"):
         history.note([seen("ok")], NOON - 2 * DAY_SECONDS)  # which is the one that is wrong
     with reading(settings) as connection:
         assert connection is not None
