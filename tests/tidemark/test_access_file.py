@@ -95,6 +95,16 @@ def command(mine: Stack, *arguments: str) -> Result:
     return CliRunner().invoke(access_commands, arguments, env=environ | file)
 
 
+def test_another_file_takes_nobodys_login_by_mistake(mine: Stack, stack: Stack) -> None:
+    """A shell that lacks the variable reads the file that comes with Tidemark."""
+    for another in (access.apply, access.apply_access):
+        with pytest.raises(
+            ConfigurationError, match=r"access.yml, which was applied last, .*analyst1, operator1, powerbi"
+        ):
+            another(stack.settings)
+    assert access.apply_access(mine.settings) == []
+
+
 def test_a_second_apply_changes_nothing_and_plan_says_before_what_it_does(mine: Stack) -> None:
     assert bring.plan(mine.settings, read_access(mine.settings.access_file)) == []
     assert access.apply_access(mine.settings) == []
