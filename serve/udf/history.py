@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from psycopg.sql import SQL, Literal
 
@@ -68,14 +67,23 @@ def table(rows: list[Row], interval: str, instrument: Instrument) -> dict[str, A
     columns = {"o": "open", "h": "high", "l": "low", "c": "close", "v": "volume"}
     return {
         "s": "ok",
-        "t": [_time(row["bar_start_at"], interval, instrument) for row in rows],
+        "t": [bar_time(row["bar_start_at"], interval, instrument) for row in rows],
         **{name: [row[column] for row in rows] for name, column in columns.items()},
     }
 
 
-def _time(at: datetime, interval: str, instrument: Instrument) -> int:
-    """The begin of a bar; of a day, midnight UTC of the session's date, as the library wants it."""
+def bar_time(at: datetime, interval: str, instrument: Instrument) -> int:
+    """When the bar of a moment begins; of a day, midnight UTC of the session's date, as the library wants it."""
+    if interval == "1d":
+        at = datetime.combine(instrument.sessions.date_of(at), datetime.min.time(), UTC)
+    return int((at - (at - FIRST) % STEP[interval]).timestamp())
+
+
+def range_of(begin: int, end: int, interval: str, instrument: Instrument) -> tuple[datetime, datetime]:
+    """Seconds since 1970 as moments: bars whose `bar_time` is in them begin between these."""
+    from_at, to_at = (FIRST + timedelta(seconds=at) for at in (begin, end))
     if interval != "1d":
-        return int(at.timestamp())
-    local = at.astimezone(ZoneInfo(instrument.time_zone)).replace(tzinfo=None) + instrument.session_shift
-    return int(datetime.combine(local.date(), datetime.min.time(), UTC).timestamp())
+        return from_at, to_at
+    # The first date whose midnight is not before.
+    from_day, to_day = ((at + STEP["1d"] - timedelta(seconds=1)).date() for at in (from_at, to_at))
+    return instrument.sessions.begin_of(from_day), instrument.sessions.begin_of(to_day)

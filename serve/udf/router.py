@@ -1,7 +1,7 @@
 """`/udf`: configuration, symbols, history and time, as TradingView's charting library asks for them."""
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from math import floor, log10
 from typing import Annotated, Any
 
@@ -73,10 +73,10 @@ async def search(
 async def symbols(request: Request, caller: CallerOf, symbol: Symbol) -> Response:
     """Its bars are of whenever it is traded, so that its session is all day; a day's bar is of the venue's session."""
     found = await one(_databases(request), caller, parameters.name(symbol, "symbol"))
-    scale = _scale(found.last_price)
+    scale, zone = _scale(found.last_price), found.sessions.time_zone
     return JSONResponse({
         "name": found.symbol, "full_name": found.ticker, "ticker": found.ticker, "description": _description(found),
-        "type": _type(found), "session": "24x7", "timezone": "Etc/UTC" if found.time_zone == "UTC" else found.time_zone,
+        "type": _type(found), "session": "24x7", "timezone": "Etc/UTC" if zone == "UTC" else zone,
         "exchange": found.source, "listed_exchange": found.source, "format": "price", "minmov": 1, "pricescale": scale,
         "has_intraday": True, "has_daily": True, "has_weekly_and_monthly": False,
         "intraday_multipliers": ["1", "5", "60"], "daily_multipliers": ["1"],
@@ -93,7 +93,10 @@ async def history(
     to: Annotated[int, Query(description="The same; itself not inside", examples=[1723161600])],
     countback: Annotated[int | None, Query(ge=1, description="So many bars before `to`, however early")] = None,
 ) -> Response:  # fmt: skip
-    """By the rule of `/v1/bars`: no bar twice. Where the range has none, `nextTime` says where an earlier one is."""
+    """By the rule of `/v1/bars`: no bar twice. Where the range has none, `nextTime` says where an earlier one is.
+
+    Of `1D`, `from`, `to` and every time are midnights (UTC) of dates of sessions, whenever these begin.
+    """
     interval = of_history.INTERVALS.get(resolution)
     if interval is None:
         raise bad_request("no such resolution", f"resolution to be one of {', '.join(RESOLUTIONS)}", resolution)
@@ -116,7 +119,7 @@ async def history(
         note_rows(request, len(rows))
         answer = of_history.table(rows, interval, found)
         if not rows and not count and (newest := before(bars.from_at)):
-            answer["nextTime"] = int(newest.timestamp())
+            answer["nextTime"] = of_history.bar_time(newest, interval, found)
         return answer
 
     return JSONResponse(await at_turn(request, caller, read), headers={"Cache-Control": "private, no-cache"})
@@ -134,8 +137,7 @@ def _asked(found: Instrument, interval: str, from_: int, to: int, countback: int
                 "the range is too long", f"at most {MOST_DAYS[interval].days} days, or countback", f"{from_} to {to}"
             )
         begin = end - most
-    from_at, to_at = (datetime.fromtimestamp(at, UTC) for at in (begin, end))
-    return Bars(found.source, found.symbol, interval, from_at, to_at)
+    return Bars(found.source, found.symbol, interval, *of_history.range_of(begin, end, interval, found))
 
 
 def _databases(request: Request) -> Databases:

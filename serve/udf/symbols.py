@@ -1,7 +1,7 @@
 """The symbols that a caller may read, of both sides of the tidemark: `source:symbol`."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -10,21 +10,26 @@ from psycopg.sql import SQL
 from serve.callers import Caller
 from serve.databases import Databases
 from serve.problems import NotLoaded, Problem
+from serve.udf.sessions import Sessions, Terms
 
 MOST_FOUND = 200
-# The venue's terms are the warehouse's; a symbol of which no day was promoted yet is in realtime alone.
 _LISTED = SQL("""
-select
-    instruments.source_system, instruments.symbol, instruments.instrument_kind, instruments.quote_currency,
-    venues.venue_name, venues.time_zone, extract(epoch from venues.session_shift)::float8
-from marts.dim_instruments as instruments
-left join marts.dim_venues as venues on venues.venue_key = instruments.venue_key
-where (%(source)s::text is null or instruments.source_system = %(source)s)
-and (%(symbol)s::text is null or instruments.symbol = %(symbol)s)
-and strpos(lower(instruments.source_system || ':' || instruments.symbol), lower(%(text)s)) > 0
-order by instruments.source_system, instruments.symbol limit %(most)s
+select source_system, symbol, instrument_kind, quote_currency from marts.dim_instruments
+where (%(source)s::text is null or source_system = %(source)s) and (%(symbol)s::text is null or symbol = %(symbol)s)
+and strpos(lower(source_system || ':' || symbol), lower(%(text)s)) > 0
+order by source_system, symbol limit %(most)s
 """)
-_RELATIONS = (("marts", "dim_instruments"), ("marts", "dim_venues"))
+# By the source: a symbol of which no day was promoted yet is in realtime alone, its venue is not.
+_VENUES = SQL("""
+select
+    venues.source_system, venues.venue_name, history.effective_at, history.time_zone,
+    extract(epoch from history.session_shift)::float8
+from marts.dim_venues as venues
+inner join marts.dim_venues_history as history on history.venue_key = venues.venue_key
+where %(source)s::text is null or venues.source_system = %(source)s
+order by venues.source_system, history.effective_at
+""")
+_RELATIONS = (("marts", "dim_instruments"), ("marts", "dim_venues"), ("marts", "dim_venues_history"))
 _LIVE = SQL("""
 select source_system, symbol, price from live.last_price
 where (%(source)s::text is null or source_system = %(source)s) and (%(symbol)s::text is null or symbol = %(symbol)s)
@@ -46,8 +51,7 @@ class Instrument:
     kind: str | None = None
     currency: str | None = None
     venue: str | None = None
-    time_zone: str = "UTC"
-    session_shift: timedelta = timedelta()
+    sessions: Sessions = field(default_factory=Sessions)
     last_price: float | None = None
 
     @property
@@ -87,14 +91,26 @@ async def one(databases: Databases, caller: Caller, ticker: str) -> Instrument:
 
 async def _found(databases: Databases, caller: Caller, asked: dict[str, Any]) -> list[Instrument]:
     found: dict[str, Instrument] = {}
-    listed: list[Any] = []
+    venues: list[Any] = []
     with suppress(NotLoaded):
         async with databases.reading("warehouse", caller, *_RELATIONS) as connection:
-            listed = await (await connection.execute(_LISTED, asked)).fetchall()
-    for source, symbol, kind, currency, venue, zone, shift in listed:
-        one_of = Instrument(source, symbol, kind, currency, venue, zone or "UTC", timedelta(seconds=shift or 0))
-        found[one_of.ticker] = one_of
+            for listed in await (await connection.execute(_LISTED, asked)).fetchall():
+                one_of = Instrument(*listed)
+                found[one_of.ticker] = one_of
+            venues = await (await connection.execute(_VENUES, asked)).fetchall()
     async with databases.reading("realtime", caller) as connection:
         for source, symbol, price in await (await connection.execute(_LIVE, asked)).fetchall():
             found.setdefault(f"{source}:{symbol}", Instrument(source, symbol)).last_price = price
+    for one_of in found.values():
+        _tell_venue(one_of, venues)
     return [found[ticker] for ticker in sorted(found)][: asked["most"]]
+
+
+def _tell_venue(instrument: Instrument, venues: list[Any]) -> None:
+    """Name and sessions, of what held of the venue from each time on."""
+    terms = [Terms()]
+    for source, name, effective_at, time_zone, shift in venues:
+        if source == instrument.source:
+            instrument.venue = name
+            terms.append(Terms(effective_at, time_zone, timedelta(seconds=shift)))
+    instrument.sessions = Sessions(tuple(terms))

@@ -1,13 +1,16 @@
 """What charting libraries and workspaces ask, as their own clients ask it."""
 
 import hashlib
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from serve.live.router import CHARTS, FILES
+from serve.udf.sessions import Sessions, Terms
+from tests.conftest import Stack
 from tests.serve.conftest import Served
 from tests.serve.market import EVIL, Market
 
@@ -81,10 +84,66 @@ def test_udf_counts_back_over_the_tidemark_however_early_that_is(served: Served,
 
 def test_udf_says_where_earlier_bars_are(served: Served, market: Market) -> None:
     start = seconds(market.today) + 600
-    nothing = udf(served, "history", symbol=SYMBOL, resolution="1", **{"from": start, "to": start + 60})
-    assert nothing == {"s": "no_data", "nextTime": start - 60}
+    for resolution, newest in {"1": start - 60, "5": start - 300, "60": start - 600, "1D": start - 600}.items():
+        asked = {"symbol": SYMBOL, "resolution": resolution, "from": start, "to": start + 60}
+        nothing = udf(served, "history", **asked)
+        assert nothing == {"s": "no_data", "nextTime": newest}
     before = udf(served, "history", symbol=SYMBOL, resolution="1", countback=5, **{"from": 86_400, "to": 172_800})
     assert before == {"s": "no_data"}
+
+
+def test_udf_dates_sessions_that_begin_the_day_before_and_scrolls_over_each_once(
+    served: Served, market: Market
+) -> None:
+    """Of a symbol that the warehouse does not know yet, over the day on which its venue's clock is put back."""
+    first, after_hole, *later = labels = [datetime(2024, 11, day, tzinfo=UTC) for day in (1, 3, 4, 5)]
+    begins = [label - timedelta(hours=2 if label <= after_hole else 1) for label in labels]
+    ticks = [market.rows(1, at, 20_000, "NQZ6")[0] for begin in begins for at in (begin, begin + timedelta(hours=22))]
+    market.commit([row | {"source_system": "cme", "received_at": market.today} for row in ticks])
+    asked = {"symbol": "cme:NQZ6", "resolution": "1D"}
+    assert udf(served, "symbols", symbol="cme:NQZ6")["timezone"] == "America/Chicago"
+
+    def days(from_: datetime, to: datetime, **more: int) -> Any:
+        return udf(served, "history", **asked | {"from": seconds(from_), "to": seconds(to)} | more)
+
+    scrolled: list[int] = []
+    to = later[-1] + timedelta(days=1)
+    while (answer := days(to - timedelta(days=3), to, countback=2))["s"] == "ok":
+        assert max(answer["t"]) < seconds(to)
+        scrolled = answer["t"] + scrolled
+        to = datetime.fromtimestamp(answer["t"][0], UTC)
+    assert (answer, scrolled) == ({"s": "no_data"}, [seconds(label) for label in labels])
+    day, noon, size = timedelta(days=1), timedelta(hours=12), ticks[0]["size"]
+    for label in labels:
+        assert [days(label, label + day)[name] for name in "tv"] == [[seconds(label)], [2 * size]]
+    for from_ in (first + day, first + noon):
+        assert days(from_, first + day + noon) == {"s": "no_data", "nextTime": seconds(first)}
+
+
+@pytest.mark.parametrize("hours", [0, 7, -6])
+@pytest.mark.parametrize("zone", ["America/Chicago", "America/Havana", "America/Sao_Paulo", "Asia/Tokyo", "UTC"])
+def test_a_session_begins_where_postgres_says(stack: Stack, zone: str, hours: int) -> None:
+    """Through a year in which clocks were put at midnight, too."""
+    shift = timedelta(hours=hours)
+    sessions = Sessions((Terms(), Terms(datetime(1992, 6, 25, tzinfo=UTC), zone, shift)))
+    with psycopg.connect(stack.dsn("warehouse", "transformer")) as warehouse:
+        rows = warehouse.execute(
+            "select day::date, (day - %s::interval) at time zone %s "
+            "from generate_series(timestamp '2018-01-01', timestamp '2018-12-31', interval '1 day') as day",
+            (shift, zone),
+        ).fetchall()
+    assert [sessions.begin_of(day) for day, _ in rows] == [begin for _, begin in rows]
+    assert [sessions.date_of(begin) for _, begin in rows] == [day for day, _ in rows]
+    assert [sessions.date_of(begin - timedelta(minutes=1)) for _, begin in rows[1:]] == [day for day, _ in rows[:-1]]
+
+
+def test_a_venue_that_moved_has_the_sessions_of_each_time() -> None:
+    moved = datetime(2024, 8, 1, tzinfo=UTC)
+    sessions = Sessions((Terms(), Terms(moved, "Asia/Tokyo")))
+    assert [sessions.begin_of(date(2024, month, day)) for month, day in ((7, 31), (8, 1), (8, 2))] == [
+        moved - timedelta(hours=24), moved - timedelta(hours=9), moved + timedelta(hours=15),
+    ]  # fmt: skip
+    assert [sessions.date_of(moved - timedelta(hours=hours)).day for hours in (10, 9)] == [31, 1]
 
 
 @pytest.mark.parametrize(
