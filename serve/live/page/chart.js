@@ -3,7 +3,6 @@ import { $, Refused, color, get, number, themed, trouble } from '/live/api.js'
 import { Marks } from '/live/marks.js'
 
 const STEPS = { '1m': 60, '5m': 300, '1h': 3600, '1d': 86400 }
-const RESOLUTIONS = { '1m': '1', '5m': '5', '1h': '60', '1d': '1D' }
 const COUNT = 300
 const [LEAST, MOST] = [40, 120] // of them in sight at first
 const EARLIER = 20 // fewer of them than that left of what is in sight: those before them are read
@@ -75,7 +74,7 @@ export class Candles {
   async readBefore(end) {
     const { source, symbol, interval } = this
     const newest = await get('/udf/history', {
-      symbol: `${source}:${symbol}`, resolution: RESOLUTIONS[interval], from: 1, to: end, countback: 1,
+      symbol: `${source}:${symbol}`, resolution: '1', from: 1, to: end, countback: 1, // 1D goes by dates
     })
     if (newest.s !== 'ok') return []
     const step = STEPS[interval]
