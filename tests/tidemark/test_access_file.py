@@ -119,6 +119,7 @@ def test_a_second_apply_changes_nothing_and_plan_says_before_what_it_does(mine: 
         said = command(mine, "plan").stdout
         assert said == f"nothing to change: the databases are as {mine.settings.access_file} says\n"
     finally:
+        access.apply_access(local_settings(mine), another_file=True)
         local.up(local_settings(mine))
 
 

@@ -121,5 +121,5 @@ def test_what_dbt_left_is_read_as_it_stands(tmp_path: Path) -> None:
     run = {"metadata": {"generated_at": "2024-08-08T10:00:00.5Z"}, "results": results}
     (folder / "run_results.json").write_text(json.dumps(run))
     realtime, warehouse = batch.dbt_runs(Settings(home=tmp_path))
-    assert (realtime.state, warehouse.state) == ("ok", "failing")
+    assert (realtime.state, warehouse.state) == ("waiting", "failing")
     assert "fct_bars_1m failed" in warehouse.sentence
