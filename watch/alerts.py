@@ -82,7 +82,7 @@ class Alert:
         lacking = [channel for channel in self.channels if any(channel not in self.took[each] for each in self.words())]
         refused = {
             channel: {"since": iso(one["since"]), "times": one["times"], "is_given_up": one["given_up_at"] is not None}
-            for channel, one in self.refused.items()
+            for channel, one in self.refused.copy().items()  # a channel's thread may add one
         }
         moments = {"raised_at": iso(self.raised_at), "resolved_at": over}
         return self.payload(word) | moments | {"not_taken_by": lacking, "refused_by": refused}
@@ -237,7 +237,9 @@ class Alerts:
             return one["times"]
 
     def _give_up(self, alert: Alert, channel: str, now: float, why: str) -> None:
-        log.error("not delivered to the channel %s: %s: %s; `tidemark alerts` shows it", channel, alert.cause, why)
+        log.error(
+            "not delivered to the channel %s: %s: %s; `tidemark alerts` shows it", channel, visible(alert.cause), why
+        )
         alert.refused.setdefault(channel, Refusal(since=now, times=0, given_up_at=None))["given_up_at"] = now
         self._unwritten.add(alert.id)
 

@@ -45,6 +45,7 @@ class Delivery(threading.Thread):
         self._due: dict[str, float] = {}  # by alert that is set aside, when it is tried again (the monotonic clock)
         self._doubted: set[str] = set()  # of these, what was not taken while nothing was
         self._suspected: set[str] = set()  # what was doubted until the channel took another
+        self._passed: set[str] = set()  # of these, those not tried since it did
         self.news, self._stop_asked = threading.Event(), threading.Event()
 
     def run(self) -> None:
@@ -63,11 +64,8 @@ class Delivery(threading.Thread):
             try:
                 self._send(self._settings, alert.payload(word))
             except Exception as error:  # noqa: BLE001 - whatever it is, it ends neither the watcher nor this channel
-                if (
-                    isinstance(error, TidemarkError)
-                    and not isinstance(error, Refused)
-                    and alert.id not in self._suspected
-                ):
+                is_known = isinstance(error, TidemarkError) and not isinstance(error, Refused)
+                if is_known and alert.id not in self._suspected:
                     return self._away(alert, error)
                 self._set_aside(alert, error)
             else:
@@ -87,19 +85,23 @@ class Delivery(threading.Thread):
         return None
 
     def _taken(self, alert: Alert, word: Word) -> None:
-        self._failures = 0
-        for id_ in self._doubted:
+        # It was away, and is back: it may take what it did not take meanwhile.
+        again = self._suspected if self._failures or alert.id in self._suspected else set[str]()
+        for id_ in {*again, *self._doubted, alert.id}:
             self._due.pop(id_, None)
         self._suspected = (self._suspected | self._doubted) - {alert.id}
-        self._doubted = set()
-        self._due.pop(alert.id, None)
+        self._failures, self._doubted, self._passed = 0, set(), set(self._suspected)
         self._alerts.taken(alert, word, self._channel, time.time())
 
     def _set_aside(self, alert: Alert, error: Exception) -> None:
         """It is refused: the next ones go on."""
         said = error if isinstance(error, TidemarkError) else _fault(error)
-        times = self._alerts.refused(alert, self._channel, time.time(), isinstance(error, Refused))
-        self._due[alert.id] = time.monotonic() + self._refused[min(times, len(self._refused)) - 1]
+        is_sure = isinstance(error, Refused)
+        times = self._alerts.refused(alert, self._channel, time.time(), is_sure or alert.id in self._passed)
+        self._passed.discard(alert.id)
+        self._suspected |= set() if is_sure else {alert.id}
+        pauses = self._refused if is_sure else self._refused[:2]  # it may be away
+        self._due[alert.id] = time.monotonic() + pauses[min(times, len(pauses)) - 1]
         if times == 1:
             log.error(
                 "%s; the next ones go on, and %s is tried again later for the channel %s, which is said once",

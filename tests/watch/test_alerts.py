@@ -282,13 +282,13 @@ def test_an_alert_that_is_refused_keeps_no_other_waiting_and_is_raised_before_it
 
 
 def test_a_channel_that_is_away_is_tried_again_and_each_cause_is_said_in_its_order(hook: Hook, tmp_path: Path) -> None:
-    hook.statuses = [503] * (4 * TRIES)
+    hook.statuses = [503] * TRIES
     alerts = opened(tmp_path)
     for number, found in enumerate([[FLOW], [], [FLOW], [FLOW, MART], []]):
         alerts.decide([seen(name) for name in found], NOW + number, True)
     with posting(hook, alerts):
         until(lambda: not alerts.waiting_for("webhook"), "everything")
-    taken = [(post["condition"], post["state"]) for post in hook.posts[4 * TRIES :]]
+    taken = [(post["condition"], post["state"]) for post in hook.posts[TRIES:]]
     assert [state for name, state in taken if name == FLOW] == ["raised", "resolved"] * 2
     assert len(taken) == 6
 
