@@ -32,6 +32,8 @@ class Dialogue:
 class MailServer(socketserver.ThreadingTCPServer):
     """Listens on a free port. `login` is the one user and password, where it asks for one; `refusals` answer first.
 
+    Nobody has an address of `unknown` here.
+
     With a `context` it offers STARTTLS; where `is_tls` is set every connection begins with TLS.
     """
 
@@ -44,6 +46,7 @@ class MailServer(socketserver.ThreadingTCPServer):
         self.login, self.context, self.is_tls = login, context, is_tls
         self.mails: list[Taken] = []
         self.refusals: list[str] = []
+        self.unknown: set[str] = set()
 
     @property
     def port(self) -> int:
@@ -91,7 +94,11 @@ class _Handler(socketserver.StreamRequestHandler):
                 said.sender, said.to = rest.partition(":")[2], []
                 self._say("250 ok")
             case "RCPT":
-                said.to.append(rest.partition(":")[2].strip("<>"))
+                address = rest.partition(":")[2].strip("<>")
+                if address in self.server.unknown:
+                    self._say("550 nobody has this address")
+                    return
+                said.to.append(address)
                 self._say("250 ok")
             case "DATA":
                 self._data(said)

@@ -48,12 +48,18 @@ def alerts(ctx: click.Context, as_json: bool, last: int) -> None:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    lacking = ", ".join(row["not_taken_by"])
+    lacking = ", ".join(f"{channel}{_refusal(row['refused_by'].get(channel))}" for channel in row["not_taken_by"])
     return {
         "state": "open" if row["resolved_at"] is None else "over", "cause": visible(row["cause"]),
         "severity": row["severity"], "since": row["since"], "over": row["resolved_at"], "not_taken_by": lacking,
         "runbook": row["runbook"],
     }  # fmt: skip
+
+
+def _refusal(refused: dict[str, Any] | None) -> str:
+    if refused is None:
+        return ""
+    return f" ({'not delivered, ' * refused['is_given_up']}refused {refused['times']} times)"
 
 
 @alerts.command()

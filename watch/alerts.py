@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
@@ -25,6 +25,7 @@ log = logging.getLogger("tidemark.alert")
 SCHEMA = 1
 NAMED = 5  # of what is together in one alert
 KEEP_DAYS = 100
+GIVE_UP_SECONDS = 3 * 86_400.0  # a channel that is set up wrong over a weekend loses none
 Word = Literal["raised", "resolved"]
 
 TABLE = """
@@ -33,6 +34,14 @@ create table if not exists alert (
 ) without rowid;
 create index if not exists alert_raised on alert (raised_at);
 """
+
+
+class Refusal(TypedDict):
+    """That a channel refuses the next word of an alert: since when, how often, and when it was given up."""
+
+    since: float
+    times: int
+    given_up_at: float | None
 
 
 @dataclass
@@ -53,6 +62,7 @@ class Alert:
     resolved_at: float | None = None
     channels: list[str] = field(default_factory=list)
     took: dict[str, dict[str, float]] = field(default_factory=lambda: {"raised": {}, "resolved": {}})
+    refused: dict[str, Refusal] = field(default_factory=dict)  # by channel
 
     def words(self) -> list[Word]:
         """What there is to say of it."""
@@ -72,7 +82,12 @@ class Alert:
         over = None if self.resolved_at is None else iso(self.resolved_at)
         word: Word = "raised" if self.resolved_at is None else "resolved"
         lacking = [channel for channel in self.channels if any(channel not in self.took[each] for each in self.words())]
-        return self.payload(word) | {"raised_at": iso(self.raised_at), "resolved_at": over, "not_taken_by": lacking}
+        refused = {
+            channel: {"since": iso(one["since"]), "times": one["times"], "is_given_up": one["given_up_at"] is not None}
+            for channel, one in self.refused.copy().items()  # a channel's thread may add one
+        }
+        moments = {"raised_at": iso(self.raised_at), "resolved_at": over}
+        return self.payload(word) | moments | {"not_taken_by": lacking, "refused_by": refused}
 
 
 class Alerts:
@@ -203,28 +218,62 @@ class Alerts:
         self._alerts = {alert.id: alert for alert in sorted(united.values(), key=lambda one: one.raised_at)}
         for alert in self.open():  # what is open still is said to a channel that was not there before, too
             alert.channels = list(dict.fromkeys([*alert.channels, *self._channels]))
+            # What was given up is tried again: a channel may have been mended.
+            alert.refused = {name: one for name, one in alert.refused.items() if one["given_up_at"] is None}
 
     # --- delivery
 
     def _lacks(self, alert: Alert, channel: str) -> bool:
-        return channel in alert.channels and any(channel not in alert.took[word] for word in alert.words())
+        return self._next_word(alert, channel) is not None
+
+    def _next_word(self, alert: Alert, channel: str) -> Word | None:
+        """None where it has taken all, or was given up: what was never raised there is not resolved there either."""
+        refusal = alert.refused.get(channel)
+        if channel not in alert.channels or (refusal is not None and refusal["given_up_at"] is not None):
+            return None
+        return next((word for word in alert.words() if channel not in alert.took[word]), None)
+
+    def waiting_for(self, channel: str) -> list[tuple[Alert, Word]]:
+        """What a channel has yet to take, of each alert the next word; the oldest first."""
+        with self._lock:
+            found = [(alert, self._next_word(alert, channel)) for alert in self._alerts.values()]
+        return [(alert, word) for alert, word in found if word is not None]
 
     def next_for(self, channel: str) -> tuple[Alert, Word] | None:
-        """What a channel has yet to take, the oldest first."""
-        with self._lock:
-            for alert in self._alerts.values():
-                if channel in alert.channels:
-                    for word in alert.words():
-                        if channel not in alert.took[word]:
-                            return alert, word
-        return None
+        """The oldest that a channel has yet to take."""
+        return next(iter(self.waiting_for(channel)), None)
 
     def taken(self, alert: Alert, word: Word, channel: str, now: float) -> None:
         """A channel has taken it; what all have taken is forgotten here once it is over, and stays in the file."""
         with self._lock:
             alert.took[word][channel] = now
+            alert.refused.pop(channel, None)
+            # What came of this cause before and was refused: said now, it would be said in the wrong order.
+            for other in self._alerts.values():
+                if other is alert:
+                    break
+                if other.cause == alert.cause and other.resolved_at is not None and self._lacks(other, channel):
+                    self._give_up(other, channel, now, "the next of its cause was taken")
             self._unwritten.add(alert.id)
             self._write()
+
+    def refused(self, alert: Alert, channel: str, now: float, may_give_up: bool) -> int:
+        """A channel refused its next word; how often by now. After GIVE_UP_SECONDS it is not tried any more."""
+        with self._lock:
+            one = alert.refused.setdefault(channel, Refusal(since=now, times=0, given_up_at=None))
+            one["times"] += 1
+            if may_give_up and now - one["since"] >= GIVE_UP_SECONDS:
+                self._give_up(alert, channel, now, f"refused {one['times']} times since {iso(one['since'])}")
+            self._unwritten.add(alert.id)
+            self._write()
+            return one["times"]
+
+    def _give_up(self, alert: Alert, channel: str, now: float, why: str) -> None:
+        log.error(
+            "not delivered to the channel %s: %s: %s; `tidemark alerts` shows it", channel, visible(alert.cause), why
+        )
+        alert.refused.setdefault(channel, Refusal(since=now, times=0, given_up_at=None))["given_up_at"] = now
+        self._unwritten.add(alert.id)
 
     def _write(self) -> None:
         if self._connection is None:

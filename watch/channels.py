@@ -6,7 +6,8 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from email.utils import formatdate, make_msgid
+from email.utils import formatdate, getaddresses, make_msgid
+from functools import partial
 from http import HTTPStatus
 from json import dumps
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 SECONDS = 10
 SMTP_PORTS = {"smtp": 587, "smtps": 465}
+# Statuses of 4xx that are of the moment, not of what was sent.
+OF_THE_MOMENT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 
 Payload = Mapping[str, Any]
 Send = Callable[[Settings, Payload], None]
@@ -33,6 +36,15 @@ class NotTaken(TidemarkError):
     """A channel did not take an alert; it is tried again."""
 
     retriable = True
+
+
+class Refused(NotTaken):
+    """A channel answered, and does not take this alert; it may take the next."""
+
+
+def not_answered_well(status: int, said: str) -> NotTaken:
+    """The error for an answer of HTTP that is none of success."""
+    return Refused(said) if 400 <= status < 500 and status not in OF_THE_MOMENT else NotTaken(said)
 
 
 class Mail(NamedTuple):
@@ -47,7 +59,10 @@ class Mail(NamedTuple):
 
 
 def channels(settings: Settings) -> dict[str, Send]:
-    """The channels that the settings name, and Prefect, by name. ConfigurationError where one cannot work."""
+    """The channels that the settings name, and Prefect, by name. ConfigurationError where one cannot work.
+
+    Each address of mail is a channel: one that is refused is tried again alone, and no other gets a mail twice.
+    """
     found: dict[str, Send] = {"prefect": to_prefect}
     if settings.alert_webhook is not None:
         found["webhook"] = to_webhook
@@ -56,7 +71,10 @@ def channels(settings: Settings) -> dict[str, Send]:
         raise ConfigurationError(f"{lacking}: expected both TIDEMARK_ALERT_MAIL_TO and TIDEMARK_SMTP_URL, or neither")
     if settings.alert_mail_to is not None:
         mail_of(settings)
-        found["mail"] = to_mail
+        addresses = [address for _, address in getaddresses([settings.alert_mail_to]) if address]
+        if not addresses:
+            raise ConfigurationError("TIDEMARK_ALERT_MAIL_TO: expected addresses, parted by commas, received none")
+        found |= {f"mail {address}": partial(to_mail, to=address) for address in addresses}
     return found
 
 
@@ -69,7 +87,8 @@ def to_webhook(settings: Settings, payload: Payload) -> None:
     except NoAnswer as error:
         raise NotTaken(f"expected TIDEMARK_ALERT_WEBHOOK to take an alert, received {error}") from None
     if not 200 <= answer.status < 300:
-        raise NotTaken(f"expected TIDEMARK_ALERT_WEBHOOK to take an alert, received HTTP {answer.status}")
+        said = f"expected TIDEMARK_ALERT_WEBHOOK to take an alert, received HTTP {answer.status}"
+        raise not_answered_well(answer.status, said)
 
 
 def to_prefect(settings: Settings, payload: Payload) -> None:
@@ -114,7 +133,8 @@ def emit(
     except (StackError, NoAnswer) as error:
         raise NotTaken(f"expected Prefect to take the event {event}, received {error}") from None
     if answer.status not in (HTTPStatus.OK, HTTPStatus.NO_CONTENT):
-        raise NotTaken(f"expected Prefect to take the event {event}, received HTTP {answer.status}: {answer.start()}")
+        said = f"expected Prefect to take the event {event}, received HTTP {answer.status}: {answer.start()}"
+        raise not_answered_well(answer.status, said)
 
 
 def mail_of(settings: Settings) -> Mail:
@@ -136,21 +156,32 @@ def mail_of(settings: Settings) -> Mail:
     return Mail(parts.scheme, parts.hostname, port, user, password, sender)
 
 
-def to_mail(settings: Settings, payload: Payload) -> None:
-    """One mail to all addresses; over TLS unless its server is on loopback."""
+def to_mail(settings: Settings, payload: Payload, to: str) -> None:
+    """One mail, handed over for one address; over TLS unless its server is on loopback."""
     mail = mail_of(settings)
     try:
         with _smtp(mail) as server:
             if mail.user:
                 server.login(mail.user, mail.password)
-            refused = server.send_message(message(settings, mail, payload))
+            server.send_message(message(settings, mail, payload), to_addrs=[to])
     except OSError as error:  # of smtplib too
         said = " ".join(str(error).split())
         for secret in filter(None, (mail.password, mail.user)):
             said = said.replace(secret, "***")
-        raise NotTaken(f"expected {mail.host}:{mail.port} to take a mail, received {said}") from None
-    if refused:
-        raise NotTaken(f"expected {mail.host}:{mail.port} to take a mail for all, it refused {', '.join(refused)}")
+        kind = Refused if _is_refusal(error) else NotTaken
+        raise kind(f"expected {mail.host}:{mail.port} to take a mail, received {said}") from None
+
+
+def _is_refusal(error: OSError) -> bool:
+    """Whether the server refuses this mail or this address for good, by RFC 5321's 5yz."""
+    import smtplib
+
+    match error:
+        case smtplib.SMTPRecipientsRefused(recipients=refused):
+            return all(code >= 500 for code, _ in refused.values())
+        case smtplib.SMTPDataError(smtp_code=code):
+            return code >= 500
+    return False
 
 
 def _smtp(mail: Mail) -> "smtplib.SMTP":

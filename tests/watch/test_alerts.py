@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ from tests.stream_shim.conftest import until
 from tests.stream_shim.test_managed_kafka import certificate
 from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.settings import Settings
-from watch.alerts import Alerts, kept
+from watch.alerts import GIVE_UP_SECONDS, Alerts, kept
 from watch.channels import NotTaken, channels, to_mail, to_webhook
 from watch.conditions import ANYTHING, Condition, read_conditions
-from watch.delivery import Deliveries
+from watch.delivery import TRIES, Deliveries, Delivery
 from watch.history import connect
 from watch.observation import Observation, State
 
@@ -39,6 +40,7 @@ class Hook:
     def __init__(self) -> None:
         self.posts: list[dict[str, Any]] = []
         self.statuses: list[int] = []
+        self.refuses: dict[str, int] = {}  # by word of a text, the status for it
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.url = ""
@@ -50,9 +52,11 @@ def hook() -> Iterator[Hook]:
 
     class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            found.posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            post = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            found.posts.append(post)
             found.may_answer.wait(20)
-            self.send_response(found.statuses.pop() if found.statuses else 204)
+            refusal = next((status for word, status in found.refuses.items() if word in post["text"]), None)
+            self.send_response(refusal or (found.statuses.pop() if found.statuses else 204))
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
@@ -224,15 +228,16 @@ def test_one_payload_reaches_the_webhook_and_the_mail_and_a_channel_that_hangs_k
         settings = Settings(
             alert_webhook=SecretStr(hook.url), alert_mail_to="one@example.org, two@example.org", smtp_url=SecretStr(url)
         )
-        alerts = opened(tmp_path, ("webhook", "mail"))
+        alerts = opened(tmp_path, tuple(channels(settings)))
         with delivering(settings, alerts) as deliveries:
             alerts.decide([seen("silent source", sentence="expected news\nreceived none")], 1000.0, True)
             deliveries.tell()
-            until(lambda: mails.mails, "the mail, while the webhook hangs")
+            until(lambda: len(mails.mails) == 2, "both mails, while the webhook hangs")
             hook.may_answer.set()
             until(lambda: alerts.next_for("webhook") is None, "the post")
-    [mail], [post] = mails.mails, hook.posts
-    assert (mail.user, mail.to) == ("anna@example.org", ["one@example.org", "two@example.org"])
+    [mail, _], [post] = mails.mails, hook.posts
+    assert sorted(each.to for each in mails.mails) == [["one@example.org"], ["two@example.org"]]
+    assert (mail.user, mail.message["To"]) == ("anna@example.org", "one@example.org, two@example.org")
     assert mail.message["Subject"] == "[Tidemark] raised: silent source: one"
     text = mail.message.get_content()  # type: ignore[attr-defined]
     assert json.loads(text[text.index("{") :]) == post
@@ -249,7 +254,7 @@ def test_a_channel_that_fails_is_tried_again_alone(hook: Hook, tmp_path: Path) -
     with in_a_thread(MailServer()) as mails:
         url = SecretStr(f"smtp://127.0.0.1:{mails.port}?from=tidemark@example.org")
         settings = Settings(alert_webhook=SecretStr(hook.url), alert_mail_to="one@example.org", smtp_url=url)
-        alerts = opened(tmp_path, ("webhook", "mail"))
+        alerts = opened(tmp_path, tuple(channels(settings)))
         with delivering(settings, alerts) as deliveries:
             alerts.decide([seen("silent source")], 1000.0, True)
             deliveries.tell()
@@ -257,6 +262,102 @@ def test_a_channel_that_fails_is_tried_again_alone(hook: Hook, tmp_path: Path) -
             until(lambda: alerts.next_for("webhook") is None, "it to be taken")
     assert len({post["id"] for post in hook.posts}) == 1
     assert [mail.message["From"] for mail in mails.mails] == ["tidemark@example.org"]
+
+
+@contextmanager
+def posting(hook: Hook, alerts: Alerts) -> Iterator[Delivery]:
+    """The webhook's channel, which waits little before it tries again, until what it refuses has been tried again."""
+    settings = Settings(alert_webhook=SecretStr(hook.url))
+    delivery = Delivery(settings, alerts, "webhook", to_webhook, retry=(0.01,), refused=(0.02, 0.04))
+    delivery.start()
+    try:
+        yield delivery
+    finally:
+        delivery.close()
+        delivery.join()
+
+
+FLOW, MART = "failing source", "silent source"  # raised at once
+
+
+@pytest.mark.parametrize(("status", "tries"), [(403, 1), (500, TRIES)])
+def test_an_alert_that_is_refused_keeps_no_other_waiting_and_is_raised_before_it_is_over(
+    status: int, tries: int, hook: Hook, tmp_path: Path
+) -> None:
+    hook.refuses = {"union select": status}
+    alerts, bad = opened(tmp_path), seen(FLOW, sentence="received union select")
+    with posting(hook, alerts) as delivery:
+        alerts.decide([bad], NOW, True)
+        alerts.decide([bad, seen(MART)], NOW + 1, True)
+        alerts.decide([], NOW + 2, True)  # neither is said to be over before it was raised
+        delivery.news.set()
+        until(lambda: len(alerts.waiting_for("webhook")) == 1, "the other alert to be taken")
+        [(left, word)] = alerts.waiting_for("webhook")
+        until(lambda: left.row()["refused_by"].get("webhook", {}).get("times", 0) > 2, "more tries")
+        assert (left.cause, word) == (f"{FLOW}: one", "raised")
+        assert left.row()["not_taken_by"] == ["webhook"]
+        hook.refuses = {}
+        until(lambda: not alerts.waiting_for("webhook"), "what was refused")
+    of = {name: [post["state"] for post in hook.posts if post["condition"] == name] for name in (FLOW, MART)}
+    assert of[MART] == ["raised", "resolved"]
+    assert of[FLOW][-3:] == ["raised", "raised", "resolved"]
+    assert [post["condition"] for post in hook.posts][: tries + 1] == [FLOW] * tries + [MART]
+    assert left.row()["refused_by"] == {}
+
+
+def test_a_channel_that_is_away_is_tried_again_and_each_cause_is_said_in_its_order(hook: Hook, tmp_path: Path) -> None:
+    hook.statuses = [503] * TRIES
+    alerts = opened(tmp_path)
+    for number, found in enumerate([[FLOW], [], [FLOW], [FLOW, MART], []]):
+        alerts.decide([seen(name) for name in found], NOW + number, True)
+    with posting(hook, alerts):
+        until(lambda: not alerts.waiting_for("webhook"), "everything")
+    taken = [(post["condition"], post["state"]) for post in hook.posts[TRIES:]]
+    assert [state for name, state in taken if name == FLOW] == ["raised", "resolved"] * 2
+    assert len(taken) == 6
+
+
+def test_what_is_refused_is_given_up_after_days_or_once_the_next_of_its_cause_was_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    alerts = opened(tmp_path)
+    alerts.decide([seen(FLOW)], NOW - 1, True)
+    [first] = alerts.open()
+    assert alerts.refused(first, "webhook", NOW, True) == 1
+    assert alerts.refused(first, "webhook", NOW + GIVE_UP_SECONDS - 1, True) == 2
+    alerts.refused(first, "webhook", NOW + GIVE_UP_SECONDS, True)
+    assert alerts.waiting_for("webhook") == []
+    assert first.row()["refused_by"] == {
+        "webhook": {"since": first.row()["refused_by"]["webhook"]["since"], "times": 3, "is_given_up": True}
+    }
+    assert "not delivered to the channel webhook: failing source: one: refused 3 times" in caplog.text
+    again = opened(tmp_path)  # of a watcher that begins anew it is open still, and the channel may be mended
+    [(alert, word)] = again.waiting_for("webhook")
+    again.refused(alert, "webhook", NOW, True)
+    again.decide([], NOW + 1, True)
+    again.decide([seen(FLOW)], NOW + 2, True)
+    second, _ = again.waiting_for("webhook")[1]
+    again.taken(second, word, "webhook", NOW + 3)
+    assert again.waiting_for("webhook") == []
+    with sqlite3.connect(tmp_path / "history.sqlite") as connection:
+        rows = [row.row() for row in kept(connection, 10)]
+    assert [(row["not_taken_by"], list(row["refused_by"])) for row in rows] == [([], []), (["webhook"], ["webhook"])]
+
+
+def test_an_address_that_is_refused_takes_no_mail_from_the_others_and_gives_them_none_twice(tmp_path: Path) -> None:
+    with in_a_thread(MailServer()) as mails:
+        mails.unknown = {"gone@example.org"}
+        url = SecretStr(f"smtp://127.0.0.1:{mails.port}")
+        settings = Settings(alert_mail_to="gone@example.org, Two <two@example.org>", smtp_url=url)
+        gone, two = "mail gone@example.org", "mail two@example.org"
+        alerts = opened(tmp_path, (gone, two))
+        alerts.decide([seen(FLOW)], NOW, True)
+        alerts.decide([seen(FLOW), seen(MART)], NOW + 1, True)
+        with delivering(settings, alerts):
+            until(lambda: not alerts.waiting_for(two), "both mails")
+            until(lambda: all(gone in alert.refused for alert in alerts.open()), "both to be refused")
+    assert [mail.to for mail in mails.mails] == [["two@example.org"]] * 2
+    assert [alert.row()["not_taken_by"] for alert in alerts.open()] == [[gone]] * 2
 
 
 ALERT = {
@@ -281,16 +382,16 @@ def test_what_a_channel_says_when_it_refuses_holds_no_secret(hook: Hook) -> None
     said = refused(to_webhook, Settings(alert_webhook=SecretStr(hook.url)))
     assert said == "expected TIDEMARK_ALERT_WEBHOOK to take an alert, received HTTP 403"
     with in_a_thread(MailServer(login=("anna", "another"))) as mails:
-        to = {"alert_mail_to": "one@example.org"}
+        to, to_one = {"alert_mail_to": "one@example.org"}, partial(to_mail, to="one@example.org")
         wrong = Settings(smtp_url=SecretStr(f"smtp://anna:{SECRET[:6]}@127.0.0.1:{mails.port}"), **to)  # type: ignore[arg-type]
-        said = refused(to_mail, wrong)
+        said = refused(to_one, wrong)
         assert "535" in said
         assert SECRET[:6] not in said
         mails.login = None
         mails.refusals = ["452 no room"]
-        said = refused(to_mail, Settings(smtp_url=SecretStr(f"smtp://127.0.0.1:{mails.port}"), **to))  # type: ignore[arg-type]
+        said = refused(to_one, Settings(smtp_url=SecretStr(f"smtp://127.0.0.1:{mails.port}"), **to))  # type: ignore[arg-type]
         assert "no room" in said
-    said = refused(to_mail, Settings(smtp_url=SecretStr(f"smtp://127.0.0.1:{mails.port}"), **to))  # type: ignore[arg-type]
+    said = refused(to_one, Settings(smtp_url=SecretStr(f"smtp://127.0.0.1:{mails.port}"), **to))  # type: ignore[arg-type]
     assert f"expected 127.0.0.1:{mails.port} to take a mail, received" in said
 
 
@@ -305,9 +406,9 @@ def test_mail_is_handed_over_by_tls_where_it_is_offered_and_to_nobody_who_cannot
     with in_a_thread(MailServer(("anna", SECRET[:6]), context, is_tls=scheme == "smtps")) as mails:
         url = SecretStr(f"{scheme}://anna:{SECRET[:6]}@127.0.0.1:{mails.port}")
         settings = Settings(alert_mail_to="one@example.org", smtp_url=url)
-        assert "certificate verify failed" in refused(to_mail, settings)
+        assert "certificate verify failed" in refused(partial(to_mail, to="one@example.org"), settings)
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-        to_mail(settings, ALERT)
+        to_mail(settings, ALERT, "one@example.org")
     [mail] = mails.mails
     assert mail.is_encrypted
     assert mail.message["Subject"] == "[Tidemark] raised: a\\nb"
@@ -321,6 +422,7 @@ def test_mail_is_handed_over_by_tls_where_it_is_offered_and_to_nobody_who_cannot
         ("smtp://anna:w%C3%B6rd@host", "a@b.c", "letters beyond ASCII"),
         (f"smtp://anna:{QUOTED}@host", None, "TIDEMARK_ALERT_MAIL_TO: expected both"),
         (None, "a@b.c", "TIDEMARK_SMTP_URL: expected both"),
+        (f"smtp://anna:{QUOTED}@host", ",", "TIDEMARK_ALERT_MAIL_TO: expected addresses"),
     ],
 )
 def test_settings_of_mail_that_cannot_work_are_refused_and_not_shown(
