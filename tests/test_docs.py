@@ -28,7 +28,7 @@ from tidemark.settings import PROJECT, Settings
 from tidemark.stack.guard import SILENT_SECONDS
 from tidemark.stack.postgres import CONFIGURATION
 from watch import conditions, guarded
-from watch.alerts import Alert
+from watch.alert import Alert
 
 DOCS = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "dbt_project/README.md")]
 DOCS += sorted((PROJECT / "docs").rglob("*.md"))

@@ -31,7 +31,7 @@ def alerts(ctx: click.Context, as_json: bool, last: int) -> None:
         return
     from tidemark.settings import load
     from tidemark.stack import watcher
-    from watch.alerts import kept
+    from watch.alert import kept
     from watch.history import reading
 
     settings = load()
@@ -96,7 +96,7 @@ def test_payloads() -> "list[Payload]":
     """An alert and its end, as the watcher sends them; nothing is wrong, and they say so."""
     import time
 
-    from watch.alerts import Alert
+    from watch.alert import Alert
 
     now = time.time()
     alert = Alert(

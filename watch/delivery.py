@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from tidemark.errors import StackError, TidemarkError
 from tidemark.output import visible
 from tidemark.settings import Settings
-from watch.alerts import Alert, Alerts, Word
+from watch.alert import Alert, Word
+from watch.alerts import Alerts
 from watch.channels import Refused, Send
 
 log = logging.getLogger("tidemark.alert")

@@ -21,7 +21,8 @@ from tests.stream_shim.conftest import until
 from tests.stream_shim.test_managed_kafka import certificate
 from tidemark.errors import ConfigurationError, TidemarkError
 from tidemark.settings import Settings
-from watch.alerts import GIVE_UP_SECONDS, Alerts, kept
+from watch.alert import kept
+from watch.alerts import GIVE_UP_SECONDS, Alerts
 from watch.channels import NotTaken, channels, to_mail, to_webhook
 from watch.conditions import ANYTHING, Condition, read_conditions
 from watch.delivery import TRIES, Deliveries, Delivery

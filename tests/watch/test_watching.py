@@ -21,7 +21,7 @@ from tidemark.settings import Settings
 from tidemark.stack import watcher
 from tidemark.state_file import StateFile
 from watch import lane
-from watch.alerts import kept
+from watch.alert import kept
 from watch.channels import Payload
 from watch.forecasts import Expected, Forecasts, Rates, expected
 from watch.history import BROKEN_FILES, DAY_SECONDS, History, Thing, connect, numbers, path, reading, spans

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tidemark.output import visible
 from tidemark.settings import Settings
 from watch import announcements, history
-from watch.alerts import kept
+from watch.alert import kept
 from watch.history import DAY_SECONDS, Span, Thing
 from watch.observation import titled
 from watch.page import plots, timeline
