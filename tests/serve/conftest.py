@@ -4,8 +4,9 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 from tests.serve.market import Market
 from tests.serve.people import PEOPLE, access_file
 from tidemark.access import key_file
+from tidemark.access.apply import apply_access
 from tidemark.settings import Settings
 from tidemark.stack import local
 from tidemark.stack.ports import free_ports
@@ -67,6 +69,16 @@ class Served:
         return _client.get(f"{self.url}{path}", headers=headers, **options)
 
 
+_leave: list[Callable[[], object]] = []  # what the last test of this folder does
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Other tests of the session have the stack without the people of these."""
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        while _leave:
+            _leave.pop()()
+
+
 @pytest.fixture(scope="session")
 def people(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """The stack with the people of these tests in both databases."""
@@ -74,6 +86,7 @@ def people(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     path.write_text(access_file())
     settings: Settings = stack.with_settings(access_file=path)
     local.up(settings)
+    _leave.append(lambda: apply_access(stack.settings, another_file=True))
     return settings
 
 
