@@ -1,5 +1,6 @@
 """Which access file a state folder's databases have, so that another one takes nobody's login by mistake."""
 
+from pathlib import Path
 from typing import TypedDict
 
 from tidemark.access.access_file import Access
@@ -18,7 +19,7 @@ def refuse_another(settings: Settings, access: Access) -> None:
 
     A shell that lacks the variable would else take their logins and keys, which no other call brings back.
     """
-    applied = read_whole(settings.home / "access_applied.json", _Applied)
+    applied = read_whole(_file(settings), _Applied)
     if applied is None or applied["path"] == _path(access):
         return
     if gone := sorted(set(applied["members"]) - access.members.keys()):
@@ -31,7 +32,11 @@ def refuse_another(settings: Settings, access: Access) -> None:
 
 def note(settings: Settings, access: Access) -> None:
     """That the databases are now as this file says."""
-    write_whole(settings.home / "access_applied.json", _Applied(path=_path(access), members=sorted(access.members)))
+    write_whole(_file(settings), _Applied(path=_path(access), members=sorted(access.members)))
+
+
+def _file(settings: Settings) -> Path:
+    return settings.home / "run" / "access_applied.json"
 
 
 def _path(access: Access) -> str:
