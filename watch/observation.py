@@ -12,6 +12,7 @@ from tidemark.settings import Settings
 
 # `waiting` is for what has not been yet, or what a person may give, or not: nothing is wrong, and nothing was seen.
 State = Literal["failing", "unknown", "warning", "waiting", "ok"]
+WELL: tuple[State, ...] = ("ok", "waiting")
 WORST_FIRST: tuple[State, ...] = ("failing", "unknown", "warning", "waiting", "ok")
 RUNBOOK = "docs/runbook"
 _HALF = re.compile("[\ud800-\udfff]")

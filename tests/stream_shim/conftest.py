@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import psutil
 import psycopg
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -25,6 +26,12 @@ from tidemark.kafka import kafka_client
 from tidemark.settings import Settings
 
 MOST_SECONDS = 120.0  # a machine that is busy otherwise is no failure, and a limit costs nothing where it is not met
+
+
+def suspend(process: psutil.Process) -> None:
+    """It stands when this returns: what is sent to one that does not yet would end it as if it ran."""
+    process.suspend()
+    until(lambda: process.status() == psutil.STATUS_STOPPED, "the process to stand")
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = MOST_SECONDS) -> Any:

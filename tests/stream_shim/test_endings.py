@@ -20,7 +20,7 @@ import pytest
 from aiohttp import web
 
 from stream_shim.reports import read_reports
-from tests.stream_shim.conftest import Lane, until
+from tests.stream_shim.conftest import Lane, suspend, until
 from tests.stream_shim.loopback import in_thread, listening
 from tests.stream_shim.test_supervisor import is_running
 from tidemark.connections import connect_once
@@ -83,7 +83,7 @@ def environ(source: Source, tmp_path: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def suspended(process: psutil.Process) -> Iterator[None]:
-    process.suspend()
+    suspend(process)
     try:
         yield
     finally:
@@ -258,7 +258,7 @@ def test_a_lane_starts_where_the_one_before_left_a_process_that_hangs(lane: Lane
         until(partial(reports, lane, first), "rows", 120)
         left = psutil.Process(first.pid).children()
         for child in left:
-            child.suspend()
+            suspend(child)
         first.kill()
         with ExitStack() as nothing_stays:
             for child in left:

@@ -19,7 +19,7 @@ from stream_shim.claims import Taken, claim, end_orphans
 from stream_shim.connectors.cursor import Cursor
 from stream_shim.reports import FRESH_SECONDS, SUPERVISOR, beats_of, report_path
 from stream_shim.running.metrics import LaneCollector
-from tests.stream_shim.conftest import until
+from tests.stream_shim.conftest import suspend, until
 from tests.stream_shim.connecting import entry_of
 from tests.stream_shim.test_causes import CONNECTOR, PROCESSOR
 from tests.stream_shim.test_supervisor import supervisor
@@ -161,11 +161,11 @@ def test_what_a_lane_left_is_ended_and_what_a_person_started_is_not(
         holding(tmp_path, "processor", "left-too", **left) as hung,
         holding(tmp_path, "connector", "by-hand") as by_hand,
     ):
-        hung.suspend()
+        suspend(hung)
         with pytest.raises(Taken, match=rf"process {by_hand.pid}, started by hand, runs: end it first"):
             claim(settings, "connector", "by-hand", most=1)
         end_orphans(settings)
-        until(lambda: not any(map(_runs, (orphan, hung))), "the orphans to be gone", 1)
+        until(lambda: not any(map(_runs, (orphan, hung))), "the orphans to be gone")
         assert _runs(by_hand)
     assert f"connector-left, process {orphan.pid}, was left by a lane that is gone; it is ended" in caplog.text
     assert f"processor-left-too, process {hung.pid}, did not end; it is killed" in caplog.text

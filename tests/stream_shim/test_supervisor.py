@@ -14,7 +14,7 @@ from stream_shim.buffer.sink import CONNECTOR
 from stream_shim.reports import Beats, read_reports
 from stream_shim.running.runner import _reason_logged
 from stream_shim.running.supervisor import STEADY_SECONDS, Child, Supervisor
-from tests.stream_shim.conftest import Lane, tick, until
+from tests.stream_shim.conftest import Lane, suspend, tick, until
 from tidemark.settings import Settings
 from tidemark.stack.ports import free_ports
 
@@ -123,7 +123,7 @@ def test_a_processor_that_is_stopped_is_ended_and_another_goes_on(lane: Lane, tm
     with lane.running("run", **environ) as process:
         reported = partial(_reported, lane.settings, process.pid, *REALTIME)
         stopped: psutil.Process = until(reported, "a report of the processor", 120)
-        stopped.suspend()
+        suspend(stopped)
         lane.produce("market_tick", [tick(number) for number in range(20)])
         until(lambda: not is_running(stopped), "the end of the processor that was stopped", 90)
         until(lambda: lane.count("market_tick") == 20, "what waited, from another one", 90)

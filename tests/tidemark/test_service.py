@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.conftest import Stack, new_settings
-from tests.stream_shim.conftest import until
+from tests.stream_shim.conftest import suspend, until
 from tidemark.errors import StackError
 from tidemark.service.install import make_home_of_caller
 from tidemark.service.units import environment, environment_text, read_environment, unit_files
@@ -158,7 +158,7 @@ def test_who_keeps_the_servers_ends_one_that_does_not_answer_and_starts_it_again
     stop, said = threading.Event(), list[str]()
     frozen = process.find(stack.settings.home, "guard")
     assert frozen is not None
-    frozen.suspend()
+    suspend(frozen)
 
     def say(sentence: str) -> None:
         said.append(sentence)

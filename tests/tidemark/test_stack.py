@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Stack, new_settings
-from tests.stream_shim.conftest import until
+from tests.stream_shim.conftest import suspend, until
 from tidemark.connections import local_prefect_auth_string
 from tidemark.credentials import KAFKA_ADMINISTRATOR, ensure_credentials
 from tidemark.errors import StackError
@@ -73,7 +73,7 @@ def test_status_says_of_a_server_that_a_signal_stopped_how_it_goes_on_and_fails(
     running = process.find(stack.settings.home, "guard")
     assert running is not None
     assert stack.run("status").returncode == 0
-    running.suspend()
+    suspend(running)
     try:
         done = stack.run("status")
     finally:

@@ -9,6 +9,7 @@ from stream_shim.reports import forget_reports
 from tests.conftest import Stack, empty_realtime, empty_warehouse
 from tests.stream_shim.conftest import Lane, made, until
 from tidemark.settings import Settings
+from watch.observation import WELL
 from watch.observations import observe
 
 
@@ -50,4 +51,4 @@ def known(stack: Stack, files: dict[str, Path]) -> set[str]:
     settings = stack.with_settings(**files)
     forget(settings)
     until(lambda: made(settings), "the topics")
-    return {one.title for one in observe(settings) if one.state != "ok"}
+    return {one.title for one in observe(settings) if one.state not in WELL}

@@ -17,7 +17,7 @@ from tests.conftest import Stack, new_settings
 from tests.stream_shim.conftest import Lane
 from tidemark.settings import Settings
 from tidemark.stack import process
-from watch.observation import Look, Observation
+from watch.observation import WELL, Look, Observation
 from watch.observations import LOOKS, observe
 
 EVERYTHING = {
@@ -40,7 +40,7 @@ def test_with_no_state_folder_and_no_server_it_says_so_and_what_to_do(tmp_path: 
 
 def test_where_nothing_is_wrong_it_names_what_it_looked_at(lane: Lane, known: set[str]) -> None:
     found = observe(lane.settings)
-    assert {one.title for one in found if one.state != "ok"} == known
+    assert {one.title for one in found if one.state not in WELL} == known
     assert {one.kind for one in found} >= EVERYTHING
     assert all(one.sentence for one in found)
     assert not [one for one in found if one.state == "ok" and one.mend]
@@ -54,7 +54,7 @@ def test_of_a_stack_that_was_ended_on_purpose_it_says_that_alone(tmp_path: Path)
         (tmp_path / "logs" / f"{name}.log").touch()
     mine.run("down")
     process.note_down(tmp_path)
-    [down] = [one for one in observe(mine.settings) if one.state != "ok"]
+    [down] = [one for one in observe(mine.settings) if one.state not in WELL]
     assert (down.title, down.mend) == ("the stack is down", "tidemark up")
     assert down.since is not None
     assert abs(down.since.timestamp() - time.time()) < 60

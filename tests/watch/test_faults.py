@@ -32,7 +32,7 @@ from tidemark.stack import local
 from tidemark.stack.ports import free_ports
 from tidemark.stack.process import find
 from tidemark.state_file import StateFile, write_whole
-from watch.observation import Observation
+from watch.observation import WELL, Observation
 from watch.observations import observe
 
 Plant = Callable[[Lane], AbstractContextManager[None]]
@@ -433,7 +433,7 @@ FAULTS = [
 
 def wrong(lane: Lane, known: set[str]) -> list[Observation]:
     """What is wrong and was not before, the worst first."""
-    return [one for one in observe(lane.settings) if one.state != "ok" and one.title not in known]
+    return [one for one in observe(lane.settings) if one.state not in WELL and one.title not in known]
 
 
 @pytest.mark.parametrize(("title", "plant", "mend"), FAULTS)

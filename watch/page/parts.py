@@ -13,7 +13,7 @@ from tidemark.output import visible
 from tidemark.secrets import hide
 from tidemark.settings import PROJECT
 from watch.history import Thing
-from watch.observation import WORST_FIRST, Number, State
+from watch.observation import WELL, WORST_FIRST, Number, State
 from watch.status_file import Seen
 
 MEANINGS = Path(__file__).parent / "meanings.yml"
@@ -102,7 +102,7 @@ def _part(key: tuple[str, str], seen: list[Seen], things: frozenset[Thing], home
     conditions = tuple(_condition(one, home) for one in seen)
     worst = [each for each in conditions if each.state == state]
     since = min((each.since for each in worst if each.since), default=None)
-    if state in ("ok", "waiting"):
+    if state in WELL:
         since = max((one.state_since for one in seen if one.state_since), default=None)
         sentence = next((each.sentence for each in conditions if each.sentence), _well(len(conditions)))
     else:
@@ -111,7 +111,7 @@ def _part(key: tuple[str, str], seen: list[Seen], things: frozenset[Thing], home
         (each.title, one.numbers) for each, one in zip(conditions, seen, strict=True) if one.state != "unknown"
     )
     return Part(
-        key[0], visible(key[1]), state, since, sentence, worst[0].meaning if state not in ("ok", "waiting") else "",
+        key[0], visible(key[1]), state, since, sentence, worst[0].meaning if state not in WELL else "",
         conditions, things, numbers,
     )  # fmt: skip
 
@@ -121,7 +121,7 @@ def _well(count: int) -> str:
 
 
 def _condition(one: Seen, home: Path) -> Condition:
-    is_well = one.state in ("ok", "waiting")
+    is_well = one.state in WELL
     sentence = public(one.sentence, home)
     # What the guard did, and may not do, names who reads, and what.
     names_people = one.kind == "guard" or (one.identity, one.state) == ("guard", "warning")

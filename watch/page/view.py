@@ -13,7 +13,7 @@ from tidemark.settings import Settings
 from watch import announcements, history
 from watch.alert import kept
 from watch.history import DAY_SECONDS, Span, Thing
-from watch.observation import titled
+from watch.observation import WELL, titled
 from watch.page import plots, timeline
 from watch.page.parts import GROUPS, MARTS, Part, meaning, part_of, parts, public
 from watch.status_file import Status, read_status
@@ -157,7 +157,7 @@ def page(
         state, headline(state, shown, bool(status.unknown)), reason, status.kind, now, status.observed_at,
         status.valid_until + spare if status.valid_until and not status.unknown else None,
         [(group, list(of)) for group, of in groupby(shown, lambda each: each.part.group)],
-        sorted((each for each in shown if each.part.state not in ("ok", "waiting")), key=_worst_first),
+        sorted((each for each in shown if each.part.state not in WELL), key=_worst_first),
         plots.bars(timeline.days(timeline.worst(each.lasted for each in shown), at)), _plots(past, at),
         past.incidents, past.maintenances, past.alerts,
     )  # fmt: skip
