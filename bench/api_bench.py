@@ -195,9 +195,8 @@ async def offered(api: Api, rate: int, seconds: int) -> list[float]:
     async def one(due: float) -> None:
         reader, writer = await free.get()
         name = f"S{by_chance.randrange(SYMBOLS):03}/USDT"
-        writer.write(
-            f"GET /v1/last?source={SOURCE}&symbol={name} HTTP/1.1\r\nhost: api\r\nx-api-key: {api.key}\r\n\r\n".encode()
-        )
+        asked = f"GET /v1/last?source={SOURCE}&symbol={name} HTTP/1.1"
+        writer.write(f"{asked}\r\nhost: localhost\r\nx-api-key: {api.key}\r\n\r\n".encode())
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
         body = await reader.readexactly(length)
