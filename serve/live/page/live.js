@@ -139,7 +139,7 @@ function listen(source, symbol) {
 addEventListener('keyless', () => {
   close()
   clearInterval(minute)
-  $('refused').textContent = $('room').hidden ? '' : ENDED
+  if (!$('room').hidden) $('refused').textContent = ENDED // of several refusals the first says it
   $('room').hidden = $('leave').hidden = true
   $('who').textContent = ''
   $('door').hidden = false
