@@ -14,7 +14,7 @@ from tidemark.output import iso, utc
 from tidemark.settings import Settings
 from tidemark.stack import watcher
 from tidemark.state_file import Unreadable, read_whole
-from watch.observation import WORST_FIRST, Observation, State
+from watch.observation import WELL, WORST_FIRST, Observation, State
 
 SCHEMA = 1
 VALID_SECONDS = 30.0  # it is written every few seconds
@@ -105,7 +105,7 @@ class Status:
 def summary(observations: Sequence[Observation]) -> dict[str, Any]:
     """`state`: the worst of all, `waiting` and `ok` alike being well; then the number of each state."""
     counts = {str(state): sum(one.state == state for one in observations) for state in WORST_FIRST}
-    bad = next((state for state in ("failing", "unknown", "warning") if counts[state]), None)
+    bad = next((state for state in WORST_FIRST if state not in WELL and counts[state]), None)
     return {"state": bad or ("ok" if observations else "unknown"), **counts}
 
 

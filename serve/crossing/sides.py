@@ -145,9 +145,7 @@ class SideRefused(TidemarkError):
 
 
 # Not built yet, or being built anew: nothing says what a table that is not there would have.
-_AWAY = (
-    psycopg.OperationalError, psycopg.InterfaceError, *ABSENT,
-)  # fmt: skip
+_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, *ABSENT)
 # It answers: not now, or not that much.
 _ANSWERING = (
     psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable, psycopg.errors.TooManyConnections,
