@@ -174,10 +174,6 @@ class Alerts:
             found = [(alert, self._next_word(alert, channel)) for alert in self._alerts.values()]
         return [(alert, word) for alert, word in found if word is not None]
 
-    def next_for(self, channel: str) -> tuple[Alert, Word] | None:
-        """The oldest that a channel has yet to take."""
-        return next(iter(self.waiting_for(channel)), None)
-
     def taken(self, alert: Alert, word: Word, channel: str, now: float) -> None:
         """A channel has taken it; what all have taken is forgotten here once it is over, and stays in the file."""
         with self._lock:

@@ -84,7 +84,7 @@ def opened(
 def words(alerts: Alerts, channel: str = "webhook") -> list[tuple[str, str]]:
     """What the channel has yet to take, which it takes now."""
     found: list[tuple[str, str]] = []
-    while (one := alerts.next_for(channel)) is not None:
+    while (one := next(iter(alerts.waiting_for(channel)), None)) is not None:
         found.append((one[1], one[0].cause))
         alerts.taken(*one, channel, time.time())
     return found
@@ -235,7 +235,7 @@ def test_one_payload_reaches_the_webhook_and_the_mail_and_a_channel_that_hangs_k
             deliveries.tell()
             until(lambda: len(mails.mails) == 2, "both mails, while the webhook hangs")
             hook.may_answer.set()
-            until(lambda: alerts.next_for("webhook") is None, "the post")
+            until(lambda: not alerts.waiting_for("webhook"), "the post")
     [mail, _], [post] = mails.mails, hook.posts
     assert sorted(each.to for each in mails.mails) == [["one@example.org"], ["two@example.org"]]
     assert (mail.user, mail.message["To"]) == ("anna@example.org", "one@example.org, two@example.org")
@@ -260,7 +260,7 @@ def test_a_channel_that_fails_is_tried_again_alone(hook: Hook, tmp_path: Path) -
             alerts.decide([seen("silent source")], 1000.0, True)
             deliveries.tell()
             until(lambda: len(hook.posts) == 3, "the post again", 60)
-            until(lambda: alerts.next_for("webhook") is None, "it to be taken")
+            until(lambda: not alerts.waiting_for("webhook"), "it to be taken")
     assert len({post["id"] for post in hook.posts}) == 1
     assert [mail.message["From"] for mail in mails.mails] == ["tidemark@example.org"]
 

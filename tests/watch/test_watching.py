@@ -277,7 +277,7 @@ def test_a_history_that_could_not_be_opened_is_kept_once_it_can_and_no_alert_is_
         return Watcher(settings, [look], tell), count(time.monotonic(), 10.0)
 
     mine, clock = begun()
-    until(lambda: turned(mine, clock) and raised in told and not mine._alerts.next_for("test"), "the alert")
+    until(lambda: turned(mine, clock) and raised in told and not mine._alerts.waiting_for("test"), "the alert")
     folder.rename(aside)
     path(settings).mkdir(parents=True)
     other, clock = begun()  # which cannot know of it
