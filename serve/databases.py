@@ -31,8 +31,8 @@ SESSION = {
 BEGIN = SQL("begin isolation level repeatable read read only; set local role {}")
 RelationName = tuple[str, str]  # of a relation: its schema and its own
 LOCK = SQL("lock table {} in access share mode")
-# Whether there is anything that a load or a build makes; whoever asks sees the names of all.
-# Or has had something: what says that a load or a build was there has taken room, and every role may ask how much.
+# Whether there is, or ever was, anything that a load or a build makes. Every role sees the names of all, and may ask
+# how much room is taken by what says that one was there.
 ANYTHING = SQL(
     "select exists (select from pg_catalog.pg_class as relations "
     "inner join pg_catalog.pg_namespace as schemas on schemas.oid = relations.relnamespace "

@@ -33,7 +33,7 @@ class Way:
 
     def __init__(self, seen: Places, newest: Places) -> None:
         self.seen, self.newest = seen, newest
-        self.at = Places(seen.seen_at, dict(seen.of))  # whoever is cut off on the way has seen nothing since
+        self.at = seen.copy()  # whoever is cut off on the way has seen nothing since
 
     @property
     def is_long(self) -> bool:
@@ -154,7 +154,7 @@ class Poller:
                 symbols = self.listeners.symbols(*channels)
                 async for piece in self._between(readers[0], way, channels, symbols):
                     self.listeners.send(piece)
-                    self.places = Places(seen.seen_at, dict(way.at.of))  # where the database goes away before the end
+                    self.places = way.at.copy()  # where the database goes away before the end
         self.places = newest
         await self._send_bars()
 
